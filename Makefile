@@ -1,0 +1,43 @@
+# The six targets, the same everywhere: setup | demo | check | test | bench | docs
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo check test bench docs
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make setup   virtual environment with everything for development'
+	@echo 'make demo    a walk through the platform, against a gateway of its own'
+	@echo 'make check   format, lint, types, layers, file sizes, docs in step'
+	@echo 'make test    every test that this machine can run'
+	@echo 'make bench   benchmarks side by side with peers (about ten minutes)'
+	@echo 'make docs    regenerate docs/reference from the code'
+
+$(BIN)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --editable . --group dev
+	@touch $@
+
+setup: $(BIN)/.ready
+
+demo: $(BIN)/.ready
+	@$(BIN)/python examples/demo.py
+
+check: $(BIN)/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/file_sizes.py
+	$(BIN)/python tools/reference.py --check
+
+test: $(BIN)/.ready
+	$(BIN)/python -m pytest
+
+bench: $(BIN)/.ready
+	$(BIN)/python -m bench
+
+docs: $(BIN)/.ready
+	$(BIN)/python tools/reference.py

@@ -1,0 +1,314 @@
+"""Settings: one frozen struct per concern, one loader.
+
+Sources, the later ones winning: defaults, `hilbert.toml`, environment, flags. The environment spells
+`gateway.port` as `HILBERT_GATEWAY__PORT`; OpenFaaS's own names are understood as aliases (`ALIASES`).
+Nothing but this module reads the environment of the platform's processes.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from hilbert.core.errors import HilbertError, InvalidSettings
+from hilbert.core.values import DEFAULT_NAMESPACE, Duration, NamespaceName, Quantity, parse_namespace_name
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The public side: where the gateway listens and what it takes from strangers."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Loopback unless you mean to be reached from elsewhere."""
+    port: int = 8080
+    """TCP port of the gateway; 0 lets the kernel pick one."""
+    metrics_port: int = 8082
+    """TCP port of `/metrics` and `/healthz`, on `metrics_host`; 0 lets the kernel pick one."""
+    metrics_host: str = "127.0.0.1"
+    """Address of the metrics port. It has no authentication."""
+    workers: int = 0
+    """Proxy worker processes; 0 means one per core, at most 8."""
+    basic_auth: bool = True
+    """Ask for the password on `/system/` and `/ui/`."""
+    secret_mount_path: str = ""
+    """Folder with `basic-auth-user` and `basic-auth-password`; empty: made in the state directory on first start."""
+    max_header_bytes: int = 65536
+    """Most bytes of a request's line and headers; more gets 431."""
+    max_body: Quantity = Quantity.parse("1Gi")
+    """Most bytes of a request's body to a function; more gets 413."""
+    max_api_body: Quantity = Quantity.parse("4Mi")
+    """Most bytes of a request's body to the REST API; more gets 413."""
+    max_connections: int = 20000
+    """Most client connections per worker; more are refused at once."""
+    read_timeout: Duration = Duration.of(60)
+    """Most time for a client to send a request's headers, and between two bytes of its body; more gets 408."""
+    write_timeout: Duration = Duration.of(60)
+    """Most time that a client may take no byte of a response that is ready for it."""
+    keep_alive_timeout: Duration = Duration.of(75)
+    """Idle client connections are closed after this."""
+    first_byte_timeout: Duration = Duration.of(60)
+    """Most time for a function to begin its response. A function's annotation `com.hilbert.timeout.first-byte` wins."""
+    idle_timeout: Duration = Duration.of(300)
+    """Most time between two bytes of a response that has begun; `com.hilbert.timeout.idle` wins. 0 is no limit."""
+    total_timeout: Duration = Duration.of(0)
+    """Most time for a whole call; `com.hilbert.timeout.total` wins. 0, the default, cuts no stream that is alive."""
+    activation_timeout: Duration = Duration.of(60)
+    """Most time a call waits for a replica; `com.hilbert.timeout.activation` wins."""
+    queue_length: int = 2048
+    """Calls of one function that may wait in one worker for a replica; `com.hilbert.queue-length` wins."""
+    drain_timeout: Duration = Duration.of(30)
+    """Most time that a worker that is told to stop waits for calls in flight."""
+    access_log: bool = False
+    """One structured line per call to stderr."""
+
+
+class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs the functions."""
+
+    name: Literal["process", "memory"] = "process"
+    """`process` runs each replica as a sandboxed process on this machine; `memory` is for tests."""
+    default_namespace: str = DEFAULT_NAMESPACE
+    """Namespace of functions deployed without one."""
+    grace: Duration = Duration.of(30)
+    """Most time a replica that is told to stop may take for its calls; a function's `write_timeout` raises it."""
+    drain_delay: Duration = Duration.of(0.5)
+    """Time between taking a replica out of the routes and telling it to stop."""
+    start_timeout: Duration = Duration.of(60)
+    """Most time for a replica to become ready before it counts as failed."""
+    max_replicas: int = 100
+    """Most replicas of one function on this machine."""
+
+
+class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The process runtime."""
+
+    sandbox: Literal["auto", "bubblewrap", "landlock", "process"] = "auto"
+    """`auto` takes the strongest that works here. Naming one makes start-up fail when it does not work."""
+    log_bytes: Quantity = Quantity.parse("4Mi")
+    """Most bytes of log kept per replica."""
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform's own log, on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is written."""
+    form: Literal["auto", "console", "json"] = "auto"
+    """`auto` is readable at a terminal and JSON otherwise."""
+
+
+class PathSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Folders. Both are made with mode 0700."""
+
+    state_dir: str = ""
+    """What must survive a reboot. Empty: `/var/lib/hilbert` for root, else `~/.local/share/hilbert` (XDG)."""
+    run_dir: str = ""
+    """Sockets, short since the kernel limits their paths to 107 bytes. Empty: a folder of this user's, by state_dir."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings."""
+
+    gateway: GatewaySettings = GatewaySettings()
+    provider: ProviderSettings = ProviderSettings()
+    process: ProcessSettings = ProcessSettings()
+    log: LogSettings = LogSettings()
+    paths: PathSettings = PathSettings()
+
+    @property
+    def default_namespace(self) -> NamespaceName:
+        return parse_namespace_name(self.provider.default_namespace)
+
+
+ALIASES: Final[Mapping[str, str]] = {
+    "port": "gateway.port",
+    "read_timeout": "gateway.read_timeout",
+    "write_timeout": "gateway.write_timeout",
+    "upstream_timeout": "gateway.first_byte_timeout",
+    "basic_auth": "gateway.basic_auth",
+    "secret_mount_path": "gateway.secret_mount_path",
+    "function_namespace": "provider.default_namespace",
+    "write_request_uri": "gateway.access_log",
+    "HILBERT_STATE_DIR": "paths.state_dir",
+    "HILBERT_RUN_DIR": "paths.run_dir",
+}
+"""Environment names of OpenFaaS's gateway and provider, and short ones of ours, for a setting each."""
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """Settings with where each value that is not a default came from (`gateway.port` -> `environment (port)`)."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load(
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> Loaded:
+    """Read all sources. `flags` maps dotted names to values; None values are passed over. Raises `InvalidSettings`."""
+    env = dict(os.environ) if environ is None else dict(environ)
+    given: dict[str, tuple[object, str]] = {}
+    path = file or _find_file(env)
+    if path is not None:
+        given.update(_from_file(path))
+    given.update(_from_environment(env))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            given[key] = (value, "flag")
+    tree: dict[str, dict[str, object]] = {}
+    kinds = _kinds()
+    for key, (value, origin) in given.items():
+        if key not in kinds:
+            raise InvalidSettings(f"unknown setting {key} from {origin}", hint=_nearest(key, kinds))
+        section, _, name = key.partition(".")
+        tree.setdefault(section, {})[name] = _typed(key, value, kinds[key], origin)
+    sections = get_type_hints(Settings)
+    settings = Settings(**{name: sections[name](**values) for name, values in tree.items()})
+    _check(settings)
+    return Loaded(settings=_with_paths(settings, env), origins={key: origin for key, (_, origin) in given.items()})
+
+
+def known_settings() -> Mapping[str, tuple[Any, object]]:
+    """Every setting's dotted name with its type and default, in order."""
+    defaults = Settings()
+    return {
+        key: (kind, getattr(getattr(defaults, key.partition(".")[0]), key.partition(".")[2]))
+        for key, kind in _kinds().items()
+    }
+
+
+def _kinds() -> dict[str, Any]:
+    return {
+        f"{section}.{name}": kind
+        for section, struct in get_type_hints(Settings).items()
+        for name, kind in get_type_hints(struct).items()
+    }
+
+
+def _find_file(env: Mapping[str, str]) -> Path | None:
+    if named := env.get("HILBERT_CONFIG"):
+        return Path(named)
+    config_home = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "/")) / ".config")
+    for candidate in (config_home / "hilbert" / "hilbert.toml", Path("/etc/hilbert/hilbert.toml")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _from_file(path: Path) -> dict[str, tuple[object, str]]:
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise InvalidSettings(f"cannot read {path}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise InvalidSettings(f"{path}: {exc}") from exc
+    found: dict[str, tuple[object, str]] = {}
+    for section, values in tree.items():
+        if not isinstance(values, dict):
+            raise InvalidSettings(f"{path}: {section} stands outside a section", hint="write it below [gateway] or so")
+        found.update({f"{section}.{name}": (value, str(path)) for name, value in values.items()})
+    return found
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, tuple[object, str]]:
+    found: dict[str, tuple[object, str]] = {}
+    for name, key in ALIASES.items():
+        if env.get(name):
+            found[key] = (env[name], f"environment ({name})")
+    for name, value in env.items():
+        if name.startswith("HILBERT_") and "__" in name:
+            section, _, rest = name.removeprefix("HILBERT_").lower().partition("__")
+            found[f"{section}.{rest}"] = (value, f"environment ({name})")
+    return found
+
+
+_TRUE: Final = frozenset({"1", "t", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "f", "false", "no", "off"})
+
+
+def _typed(key: str, value: object, kind: Any, origin: str) -> object:
+    """`value` as `kind`, whether it came as text or typed. Raises `InvalidSettings`."""
+    text = str(value)
+    try:
+        if kind is bool:
+            if isinstance(value, bool):
+                return value
+            if text.lower() in _TRUE | _FALSE:
+                return text.lower() in _TRUE
+            raise InvalidSettings(f"{key}: must be true or false, not {text!r} (from {origin})")
+        if kind is int:
+            return int(text)
+        if kind is Duration:
+            return value if isinstance(value, Duration) else Duration.parse(text, bare_seconds=True)
+        if kind is Quantity:
+            return value if isinstance(value, Quantity) else Quantity.parse(text)
+        if get_origin(kind) is Literal:
+            if text not in get_args(kind):
+                raise InvalidSettings(
+                    f"{key}: must be one of {', '.join(get_args(kind))}, not {text!r} (from {origin})"
+                )
+            return text
+        return text
+    except InvalidSettings:
+        raise
+    except HilbertError as exc:
+        raise InvalidSettings(f"{key}: {exc.message} (from {origin})") from exc
+    except ValueError as exc:
+        raise InvalidSettings(f"{key}: must be a whole number, not {text!r} (from {origin})") from exc
+
+
+def _check(settings: Settings) -> None:
+    gateway, provider = settings.gateway, settings.provider
+    for key, port in (("gateway.port", gateway.port), ("gateway.metrics_port", gateway.metrics_port)):
+        if not 0 <= port <= 65535:
+            raise InvalidSettings(f"{key}: must be from 0 to 65535, not {port}")
+    for key, count, least in (
+        ("gateway.workers", gateway.workers, 0),
+        ("gateway.max_header_bytes", gateway.max_header_bytes, 1024),
+        ("gateway.max_connections", gateway.max_connections, 1),
+        ("gateway.queue_length", gateway.queue_length, 0),
+        ("provider.max_replicas", provider.max_replicas, 1),
+    ):
+        if count < least:
+            raise InvalidSettings(f"{key}: must be at least {least}, not {count}")
+    if gateway.port and gateway.port == gateway.metrics_port and gateway.host == gateway.metrics_host:
+        raise InvalidSettings("gateway.metrics_port: must differ from gateway.port")
+    try:
+        parse_namespace_name(provider.default_namespace)
+    except HilbertError as exc:
+        raise InvalidSettings(f"provider.default_namespace: {exc.message}") from exc
+
+
+def _with_paths(settings: Settings, env: Mapping[str, str]) -> Settings:
+    state, run = settings.paths.state_dir, settings.paths.run_dir
+    if not state:
+        home = env.get("XDG_DATA_HOME") or str(Path(env.get("HOME", "/")) / ".local" / "share")
+        state = "/var/lib/hilbert" if os.geteuid() == 0 else f"{home}/hilbert"
+    state = str(Path(state).absolute())
+    if not run:
+        digest = f"{_fnv(state):08x}"
+        base = env.get("XDG_RUNTIME_DIR") if os.geteuid() != 0 else "/run"
+        run = f"{base}/hilbert-{digest}" if base else f"/tmp/hilbert-{os.geteuid()}-{digest}"  # noqa: S108 - checked on use
+    return msgspec.structs.replace(settings, paths=PathSettings(state_dir=state, run_dir=str(Path(run).absolute())))
+
+
+def _fnv(text: str) -> int:
+    """A short stable digest (FNV-1a, 32 bits), so that each state directory has its own sockets."""
+    value = 0x811C9DC5
+    for byte in text.encode():
+        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return value
+
+
+def _nearest(key: str, kinds: Mapping[str, Any]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(key, kinds, n=1)
+    return f"did you mean {close[0]}?" if close else "see docs/reference/settings.md"

@@ -1,0 +1,128 @@
+"""SQLite for an event loop: one writer thread that runs functions inside a transaction, and a pool of readers.
+
+A unit of work is a *function*, run whole inside `BEGIN IMMEDIATE`: nothing can interleave in it, and it either commits
+or leaves no trace. `write` returns after the commit reached the disk (`synchronous=FULL`, WAL).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+
+class Database:
+    """One SQLite file. `close` is idempotent; work given after it raises `RuntimeError`."""
+
+    def __init__(self, path: Path, migrations: Sequence[str], *, readers: int = 2) -> None:
+        """Open or create the file with mode 0600 and bring its schema up to date.
+
+        `migrations` are SQL scripts; `user_version` counts those that have run, each in a transaction of its own.
+        Raises `sqlite3.Error` and `OSError`; a file from a newer version raises `RuntimeError`.
+        """
+        self._path = path
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        os.close(descriptor)
+        self._migrate(migrations)
+        self._jobs: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._writer = threading.Thread(target=self._run_writer, name=f"sqlite {path.name}", daemon=True)
+        self._writer.start()
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix=f"sqlite-read {path.name}")
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work(connection)` in a transaction on the writer thread; commit, or roll back and raise.
+
+        Cancelling the caller does not undo work that is under way.
+        """
+        future: Future[T] = Future()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the database is closed")
+            self._jobs.put((work, future))
+        return await asyncio.wrap_future(future)
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work(connection)` on a reading connection, in a snapshot of its own."""
+        if self._closed:
+            raise RuntimeError("the database is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._run_read, work)
+
+    def close(self) -> None:
+        """Finish the work that was given and close all connections."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._jobs.put(None)
+        self._writer.join()
+        self._readers.shutdown(wait=True)
+        for connection in self._opened:
+            connection.close()
+
+    def _connect(self, *, read_only: bool = False) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA busy_timeout = 10000")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _migrate(self, migrations: Sequence[str]) -> None:
+        with contextlib.closing(self._connect()) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > len(migrations):
+                raise RuntimeError(f"{self._path} was written by a newer version (schema {version})")
+            for number, script in enumerate(migrations[version:], start=version + 1):
+                try:
+                    connection.executescript(f"BEGIN IMMEDIATE;\n{script}\n;PRAGMA user_version = {number};\nCOMMIT;")
+                except sqlite3.Error:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+
+    def _run_writer(self) -> None:
+        with contextlib.closing(self._connect()) as connection:
+            while (job := self._jobs.get()) is not None:
+                work, future = job
+                if not future.set_running_or_notify_cancel():
+                    continue
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    result = work(connection)
+                    connection.execute("COMMIT")
+                except BaseException as exc:  # noqa: BLE001 - handed to the caller, whatever it is
+                    if connection.in_transaction:
+                        with contextlib.suppress(sqlite3.Error):
+                            connection.execute("ROLLBACK")
+                    future.set_exception(exc)
+                else:
+                    future.set_result(result)
+
+    def _run_read(self, work: Work[T]) -> T:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect(read_only=True)
+            with self._lock:
+                self._opened.append(connection)
+        connection.execute("BEGIN")
+        try:
+            return work(connection)
+        finally:
+            connection.execute("COMMIT")
