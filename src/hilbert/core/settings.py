@@ -175,6 +175,11 @@ def load(
     return Loaded(settings=_with_paths(settings, env), origins={key: origin for key, (_, origin) in given.items()})
 
 
+def inherited_environment() -> dict[str, str]:
+    """The environment for child processes of the platform: this one's, without variables that steer the interpreter."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
 def known_settings() -> Mapping[str, tuple[Any, object]]:
     """Every setting's dotted name with its type and default, in order."""
     defaults = Settings()

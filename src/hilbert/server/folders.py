@@ -1,0 +1,66 @@
+"""The platform's folders: made private, checked before use, held by one supervisor at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+from hilbert.core.errors import HilbertError, InvalidSettings, StorageFull
+from hilbert.core.settings import PathSettings
+
+_LONGEST_SOCKET_PATH = 107
+"""Bytes in `sun_path`, less the closing NUL (`unix(7)`)."""
+
+_REPLICA_SOCKET = len("/r/0123456789abcdef0123456789abcdef/s")
+"""The longest path below the run folder, at which a replica listens."""
+
+
+class AlreadyRunning(HilbertError):
+    """Another supervisor holds the state folder."""
+
+    code = "already-running"
+
+
+def prepare(paths: PathSettings) -> None:
+    """Make both folders, or check that they are private and ours. Raises `InvalidSettings` and `StorageFull`."""
+    longest = len(os.fsencode(paths.run_dir)) + _REPLICA_SOCKET
+    if longest > _LONGEST_SOCKET_PATH:
+        raise InvalidSettings(
+            f"paths.run_dir: {paths.run_dir} is {longest - _LONGEST_SOCKET_PATH} bytes too long for the sockets in it",
+            hint="set HILBERT_RUN_DIR to a short path",
+        )
+    for key, folder in (("paths.state_dir", paths.state_dir), ("paths.run_dir", paths.run_dir)):
+        _private(key, Path(folder))
+
+
+def _private(key: str, folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        seen = folder.lstat()
+        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid():
+            raise InvalidSettings(f"{key}: {folder} is not a folder of this user's", hint="remove it or name another")
+        if seen.st_mode & 0o077:
+            folder.chmod(0o700)
+    except FileExistsError as exc:
+        raise InvalidSettings(f"{key}: {folder} is not a folder") from exc
+    except OSError as exc:
+        raise StorageFull(f"{key}: cannot make {folder}: {exc.strerror}") from exc
+
+
+def lock(state_dir: Path) -> int:
+    """Hold the state folder until the returned descriptor is closed. Raises `AlreadyRunning`."""
+    descriptor = os.open(state_dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise AlreadyRunning(
+            f"a gateway already runs on {state_dir}" + (f" (pid {holder})" if holder else ""),
+            hint="'hilbert status' shows it, 'hilbert down' stops it, HILBERT_STATE_DIR names another folder",
+        ) from exc
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor

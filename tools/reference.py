@@ -1,0 +1,107 @@
+"""Write the generated pages of docs/reference, or with --check fail when one is out of step with the code."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from hilbert.core import settings as core_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+
+
+def main(argv: list[str]) -> int:
+    stale = []
+    for name, render in PAGES.items():
+        path, text = REFERENCE / name, render()
+        if "--check" in argv:
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                stale.append(name)
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote docs/reference/{name}")
+    for name in stale:
+        print(f"docs/reference/{name} is out of step with the code: run 'make docs'")
+    return 1 if stale else 0
+
+
+def settings_page() -> str:
+    """docs/reference/settings.md, from the structs of core.settings and the docstrings below their fields."""
+    aliases: dict[str, list[str]] = {}
+    for alias, key in core_settings.ALIASES.items():
+        aliases.setdefault(key, []).append(alias)
+    lines = [
+        "# Settings",
+        "",
+        "Generated from `core/settings.py` by `make docs`.",
+        "",
+        "Sources, the later ones winning: defaults, `hilbert.toml`, environment, flags (`--set KEY=VALUE`).",
+        "`hilbert.toml` is looked for at `$HILBERT_CONFIG`, `~/.config/hilbert/hilbert.toml` and `/etc/hilbert/hilbert.toml`.",
+        "In the environment, `gateway.port` is `HILBERT_GATEWAY__PORT`; other names that are understood are listed with each setting.",
+        "Durations are written as Go writes them (`250ms`, `1m30s`); a bare number is seconds. Amounts are written as Kubernetes writes them (`64Mi`).",
+        "`hilbert config show` prints each value with where it came from.",
+    ]
+    docs = _field_docs()
+    section = ""
+    for key, (kind, default) in core_settings.known_settings().items():
+        head = key.partition(".")[0]
+        if head != section:
+            section = head
+            lines += [
+                "",
+                f"## [{section}]",
+                "",
+                docs[section],
+                "",
+                "| setting | type | default | meaning |",
+                "|---|---|---|---|",
+            ]
+        shown = str(default).lower() if isinstance(default, bool) else str(default)
+        also = "".join(f" Also `{alias}`." for alias in aliases.get(key, []))
+        lines.append(f"| `{key}` | {_kind(kind)} | {f'`{shown}`' if shown else 'empty'} | {docs[key]}{also} |")
+    return "\n".join(lines) + "\n"
+
+
+def _kind(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(kind))
+    return {"bool": "true or false", "int": "whole number", "str": "text"}.get(kind.__name__, kind.__name__.lower())
+
+
+def _field_docs() -> dict[str, str]:
+    """The docstring below each field, by dotted name; and each section's, by its name."""
+    tree = ast.parse(inspect.getsource(core_settings))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    docs: dict[str, str] = {}
+    for field in classes["Settings"].body:
+        if not isinstance(field, ast.AnnAssign):
+            continue
+        section, struct = ast.unparse(field.target), classes[ast.unparse(field.annotation)]
+        docs[section] = ast.get_docstring(struct) or ""
+        for member, after in zip(struct.body, struct.body[1:], strict=False):
+            if (
+                isinstance(member, ast.AnnAssign)
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+            ):
+                docs[f"{section}.{ast.unparse(member.target)}"] = " ".join(str(after.value.value).split())
+    return docs
+
+
+def cli_page() -> str:
+    """docs/reference/cli.md, from the commands."""
+    from hilbert.cli.reference import render
+
+    return render()
+
+
+PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "cli.md": cli_page}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
