@@ -1,0 +1,132 @@
+"""What was promised is there again after any part, or all, was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from support.load import SteadyLoad
+from support.platform import Platform, running, until
+
+ECHO = {"service": "echo", "image": "functions/alpine:latest", "envProcess": "cat"}
+
+
+@pytest.fixture
+def platform() -> Iterator[Platform]:
+    with running("gateway.workers=2", "provider.drain_delay=200ms") as started:
+        yield started
+
+
+def deploy(platform: Platform, name: str = "echo", **fields: object) -> None:
+    """Deploy a cat under `name`, and wait until it answers."""
+    answer = platform.api("POST", "/system/functions", {**ECHO, "service": name, **fields})
+    assert answer.status == 202, answer.text
+    until(lambda: works(platform, name), what=f"{name} to answer", log=lambda: platform.log)
+
+
+def works(platform: Platform, name: str = "echo") -> bool:
+    answer = platform.call(f"/function/{name}", b"hello")
+    return answer.status == 200 and answer.body == b"hello"
+
+
+def replicas(platform: Platform) -> list[psutil.Process]:
+    """The watchdog processes of this platform, not their sandbox's."""
+    return [process for process in platform.processes() if "hilbert.watchdog" in " ".join(process.cmdline())]
+
+
+def test_replica_killed(platform: Platform) -> None:
+    """A replica that is killed comes back, and calls made meanwhile wait for it or are told."""
+    deploy(platform)
+    before = {process.pid for process in replicas(platform)}
+    for process in replicas(platform):
+        process.kill()
+    until(lambda: works(platform), what="the replica to come back", log=lambda: platform.log)
+    assert not before & {process.pid for process in replicas(platform)}
+
+
+def test_control_plane_killed_drops_no_call(platform: Platform) -> None:
+    """Warm calls go on while the control process dies and comes back; its replicas are adopted, not started anew."""
+    deploy(platform)
+    before = {process.pid for process in replicas(platform)}
+    (control,) = platform.children("hilbert.server.control")
+    with SteadyLoad(platform.url + "/function/echo", body=b"x").on() as load:
+        control.kill()
+        load.wait_for(40)
+        until(lambda: platform.api("GET", "/system/functions").status == 200, what="the control plane")
+        load.wait_for(40)
+    assert not load.failures, load.failures[:3]
+    assert {process.pid for process in replicas(platform)} == before
+    assert platform.api("GET", "/system/function/echo").status == 200
+
+
+def test_one_of_two_workers_killed(platform: Platform) -> None:
+    """New calls find the other worker, or wait for the restarted one; at most those in its hands are lost."""
+    deploy(platform)
+    first, _second = platform.children("hilbert.dataplane.worker")
+    load = SteadyLoad(platform.url + "/function/echo", threads=4, body=b"x")
+    with load.on():
+        first.kill()
+        load.wait_for(100)
+    assert len(load.failures) <= load.threads, load.failures[:6]
+    until(lambda: len(platform.children("hilbert.dataplane.worker")) == 2, what="the worker to be back")
+
+
+def test_everything_killed(platform: Platform) -> None:
+    """After `kill -9` of everything, a new start serves what was promised: functions, namespaces and secrets."""
+    assert platform.api("POST", "/system/namespace/", {"name": "dev", "annotations": {"openfaas": "1"}}).status == 201
+    secret = {"name": "key", "namespace": "dev", "value": "s3cret"}
+    assert platform.api("POST", "/system/secrets", secret).status == 202
+    deploy(platform)
+    reader = {"envProcess": "sh -c 'cat $HILBERT_SECRETS_DIR/key'", "secrets": ["key"], "namespace": "dev"}
+    assert platform.api("POST", "/system/functions", {**ECHO, "service": "reader", **reader}).status == 202
+
+    platform.kill_everything()
+    assert not platform.processes()
+    platform.start()
+
+    until(lambda: works(platform), what="echo", log=lambda: platform.log)
+    until(lambda: platform.call("/function/reader.dev").text == "s3cret", what="reader", log=lambda: platform.log)
+    assert len(replicas(platform)) == 2
+
+
+def test_supervisor_killed_leaves_nothing_twice(platform: Platform) -> None:
+    """When the supervisor alone is killed, its children end; a new start runs every function once."""
+    deploy(platform)
+    assert platform.process is not None
+    platform.process.kill()
+    platform.process.wait(10)
+    until(
+        lambda: (
+            not [process for process in platform.processes() if "hilbert.watchdog" not in " ".join(process.cmdline())]
+        ),
+        what="control process and workers to end",
+        log=lambda: platform.log,
+    )
+    platform.start()
+    until(lambda: works(platform), what="echo", log=lambda: platform.log)
+    assert len(replicas(platform)) == 1
+
+
+def test_rolling_restart_fails_no_call(platform: Platform) -> None:
+    """`SIGHUP` replaces the control process and both workers under load; every call succeeds and replicas stay."""
+    deploy(platform)
+    before = {process.pid for process in replicas(platform)}
+    old = {
+        process.pid
+        for module in ("hilbert.server.control", "hilbert.dataplane.worker")
+        for process in platform.children(module)
+    }
+    assert platform.process is not None
+    with SteadyLoad(platform.url + "/function/echo", body=b"x").on() as load:
+        psutil.Process(platform.process.pid).send_signal(1)
+        until(
+            lambda: not old & {process.pid for process in platform.processes()},
+            within=40,
+            what="every old process to end",
+            log=lambda: platform.log,
+        )
+        load.wait_for(40)
+    assert not load.failures, load.failures[:3]
+    assert {process.pid for process in replicas(platform)} == before
