@@ -105,7 +105,7 @@ def test_two_hundred_functions_in_twenty_namespaces() -> None:
         cycle(platform)
         until(lambda: no_replicas(platform), within=90, what="replicas to end", log=lambda: platform.log)
         until(lambda: settled(before, footprint(platform)), within=30, what="the footprint to settle")
-        left = [path for path in (platform.folder / "r" / "r").glob("*")]
+        left = list((platform.folder / "r" / "r").glob("*"))
         assert not left, left[:5]
         logs = [path for path in (platform.state / "logs").rglob("*.log") if "team-" in str(path)]
         assert not logs, logs[:5]
