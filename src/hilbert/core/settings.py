@@ -69,8 +69,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What runs the functions."""
 
-    name: Literal["process", "memory"] = "process"
-    """`process` runs each replica as a sandboxed process on this machine; `memory` is for tests."""
+    name: Literal["process", "memory", "kubernetes"] = "process"
+    """`process` runs each replica as a sandboxed process on this machine, `kubernetes` as a Pod; `memory` is for tests."""
     default_namespace: str = DEFAULT_NAMESPACE
     """Namespace of functions deployed without one."""
     grace: Duration = Duration.of(30)
@@ -90,6 +90,33 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`auto` takes the strongest that works here. Naming one makes start-up fail when it does not work."""
     log_bytes: Quantity = Quantity.parse("4Mi")
     """Most bytes of log kept per replica."""
+
+
+class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The Kubernetes provider."""
+
+    kubeconfig: str = ""
+    """File that says which cluster and who we are. Empty: the Pod's service account, else `KUBECONFIG`, else `~/.kube/config`."""
+    context: str = ""
+    """Context in the kubeconfig; empty: its current one."""
+    platform_namespace: str = "openfaas"
+    """Namespace of the gateway itself, its profiles and its Lease. Never a function namespace."""
+    namespaces: str = ""
+    """Function namespaces, separated by commas, for an installation without cluster-wide rights. Empty: every namespace annotated `openfaas="1"`."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "Always"
+    """When nodes pull a function's image."""
+    non_root: bool = True
+    """Run functions as user 12000. Off: as the user that the image names, which must not be root where Pod Security is `restricted`."""
+    tmp_size: Quantity = Quantity.parse("1Gi")
+    """Most bytes in `/tmp` of a function with a read-only root; a Pod that writes more is evicted."""
+    pod_annotations: str = ""
+    """Prefixes (`linkerd.io`), separated by commas, of function annotations that Pods get too. Others with a prefix stay off Pods, since they can steer the cluster."""
+    blocked_networks: str = ""
+    """More address ranges, separated by commas, that functions must not reach, such as a public address of the API server."""
+    resync: Duration = Duration.of(600)
+    """Time between two full looks at the cluster, on top of the watches. 0 is never."""
+    lease_duration: Duration = Duration.of(15)
+    """A gateway that has not renewed its leadership for this long is replaced."""
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +143,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gateway: GatewaySettings = GatewaySettings()
     provider: ProviderSettings = ProviderSettings()
     process: ProcessSettings = ProcessSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
     log: LogSettings = LogSettings()
     paths: PathSettings = PathSettings()
 
