@@ -203,6 +203,11 @@ def load(
     return Loaded(settings=_with_paths(settings, env), origins={key: origin for key, (_, origin) in given.items()})
 
 
+def environment() -> Mapping[str, str]:
+    """The environment of this process, for the command line and the client, which are told about it as an argument."""
+    return dict(os.environ)
+
+
 def inherited_environment() -> dict[str, str]:
     """The environment for child processes of the platform: this one's, without variables that steer the interpreter."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
