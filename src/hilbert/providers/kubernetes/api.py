@@ -1,0 +1,312 @@
+"""The API server, spoken to with plain requests.
+
+lightkube finds the cluster and authenticates (kubeconfig, service account with its rotating token, certificates, exec
+plug-ins). Its object models are passed by: they decode every field of every object, and its watch knows neither
+bookmarks nor Retry-After. What is here is the small part of the API that the provider uses.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import httpx2
+import msgspec
+from lightkube.config.client_adapter import ConnectionParams
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.core.exceptions import ConfigError
+
+from hilbert.core.errors import BackendUnavailable, InvalidSettings
+from hilbert.core.settings import KubernetesSettings
+from hilbert.kit.aio import Clock, RealClock
+from hilbert.providers.kubernetes.kinds import Kind
+from hilbert.providers.kubernetes.names import FIELD_MANAGER
+from hilbert.providers.kubernetes.objects import Manifest, Object
+
+T = TypeVar("T", bound=Object)
+
+_TIMEOUT: Final = 15.0
+_TRIES: Final = 5
+_PATIENCE: Final = 20.0
+"""Seconds that one request may spend on waiting between its tries."""
+_MOST_CONNECTIONS: Final = 2000
+"""Watches hold one each: five, or four a namespace without cluster-wide rights."""
+_MOST_LINE: Final = 16 * 2**20
+"""Bytes of one watch event; etcd takes objects of 1.5 MiB."""
+
+APPLY: Final = "application/apply-patch+yaml"
+MERGE: Final = "application/merge-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
+
+
+class StatusCause(msgspec.Struct, frozen=True):
+    reason: str = ""
+    message: str = ""
+    field: str = ""
+
+
+class StatusDetails(msgspec.Struct, frozen=True, rename="camel"):
+    name: str = ""
+    kind: str = ""
+    causes: tuple[StatusCause, ...] | None = None
+    retry_after_seconds: int | None = None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Why the API server said no."""
+
+    code: int = 0
+    reason: str | None = None
+    message: str | None = None
+    details: StatusDetails | None = None
+
+
+class Refused(Exception):
+    """The API server answered with an error."""
+
+    def __init__(self, status: Status, *, retry_after: float | None = None) -> None:
+        super().__init__(f"{status.code} {status.reason or ''}: {status.message or ''}")
+        self.code = status.code
+        self.reason = status.reason or ""
+        self.message = status.message or f"the API server answered {status.code}"
+        self.causes = (status.details.causes if status.details else None) or ()
+        self.retry_after = retry_after
+
+
+class Unreachable(Exception):
+    """The API server could not be reached, or did not answer in time."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of a list, its items still undecoded."""
+
+    items: tuple[msgspec.Raw, ...]
+    version: str
+    more: str
+    """Token of the next page; empty: this was the last."""
+
+
+class _ListMeta(msgspec.Struct, rename={"resource_version": "resourceVersion", "more": "continue"}):
+    resource_version: str = ""
+    more: str = ""
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMeta = _ListMeta()
+    items: tuple[msgspec.Raw, ...] | None = None
+
+
+class Api:
+    """A connection to one cluster. `close` it."""
+
+    def __init__(self, config: SingleConfig, *, clock: Clock | None = None) -> None:
+        self._clock = clock or RealClock()
+        limits = httpx2.Limits(max_connections=_MOST_CONNECTIONS, max_keepalive_connections=32)
+        params = ConnectionParams(timeout=httpx2.Timeout(_TIMEOUT))
+        self._http = httpx2.AsyncClient(**params.httpx_params(config), limits=limits)
+        self._http.headers["User-Agent"] = FIELD_MANAGER
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def get(self, kind: Kind[T], name: str, namespace: str = "") -> T:
+        return kind.decode(await self.request("GET", kind.path(namespace, name)))
+
+    async def page(
+        self, kind: Kind[Object], namespace: str = "", *, selector: str = "", limit: int = 500, more: str = ""
+    ) -> Page:
+        """One page, as of now (a read through the store's quorum, not a cache that may lag)."""
+        params = {"limit": str(limit)} if limit else {}
+        if selector:
+            params["labelSelector"] = selector
+        if more:
+            params["continue"] = more
+        body = await self.request("GET", kind.path(namespace), params=params)
+        answer = msgspec.json.decode(body, type=_List)
+        return Page(items=answer.items or (), version=answer.metadata.resource_version, more=answer.metadata.more)
+
+    async def every(self, kind: Kind[T], namespace: str = "", *, selector: str = "") -> list[T]:
+        """All objects, page by page."""
+        found: list[T] = []
+        more = ""
+        while True:
+            page = await self.page(kind, namespace, selector=selector, more=more)
+            found.extend(kind.decode(item) for item in page.items)
+            if not (more := page.more):
+                return found
+
+    async def create(self, kind: Kind[T], manifest: Manifest, namespace: str = "") -> T:
+        """Refused with 409 `AlreadyExists` when it is there. Not repeated when the answer got lost."""
+        return kind.decode(
+            await self.request("POST", kind.path(namespace), body=manifest, params={"fieldManager": FIELD_MANAGER})
+        )
+
+    async def apply(self, kind: Kind[T], manifest: Manifest, *, sub: str = "") -> T:
+        """Server-side apply: take what the manifest says, leave what others say, drop what we said before."""
+        metadata = manifest["metadata"]
+        body = await self.request(
+            "PATCH",
+            kind.path(metadata.get("namespace", ""), metadata["name"], sub),
+            body=manifest,
+            content_type=APPLY,
+            params={"fieldManager": FIELD_MANAGER, "force": "true"},
+        )
+        return kind.decode(body)
+
+    async def patch(
+        self, kind: Kind[T], name: str, change: Any, namespace: str = "", *, form: str = MERGE, sub: str = ""
+    ) -> bytes:
+        """A patch in the stated form. Refused with 404 when the object is not there."""
+        return await self.request(
+            "PATCH",
+            kind.path(namespace, name, sub),
+            body=change,
+            content_type=form,
+            params={"fieldManager": FIELD_MANAGER},
+        )
+
+    async def replace(self, kind: Kind[T], manifest: Manifest) -> T:
+        """PUT; the manifest names the version it replaces. Refused with 409 `Conflict` when that is old."""
+        metadata = manifest["metadata"]
+        path = kind.path(metadata.get("namespace", ""), metadata["name"])
+        return kind.decode(await self.request("PUT", path, body=manifest, params={"fieldManager": FIELD_MANAGER}))
+
+    async def delete(self, kind: Kind[Object], name: str, namespace: str = "", *, uid: str = "") -> bool:
+        """Delete, in the background; False when it was not there, or was another one than `uid`."""
+        options: Manifest = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self.request("DELETE", kind.path(namespace, name), body=options)
+        except Refused as exc:
+            if exc.code == 404 or (uid and exc.code == 409 and exc.reason == "Conflict"):
+                return False
+            raise
+        return True
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+    ) -> bytes:
+        """One request, repeated while that is safe and promising. Raises `Refused` and `Unreachable`."""
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {} if content is None else {"Content-Type": content_type}
+        waited, tried = 0.0, 0
+        while True:
+            tried += 1
+            try:
+                answer = await self._http.request(method, path, params=params, content=content, headers=headers)
+            except (httpx2.HTTPError, OSError) as exc:
+                failure: Refused | Unreachable = Unreachable(f"{type(exc).__name__}: {exc}")
+                again = method != "POST"
+            except ConfigError as exc:
+                raise Unreachable(str(exc)) from exc
+            else:
+                if answer.status_code < 400:
+                    return answer.content
+                failure = _refusal(answer)
+                # 429 says that nothing was done; the others leave it open, which only a POST cannot bear.
+                again = failure.code == 429 or (failure.code in (500, 503, 504) and method != "POST")
+                if failure.code == 500 and failure.reason != "InternalError":
+                    again = False
+            delay = self._delay(tried, failure)
+            if not again or tried >= _TRIES or waited + delay > _PATIENCE:
+                raise failure
+            waited += delay
+            await self._clock.sleep(delay)
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, params: Mapping[str, str], *, quiet: float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Lines of a long answer, without their newlines. `quiet` seconds without a byte are an error.
+
+        Not repeated. Raises `Refused` and `Unreachable`, also while reading.
+        """
+        timeout = httpx2.Timeout(_TIMEOUT, read=quiet)
+        try:
+            async with self._http.stream("GET", path, params=params, timeout=timeout) as answer:
+                if answer.status_code >= 400:
+                    await answer.aread()
+                    raise _refusal(answer)
+                yield _lines(answer)
+        except (httpx2.HTTPError, OSError) as exc:
+            raise Unreachable(f"{type(exc).__name__}: {exc}") from exc
+        except ConfigError as exc:
+            raise Unreachable(str(exc)) from exc
+
+    @staticmethod
+    def _delay(tried: int, failure: Refused | Unreachable) -> float:
+        if isinstance(failure, Refused) and failure.retry_after is not None:
+            return failure.retry_after
+        return 0.1 * 2.0 ** (tried - 1) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
+
+
+def connect(settings: KubernetesSettings, *, clock: Clock | None = None) -> Api:
+    """Find the cluster. Raises `InvalidSettings`; makes no request yet."""
+    try:
+        config = KubeConfig.from_file(settings.kubeconfig) if settings.kubeconfig else KubeConfig.from_env()
+        single = config.get(settings.context or None)
+        if single is None:
+            raise InvalidSettings("kubernetes.kubeconfig: names no current context")
+        if single.user is None:
+            single = single._replace(user=_nobody())
+        return Api(single, clock=clock)
+    except (ConfigError, KeyError, TypeError, OSError, ValueError) as exc:
+        raise InvalidSettings(
+            f"kubernetes.kubeconfig: {exc}",
+            hint="inside a cluster a service account is enough; elsewhere set KUBECONFIG or kubernetes.kubeconfig",
+        ) from exc
+
+
+def unavailable(error: Refused | Unreachable) -> BackendUnavailable:
+    """The domain's error for a cluster that does not answer as it should."""
+    if isinstance(error, Unreachable):
+        return BackendUnavailable("the Kubernetes API server cannot be reached now", detail=str(error))
+    if error.code in (401, 403):
+        return BackendUnavailable(
+            "the gateway lacks a right in the cluster",
+            detail=str(error),
+            hint="compare the gateway's roles with `hilbert install kubernetes --dry-run`",
+        )
+    return BackendUnavailable("the Kubernetes API server could not do it now", detail=str(error))
+
+
+def _nobody() -> Any:
+    from lightkube.config.models import User
+
+    return User()
+
+
+def _refusal(answer: httpx2.Response) -> Refused:
+    try:
+        status = msgspec.json.decode(answer.content, type=Status)
+        if not status.code:
+            status = msgspec.structs.replace(status, code=answer.status_code)
+    except msgspec.MsgspecError:
+        text = answer.text.strip()[:500]
+        status = Status(code=answer.status_code, message=text or f"the API server answered {answer.status_code}")
+    wait = answer.headers.get("Retry-After", "")
+    return Refused(status, retry_after=min(float(wait), 60.0) if wait.isascii() and wait.isdigit() else None)
+
+
+async def _lines(answer: httpx2.Response) -> AsyncIterator[bytes]:
+    rest = b""
+    async for chunk in answer.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
+        if len(rest) > _MOST_LINE:
+            raise Unreachable(f"a line of more than {_MOST_LINE} bytes")
+    if rest:
+        yield rest
+
+
+__all__ = ["APPLY", "JSON_PATCH", "MERGE", "Api", "Page", "Refused", "Status", "Unreachable", "connect", "unavailable"]

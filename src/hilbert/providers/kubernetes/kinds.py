@@ -1,0 +1,82 @@
+"""The kinds of object that we speak to the API server about: where they live and how they are read."""
+
+from __future__ import annotations
+
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from hilbert.providers.kubernetes.objects import (
+    Deployment,
+    EndpointSlice,
+    FunctionObject,
+    Lease,
+    Manifest,
+    NamespaceObject,
+    Object,
+    Pod,
+    ProfileObject,
+    SecretObject,
+)
+
+T_co = TypeVar("T_co", bound=Object, covariant=True)
+
+
+class Kind(Generic[T_co]):
+    """One resource of the API."""
+
+    def __init__(self, group: str, version: str, plural: str, model: type[T_co], *, namespaced: bool = True) -> None:
+        self.group = group
+        self.plural = plural
+        self.namespaced = namespaced
+        self._root = f"/apis/{group}/{version}" if group else f"/api/{version}"
+        self._decoder = msgspec.json.Decoder(model)
+
+    def __repr__(self) -> str:
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def path(self, namespace: str = "", name: str = "", sub: str = "") -> str:
+        """Path of one object, of all in a namespace, or of all."""
+        parts = [self._root]
+        if namespace and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, sub) if part]
+        return "/".join(parts)
+
+    def decode(self, body: bytes | msgspec.Raw) -> T_co:
+        """Raises `msgspec.DecodeError` and `msgspec.ValidationError`."""
+        return self._decoder.decode(body)
+
+
+NAMESPACES: Final = Kind("", "v1", "namespaces", NamespaceObject, namespaced=False)
+PODS: Final = Kind("", "v1", "pods", Pod)
+SERVICES: Final = Kind("", "v1", "services", Object)
+SECRETS: Final = Kind("", "v1", "secrets", SecretObject)
+CLAIMS: Final = Kind("", "v1", "persistentvolumeclaims", Object)
+QUOTAS: Final = Kind("", "v1", "resourcequotas", Object)
+LIMITS: Final = Kind("", "v1", "limitranges", Object)
+POLICIES: Final = Kind("networking.k8s.io", "v1", "networkpolicies", Object)
+DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", Deployment)
+STATEFUL_SETS: Final = Kind("apps", "v1", "statefulsets", Object)
+SLICES: Final = Kind("discovery.k8s.io", "v1", "endpointslices", EndpointSlice)
+LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", Lease)
+FUNCTIONS: Final = Kind("openfaas.com", "v1", "functions", FunctionObject)
+PROFILES: Final = Kind("openfaas.com", "v1", "profiles", ProfileObject)
+METRICS: Final = Kind("metrics.k8s.io", "v1beta1", "pods", Object)
+
+_BY_KIND: Final[dict[str, Kind[Object]]] = {
+    "Namespace": NAMESPACES,
+    "Service": SERVICES,
+    "Secret": SECRETS,
+    "ResourceQuota": QUOTAS,
+    "LimitRange": LIMITS,
+    "NetworkPolicy": POLICIES,
+    "Deployment": DEPLOYMENTS,
+    "Lease": LEASES,
+    "Function": FUNCTIONS,
+}
+
+
+def of(manifest: Manifest) -> Kind[Object]:
+    """The kind of an object that we render."""
+    return _BY_KIND[manifest["kind"]]

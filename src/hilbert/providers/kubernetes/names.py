@@ -1,0 +1,46 @@
+"""Names that stand in the cluster: labels, annotations, field manager. They are an interface; changing one breaks clusters."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIELD_MANAGER: Final = "hilbert"
+
+MARKER: Final = "openfaas"
+"""Annotation (and label) of a function namespace; only the value `1` counts."""
+
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "hilbert"
+SECRET_MANAGED_BY: Final = "openfaas"  # noqa: S105 - a label's value, as clients of OpenFaaS expect it
+"""Value of `app.kubernetes.io/managed-by` on secrets made through the API."""
+
+LABEL_NETWORK: Final = "com.hilbert.network"
+"""On Pods that are cut off: `none`."""
+
+ANNOTATION_APPLIED: Final = "com.hilbert.applied"
+"""On a Deployment: `UID/GENERATION` of the Function it was rendered from."""
+ANNOTATION_DIGEST: Final = "com.hilbert.digest"
+"""On a Deployment and a Service: digest of what was rendered, so that a change of rendering is seen."""
+ANNOTATION_PULL_SECRETS: Final = "com.hilbert.pull-secrets"
+"""On a Deployment: which of the function's secrets are registry credentials, comma-separated."""
+
+ANNOTATION_PROFILE: Final = "com.openfaas.profile"
+ANNOTATION_SERVICE_ACCOUNT: Final = "com.openfaas.serviceaccount"
+ANNOTATION_SCRAPE: Final = "prometheus.io.scrape"
+
+NS_PROFILES: Final = "com.hilbert.profiles"
+"""On a namespace: profiles that all of its functions get, last and inescapably."""
+NS_SERVICE_ACCOUNTS: Final = "com.hilbert.service-accounts"
+"""On a namespace: service accounts that its functions may ask for."""
+NS_TENANT: Final = "com.hilbert.tenant"
+"""On a namespace: `managed` asks for the tenant's pieces where the API did not make the namespace; `off` for none."""
+
+LABEL_METADATA_NAME: Final = "kubernetes.io/metadata.name"
+POD_SECURITY_PREFIX: Final = "pod-security.kubernetes.io/"
+
+GATEWAY_APP: Final = "gateway"
+"""Value of the label `app` of the gateway's Pods."""
+
+FUNCTION_PORT: Final = 8080
+SECRETS_PATH: Final = "/var/openfaas/secrets"
+NON_ROOT_USER: Final = 12000
