@@ -1,0 +1,16 @@
+"""The command line, one module a noun, loaded when its command runs.
+
+What belongs here: reading flags, calling `hilbert.client`, and showing what came of it. What does not: rules of the
+platform. Commands are listed in `commands.py`, by import path, so that starting one does not load the others.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """The console script `hilbert`."""
+    from hilbert.cli.run import run
+
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,90 @@
+"""`deploy`: functions from a stack file or from flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from hilbert.cli import shapes
+from hilbert.cli.failures import UsageError
+from hilbert.cli.options import HERE, PLAIN, Connection, Namespace, Shape, flag
+from hilbert.cli.rollout import Rollout, report, roll_out
+from hilbert.cli.specification import UNSAID, Specification, over
+from hilbert.cli.target import client_for, find_auth, resolve
+from hilbert.cli.terminal import note
+from hilbert.cli.values import seconds
+from hilbert.client.types import Deployment
+from hilbert.core.settings import environment
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RolloutFlags:
+    """How to deploy, for every command that does."""
+
+    update: Annotated[bool, flag("Update a function that is there.", "--update", negative=True)] = True
+    replace: Annotated[bool, flag("Remove a function that is there, then create it anew.", "--replace")] = False
+    no_wait: Annotated[bool, flag("Return once the gateway has accepted it.", "--no-wait")] = False
+    ready_timeout: Annotated[str, flag("Most time for the functions to become ready.", "--ready-timeout")] = "2m"
+    timeout: Annotated[str, flag("Most time for an answer of the gateway.", "--timeout")] = "60s"
+    parallel: Annotated[int, flag("Functions deployed at once.", "--parallel")] = 4
+
+    def to_rollout(self) -> Rollout:
+        """Raises `UsageError`."""
+        if not 1 <= self.parallel <= 64:
+            raise UsageError(f"--parallel {self.parallel}: must be from 1 to 64")
+        return Rollout(
+            update=self.update and not self.replace,
+            replace=self.replace,
+            wait=not self.no_wait,
+            ready_within=seconds(self.ready_timeout, "--ready-timeout"),
+            parallel=self.parallel,
+        )
+
+
+CAREFULLY: Final = RolloutFlags()
+
+
+def deploy(
+    *,
+    image: Annotated[str, flag("Image of the one function to deploy; needs --name.", "--image")] = "",
+    name: Annotated[str, flag("Name of that function.", "--name")] = "",
+    namespace: Namespace = "",
+    said: Specification = UNSAID,
+    rollout: RolloutFlags = CAREFULLY,
+    at: Connection = HERE,
+    shape: Shape = PLAIN,
+) -> None:
+    if not image or not name:
+        raise UsageError("say what to deploy: --image and --name, or -f stack.yaml")
+    deploy_one(
+        over(Deployment(service=name, image=image, namespace=namespace), said), at=at, rollout=rollout, shape=shape
+    )
+
+
+def deploy_one(deployment: Deployment, *, at: Connection, rollout: RolloutFlags, shape: Shape) -> None:
+    """Deploy one function and say what came of it."""
+    deploy_all([deployment], stack_gateway="", at=at, rollout=rollout, shape=shape)
+
+
+def deploy_all(
+    deployments: list[Deployment], *, stack_gateway: str, at: Connection, rollout: RolloutFlags, shape: Shape
+) -> None:
+    """Deploy functions and say what came of each. Raises `Failed` if any did not work."""
+    environ = environment()
+    how, limit = rollout.to_rollout(), seconds(rollout.timeout, "--timeout")
+    target = resolve(at.gateway, stack=stack_gateway, environ=environ)
+    auth = find_auth(target.url, token=at.token, environ=environ)
+    for deployment in deployments:
+        note(f"Deploying: {deployment.service}.")
+    outcomes = roll_out(
+        lambda: client_for(target.url, auth, tls_no_verify=at.tls_no_verify, timeout=limit),
+        deployments,
+        how,
+        quiet=shape.format != "table",
+    )
+    if shape.format != "table":
+        shapes.write(outcomes, shape.format)
+    report(outcomes)

@@ -1,0 +1,61 @@
+"""The platform on this machine: where its state is, whether it runs, and its credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from hilbert.client.auth import BasicAuth
+from hilbert.core import settings as core_settings
+from hilbert.core.errors import InvalidSettings
+
+
+class LocalGateway(msgspec.Struct, frozen=True):
+    """`STATE/gateway.json`, which the gateway writes while it runs."""
+
+    url: str
+    pid: int
+    metrics_url: str = ""
+    run_dir: str = ""
+    version: str = ""
+    started_at: str = ""
+
+
+def state_dir(environ: Mapping[str, str], *, flag: str = "") -> Path:
+    """The state directory that a platform started from here would use. Raises `InvalidSettings`."""
+    loaded = core_settings.load(environ=environ, flags={"paths.state_dir": flag or None})
+    return Path(loaded.settings.paths.state_dir)
+
+
+def find(environ: Mapping[str, str], *, flag: str = "") -> LocalGateway | None:
+    """The gateway that says it runs here. It may have been killed since: `is_alive` tells."""
+    try:
+        data = (state_dir(environ, flag=flag) / "gateway.json").read_bytes()
+        return msgspec.json.decode(data, type=LocalGateway)
+    except (OSError, msgspec.MsgspecError, InvalidSettings):
+        return None
+
+
+def is_alive(gateway: LocalGateway) -> bool:
+    """Whether the process of `gateway.json` is still the platform's supervisor, not another with its pid."""
+    try:
+        command = Path(f"/proc/{gateway.pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"hilbert.server" in command.split(b"\0")
+
+
+def load_auth(environ: Mapping[str, str], url: str) -> BasicAuth | None:
+    """The credentials that the gateway at `url` made for itself, if it is the one of this machine."""
+    gateway = find(environ)
+    if gateway is None or gateway.url.rstrip("/") != url.rstrip("/"):
+        return None
+    folder = state_dir(environ) / "auth"
+    try:
+        user = (folder / "basic-auth-user").read_text(encoding="utf-8").strip()
+        password = (folder / "basic-auth-password").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return BasicAuth(user, password)

@@ -1,0 +1,57 @@
+"""`namespace`: tenants."""
+
+from __future__ import annotations
+
+from hilbert.cli import shapes
+from hilbert.cli.options import HERE, PLAIN, Annotations, Connection, Labels, Shape
+from hilbert.cli.target import connect
+from hilbert.cli.terminal import note, out, progress
+from hilbert.cli.values import pairs
+
+
+def list_names(*, at: Connection = HERE, shape: Shape = PLAIN) -> None:
+    with connect(at) as client:
+        names = sorted(client.list_namespaces())
+    if shape.format != "table":
+        shapes.write(names, shape.format)
+        return
+    out("Namespaces:")
+    for name in names:
+        out(f" - {name}")
+
+
+def create(name: str, /, *, label: Labels = (), annotation: Annotations = (), at: Connection = HERE) -> None:
+    labels, annotations = pairs(label, "--label"), pairs(annotation, "--annotation")
+    note(f"Creating Namespace: {name}")
+    with connect(at) as client:
+        client.create_namespace(name, labels=labels, annotations=annotations)
+    out(f"Namespace Created: {name}")
+
+
+def get(name: str, /, *, at: Connection = HERE, shape: Shape = PLAIN) -> None:
+    with connect(at) as client:
+        found = client.get_namespace(name)
+    if shape.format != "table":
+        shapes.write(found, shape.format)
+        return
+    out(f"Name:  {found.name}")
+    for title, entries in (("Labels:", found.labels), ("Annotations:", found.annotations)):
+        if entries:
+            out(title)
+            for key, value in sorted(entries.items()):
+                out(f" {key}: {value}")
+
+
+def update(name: str, /, *, label: Labels = (), annotation: Annotations = (), at: Connection = HERE) -> None:
+    labels, annotations = pairs(label, "--label"), pairs(annotation, "--annotation")
+    note(f"Updating Namespace: {name}")
+    with connect(at) as client:
+        client.update_namespace(name, labels=labels, annotations=annotations)
+    out(f"Namespace Updated: {name}")
+
+
+def delete(name: str, /, *, at: Connection = HERE) -> None:
+    note(f"Deleting Namespace: {name}")
+    with connect(at) as client, progress(f"removing everything in {name}"):
+        client.delete_namespace(name)
+    out(f"Namespace Removed: {name}")

@@ -1,0 +1,58 @@
+"""Flags that several commands share, each written once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from cyclopts import Parameter
+
+Format = Literal["table", "json", "yaml"]
+
+
+def flag(help_text: str, /, *names: str, negative: bool = False) -> Parameter:
+    """A flag or option. `--no-...` exists only where `negative` says so, as with the original's flags."""
+    return Parameter(name=names or None, help=help_text, negative=None if negative else ())
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Where the gateway is and who is asking."""
+
+    gateway: Annotated[str, flag("URL of the gateway.", "--gateway", "-g")] = ""
+    token: Annotated[str, flag("Bearer token instead of saved credentials.", "--token", "-k")] = ""
+    tls_no_verify: Annotated[bool, flag("Accept any TLS certificate.", "--tls-no-verify")] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class StackFile:
+    """Which functions of a stack file are meant."""
+
+    yaml: Annotated[str, flag("Stack file or its URL; stack.yaml, else stack.yml.", "--yaml", "-f")] = ""
+    filter: Annotated[str, flag("Only functions whose name matches this wildcard.", "--filter")] = ""
+    regex: Annotated[str, flag("Only functions whose name matches this expression.", "--regex")] = ""
+    envsubst: Annotated[bool, flag("Substitute ${VARIABLES} in the stack file.", "--envsubst", negative=True)] = True
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """How data is written."""
+
+    output: Annotated[Format, flag("Form of the output.", "--output", "-o")] = "table"
+    json: Annotated[bool, flag("Same as --output json.", "--json", "-j")] = False
+
+    @property
+    def format(self) -> Format:
+        return "json" if self.json else self.output
+
+
+HERE: Final = Connection()
+NO_FILE: Final = StackFile()
+PLAIN: Final = Shape()
+
+Namespace = Annotated[str, flag("Namespace; empty for the gateway's default.", "--namespace", "-n")]
+Labels = Annotated[tuple[str, ...], flag("Label KEY=VALUE; may be given again.", "--label", "-l")]
+Annotations = Annotated[tuple[str, ...], flag("Annotation KEY=VALUE; may be given again.", "--annotation")]

@@ -1,0 +1,85 @@
+"""Running one command line: from its words to an exit status.
+
+0 done, 1 failed, 2 written wrongly, 3 the platform could not start, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from hilbert import __version__
+
+FAILURE: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+_PIPE_CLOSED: Final = 141
+
+_HOISTED: Final = {
+    "-f": 1, "--yaml": 1, "--filter": 1, "--regex": 1,
+    "-g": 1, "--gateway": 1, "-k": 1, "--token": 1, "-n": 1, "--namespace": 1, "--tls-no-verify": 0,
+}  # fmt: skip
+"""Flags that may stand before the command, with the number of words that follow each."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run `hilbert ARGV...`; returns the exit status."""
+    try:
+        status = _run(hoist(argv))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has gone, e.g. `| head`. What is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def hoist(argv: Sequence[str]) -> list[str]:
+    """Move flags that stand before the command behind it, where the commands look for them."""
+    words, moved = list(argv), []
+    while words and words[0].startswith("-"):
+        name, equals, _ = words[0].partition("=")
+        if name not in _HOISTED:
+            break
+        count = 1 if equals else 1 + _HOISTED[name]
+        moved += words[:count]
+        del words[:count]
+    end = words.index("--") if "--" in words else len(words)
+    return [*words[:end], *moved, *words[end:]]
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv in (["--help"], ["-h"], ["help"]):
+        from hilbert.cli.help import render_overview
+
+        sys.stdout.write(render_overview())
+        return 0
+    if argv == ["--version"]:
+        sys.stdout.write(f"{__version__}\n")
+        return 0
+    if argv[0] == "help":
+        argv = [*argv[1:], "--help"]
+
+    from cyclopts import CycloptsError
+
+    from hilbert.cli.app import build_app
+    from hilbert.cli.terminal import fail
+    from hilbert.core.errors import HilbertError
+
+    try:
+        status = build_app()(argv)
+    except CycloptsError as exc:
+        from hilbert.cli.mistakes import explain
+
+        fail(*explain(exc, argv))
+        return USAGE
+    except HilbertError as exc:
+        from hilbert.cli.failures import UsageError
+
+        fail(exc.message, exc.hint)
+        return USAGE if isinstance(exc, UsageError) else FAILURE
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,93 @@
+"""`store`: functions that are ready to be deployed."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Annotated
+
+from hilbert.cli import shapes
+from hilbert.cli.catalogue import StoreFunction, find_function, load_catalogue, on_platform, platform_name
+from hilbert.cli.deploy import CAREFULLY, RolloutFlags, deploy_one
+from hilbert.cli.options import HERE, PLAIN, Connection, Namespace, Shape, flag
+from hilbert.cli.specification import UNSAID, Specification, over
+from hilbert.cli.terminal import columns, harmless, out
+from hilbert.client.types import Deployment
+from hilbert.core.settings import environment
+
+Url = Annotated[str, flag("Catalogue: URL or file. Else OPENFAAS_STORE, else the one that ships.", "--url", "-u")]
+Platform = Annotated[str, flag("Platform: x86_64, arm64 or armhf; this machine's by default.", "--platform", "-p")]
+
+
+def list_store(
+    *,
+    url: Url = "",
+    platform: Platform = "",
+    verbose: Annotated[bool, flag("Show images too.", "--verbose", "-v")] = False,
+    shape: Shape = PLAIN,
+) -> None:
+    on = platform_name(platform)
+    found = on_platform(load_catalogue(url, environment()), on)
+    if shape.format != "table":
+        shapes.write(found, shape.format)
+        return
+    rows = [("FUNCTION", "AUTHOR", "DESCRIPTION", "IMAGE")]
+    rows += [(function.name, function.author, function.title, function.images[on]) for function in found]
+    for line in columns(rows if verbose else [row[:3] for row in rows]):
+        out(harmless(line))
+
+
+def inspect(name: str, /, *, url: Url = "", platform: Platform = "", shape: Shape = PLAIN) -> None:
+    on = platform_name(platform)
+    function = find_function(load_catalogue(url, environment()), name, on=on)
+    if shape.format != "table":
+        shapes.write(function, shape.format)
+        return
+    _show(function, on)
+
+
+def deploy(
+    name: str,
+    /,
+    *,
+    rename: Annotated[str, flag("Name of the deployed function, if not the store's.", "--name")] = "",
+    namespace: Namespace = "",
+    url: Url = "",
+    platform: Platform = "",
+    said: Specification = UNSAID,
+    rollout: RolloutFlags = CAREFULLY,
+    at: Connection = HERE,
+    shape: Shape = PLAIN,
+) -> None:
+    on = platform_name(platform)
+    entry = find_function(load_catalogue(url, environment()), name, on=on)
+    base = Deployment(
+        service=rename or entry.name,
+        image=entry.images[on],
+        namespace=namespace,
+        env_process=entry.fprocess,
+        env_vars=dict(entry.environment),
+        read_only_root_filesystem=entry.read_only_root_filesystem,
+        labels=dict(entry.labels),
+        annotations=dict(entry.annotations),
+    )
+    deploy_one(over(base, said), at=at, rollout=rollout, shape=shape)
+
+
+def _show(function: StoreFunction, on: str) -> None:
+    lines = [
+        ("Title:", function.title),
+        ("Author:", function.author),
+        ("Description:", textwrap.fill(function.description, 80, subsequent_indent=" " * 14)),
+        ("Image:", function.images[on]),
+        ("Process:", function.fprocess),
+        ("Repo URL:", function.repo_url),
+    ]
+    for title, entries in (
+        ("Environment:", function.environment),
+        ("Labels:", function.labels),
+        ("Annotations:", function.annotations),
+    ):
+        lines.append((title, f"\n{' ' * 14}".join(f"{key}: {value}" for key, value in sorted(entries.items()))))
+    for title, text in lines:
+        if text:
+            out(harmless(f"{title:<13} {text}"))

@@ -1,0 +1,266 @@
+"""The asynchronous way to the gateway, over asyncio's streams. Says what `transport` says, with `await`."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from typing import Final
+
+from hilbert.client.exchange import BrokenAnswer, Head, Reply, Request, encode_chunk, encode_head
+from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
+from hilbert.client.transport import (
+    check_tunnel,
+    make_tls_context,
+    outbound,
+    proxy_headers,
+    tunnel_request,
+)
+from hilbert.client.url import Origin, find_proxy
+from hilbert.kit.aio import cancel, spawn
+
+_PIECE: Final = 64 * 1024
+_MOST_IDLE: Final = 32
+_MOST_CONNECT: Final = 10.0
+
+Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Pieces = Iterable[bytes] | AsyncIterable[bytes]
+
+
+class AsyncTransport:
+    """Connections to one gateway, for any number of tasks of one event loop."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        environ: Mapping[str, str],
+        verify: bool = True,
+        ca_file: str = "",
+        extra: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        self._origin = origin
+        self._proxy = find_proxy(origin, environ)
+        self._verify = verify
+        self._ca_file = ca_file
+        self._extra = (*extra, *proxy_headers(self._proxy)) if self._proxy and not origin.secure else tuple(extra)
+        self._tls: ssl.SSLContext | None = None
+        self._idle: list[Pair] = []
+
+    async def send(
+        self,
+        request: Request,
+        *,
+        timeout: float | None,  # noqa: ASYNC109 - a deadline for what is left of it is kept
+        body: Pieces | None = None,
+        idle: float | None = None,
+    ) -> AsyncStream:
+        """As `Transport.send`."""
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        head = encode_head(
+            request,
+            self._origin,
+            extra=self._extra,
+            chunked=body is not None,
+            proxied=self._proxy is not None and not self._origin.secure,
+        )
+        while True:
+            pair, fresh = await self._take(deadline)
+            stream = AsyncStream(self, pair, request, _outbound(head, request.body, body), deadline=deadline, idle=idle)
+            try:
+                await stream.wait_for_head()
+            except (GatewayUnreachable, BrokenAnswer):
+                again = not fresh and not stream.begun and body is None and request.safe_to_repeat
+                await stream.close()
+                if not again:
+                    raise
+            except BaseException:
+                await stream.close()
+                raise
+            else:
+                return stream
+
+    async def close(self) -> None:
+        """Close the kept connections."""
+        while self._idle:
+            _, writer = self._idle.pop()
+            await shut(writer)
+
+    async def put_back(self, pair: Pair) -> None:
+        """Keep a connection whose exchange has ended."""
+        if len(self._idle) < _MOST_IDLE:
+            self._idle.append(pair)
+        else:
+            await shut(pair[1])
+
+    def describe(self) -> str:
+        return str(self._origin)
+
+    async def _take(self, deadline: float | None) -> tuple[Pair, bool]:
+        while self._idle:
+            pair = self._idle.pop()
+            if not pair[0].at_eof() and not pair[1].is_closing():
+                return pair, False
+            await shut(pair[1])
+        return await self._connect(deadline), True
+
+    async def _connect(self, deadline: float | None) -> Pair:
+        now = asyncio.get_running_loop().time()
+        limit = _MOST_CONNECT if deadline is None else max(0.01, min(_MOST_CONNECT, deadline - now))
+        target = self._proxy or self._origin
+        writer: asyncio.StreamWriter | None = None
+        try:
+            async with asyncio.timeout(limit):
+                plain = self._proxy is not None or not self._origin.secure
+                reader, writer = await asyncio.open_connection(
+                    target.host, target.port, ssl=None if plain else self._context()
+                )
+                sock: socket.socket = writer.get_extra_info("socket")
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._proxy is not None and self._origin.secure:
+                    writer.write(tunnel_request(self._origin, self._proxy))
+                    check_tunnel(await reader.readuntil(b"\r\n\r\n"), self._proxy)
+                    await writer.start_tls(self._context(), server_hostname=self._origin.host)
+                return reader, writer
+        except BaseException as exc:
+            if writer is not None:
+                await shut(writer)
+            if isinstance(exc, TimeoutError):
+                raise GatewayTimeout(f"cannot connect to {target} within {limit:.0f} s") from exc
+            if isinstance(exc, (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)):
+                why = getattr(exc, "strerror", None) or exc
+                raise GatewayUnreachable(f"cannot connect to {target}: {why}") from exc
+            raise
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = make_tls_context(verify=self._verify, ca_file=self._ca_file)
+        return self._tls
+
+
+class AsyncStream:
+    """An answer whose body comes piece by piece. Close it, or read it to its end."""
+
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        pair: Pair,
+        request: Request,
+        pieces: AsyncIterator[bytes],
+        *,
+        deadline: float | None,
+        idle: float | None,
+    ) -> None:
+        self._transport = transport
+        self._pair: Pair | None = pair
+        self._reply = Reply(request.method)
+        self._sender: asyncio.Task[bool] = spawn(_send(pair[1], pieces), name="send a request")
+        self._deadline = deadline
+        self._idle = idle
+
+    @property
+    def begun(self) -> bool:
+        return self._reply.begun
+
+    @property
+    def head(self) -> Head:
+        if self._reply.head is None:
+            raise RuntimeError("wait_for_head comes first")
+        return self._reply.head
+
+    async def wait_for_head(self) -> None:
+        while self._reply.head is None:
+            await self._step()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces of the body. Raises `GatewayTimeout` and `BrokenAnswer`."""
+        loop = asyncio.get_running_loop()
+        while True:
+            for piece in self._reply.take():
+                yield piece
+            if self._reply.done:
+                break
+            if self._idle is not None:
+                self._deadline = None if self._idle == math.inf else loop.time() + self._idle
+            await self._step()
+        await self._finish()
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises `BrokenAnswer` when it is longer than `limit` bytes."""
+        whole = bytearray()
+        try:
+            async for piece in self:
+                whole += piece
+                if len(whole) > limit:
+                    raise BrokenAnswer(f"the answer is longer than {limit} bytes")
+        except BaseException:
+            await self.close()
+            raise
+        return bytes(whole)
+
+    async def close(self) -> None:
+        """Give the connection up, unless the body was read to its end."""
+        await cancel(self._sender)
+        if self._pair is not None:
+            pair, self._pair = self._pair, None
+            await shut(pair[1])
+
+    async def _finish(self) -> None:
+        sent_all = self._sender.done() and not self._sender.cancelled() and self._sender.exception() is None
+        if self._pair is not None and self._reply.keep_alive and sent_all and self._sender.result():
+            pair, self._pair = self._pair, None
+            await self._transport.put_back(pair)
+        else:
+            await self.close()
+
+    async def _step(self) -> None:
+        if self._pair is None:
+            raise BrokenAnswer("the answer was closed")
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                data = await self._pair[0].read(_PIECE)
+        except TimeoutError as exc:
+            raise GatewayTimeout(f"no answer from {self._transport.describe()} in time") from exc
+        except OSError as exc:
+            raise GatewayUnreachable(
+                f"the connection to {self._transport.describe()} broke: {exc.strerror or exc}"
+            ) from exc
+        if not data and self._sender.done() and not self._sender.cancelled() and (why := self._sender.exception()):
+            raise why  # What the caller's own body raised is worth more than a cut connection.
+        self._reply.feed(data)
+
+
+async def _send(writer: asyncio.StreamWriter, pieces: AsyncIterator[bytes]) -> bool:
+    """Send everything; returns False if the other side stopped reading, which its answer explains."""
+    try:
+        async for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+    except OSError:
+        return False
+    return True
+
+
+async def _outbound(head: bytes, body: bytes, pieces: Pieces | None) -> AsyncIterator[bytes]:
+    if not isinstance(pieces, AsyncIterable):
+        for piece in outbound(head, body, pieces):
+            yield piece
+        return
+    yield head
+    async for piece in pieces:
+        if piece:
+            yield encode_chunk(piece)
+    yield encode_chunk(b"")
+
+
+async def shut(writer: asyncio.StreamWriter) -> None:
+    """Close a connection and wait until its socket is closed."""
+    writer.close()
+    try:
+        async with asyncio.timeout(1):
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        writer.transport.abort()

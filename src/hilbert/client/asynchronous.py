@@ -1,0 +1,309 @@
+"""The asynchronous client: the methods of `Client`, to be awaited."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Self, TypeVar
+
+from hilbert import __version__
+from hilbert.client import calls
+from hilbert.client.async_transport import AsyncStream, AsyncTransport, Pieces
+from hilbert.client.auth import Auth
+from hilbert.client.calls import MAX_ANSWER, Call
+from hilbert.client.types import (
+    Accepted,
+    Deployment,
+    Function,
+    GatewayInfo,
+    Invocation,
+    LogMessage,
+    NamespaceInfo,
+    SecretInfo,
+)
+from hilbert.client.url import DEFAULT_URL, parse_url
+from hilbert.core.errors import FunctionNotFound
+from hilbert.core.settings import environment
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """One gateway, for any number of tasks of one event loop.
+
+    Every method raises `GatewayUnreachable` and `GatewayTimeout` when there is no answer, `Unauthenticated` and
+    `Forbidden` when the credentials do not do, and what its own text says. An empty namespace is the gateway's default.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        auth: Auth | None = None,
+        timeout: float = 60.0,
+        verify: bool = True,
+        ca_file: str = "",
+        user_agent: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """`timeout` in seconds bounds each call, unless the method says otherwise.
+
+        `verify=False` accepts any certificate; `ca_file` names more to trust. Proxies come from `environ`, or from the
+        process's environment. Raises `Invalid` for a bad URL.
+        """
+        origin = parse_url(url)
+        extra = [("User-Agent", user_agent or f"hilbert/{__version__}"), ("Accept-Encoding", "identity")]
+        # For the REST API alone: functions are called without it, since it would reach their code.
+        self._auth = () if auth is None else (("Authorization", auth.header()),)
+        self.url = str(origin)
+        self.timeout = timeout
+        self._transport = AsyncTransport(
+            origin,
+            environ=environment() if environ is None else environ,
+            verify=verify,
+            ca_file=ca_file,
+            extra=extra,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close kept connections. The client can be used again afterwards."""
+        await self._transport.close()
+
+    # The gateway.
+
+    async def info(self) -> GatewayInfo:
+        """Versions of the gateway and of what runs the functions."""
+        return await self._run(calls.info())
+
+    async def check_health(self) -> None:
+        """Returns if the gateway is well; needs no credentials."""
+        await self._run(calls.health())
+
+    # Functions.
+
+    async def list_functions(self, namespace: str = "") -> list[Function]:
+        """The functions of one namespace."""
+        return await self._run(calls.list_functions(namespace))
+
+    async def get_function(self, name: str, namespace: str = "", *, usage: bool = False) -> Function:
+        """One function; with `usage`, what it consumes. Raises `FunctionNotFound`."""
+        return await self._run(calls.get_function(name, namespace, usage=usage))
+
+    async def deploy(self, deployment: Deployment) -> Accepted:
+        """Update the function, or create it if it is not there.
+
+        Returns once the gateway has promised it, not when it is ready. Raises `Invalid`.
+        """
+        try:
+            return await self.update_function(deployment)
+        except FunctionNotFound:
+            return await self.create_function(deployment)
+
+    async def create_function(self, deployment: Deployment) -> Accepted:
+        """Raises `Invalid`, and `Conflict` or `UnexpectedAnswer` when it is there already."""
+        return Accepted(created=True, status=await self._run(calls.create_function(deployment)))
+
+    async def update_function(self, deployment: Deployment) -> Accepted:
+        """Replace the whole specification. Raises `FunctionNotFound` and `Invalid`."""
+        return Accepted(created=False, status=await self._run(calls.update_function(deployment)))
+
+    async def delete_function(self, name: str, namespace: str = "") -> None:
+        """Raises `FunctionNotFound`."""
+        await self._run(calls.delete_function(name, namespace))
+
+    async def scale_function(self, name: str, replicas: int, namespace: str = "") -> None:
+        """Set the number of replicas; 0 stops all until the next call. Raises `FunctionNotFound`."""
+        await self._run(calls.scale_function(name, namespace, replicas))
+
+    # Namespaces.
+
+    async def list_namespaces(self) -> list[str]:
+        """The names of the function namespaces that the caller may see."""
+        return await self._run(calls.list_namespaces())
+
+    async def get_namespace(self, name: str) -> NamespaceInfo:
+        """Raises `NamespaceNotFound`."""
+        return await self._run(calls.get_namespace(name))
+
+    async def create_namespace(
+        self, name: str, *, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None
+    ) -> None:
+        """Raises `AlreadyExists` and `Invalid`."""
+        await self._run(calls.create_namespace(name, labels=labels or {}, annotations=annotations or {}))
+
+    async def update_namespace(
+        self, name: str, *, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None
+    ) -> None:
+        """Replace labels and annotations whole. Raises `NamespaceNotFound`."""
+        await self._run(calls.update_namespace(name, labels=labels or {}, annotations=annotations or {}))
+
+    async def delete_namespace(self, name: str) -> None:
+        """Remove the namespace with all that is in it. Raises `NamespaceNotFound`."""
+        await self._run(calls.delete_namespace(name))
+
+    # Secrets.
+
+    async def list_secrets(self, namespace: str = "") -> list[SecretInfo]:
+        """The names of a namespace's secrets; values are never given."""
+        return await self._run(calls.list_secrets(namespace))
+
+    async def create_secret(self, name: str, value: bytes, namespace: str = "") -> None:
+        """Raises `AlreadyExists` and `Invalid`."""
+        await self._run(calls.put_secret("POST", name, value, namespace))
+
+    async def update_secret(self, name: str, value: bytes, namespace: str = "") -> None:
+        """Raises `SecretNotFound`."""
+        await self._run(calls.put_secret("PUT", name, value, namespace))
+
+    async def delete_secret(self, name: str, namespace: str = "") -> None:
+        """Raises `SecretNotFound`."""
+        await self._run(calls.delete_secret(name, namespace))
+
+    # Logs.
+
+    async def logs(
+        self,
+        name: str,
+        namespace: str = "",
+        *,
+        instance: str = "",
+        since: datetime | None = None,
+        tail: int = -1,
+        follow: bool = False,
+    ) -> AsyncIterator[LogMessage]:
+        """A function's log lines, oldest first; with `follow`, new ones until the gateway or the caller stops.
+
+        `tail` is the most lines of the past, -1 all. `since` needs a time zone. Raises `FunctionNotFound`.
+        """
+        call = calls.logs(name, namespace, instance=instance, since=since, tail=tail, follow=follow)
+        reader = calls.LogReader()
+        async with self._open(call, idle=math.inf if follow else self.timeout) as stream:
+            async for piece in stream:
+                for message in reader.feed(piece):
+                    yield message
+            for message in reader.finish():
+                yield message
+
+    # Invocations.
+
+    async def invoke(
+        self,
+        name: str,
+        body: bytes = b"",
+        *,
+        namespace: str = "",
+        method: str = "POST",
+        path: str = "",
+        query: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,  # noqa: ASYNC109 - as Client has it
+        limit: int = MAX_ANSWER,
+    ) -> Invocation:
+        """Call a function and take its whole answer, whatever its status.
+
+        `timeout` in seconds replaces the client's. Raises `BrokenAnswer` for an answer longer than `limit` bytes.
+        """
+        call = calls.invoke(
+            name, namespace, method=method, path=path, query=query, headers=headers, body=body, queued=False
+        )
+        stream = await self._transport.send(call.request, timeout=self.timeout if timeout is None else timeout)
+        return Invocation(stream.head.status, stream.head.headers, await stream.read(limit))
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        name: str,
+        body: bytes | Pieces = b"",
+        *,
+        namespace: str = "",
+        method: str = "POST",
+        path: str = "",
+        query: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,  # noqa: ASYNC109 - as Client has it
+        idle_timeout: float | None = None,
+    ) -> AsyncGenerator[AsyncStream]:
+        """Call a function and take its answer piece by piece while `body` is still being sent.
+
+        `timeout` bounds the time to the answer's head, `idle_timeout` that between two pieces; both default to the
+        client's. The stream has `head` (status and headers) and is iterated once.
+        """
+        whole = isinstance(body, bytes)
+        call = calls.invoke(
+            name,
+            namespace,
+            method=method,
+            path=path,
+            query=query,
+            headers=headers,
+            body=body if isinstance(body, bytes) else b"",
+            queued=False,
+        )
+        stream = await self._transport.send(
+            call.request,
+            timeout=self.timeout if timeout is None else timeout,
+            body=None if whole else body,  # type: ignore[arg-type]  # an iterable when not whole
+            idle=self.timeout if idle_timeout is None else idle_timeout,
+        )
+        try:
+            yield stream
+        finally:
+            await stream.close()
+
+    async def invoke_async(
+        self,
+        name: str,
+        body: bytes = b"",
+        *,
+        namespace: str = "",
+        path: str = "",
+        query: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str]] = (),
+        callback_url: str = "",
+    ) -> str:
+        """Queue a call and return its call id. Raises `FunctionNotFound`, `QueueFull` and `Unsupported`."""
+        extra = (("X-Callback-Url", callback_url),) if callback_url else ()
+        call = calls.invoke(
+            name,
+            namespace,
+            method="POST",
+            path=path,
+            query=query,
+            headers=(*headers, *extra),
+            body=body,
+            queued=True,
+        )
+        stream = await self._transport.send(call.request, timeout=self.timeout)
+        answer = await stream.read(MAX_ANSWER)
+        call.check(stream.head, answer)
+        return stream.head.headers.get("x-call-id", "")
+
+    async def cancel_async(self, call_id: str) -> None:
+        """Take a queued call back, or stop it. Raises `NotFound`."""
+        await self._run(calls.cancel(call_id))
+
+    async def _run(self, call: Call[T]) -> T:
+        stream = await self._transport.send(call.request.adding(self._auth), timeout=self.timeout)
+        body = await stream.read(MAX_ANSWER)
+        return call.result(stream.head, body)
+
+    @asynccontextmanager
+    async def _open(self, call: Call[list[LogMessage]], *, idle: float) -> AsyncGenerator[AsyncStream]:
+        stream = await self._transport.send(call.request.adding(self._auth), timeout=self.timeout, idle=idle)
+        try:
+            if not 200 <= stream.head.status < 300:
+                call.check(stream.head, await stream.read(MAX_ANSWER))
+            yield stream
+        finally:
+            await stream.close()

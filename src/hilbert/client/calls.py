@@ -1,0 +1,271 @@
+"""Every call of the REST API as data: the request, and how its answer is read.
+
+`Client` and `AsyncClient` share all of this and differ only in how they send it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from hilbert.client.exchange import BrokenAnswer, Head, Request, check_headers
+from hilbert.client.faults import Subject, error_of
+from hilbert.client.types import (
+    Deployment,
+    Function,
+    GatewayInfo,
+    LogMessage,
+    NamespaceInfo,
+    SecretInfo,
+)
+from hilbert.core.errors import Invalid
+
+T = TypeVar("T")
+Values = Mapping[str, str]
+
+MAX_ANSWER: Final = 64 * 1024 * 1024
+"""Most bytes of an answer of the REST API."""
+
+_JSON: Final = ("Content-Type", "application/json")
+_ACCEPT: Final = ("Accept", "application/json, application/problem+json")
+
+
+class Call(Generic[T]):
+    """One request of the REST API and the meaning of its answer."""
+
+    def __init__(
+        self,
+        request: Request,
+        decode: Callable[[Head, bytes], T],
+        *,
+        subject: Subject = "",
+        name: str = "",
+    ) -> None:
+        self.request = request
+        self.subject: Subject = subject
+        self.name = name
+        self._decode = decode
+
+    def result(self, head: Head, body: bytes) -> T:
+        """Raises the exception that the answer means, and `BrokenAnswer` if it cannot be read."""
+        self.check(head, body)
+        try:
+            return self._decode(head, body)
+        except msgspec.MsgspecError as exc:
+            raise BrokenAnswer(
+                f"{self.request.method} {self.request.target}: the answer makes no sense: {exc}"
+            ) from exc
+
+    def check(self, head: Head, body: bytes) -> None:
+        """Raise the exception that an answer other than a success means."""
+        if not 200 <= head.status < 300:
+            raise error_of(
+                head.status,
+                head.headers.get("content-type", ""),
+                body,
+                subject=self.subject,
+                name=self.name,
+                retry_after=head.headers.get("retry-after", ""),
+            )
+
+
+def _nothing(_head: Head, _body: bytes) -> None:
+    return None
+
+
+def _status(head: Head, _body: bytes) -> int:
+    return head.status
+
+
+def _one(kind: type[T]) -> Callable[[Head, bytes], T]:
+    decoder = msgspec.json.Decoder(kind)
+    return lambda _head, body: decoder.decode(body)
+
+
+def _list_of(kind: type[T]) -> Callable[[Head, bytes], list[T]]:
+    decoder = msgspec.json.Decoder(list[kind] | None)  # type: ignore[valid-type]  # a type made at run time
+    return lambda _head, body: decoder.decode(body) or []
+
+
+def _request(method: str, path: str, *, query: Values | None = None, document: object = None) -> Request:
+    given = {key: value for key, value in (query or {}).items() if value}
+    return Request(
+        method=method,
+        target=f"{path}?{urlencode(given)}" if given else path,
+        headers=(_ACCEPT,) if document is None else (_ACCEPT, _JSON),
+        body=b"" if document is None else msgspec.json.encode(document),
+    )
+
+
+def _present(**values: object) -> dict[str, object]:
+    return {key: value for key, value in values.items() if value}
+
+
+def info() -> Call[GatewayInfo]:
+    return Call(_request("GET", "/system/info"), _one(GatewayInfo))
+
+
+def health() -> Call[None]:
+    return Call(_request("GET", "/healthz"), _nothing)
+
+
+def list_functions(namespace: str) -> Call[list[Function]]:
+    request = _request("GET", "/system/functions", query={"namespace": namespace})
+    return Call(request, _list_of(Function), subject="namespace", name=namespace)
+
+
+def get_function(name: str, namespace: str, *, usage: bool) -> Call[Function]:
+    query = {"namespace": namespace, "usage": "1" if usage else ""}
+    request = _request("GET", f"/system/function/{_segment(name)}", query=query)
+    return Call(request, _one(Function), subject="function", name=name)
+
+
+def create_function(deployment: Deployment) -> Call[int]:
+    request = _request("POST", "/system/functions", document=deployment.to_wire())
+    return Call(request, _status, subject="function", name=deployment.service)
+
+
+def update_function(deployment: Deployment) -> Call[int]:
+    request = _request("PUT", "/system/functions", document=deployment.to_wire())
+    return Call(request, _status, subject="function", name=deployment.service)
+
+
+def delete_function(name: str, namespace: str) -> Call[None]:
+    document = _present(functionName=name, namespace=namespace)
+    request = _request("DELETE", "/system/functions", document=document)
+    return Call(request, _nothing, subject="function", name=name)
+
+
+def scale_function(name: str, namespace: str, replicas: int) -> Call[None]:
+    document = {"serviceName": name, "replicas": replicas} | _present(namespace=namespace)
+    request = _request("POST", f"/system/scale-function/{_segment(name)}", document=document)
+    return Call(request, _nothing, subject="function", name=name)
+
+
+def list_namespaces() -> Call[list[str]]:
+    return Call(_request("GET", "/system/namespaces"), _list_of(str))
+
+
+def get_namespace(name: str) -> Call[NamespaceInfo]:
+    request = _request("GET", f"/system/namespace/{_segment(name)}")
+    return Call(request, _one(NamespaceInfo), subject="namespace", name=name)
+
+
+def create_namespace(name: str, *, labels: Values, annotations: Values) -> Call[None]:
+    document = _namespace(name, labels, annotations)
+    return Call(_request("POST", "/system/namespace/", document=document), _nothing, subject="namespace", name=name)
+
+
+def update_namespace(name: str, *, labels: Values, annotations: Values) -> Call[None]:
+    document = _namespace(name, labels, annotations)
+    request = _request("PUT", f"/system/namespace/{_segment(name)}", document=document)
+    return Call(request, _nothing, subject="namespace", name=name)
+
+
+def delete_namespace(name: str) -> Call[None]:
+    document = {"name": name, "labels": {"openfaas": "1"}}
+    request = _request("DELETE", f"/system/namespace/{_segment(name)}", document=document)
+    return Call(request, _nothing, subject="namespace", name=name)
+
+
+def list_secrets(namespace: str) -> Call[list[SecretInfo]]:
+    request = _request("GET", "/system/secrets", query={"namespace": namespace})
+    return Call(request, _list_of(SecretInfo), subject="namespace", name=namespace)
+
+
+def put_secret(method: str, name: str, value: bytes, namespace: str) -> Call[None]:
+    """`POST` creates, `PUT` updates. Always `rawValue`, which keeps every byte."""
+    document = {"name": name, "rawValue": value} | _present(namespace=namespace)
+    return Call(_request(method, "/system/secrets", document=document), _nothing, subject="secret", name=name)
+
+
+def delete_secret(name: str, namespace: str) -> Call[None]:
+    document = {"name": name} | _present(namespace=namespace)
+    return Call(_request("DELETE", "/system/secrets", document=document), _nothing, subject="secret", name=name)
+
+
+def logs(
+    name: str, namespace: str, *, instance: str, since: datetime | None, tail: int, follow: bool
+) -> Call[list[LogMessage]]:
+    if since is not None and since.tzinfo is None:
+        raise Invalid("since needs a time zone")
+    query = {
+        "name": name,
+        "namespace": namespace,
+        "instance": instance,
+        "since": since.isoformat() if since else "",
+        "tail": str(tail) if tail else "",
+        "follow": "true" if follow else "false",
+    }
+    return Call(_request("GET", "/system/logs", query=query), _list_of(LogMessage), subject="function", name=name)
+
+
+def invoke(
+    name: str,
+    namespace: str,
+    *,
+    method: str,
+    path: str,
+    query: Sequence[tuple[str, str]],
+    headers: Sequence[tuple[str, str]],
+    body: bytes,
+    queued: bool,
+) -> Call[None]:
+    """A call of a function; `queued` for `/async-function/`."""
+    if not method.isascii() or not method.isalpha():
+        raise Invalid(f"({method!r}) is not a method")
+    check_headers(headers)
+    full = f"{name}.{namespace}" if namespace else name
+    target = f"/{'async-' if queued else ''}function/{_segment(full)}"
+    if path:
+        target += "/" + quote(path.lstrip("/"), safe="/:@!$&'()*+,;=-._~%")
+    if query:
+        target += f"?{urlencode(query)}"
+    request = Request(method=method.upper(), target=target, headers=tuple(headers), body=body)
+    return Call(request, _nothing, subject="function", name=full)
+
+
+def cancel(call_id: str) -> Call[None]:
+    return Call(_request("DELETE", f"/async-function/{_segment(call_id)}"), _nothing)
+
+
+class LogReader:
+    """Log messages from pieces of NDJSON, as they come."""
+
+    _most = 4 * 1024 * 1024
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._decode = msgspec.json.Decoder(LogMessage).decode
+
+    def feed(self, piece: bytes) -> Iterable[LogMessage]:
+        """The messages that are whole now. Raises `BrokenAnswer`."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        if len(self._rest) > self._most:
+            raise BrokenAnswer(f"a log message is longer than {self._most} bytes")
+        try:
+            return [self._decode(line) for line in lines if line.strip()]
+        except msgspec.MsgspecError as exc:
+            raise BrokenAnswer(f"a log message makes no sense: {exc}") from exc
+
+    def finish(self) -> Iterable[LogMessage]:
+        """The last message, if it came without its newline."""
+        rest, self._rest = self._rest, b""
+        return self.feed(rest + b"\n") if rest else []
+
+
+def _namespace(name: str, labels: Values, annotations: Values) -> dict[str, Any]:
+    """With the mark `openfaas=1` in both maps, as OpenFaaS's SDKs send it."""
+    mark = {"openfaas": "1"}
+    return {"name": name, "labels": {**labels, **mark}, "annotations": {**annotations, **mark}}
+
+
+def _segment(text: str) -> str:
+    """One segment of a path; the gateway refuses what is no name. Raises `Invalid` for what would be another path."""
+    if not text or text in (".", ".."):
+        raise Invalid("a name is needed" if not text else f"({text}) is not a name")
+    return quote(text, safe="")

@@ -1,0 +1,307 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Self, TypeVar
+
+from hilbert import __version__
+from hilbert.client import calls
+from hilbert.client.auth import Auth
+from hilbert.client.calls import MAX_ANSWER, Call
+from hilbert.client.transport import Stream, Transport
+from hilbert.client.types import (
+    Accepted,
+    Deployment,
+    Function,
+    GatewayInfo,
+    Invocation,
+    LogMessage,
+    NamespaceInfo,
+    SecretInfo,
+)
+from hilbert.client.url import DEFAULT_URL, parse_url
+from hilbert.core.errors import FunctionNotFound
+from hilbert.core.settings import environment
+
+T = TypeVar("T")
+
+
+class Client:
+    """One gateway. Not for use by several threads at once; make one each.
+
+    Every method raises `GatewayUnreachable` and `GatewayTimeout` when there is no answer, `Unauthenticated` and
+    `Forbidden` when the credentials do not do, and what its own text says. An empty namespace is the gateway's default.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        auth: Auth | None = None,
+        timeout: float = 60.0,
+        verify: bool = True,
+        ca_file: str = "",
+        user_agent: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """`timeout` in seconds bounds each call, unless the method says otherwise.
+
+        `verify=False` accepts any certificate; `ca_file` names more to trust. Proxies come from `environ`, or from the
+        process's environment. Raises `Invalid` for a bad URL.
+        """
+        origin = parse_url(url)
+        extra = [("User-Agent", user_agent or f"hilbert/{__version__}"), ("Accept-Encoding", "identity")]
+        # For the REST API alone: functions are called without it, since it would reach their code.
+        self._auth = () if auth is None else (("Authorization", auth.header()),)
+        self.url = str(origin)
+        self.timeout = timeout
+        self._transport = Transport(
+            origin,
+            environ=environment() if environ is None else environ,
+            verify=verify,
+            ca_file=ca_file,
+            extra=extra,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close kept connections. The client can be used again afterwards."""
+        self._transport.close()
+
+    # The gateway.
+
+    def info(self) -> GatewayInfo:
+        """Versions of the gateway and of what runs the functions."""
+        return self._run(calls.info())
+
+    def check_health(self) -> None:
+        """Returns if the gateway is well; needs no credentials."""
+        self._run(calls.health())
+
+    # Functions.
+
+    def list_functions(self, namespace: str = "") -> list[Function]:
+        """The functions of one namespace."""
+        return self._run(calls.list_functions(namespace))
+
+    def get_function(self, name: str, namespace: str = "", *, usage: bool = False) -> Function:
+        """One function; with `usage`, what it consumes. Raises `FunctionNotFound`."""
+        return self._run(calls.get_function(name, namespace, usage=usage))
+
+    def deploy(self, deployment: Deployment) -> Accepted:
+        """Update the function, or create it if it is not there.
+
+        Returns once the gateway has promised it, not when it is ready. Raises `Invalid`.
+        """
+        try:
+            return self.update_function(deployment)
+        except FunctionNotFound:
+            return self.create_function(deployment)
+
+    def create_function(self, deployment: Deployment) -> Accepted:
+        """Raises `Invalid`, and `Conflict` or `UnexpectedAnswer` when it is there already."""
+        return Accepted(created=True, status=self._run(calls.create_function(deployment)))
+
+    def update_function(self, deployment: Deployment) -> Accepted:
+        """Replace the whole specification. Raises `FunctionNotFound` and `Invalid`."""
+        return Accepted(created=False, status=self._run(calls.update_function(deployment)))
+
+    def delete_function(self, name: str, namespace: str = "") -> None:
+        """Raises `FunctionNotFound`."""
+        self._run(calls.delete_function(name, namespace))
+
+    def scale_function(self, name: str, replicas: int, namespace: str = "") -> None:
+        """Set the number of replicas; 0 stops all until the next call. Raises `FunctionNotFound`."""
+        self._run(calls.scale_function(name, namespace, replicas))
+
+    # Namespaces.
+
+    def list_namespaces(self) -> list[str]:
+        """The names of the function namespaces that the caller may see."""
+        return self._run(calls.list_namespaces())
+
+    def get_namespace(self, name: str) -> NamespaceInfo:
+        """Raises `NamespaceNotFound`."""
+        return self._run(calls.get_namespace(name))
+
+    def create_namespace(
+        self, name: str, *, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None
+    ) -> None:
+        """Raises `AlreadyExists` and `Invalid`."""
+        self._run(calls.create_namespace(name, labels=labels or {}, annotations=annotations or {}))
+
+    def update_namespace(
+        self, name: str, *, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None
+    ) -> None:
+        """Replace labels and annotations whole. Raises `NamespaceNotFound`."""
+        self._run(calls.update_namespace(name, labels=labels or {}, annotations=annotations or {}))
+
+    def delete_namespace(self, name: str) -> None:
+        """Remove the namespace with all that is in it. Raises `NamespaceNotFound`."""
+        self._run(calls.delete_namespace(name))
+
+    # Secrets.
+
+    def list_secrets(self, namespace: str = "") -> list[SecretInfo]:
+        """The names of a namespace's secrets; values are never given."""
+        return self._run(calls.list_secrets(namespace))
+
+    def create_secret(self, name: str, value: bytes, namespace: str = "") -> None:
+        """Raises `AlreadyExists` and `Invalid`."""
+        self._run(calls.put_secret("POST", name, value, namespace))
+
+    def update_secret(self, name: str, value: bytes, namespace: str = "") -> None:
+        """Raises `SecretNotFound`."""
+        self._run(calls.put_secret("PUT", name, value, namespace))
+
+    def delete_secret(self, name: str, namespace: str = "") -> None:
+        """Raises `SecretNotFound`."""
+        self._run(calls.delete_secret(name, namespace))
+
+    # Logs.
+
+    def logs(
+        self,
+        name: str,
+        namespace: str = "",
+        *,
+        instance: str = "",
+        since: datetime | None = None,
+        tail: int = -1,
+        follow: bool = False,
+    ) -> Iterator[LogMessage]:
+        """A function's log lines, oldest first; with `follow`, new ones until the gateway or the caller stops.
+
+        `tail` is the most lines of the past, -1 all. `since` needs a time zone. Raises `FunctionNotFound`.
+        """
+        call = calls.logs(name, namespace, instance=instance, since=since, tail=tail, follow=follow)
+        reader = calls.LogReader()
+        with self._open(call, idle=math.inf if follow else self.timeout) as stream:
+            for piece in stream:
+                yield from reader.feed(piece)
+            yield from reader.finish()
+
+    # Invocations.
+
+    def invoke(
+        self,
+        name: str,
+        body: bytes = b"",
+        *,
+        namespace: str = "",
+        method: str = "POST",
+        path: str = "",
+        query: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,
+        limit: int = MAX_ANSWER,
+    ) -> Invocation:
+        """Call a function and take its whole answer, whatever its status.
+
+        `timeout` in seconds replaces the client's. Raises `BrokenAnswer` for an answer longer than `limit` bytes.
+        """
+        call = calls.invoke(
+            name, namespace, method=method, path=path, query=query, headers=headers, body=body, queued=False
+        )
+        stream = self._transport.send(call.request, timeout=self.timeout if timeout is None else timeout)
+        return Invocation(stream.head.status, stream.head.headers, stream.read(limit))
+
+    @contextmanager
+    def stream(
+        self,
+        name: str,
+        body: bytes | Iterable[bytes] = b"",
+        *,
+        namespace: str = "",
+        method: str = "POST",
+        path: str = "",
+        query: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,
+        idle_timeout: float | None = None,
+    ) -> Generator[Stream]:
+        """Call a function and take its answer piece by piece while `body` is still being sent.
+
+        `timeout` bounds the time to the answer's head, `idle_timeout` that between two pieces; both default to the
+        client's. The stream has `head` (status and headers) and is iterated once.
+        """
+        whole = isinstance(body, bytes)
+        call = calls.invoke(
+            name,
+            namespace,
+            method=method,
+            path=path,
+            query=query,
+            headers=headers,
+            body=body if isinstance(body, bytes) else b"",
+            queued=False,
+        )
+        stream = self._transport.send(
+            call.request,
+            timeout=self.timeout if timeout is None else timeout,
+            body=None if whole else body,  # type: ignore[arg-type]  # an iterable when not whole
+            idle=self.timeout if idle_timeout is None else idle_timeout,
+        )
+        try:
+            yield stream
+        finally:
+            stream.close()
+
+    def invoke_async(
+        self,
+        name: str,
+        body: bytes = b"",
+        *,
+        namespace: str = "",
+        path: str = "",
+        query: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str]] = (),
+        callback_url: str = "",
+    ) -> str:
+        """Queue a call and return its call id. Raises `FunctionNotFound`, `QueueFull` and `Unsupported`."""
+        extra = (("X-Callback-Url", callback_url),) if callback_url else ()
+        call = calls.invoke(
+            name,
+            namespace,
+            method="POST",
+            path=path,
+            query=query,
+            headers=(*headers, *extra),
+            body=body,
+            queued=True,
+        )
+        stream = self._transport.send(call.request, timeout=self.timeout)
+        answer = stream.read(MAX_ANSWER)
+        call.check(stream.head, answer)
+        return stream.head.headers.get("x-call-id", "")
+
+    def cancel_async(self, call_id: str) -> None:
+        """Take a queued call back, or stop it. Raises `NotFound`."""
+        self._run(calls.cancel(call_id))
+
+    def _run(self, call: Call[T]) -> T:
+        stream = self._transport.send(call.request.adding(self._auth), timeout=self.timeout)
+        body = stream.read(MAX_ANSWER)
+        return call.result(stream.head, body)
+
+    @contextmanager
+    def _open(self, call: Call[list[LogMessage]], *, idle: float) -> Generator[Stream]:
+        stream = self._transport.send(call.request.adding(self._auth), timeout=self.timeout, idle=idle)
+        try:
+            if not 200 <= stream.head.status < 300:
+                call.check(stream.head, stream.read(MAX_ANSWER))
+            yield stream
+        finally:
+            stream.close()

@@ -1,0 +1,336 @@
+"""The synchronous way to the gateway: plain sockets, a few kept connections, one deadline per call.
+
+Requests and answers flow at the same time, so a function that answers while it still reads cannot block the call.
+The standard library's `http.client` takes 40 ms to import and cannot do that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import select
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from hilbert.client.exchange import BrokenAnswer, Head, Reply, Request, encode_chunk, encode_head
+from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
+from hilbert.client.url import Origin, find_proxy
+
+if TYPE_CHECKING:
+    import ssl
+
+_PIECE: Final = 64 * 1024
+_MOST_IDLE: Final = 4
+_MOST_CONNECT: Final = 10.0
+"""Seconds for a connection to be made, if the call allows that long."""
+
+
+class Transport:
+    """Connections to one gateway. Not for use by several threads at once."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        environ: Mapping[str, str],
+        verify: bool = True,
+        ca_file: str = "",
+        extra: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """`extra` are headers of every request that does not set them itself. Raises `Invalid` for a bad proxy."""
+        self._origin = origin
+        self._proxy = find_proxy(origin, environ)
+        self._verify = verify
+        self._ca_file = ca_file
+        self._extra = (*extra, *proxy_headers(self._proxy)) if self._proxy and not origin.secure else tuple(extra)
+        self._tls: ssl.SSLContext | None = None
+        self._idle: list[socket.socket] = []
+
+    def send(
+        self, request: Request, *, timeout: float | None, body: Iterable[bytes] | None = None, idle: float | None = None
+    ) -> Stream:
+        """Send and wait for the answer's head. `body` instead of `request.body` is sent as it comes.
+
+        `timeout` bounds the time to the head, and the rest too unless `idle` gives the time between two pieces (`inf`: any).
+        Raises `GatewayUnreachable`, `GatewayTimeout` and `BrokenAnswer`.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        head = encode_head(
+            request,
+            self._origin,
+            extra=self._extra,
+            chunked=body is not None,
+            proxied=self._proxy is not None and not self._origin.secure,
+        )
+        while True:
+            sock, fresh = self._take(deadline)
+            stream = Stream(self, sock, request, outbound(head, request.body, body), deadline=deadline, idle=idle)
+            try:
+                stream.wait_for_head()
+            except (GatewayUnreachable, BrokenAnswer):
+                again = not fresh and not stream.begun and body is None and request.safe_to_repeat
+                stream.close()
+                if not again:
+                    raise
+            except BaseException:
+                stream.close()
+                raise
+            else:
+                return stream
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def put_back(self, sock: socket.socket) -> None:
+        """Keep a connection whose exchange has ended."""
+        if len(self._idle) < _MOST_IDLE:
+            self._idle.append(sock)
+        else:
+            sock.close()
+
+    def describe(self) -> str:
+        return str(self._origin)
+
+    def _take(self, deadline: float | None) -> tuple[socket.socket, bool]:
+        while self._idle:
+            sock = self._idle.pop()
+            if not _readable(sock):
+                return sock, False
+            sock.close()  # The gateway closed it, or sent what nobody asked for.
+        return self._connect(deadline), True
+
+    def _connect(self, deadline: float | None) -> socket.socket:
+        target = self._proxy or self._origin
+        limit = _MOST_CONNECT if deadline is None else max(0.01, min(_MOST_CONNECT, deadline - time.monotonic()))
+        try:
+            sock = socket.create_connection((target.host, target.port), timeout=limit)
+        except TimeoutError as exc:
+            raise GatewayTimeout(f"cannot connect to {target} within {limit:.0f} s") from exc
+        except OSError as exc:
+            raise GatewayUnreachable(f"cannot connect to {target}: {exc.strerror or exc}") from exc
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._origin.secure:
+                if self._proxy:
+                    self._tunnel(sock, self._proxy)
+                sock = self._context().wrap_socket(sock, server_hostname=self._origin.host)
+            sock.setblocking(False)
+        except TimeoutError as exc:
+            sock.close()
+            raise GatewayTimeout(f"cannot connect to {self._origin} within {limit:.0f} s") from exc
+        except OSError as exc:
+            sock.close()
+            raise GatewayUnreachable(f"cannot connect to {self._origin}: {exc.strerror or exc}") from exc
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _tunnel(self, sock: socket.socket, proxy: Origin) -> None:
+        sock.sendall(tunnel_request(self._origin, proxy))
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            piece = sock.recv(1)  # Nothing behind the proxy's answer may be read here: it is TLS.
+            if not piece or len(answer) > _PIECE:
+                raise GatewayUnreachable(f"the proxy {proxy} closed the connection")
+            answer += piece
+        check_tunnel(answer, proxy)
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = make_tls_context(verify=self._verify, ca_file=self._ca_file)
+        return self._tls
+
+
+class Stream:
+    """An answer whose body comes piece by piece. Close it, or read it to its end."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        sock: socket.socket,
+        request: Request,
+        pieces: Iterator[bytes],
+        *,
+        deadline: float | None,
+        idle: float | None,
+    ) -> None:
+        self._transport = transport
+        self._sock: socket.socket | None = sock
+        self._reply = Reply(request.method)
+        self._pieces: Iterator[bytes] | None = pieces
+        self._pending = memoryview(b"")
+        self._deadline = deadline
+        self._idle = idle
+
+    @property
+    def begun(self) -> bool:
+        return self._reply.begun
+
+    @property
+    def head(self) -> Head:
+        if self._reply.head is None:
+            raise RuntimeError("wait_for_head comes first")
+        return self._reply.head
+
+    def wait_for_head(self) -> None:
+        while self._reply.head is None:
+            self._step()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The pieces of the body. Raises `GatewayTimeout` and `BrokenAnswer`."""
+        while True:
+            yield from self._reply.take()
+            if self._reply.done:
+                break
+            if self._idle is not None:
+                self._deadline = None if self._idle == math.inf else time.monotonic() + self._idle
+            self._step()
+        self._finish()
+
+    def read(self, limit: int) -> bytes:
+        """The whole body. Raises `BrokenAnswer` when it is longer than `limit` bytes."""
+        whole = bytearray()
+        try:
+            for piece in self:
+                whole += piece
+                if len(whole) > limit:
+                    raise BrokenAnswer(f"the answer is longer than {limit} bytes")
+        except BaseException:
+            self.close()
+            raise
+        return bytes(whole)
+
+    def close(self) -> None:
+        """Give the connection up, unless the body was read to its end."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def _finish(self) -> None:
+        if self._sock is None:
+            return
+        # Without the whole request sent, what the gateway would read next is not a request.
+        if self._reply.keep_alive and self._pieces is None and not self._pending:
+            self._transport.put_back(self._sock)
+            self._sock = None
+        else:
+            self.close()
+
+    def _step(self) -> None:
+        """Send a piece or take a piece, whichever goes; else wait until one does."""
+        sock = self._sock
+        if sock is None:
+            raise BrokenAnswer("the answer was closed")
+        left = None if self._deadline is None else self._deadline - time.monotonic()
+        if left is None or left > 0:
+            sent = self._send(sock)
+            if self._receive(sock) or sent:
+                return
+            poll = select.poll()
+            poll.register(sock, select.POLLIN | (select.POLLOUT if self._pending else 0))
+            if poll.poll(None if left is None else max(1, left * 1000)):
+                return
+        raise GatewayTimeout(f"no answer from {self._transport.describe()} in time")
+
+    def _send(self, sock: socket.socket) -> bool:
+        if not self._pending:
+            piece = next(self._pieces, None) if self._pieces is not None else None
+            if piece is None:
+                self._pieces = None
+                return False
+            self._pending = memoryview(piece)
+        try:
+            count = sock.send(self._pending)
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            if _wants_more(exc):
+                return False
+            # It no longer reads, yet may have answered already, e.g. with 413; reading tells.
+            self._pieces, self._pending = None, memoryview(b"")
+            return False
+        self._pending = self._pending[count:]
+        return True
+
+    def _receive(self, sock: socket.socket) -> bool:
+        try:
+            data = sock.recv(_PIECE)
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            if _wants_more(exc):
+                return False
+            raise GatewayUnreachable(
+                f"the connection to {self._transport.describe()} broke: {exc.strerror or exc}"
+            ) from exc
+        self._reply.feed(data)
+        return True
+
+
+def outbound(head: bytes, body: bytes, pieces: Iterable[bytes] | None) -> Iterator[bytes]:
+    """The request in pieces, as they go onto the wire."""
+    if pieces is None:
+        yield head + body if len(body) <= _PIECE else head
+        if len(body) > _PIECE:
+            yield body
+        return
+    yield head
+    for piece in pieces:
+        if piece:
+            yield encode_chunk(piece)
+    yield encode_chunk(b"")
+
+
+def proxy_headers(proxy: Origin) -> tuple[tuple[str, str], ...]:
+    """What a proxy wants to know of the caller."""
+    if not proxy.userinfo:
+        return ()
+    from hilbert.client.auth import BasicAuth
+
+    user, _, password = proxy.userinfo.partition(":")
+    return (("Proxy-Authorization", BasicAuth(user, password).header()),)
+
+
+def tunnel_request(origin: Origin, proxy: Origin) -> bytes:
+    """`CONNECT` for TLS through an HTTP proxy (RFC 9110, 9.3.6)."""
+    headers = "".join(f"{name}: {value}\r\n" for name, value in proxy_headers(proxy))
+    return f"CONNECT {origin.host_port} HTTP/1.1\r\nHost: {origin.host_port}\r\n{headers}\r\n".encode("latin-1")
+
+
+def check_tunnel(answer: bytes, proxy: Origin) -> None:
+    """Raises `GatewayUnreachable` when the proxy refused."""
+    status = answer.split(b"\r\n", 1)[0].decode("latin-1")
+    if status.split(" ")[1:2] != ["200"]:
+        raise GatewayUnreachable(f"the proxy {proxy} refused: {status}")
+
+
+def make_tls_context(*, verify: bool, ca_file: str) -> ssl.SSLContext:
+    """Raises `GatewayUnreachable` when `ca_file` cannot be used."""
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except OSError as exc:
+        raise GatewayUnreachable(f"cannot use the certificates in {ca_file}: {exc}") from exc
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _wants_more(error: OSError) -> bool:
+    """Whether TLS needs the socket to be readable or writable before it can go on."""
+    return type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
+
+
+def _readable(sock: socket.socket) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
+    return True
