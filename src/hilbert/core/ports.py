@@ -172,6 +172,8 @@ class ReplicaPlan(msgspec.Struct, frozen=True, kw_only=True):
     """False: no network but its own loopback."""
     sandbox_at_least: str = ""
     """The weakest sandbox level allowed; empty: any."""
+    tenant: int = 0
+    """The namespace's number, never used again once it is deleted: what a user id of its own is made from."""
 
 
 class Handle(msgspec.Struct, frozen=True, kw_only=True):

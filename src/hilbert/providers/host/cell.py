@@ -1,0 +1,112 @@
+"""What the host provider knows of one function at this moment: its record, its replicas, its failures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from hilbert.core.model import Endpoint, Usage
+from hilbert.core.ports import Handle
+from hilbert.core.values import Duration, FunctionRef
+from hilbert.providers.host.decide import Revision, Stage, View
+from hilbert.providers.host.record import FunctionRecord, ReplicaRecord
+
+STEADY: Final = 10.0
+"""Seconds that a replica must have been ready for its crash to count as the first one again."""
+
+_BACKOFF_FIRST: Final = 0.25
+_BACKOFF_MOST: Final = 30.0
+
+
+class Replica:
+    """One replica's life. Changed only by the reconciler."""
+
+    def __init__(self, record: ReplicaRecord, *, stage: Stage, now: float) -> None:
+        self.handle: Handle = record.handle
+        self.uid = record.uid
+        self.revision = Revision.parse(record.revision)
+        self.grace: Duration = record.grace
+        self.stage = stage
+        self.started_at = now
+        self.ready_at: float | None = None
+        self.stop_at = 0.0
+        self.endpoint: Endpoint | None = None
+        self.placement: Mapping[str, str] = {}
+        self.settled = asyncio.Event()
+        """Set once it is known how the start went."""
+
+    @property
+    def name(self) -> str:
+        return self.handle.replica
+
+    def record(self) -> ReplicaRecord:
+        return ReplicaRecord(handle=self.handle, uid=self.uid, revision=str(self.revision), grace=self.grace)
+
+
+class Cell:
+    """One function by name: the incarnation that is promised, and replicas of it and of those before it."""
+
+    def __init__(self, ref: FunctionRef) -> None:
+        self.ref = ref
+        self.record: FunctionRecord | None = None
+        self.replicas: dict[str, Replica] = {}
+        self.failures = 0
+        self.failed_at = 0.0
+        self.retry_at = 0.0
+        self.reason = ""
+        self.message = ""
+        self.published: tuple[Endpoint, ...] = ()
+        self.ready_generation = 0
+        self.usage: Usage | None = None
+        self.usage_at = 0.0
+
+    def views(self) -> list[View]:
+        uid = None if self.record is None else self.record.uid
+        return [
+            View(replica.name, replica.stage, replica.revision if replica.uid == uid else None)
+            for replica in self.replicas.values()
+        ]
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Of the replicas that can be called."""
+        if self.record is None:
+            return ()
+        return tuple(
+            replica.endpoint
+            for replica in self.replicas.values()
+            if replica.stage is Stage.READY and replica.uid == self.record.uid and replica.endpoint is not None
+        )
+
+    def fail(self, replica: Replica, reason: str, message: str, *, now: float) -> None:
+        """Note a failure of the current revision and put off the next start.
+
+        Replicas that were started before the last failure belong to the same wave and do not lengthen the delay.
+        """
+        self.reason, self.message = reason, message
+        if self.failures and replica.started_at < self.failed_at:
+            return
+        if replica.ready_at is not None and now - replica.ready_at >= STEADY:
+            self.failures = 0
+        self.failures += 1
+        self.failed_at = now
+        self.retry_at = now + backoff(self.failures)
+
+    def succeed(self, *, now: float) -> None:
+        """The current revision has all its replicas ready: forget failures once that has lasted."""
+        if self.failures > 1 and now - self.failed_at < STEADY:
+            return
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget failures."""
+        self.failures = 0
+        self.retry_at = 0.0
+        self.reason = self.message = ""
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after the n-th failure in a row: none, then 0.25 s doubling to 30 s."""
+    if failures <= 1:
+        return 0.0
+    return float(min(_BACKOFF_FIRST * 2 ** min(failures - 2, 20), _BACKOFF_MOST))

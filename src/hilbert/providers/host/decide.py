@@ -1,0 +1,111 @@
+"""What to do next for one function: a pure function of what is wanted and what is there.
+
+The roll-out rule: replicas of the current revision are started beside the old ones (a surge of a quarter, at least one),
+and an old one goes only when a current one is ready in its place. So a revision that never becomes ready never replaces
+the one before it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+_RANKS: Final = {"": 0, "process": 0, "landlock": 1, "bubblewrap": 2}
+"""Sandbox levels from the weakest; one that is unknown here counts as the weakest."""
+
+
+class Revision(NamedTuple):
+    """What a replica is started from: the generation, and what the namespace imposes."""
+
+    generation: int
+    network: bool
+    sandbox: str
+    """The weakest level that was allowed."""
+
+    def __str__(self) -> str:
+        return f"{self.generation}/{'host' if self.network else 'none'}/{self.sandbox}"
+
+    @classmethod
+    def parse(cls, text: str) -> Revision:
+        """The inverse of `str`. Raises `ValueError`."""
+        generation, network, sandbox = text.split("/")
+        return cls(int(generation), network == "host", sandbox)
+
+    def allowed_by(self, wanted: Revision) -> bool:
+        """Whether a replica of this revision keeps to what `wanted` imposes."""
+        return (wanted.network or not self.network) and _RANKS.get(self.sandbox, 0) >= _RANKS.get(wanted.sandbox, 0)
+
+    def is_current(self, wanted: Revision) -> bool:
+        return self.generation == wanted.generation and self.network == wanted.network and self.allowed_by(wanted)
+
+
+class Stage(enum.StrEnum):
+    """Where a replica is in its life."""
+
+    STARTING = "starting"
+    """The runtime is starting it."""
+    BOOTING = "booting"
+    """It runs and is not ready yet."""
+    READY = "ready"
+    UNHEALTHY = "unhealthy"
+    """It was ready and stopped answering."""
+    DRAINING = "draining"
+    """Out of the routes; told to stop after the drain delay."""
+    STOPPING = "stopping"
+
+
+class View(NamedTuple):
+    """One replica, as far as the decision needs it. Given in the order of their starts."""
+
+    replica: str
+    stage: Stage
+    revision: Revision | None
+    """None: it belongs to a function that is gone."""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    start: int = 0
+    """How many replicas of the wanted revision to start."""
+    drain: tuple[str, ...] = ()
+    """Replicas to take out of the routes and then to stop."""
+
+
+def decide(replicas: int, wanted: Revision | None, views: Sequence[View]) -> Decision:
+    """`replicas` of `wanted` are desired; None: the function is gone.
+
+    A replica that is still being started is left alone until it runs: then it can be stopped.
+    """
+    drain: list[str] = []
+    current: list[View] = []
+    old: list[View] = []
+    for view in views:
+        if view.stage in (Stage.DRAINING, Stage.STOPPING):
+            continue
+        if wanted is None or view.revision is None or view.stage is Stage.UNHEALTHY:
+            drain.append(view.replica)
+        elif view.revision.is_current(wanted):
+            current.append(view)
+        elif view.stage is Stage.READY and view.revision.allowed_by(wanted):
+            old.append(view)
+        elif view.stage is Stage.STARTING:
+            current.append(view)  # Takes a place until it can be stopped, so that starts stay bounded.
+        else:
+            drain.append(view.replica)
+    if wanted is None:
+        return Decision(drain=tuple(drain))
+    ready = sum(view.stage is Stage.READY for view in current)
+    drain += [view.replica for view in old[max(0, replicas - ready) :]]
+    old = old[: max(0, replicas - ready)]
+    excess = len(current) - replicas
+    if excess > 0:
+        # Those that serve nothing go first, then the youngest.
+        by_worth = current[::-1]
+        by_worth.sort(key=lambda view: view.stage is Stage.READY)
+        drain += [view.replica for view in by_worth[:excess] if view.stage is not Stage.STARTING]
+        return Decision(drain=tuple(drain))
+    surge = max(1, -(-replicas // 4))
+    start = min(replicas - len(current), replicas + surge - len(current) - len(old))
+    return Decision(start=max(0, start), drain=tuple(drain))

@@ -1,0 +1,36 @@
+"""What a runtime may offer beyond the port. Each is optional; without it the host provider does with less."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from hilbert.core.model import FunctionSpec, Usage
+from hilbert.core.ports import Handle
+
+
+@runtime_checkable
+class Announcing(Protocol):
+    """Says when there is something new to `check`. Without it the provider asks again and again."""
+
+    def subscribe(self, changed: Callable[[str], None]) -> None:
+        """Call `changed(replica)` soon after an observation has changed. A hint, not a record: it may come twice."""
+        ...
+
+
+@runtime_checkable
+class Pinning(Protocol):
+    """Knows what an image name means now. Without it every `apply` rolls the function out anew."""
+
+    def pin(self, spec: FunctionSpec) -> str:
+        """A short text that changes when the same spec would run something else. Raises `ImageUnavailable`."""
+        ...
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """Measures replicas. Without it, `usage` stays unknown."""
+
+    def measure(self, handles: Sequence[Handle]) -> Mapping[str, Usage]:
+        """Usage by replica, of those that can be measured. Blocks for a moment; called from a thread."""
+        ...

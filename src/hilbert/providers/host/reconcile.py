@@ -1,0 +1,384 @@
+"""The loop that makes replicas agree with promises: observe, decide, act, publish; again on every change.
+
+One pass of one function never waits for a replica: starts and stops are tasks of their own that queue the function again
+when they end. All state is changed on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+
+from hilbert.core.errors import HilbertError, Invalid
+from hilbert.core.model import ANNOTATION_NETWORK, ANNOTATION_SANDBOX, Namespace
+from hilbert.core.ports import Handle, Observed, ReplicaPlan, Runtime
+from hilbert.core.settings import ProviderSettings
+from hilbert.core.values import Duration, FunctionRef
+from hilbert.kit.aio import Clock, KeyedQueue, cancel, spawn
+from hilbert.providers.host.cell import STEADY, Cell, Replica
+from hilbert.providers.host.decide import Revision, Stage, decide
+from hilbert.providers.host.extra import Announcing
+from hilbert.providers.host.record import FunctionRecord, ReplicaRecord
+from hilbert.providers.host.store import Store
+
+_log = structlog.get_logger("hilbert.host")
+
+_CHECK_AGAIN: Final = 30.0
+"""Seconds between checks of a function at rest, when the runtime announces changes itself: a safety net."""
+_POLL: Final = 2.0
+_POLL_BOOTING: Final = 0.025
+"""Seconds between checks when the runtime does not announce changes."""
+_STOP_AGAIN: Final = 1.0
+"""Seconds until a stop that failed is tried again."""
+_SLOT_MOST: Final = 5.0
+"""Most seconds that a booting replica holds its place among those that boot at once."""
+_GRACE_MOST: Final = Duration.of(3600)
+"""Most that a function's `write_timeout` can raise its grace to."""
+_UNHEALTHY_GRACE: Final = Duration.of(5)
+"""Grace of a replica that has stopped answering anyway."""
+
+
+class Reconciler:
+    """Owns the cells. `HostProvider` tells it what is promised; it makes it so."""
+
+    def __init__(
+        self,
+        store: Store,
+        runtime: Runtime,
+        *,
+        settings: ProviderSettings,
+        clock: Clock,
+        namespace_of: Callable[[FunctionRef], Namespace | None],
+        changed: Callable[[FunctionRef], None],
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._settings = settings
+        self._clock = clock
+        self._namespace_of = namespace_of
+        self._changed = changed
+        self._announcing = isinstance(runtime, Announcing)
+        self._queue: KeyedQueue[FunctionRef] = KeyedQueue(self._reconcile, name="host", backoff_max=10.0)
+        self._slots = asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1)))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self.cells: dict[FunctionRef, Cell] = {}
+        self._cell_of: dict[str, Cell] = {}
+
+    def cell(self, ref: FunctionRef) -> Cell:
+        """The cell of `ref`, made if it is new."""
+        cell = self.cells.get(ref)
+        if cell is None:
+            cell = self.cells[ref] = Cell(ref)
+        return cell
+
+    def wake(self, ref: FunctionRef) -> None:
+        """Look at `ref` soon."""
+        if not self._closing:
+            self._queue.add(ref)
+
+    async def start(self, replicas: Sequence[ReplicaRecord]) -> None:
+        """Take back the replicas of an earlier run, then begin to reconcile."""
+        now = self._clock.now()
+        for record in replicas:
+            self._hold(self.cell(record.handle.ref), Replica(record, stage=Stage.BOOTING, now=now))
+        if replicas:
+            self._apply_observations(await self._runtime.check([record.handle for record in replicas]))
+        if isinstance(self._runtime, Announcing):
+            self._runtime.subscribe(self._announced)
+        self._queue.start()
+        for ref, cell in self.cells.items():
+            cell.published = cell.endpoints()
+            if cell.replicas or (cell.record is not None and cell.record.replicas):
+                self.wake(ref)
+
+    async def close(self, *, stop_replicas: bool) -> None:
+        """Stop reconciling. Replicas go on, to be taken back by the next run, unless they are to be stopped."""
+        self._closing = True
+        await self._queue.stop()
+        await cancel(*self._tasks)
+        if not stop_replicas:
+            return
+        live = [(cell, replica) for cell in self.cells.values() for replica in cell.replicas.values()]
+        await asyncio.gather(*(self._stop(cell, replica, replica.grace) for cell, replica in live))
+
+    def revision(self, record: FunctionRecord) -> Revision:
+        """What a replica of `record` has to be started from now."""
+        namespace = self._namespace_of(record.spec.ref)
+        imposed: Mapping[str, str] = {} if namespace is None else namespace.annotations
+        network = "none" not in (imposed.get(ANNOTATION_NETWORK), record.spec.annotations.get(ANNOTATION_NETWORK))
+        return Revision(record.generation, network, imposed.get(ANNOTATION_SANDBOX, ""))
+
+    def handles(self, cells: Iterable[Cell]) -> list[Handle]:
+        """Of replicas that run."""
+        return [
+            replica.handle
+            for cell in cells
+            for replica in cell.replicas.values()
+            if replica.stage not in (Stage.STARTING, Stage.STOPPING)
+        ]
+
+    # One pass
+
+    async def _reconcile(self, ref: FunctionRef) -> float | None:
+        cell = self.cells.get(ref)
+        if cell is None:
+            return None
+        handles = self.handles([cell])
+        if handles:
+            self._apply_observations(await self._runtime.check(handles))
+        now = self._clock.now()
+        self._expire(cell, now)
+        record = cell.record
+        wanted = None if record is None else self.revision(record)
+        decision = decide(0 if record is None else record.replicas, wanted, cell.views())
+        for name in decision.drain:
+            self._drain(cell.replicas[name], now)
+        if record is not None and wanted is not None and now >= cell.retry_at:
+            for _ in range(decision.start):
+                self._begin(cell, record, wanted, now)
+        self._publish(cell)
+        self._note_success(cell, wanted, now)
+        for replica in list(cell.replicas.values()):
+            if replica.stage is Stage.DRAINING and now >= replica.stop_at:
+                self._begin_stop(cell, replica)
+        if cell.record is None and not cell.replicas:
+            self.cells.pop(ref, None)
+            return None
+        return self._next_look(cell, now, waits=decision.start > 0)
+
+    def _expire(self, cell: Cell, now: float) -> None:
+        limit = self._settings.start_timeout
+        for replica in cell.replicas.values():
+            if replica.stage is Stage.BOOTING and now - replica.started_at >= limit.seconds:
+                self._fail(cell, replica, "ProbeFailing", f"a replica did not become ready within {limit}")
+                self._drain(replica, now)
+
+    def _drain(self, replica: Replica, now: float) -> None:
+        published = replica.stage is Stage.READY
+        if replica.stage is Stage.UNHEALTHY:
+            replica.grace = min(replica.grace, _UNHEALTHY_GRACE)
+        replica.stage = Stage.DRAINING
+        replica.stop_at = now + (self._settings.drain_delay.seconds if published else 0.0)
+        replica.settled.set()
+
+    def _publish(self, cell: Cell) -> None:
+        endpoints = cell.endpoints()
+        if endpoints != cell.published:
+            cell.published = endpoints
+            self._changed(cell.ref)
+
+    def _note_success(self, cell: Cell, wanted: Revision | None, now: float) -> None:
+        if wanted is None or cell.record is None:
+            return
+        ready = [
+            replica
+            for replica in cell.replicas.values()
+            if replica.stage is Stage.READY and replica.uid == cell.record.uid and replica.revision.is_current(wanted)
+        ]
+        if ready:
+            cell.ready_generation = wanted.generation
+        if len(ready) >= cell.record.replicas and cell.reason:
+            cell.succeed(now=now)
+
+    def _next_look(self, cell: Cell, now: float, *, waits: bool) -> float | None:
+        """Seconds until this function has to be looked at again, if nothing changes before."""
+        times: list[float] = []
+        if waits and cell.retry_at > now:
+            times.append(cell.retry_at)
+        if cell.reason and cell.failed_at + STEADY > now:
+            times.append(cell.failed_at + STEADY)
+        running = False
+        for replica in cell.replicas.values():
+            if replica.stage is Stage.DRAINING:
+                times.append(replica.stop_at)
+            elif replica.stage is Stage.BOOTING:
+                times.append(replica.started_at + self._settings.start_timeout.seconds)
+                if not self._announcing:
+                    times.append(now + _POLL_BOOTING)
+            running = running or replica.stage is not Stage.STOPPING
+        if running:
+            times.append(now + (_CHECK_AGAIN if self._announcing else _POLL))
+        return max(0.0, min(times) - now) if times else None
+
+    # Observations
+
+    def _announced(self, replica: str) -> None:
+        cell = self._cell_of.get(replica)
+        if cell is not None:
+            self.wake(cell.ref)
+
+    def _apply_observations(self, observations: Sequence[Observed]) -> None:
+        now = self._clock.now()
+        for seen in observations:
+            cell = self._cell_of.get(seen.replica)
+            replica = None if cell is None else cell.replicas.get(seen.replica)
+            if cell is None or replica is None or replica.stage in (Stage.STARTING, Stage.STOPPING):
+                continue
+            replica.endpoint = seen.endpoint or replica.endpoint
+            replica.placement = seen.placement or replica.placement
+            if seen.state == "exited":
+                self._exited(cell, replica, seen)
+            elif replica.stage is Stage.DRAINING:
+                continue
+            elif seen.state == "ready":
+                if replica.stage is not Stage.READY:
+                    _log.info("replica ready", function=str(cell.ref), replica=replica.name)
+                    replica.ready_at = now
+                replica.stage = Stage.READY
+                replica.settled.set()
+            elif seen.state == "unhealthy":
+                replica.stage = Stage.UNHEALTHY
+                replica.settled.set()
+                self._fail(cell, replica, seen.reason or "ProbeFailing", seen.message or "a replica stopped answering")
+
+    def _exited(self, cell: Cell, replica: Replica, seen: Observed) -> None:
+        if replica.stage is not Stage.DRAINING:
+            reason = "CrashLoop" if seen.reason in ("", "Exited") else seen.reason
+            self._fail(cell, replica, reason, seen.message or "a replica ended by itself")
+        replica.grace = Duration(0)
+        replica.stop_at = 0.0
+        replica.stage = Stage.DRAINING  # What it left behind still has to go.
+        replica.settled.set()
+
+    def _fail(self, cell: Cell, replica: Replica, reason: str, message: str) -> None:
+        """Note a failure, unless it is of a replica that is not wanted any more."""
+        record = cell.record
+        if record is None or replica.uid != record.uid or not replica.revision.is_current(self.revision(record)):
+            return
+        cell.fail(replica, reason, message, now=self._clock.now())
+        _log.warning(
+            "replica failed",
+            function=str(cell.ref),
+            replica=replica.name,
+            reason=reason,
+            message=message,
+            failures=cell.failures,
+        )
+
+    # Starts and stops
+
+    def _hold(self, cell: Cell, replica: Replica) -> None:
+        cell.replicas[replica.name] = replica
+        self._cell_of[replica.name] = cell
+
+    def _begin(self, cell: Cell, record: FunctionRecord, revision: Revision, now: float) -> None:
+        name = f"{record.spec.ref.name}-{_random()}"
+        kept = ReplicaRecord(
+            handle=Handle(replica=name, ref=record.spec.ref, generation=record.generation),
+            uid=record.uid,
+            revision=str(revision),
+            grace=_grace(record, self._settings),
+        )
+        replica = Replica(kept, stage=Stage.STARTING, now=now)
+        self._hold(cell, replica)
+        self._spawn(self._start(cell, replica, record), f"start {name}")
+
+    def _begin_stop(self, cell: Cell, replica: Replica) -> None:
+        replica.stage = Stage.STOPPING
+        self._spawn(self._stop(cell, replica, replica.grace), f"stop {replica.name}")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = spawn(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _start(self, cell: Cell, replica: Replica, record: FunctionRecord) -> None:
+        async with self._slots:
+            if not self._still_wanted(cell, replica):  # It may have waited long for its slot.
+                self._drop(cell, replica)
+                return
+            replica.started_at = self._clock.now()
+            try:
+                await self._run_start(replica, record)
+                replica.stage = Stage.BOOTING
+            except HilbertError as exc:
+                self._start_failed(cell, replica, type(exc).__name__, exc.message, exc)
+            except Exception as exc:  # noqa: BLE001 - a runtime's bug must not leave the replica half started
+                self._start_failed(cell, replica, "StartFailed", "a replica could not be started", exc)
+            self.wake(cell.ref)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(replica.settled.wait(), _SLOT_MOST)
+
+    def _still_wanted(self, cell: Cell, replica: Replica) -> bool:
+        record = cell.record
+        if record is None or replica.uid != record.uid:
+            return False
+        wanted = self.revision(record)
+        others = sum(
+            other.revision.is_current(wanted) and other.stage not in (Stage.DRAINING, Stage.STOPPING)
+            for other in cell.replicas.values()
+            if other is not replica and other.uid == record.uid
+        )
+        return replica.revision.is_current(wanted) and others < record.replicas
+
+    async def _run_start(self, replica: Replica, record: FunctionRecord) -> None:
+        plan = ReplicaPlan(
+            replica=replica.name,
+            spec=record.spec,
+            generation=record.generation,
+            secrets=await self._store.secret_values(record.tenant, record.spec.secrets),
+            network=replica.revision.network,
+            sandbox_at_least=replica.revision.sandbox,
+            tenant=record.tenant,
+        )
+        steps: AsyncIterator[Handle] = self._runtime.start(plan)
+        try:
+            async for handle in steps:
+                replica.handle = handle
+                await self._store.put_replica(replica.record())
+        finally:
+            close = getattr(steps, "aclose", None)
+            if close is not None:
+                await close()
+        if plan.secrets:  # One may have been updated since it was read, before there was a replica to update.
+            now = await self._store.secret_values(record.tenant, record.spec.secrets, missing_ok=True)
+            if now != plan.secrets:
+                await self._runtime.update_secrets(replica.handle, now)
+
+    def _start_failed(self, cell: Cell, replica: Replica, reason: str, message: str, error: Exception) -> None:
+        self._fail(cell, replica, reason, message)
+        if not isinstance(error, HilbertError):
+            _log.error("start failed", function=str(cell.ref), replica=replica.name, exc_info=error)
+        replica.grace = Duration(0)
+        replica.stop_at = 0.0
+        replica.stage = Stage.DRAINING
+        replica.settled.set()
+
+    async def _stop(self, cell: Cell, replica: Replica, grace: Duration) -> None:
+        try:
+            await self._runtime.stop(replica.handle, grace=grace)
+            await self._store.forget_replica(replica.name)
+        except Exception:  # noqa: BLE001 - tried again until it works: nothing may be left running
+            _log.warning("stop failed", function=str(cell.ref), replica=replica.name, exc_info=True)
+            replica.stage = Stage.DRAINING
+            replica.stop_at = self._clock.now() + _STOP_AGAIN
+        else:
+            self._drop(cell, replica)
+        self.wake(cell.ref)
+
+    def _drop(self, cell: Cell, replica: Replica) -> None:
+        cell.replicas.pop(replica.name, None)
+        self._cell_of.pop(replica.name, None)
+        replica.settled.set()
+        self.wake(cell.ref)
+
+
+def _grace(record: FunctionRecord, settings: ProviderSettings) -> Duration:
+    """The platform's grace, or the function's own `write_timeout` if that is longer."""
+    try:
+        own = Duration.parse(record.spec.env.get("write_timeout", "0"), bare_seconds=True)
+    except Invalid:
+        own = Duration(0)
+    return max(settings.grace, min(own, _GRACE_MOST))
+
+
+def _random() -> str:
+    """Ten letters and digits: 50 bits, so that a name is never given twice and cannot be guessed."""
+    return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(10))

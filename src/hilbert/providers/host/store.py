@@ -1,0 +1,362 @@
+"""The host provider's database: each promise is one transaction, checked and written in one piece."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from hilbert.core.errors import (
+    AlreadyExists,
+    FunctionNotFound,
+    InvalidSpec,
+    NamespaceNotFound,
+    SecretNotFound,
+    StorageFull,
+)
+from hilbert.core.model import LABEL_SCALE_MIN, FunctionSpec, Namespace, ScalingPolicy, Secret
+from hilbert.core.ports import Handle
+from hilbert.core.values import Duration, FunctionRef, NamespaceName, SecretName
+from hilbert.kit.sqlite import Database
+from hilbert.providers.host.record import FunctionRecord, Loaded, ReplicaRecord, TenantRecord
+
+T = TypeVar("T")
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE namespaces (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        labels TEXT NOT NULL,
+        annotations TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    );
+    CREATE TABLE functions (
+        uid INTEGER PRIMARY KEY AUTOINCREMENT,
+        tenant INTEGER NOT NULL REFERENCES namespaces (number) ON DELETE CASCADE,
+        namespace TEXT NOT NULL,
+        name TEXT NOT NULL,
+        spec TEXT NOT NULL,
+        replicas INTEGER NOT NULL,
+        generation INTEGER NOT NULL,
+        pin TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        UNIQUE (namespace, name)
+    );
+    CREATE INDEX functions_by_tenant ON functions (tenant);
+    CREATE TABLE secrets (
+        tenant INTEGER NOT NULL REFERENCES namespaces (number) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (tenant, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE replicas (
+        replica TEXT PRIMARY KEY,
+        uid INTEGER NOT NULL,
+        revision TEXT NOT NULL,
+        grace_ns INTEGER NOT NULL,
+        handle TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
+)
+
+_FULL_SQLITE: Final = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+)
+_FULL_OS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
+
+
+def open_database(path: Path) -> Database:
+    """Open or create the host provider's database. Raises `StorageFull`, and as `Database` does."""
+    with storage_errors():
+        return Database(path, MIGRATIONS)
+
+
+@contextlib.contextmanager
+def storage_errors() -> Iterator[None]:
+    """Translate a full or broken disk into `StorageFull`. Everything else passes."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _FULL_SQLITE:
+            raise _storage_full(str(exc)) from exc
+        raise
+    except OSError as exc:
+        if exc.errno in _FULL_OS:
+            raise _storage_full(str(exc)) from exc
+        raise
+
+
+def _storage_full(detail: str) -> StorageFull:
+    return StorageFull(
+        "the disk of the state directory is full or cannot be written; nothing was changed",
+        detail=detail,
+        hint="free some space in the state directory and try again",
+    )
+
+
+class Store:
+    """The tables as functions. Every method is one transaction, and raises `StorageFull` besides what it says."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def load(self) -> Loaded:
+        def work(db: sqlite3.Connection) -> Loaded:
+            return Loaded(
+                tenants=tuple(_tenant(row) for row in db.execute(f"{_TENANTS} ORDER BY name")),
+                functions=tuple(_function(row) for row in db.execute(_FUNCTIONS)),
+                replicas=tuple(
+                    ReplicaRecord(
+                        handle=msgspec.json.decode(handle, type=Handle),
+                        uid=uid,
+                        revision=revision,
+                        grace=Duration(grace_ns),
+                    )
+                    for uid, revision, grace_ns, handle in db.execute(_REPLICAS)
+                ),
+            )
+
+        return await self._read(work)
+
+    async def create_namespace(self, namespace: Namespace) -> TenantRecord:
+        """Raises `AlreadyExists`."""
+
+        def work(db: sqlite3.Connection) -> TenantRecord:
+            if db.execute("SELECT 1 FROM namespaces WHERE name = ?", (namespace.name,)).fetchone():
+                raise AlreadyExists(f"namespace {namespace.name} already exists")
+            created_at = datetime.now(UTC)
+            db.execute(
+                "INSERT INTO namespaces (name, labels, annotations, created_at) VALUES (?, ?, ?, ?)",
+                (namespace.name, _json(namespace.labels), _json(namespace.annotations), created_at.isoformat()),
+            )
+            return _tenant(db.execute(f"{_TENANTS} WHERE name = ?", (namespace.name,)).fetchone())
+
+        return await self._write(work)
+
+    async def update_namespace(self, namespace: Namespace) -> TenantRecord:
+        """Raises `NamespaceNotFound`."""
+
+        def work(db: sqlite3.Connection) -> TenantRecord:
+            number = _tenant_number(db, namespace.name)
+            db.execute(
+                "UPDATE namespaces SET labels = ?, annotations = ? WHERE number = ?",
+                (_json(namespace.labels), _json(namespace.annotations), number),
+            )
+            return _tenant(db.execute(f"{_TENANTS} WHERE number = ?", (number,)).fetchone())
+
+        return await self._write(work)
+
+    async def delete_namespace(self, name: NamespaceName) -> None:
+        """With its functions and secrets; replicas stay until they are stopped. Raises `NamespaceNotFound`."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM namespaces WHERE number = ?", (_tenant_number(db, name),))
+
+        await self._write(work)
+
+    async def apply(self, spec: FunctionSpec, *, create: bool | None, pin: str, max_replicas: int) -> FunctionRecord:
+        """Insert or replace a function. One that would not change keeps its generation.
+
+        Raises `NamespaceNotFound`, `AlreadyExists`, `FunctionNotFound`, `SecretNotFound` and `InvalidSpec`.
+        """
+        ref = spec.ref
+        policy = ScalingPolicy.of(spec.labels)
+        if policy.min > max_replicas:
+            raise InvalidSpec(
+                f"label {LABEL_SCALE_MIN}: {policy.min} is more than this machine's limit of {max_replicas} replicas "
+                "per function (setting provider.max_replicas)"
+            )
+
+        def work(db: sqlite3.Connection) -> FunctionRecord:
+            tenant = _tenant_number(db, ref.namespace)
+            old = _find(db, ref)
+            if create is True and old is not None:
+                raise AlreadyExists(f"function {ref} already exists")
+            if create is False and old is None:
+                raise FunctionNotFound(f"function {ref} not found")
+            known = {name for (name,) in db.execute("SELECT name FROM secrets WHERE tenant = ?", (tenant,))}
+            for secret in spec.secrets:
+                if secret not in known:
+                    raise SecretNotFound(f"unable to find secret: {secret}")
+            text = msgspec.json.encode(spec).decode()
+            if old is None:
+                db.execute(
+                    "INSERT INTO functions (tenant, namespace, name, spec, replicas, generation, pin, created_at)"
+                    " VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
+                    (tenant, ref.namespace, ref.name, text, policy.min, pin, datetime.now(UTC).isoformat()),
+                )
+            else:
+                replicas = policy.min if _sets_minimum(spec.labels) else old.replicas
+                generation = old.generation + (old.spec != spec or old.pin != pin)
+                db.execute(
+                    "UPDATE functions SET spec = ?, replicas = ?, generation = ?, pin = ? WHERE uid = ?",
+                    (text, replicas, generation, pin, old.uid),
+                )
+            return _found(db, ref)
+
+        return await self._write(work)
+
+    async def scale(self, ref: FunctionRef, replicas: int) -> FunctionRecord:
+        """Raises `FunctionNotFound`."""
+
+        def work(db: sqlite3.Connection) -> FunctionRecord:
+            uid = _found(db, ref).uid
+            db.execute("UPDATE functions SET replicas = ? WHERE uid = ?", (replicas, uid))
+            return _found(db, ref)
+
+        return await self._write(work)
+
+    async def remove(self, ref: FunctionRef) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM functions WHERE namespace = ? AND name = ?", (ref.namespace, ref.name))
+
+        await self._write(work)
+
+    async def put_replica(self, record: ReplicaRecord) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT OR REPLACE INTO replicas (replica, uid, revision, grace_ns, handle) VALUES (?, ?, ?, ?, ?)",
+                (
+                    record.handle.replica,
+                    record.uid,
+                    record.revision,
+                    record.grace.ns,
+                    msgspec.json.encode(record.handle).decode(),
+                ),
+            )
+
+        await self._write(work)
+
+    async def forget_replica(self, replica: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM replicas WHERE replica = ?", (replica,))
+
+        await self._write(work)
+
+    async def secret_names(self, namespace: NamespaceName) -> list[SecretName]:
+        """By name. Raises `NamespaceNotFound`."""
+
+        def work(db: sqlite3.Connection) -> list[SecretName]:
+            tenant = _tenant_number(db, namespace)
+            rows = db.execute("SELECT name FROM secrets WHERE tenant = ? ORDER BY name", (tenant,))
+            return [SecretName(name) for (name,) in rows]
+
+        return await self._read(work)
+
+    async def secret_values(
+        self, tenant: int, names: tuple[SecretName, ...], *, missing_ok: bool = False
+    ) -> Mapping[str, bytes]:
+        """Values by name. Raises `SecretNotFound`, unless `missing_ok` leaves out what is not there."""
+
+        def work(db: sqlite3.Connection) -> Mapping[str, bytes]:
+            values: dict[str, bytes] = {}
+            for name in names:
+                row = db.execute("SELECT value FROM secrets WHERE tenant = ? AND name = ?", (tenant, name)).fetchone()
+                if row is not None:
+                    values[name] = row[0]
+                elif not missing_ok:
+                    raise SecretNotFound(f"unable to find secret: {name}")
+            return values
+
+        return await self._read(work) if names else {}
+
+    async def put_secret(self, secret: Secret, *, create: bool) -> None:
+        """Raises `NamespaceNotFound`, and `AlreadyExists` or `SecretNotFound` by `create`."""
+
+        def work(db: sqlite3.Connection) -> None:
+            tenant = _tenant_number(db, secret.namespace)
+            key = (tenant, secret.name)
+            exists = db.execute("SELECT 1 FROM secrets WHERE tenant = ? AND name = ?", key).fetchone() is not None
+            if create and exists:
+                raise AlreadyExists(f"secret {secret.name} already exists in namespace {secret.namespace}")
+            if not create and not exists:
+                raise SecretNotFound(f"unable to find secret: {secret.name}")
+            db.execute("INSERT OR REPLACE INTO secrets (tenant, name, value) VALUES (?, ?, ?)", (*key, secret.value))
+
+        await self._write(work)
+
+    async def delete_secret(self, namespace: NamespaceName, name: SecretName) -> None:
+        """Raises `NamespaceNotFound` and `SecretNotFound`."""
+
+        def work(db: sqlite3.Connection) -> None:
+            key = (_tenant_number(db, namespace), name)
+            if db.execute("DELETE FROM secrets WHERE tenant = ? AND name = ?", key).rowcount == 0:
+                raise SecretNotFound(f"unable to find secret: {name}")
+
+        await self._write(work)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with storage_errors():
+            return await self._database.write(work)
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with storage_errors():
+            return await self._database.read(work)
+
+
+_TENANTS: Final = "SELECT number, name, labels, annotations, created_at FROM namespaces"
+_FUNCTIONS: Final = "SELECT uid, tenant, spec, replicas, generation, pin, created_at FROM functions"
+_REPLICAS: Final = "SELECT uid, revision, grace_ns, handle FROM replicas"
+
+
+def _json(values: Mapping[str, str]) -> str:
+    return msgspec.json.encode(values).decode()
+
+
+def _tenant(row: tuple[Any, ...]) -> TenantRecord:
+    number, name, labels, annotations, created_at = row
+    return TenantRecord(
+        number=number,
+        namespace=Namespace(
+            name=NamespaceName(name),
+            labels=msgspec.json.decode(labels, type=dict[str, str]),
+            annotations=msgspec.json.decode(annotations, type=dict[str, str]),
+            created_at=datetime.fromisoformat(created_at),
+        ),
+    )
+
+
+def _function(row: tuple[Any, ...]) -> FunctionRecord:
+    uid, tenant, spec, replicas, generation, pin, created_at = row
+    return FunctionRecord(
+        uid=uid,
+        tenant=tenant,
+        spec=msgspec.json.decode(spec, type=FunctionSpec),
+        replicas=replicas,
+        generation=generation,
+        pin=pin,
+        created_at=datetime.fromisoformat(created_at),
+    )
+
+
+def _tenant_number(db: sqlite3.Connection, name: NamespaceName) -> int:
+    row = db.execute("SELECT number FROM namespaces WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        raise NamespaceNotFound(f"namespace {name} not found")
+    number: int = row[0]
+    return number
+
+
+def _find(db: sqlite3.Connection, ref: FunctionRef) -> FunctionRecord | None:
+    row = db.execute(f"{_FUNCTIONS} WHERE namespace = ? AND name = ?", (ref.namespace, ref.name)).fetchone()
+    return None if row is None else _function(row)
+
+
+def _found(db: sqlite3.Connection, ref: FunctionRef) -> FunctionRecord:
+    record = _find(db, ref)
+    if record is None:
+        raise FunctionNotFound(f"function {ref} not found")
+    return record
+
+
+def _sets_minimum(labels: Mapping[str, str]) -> bool:
+    """Whether the label is there with a positive number; others are ignored, as OpenFaaS does."""
+    text = labels.get(LABEL_SCALE_MIN, "")
+    return text.isascii() and text.isdigit() and len(text) <= 6 and int(text) > 0
