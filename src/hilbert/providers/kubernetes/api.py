@@ -115,7 +115,7 @@ class Api:
         return kind.decode(await self.request("GET", kind.path(namespace, name)))
 
     async def page(
-        self, kind: Kind[Object], namespace: str = "", *, selector: str = "", limit: int = 500, more: str = ""
+        self, kind: Kind[Any], namespace: str = "", *, selector: str = "", limit: int = 500, more: str = ""
     ) -> Page:
         """One page, as of now (a read through the store's quorum, not a cache that may lag)."""
         params = {"limit": str(limit)} if limit else {}
@@ -173,7 +173,7 @@ class Api:
         path = kind.path(metadata.get("namespace", ""), metadata["name"])
         return kind.decode(await self.request("PUT", path, body=manifest, params={"fieldManager": FIELD_MANAGER}))
 
-    async def delete(self, kind: Kind[Object], name: str, namespace: str = "", *, uid: str = "") -> bool:
+    async def delete(self, kind: Kind[Any], name: str, namespace: str = "", *, uid: str = "") -> bool:
         """Delete, in the background; False when it was not there, or was another one than `uid`."""
         options: Manifest = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid:

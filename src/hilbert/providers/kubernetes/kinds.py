@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -17,15 +17,16 @@ from hilbert.providers.kubernetes.objects import (
     Pod,
     ProfileObject,
     SecretObject,
+    Service,
 )
 
-T_co = TypeVar("T_co", bound=Object, covariant=True)
+T = TypeVar("T", bound=Object)
 
 
-class Kind(Generic[T_co]):
+class Kind(Generic[T]):
     """One resource of the API."""
 
-    def __init__(self, group: str, version: str, plural: str, model: type[T_co], *, namespaced: bool = True) -> None:
+    def __init__(self, group: str, version: str, plural: str, model: type[T], *, namespaced: bool = True) -> None:
         self.group = group
         self.plural = plural
         self.namespaced = namespaced
@@ -43,14 +44,14 @@ class Kind(Generic[T_co]):
         parts += [part for part in (self.plural, name, sub) if part]
         return "/".join(parts)
 
-    def decode(self, body: bytes | msgspec.Raw) -> T_co:
+    def decode(self, body: bytes | msgspec.Raw) -> T:
         """Raises `msgspec.DecodeError` and `msgspec.ValidationError`."""
         return self._decoder.decode(body)
 
 
 NAMESPACES: Final = Kind("", "v1", "namespaces", NamespaceObject, namespaced=False)
 PODS: Final = Kind("", "v1", "pods", Pod)
-SERVICES: Final = Kind("", "v1", "services", Object)
+SERVICES: Final = Kind("", "v1", "services", Service)
 SECRETS: Final = Kind("", "v1", "secrets", SecretObject)
 CLAIMS: Final = Kind("", "v1", "persistentvolumeclaims", Object)
 QUOTAS: Final = Kind("", "v1", "resourcequotas", Object)
@@ -64,7 +65,7 @@ FUNCTIONS: Final = Kind("openfaas.com", "v1", "functions", FunctionObject)
 PROFILES: Final = Kind("openfaas.com", "v1", "profiles", ProfileObject)
 METRICS: Final = Kind("metrics.k8s.io", "v1beta1", "pods", Object)
 
-_BY_KIND: Final[dict[str, Kind[Object]]] = {
+_BY_KIND: Final[dict[str, Kind[Any]]] = {
     "Namespace": NAMESPACES,
     "Service": SERVICES,
     "Secret": SECRETS,
@@ -77,6 +78,6 @@ _BY_KIND: Final[dict[str, Kind[Object]]] = {
 }
 
 
-def of(manifest: Manifest) -> Kind[Object]:
+def of(manifest: Manifest) -> Kind[Any]:
     """The kind of an object that we render."""
     return _BY_KIND[manifest["kind"]]

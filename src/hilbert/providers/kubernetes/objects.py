@@ -104,6 +104,15 @@ class _Replicas(msgspec.Struct):
     replicas: int = 1
 
 
+class Service(Object, frozen=True):
+    """A Service. `spec` stays undecoded."""
+
+    spec: msgspec.Raw = msgspec.Raw(b"{}")
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "spec", self.spec.copy())
+
+
 class EndpointConditions(msgspec.Struct, frozen=True):
     ready: bool | None = None
     serving: bool | None = None
@@ -146,7 +155,12 @@ class Terminated(msgspec.Struct, frozen=True, rename="camel"):
     message: str | None = None
 
 
+class Running(msgspec.Struct, frozen=True, rename="camel"):
+    started_at: datetime | None = None
+
+
 class ContainerState(msgspec.Struct, frozen=True):
+    running: Running | None = None
     waiting: Waiting | None = None
     terminated: Terminated | None = None
 

@@ -58,6 +58,8 @@ class Owner(msgspec.Struct, frozen=True):
 
     uid: str
     generation: int
+    rollout: str = ""
+    """Changes when the same spec is to be rolled out once more."""
 
 
 def deployment(
@@ -87,7 +89,11 @@ def deployment(
             "template": {
                 "metadata": {
                     "labels": _pod_labels(spec, namespace_annotations),
-                    "annotations": _pod_annotations(spec, rules),
+                    "annotations": {
+                        **_pod_annotations(spec, rules),
+                        names.ANNOTATION_GENERATION: str(owner.generation),
+                        **({names.ANNOTATION_ROLLOUT: owner.rollout} if owner.rollout else {}),
+                    },
                 },
                 "spec": _pod(
                     spec,

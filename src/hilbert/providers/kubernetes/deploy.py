@@ -1,0 +1,199 @@
+"""Brings a function's Deployment and Service in line with its Function object. Idempotent at every step.
+
+Server-side apply under one field manager: drift in what we own is repaired, fields of others stay. The replica count is
+part of what is applied, with the version of the Deployment it was read from, so that a scaling in between is never undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from hilbert.core.errors import (
+    BackendUnavailable,
+    Conflict,
+    HilbertError,
+    InvalidSpec,
+    QuotaExceeded,
+    SecretNotFound,
+)
+from hilbert.core.model import LABEL_FUNCTION, LABEL_SCALE_MIN, FunctionSpec, ScalingPolicy
+from hilbert.providers.kubernetes import drift, kinds, names, profiles, render
+from hilbert.providers.kubernetes.api import Api, Refused, Unreachable, unavailable
+from hilbert.providers.kubernetes.objects import Deployment, FunctionObject, Manifest, Object, Service
+from hilbert.providers.kubernetes.state import State
+from hilbert.providers.kubernetes.watch import Key
+
+_TRIES: Final = 8
+_PULL_TYPES: Final = frozenset({"kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg"})
+_FORBIDDEN_TYPES: Final = frozenset({"kubernetes.io/service-account-token", "helm.sh/release.v1"})
+"""Secrets that give away more than their namespace means to."""
+
+
+class Deployer:
+    """Writes Deployments and Services, and nothing else."""
+
+    def __init__(self, api: Api, state: State, rules: render.Rules) -> None:
+        self._api = api
+        self._state = state
+        self._rules = rules
+
+    def check(self, spec: FunctionSpec) -> None:
+        """Raise `InvalidSpec` for what can never be rendered, before anything is stored."""
+        self._render(spec, render.Owner("check", 1), 1, frozenset())
+
+    async def pull_secrets(self, spec: FunctionSpec) -> frozenset[str]:
+        """Which of the function's secrets are registry credentials. Raises `SecretNotFound` and `InvalidSpec`."""
+        found = set()
+        for name in spec.secrets:
+            try:
+                secret = await self._api.get(kinds.SECRETS, name, spec.ref.namespace)
+            except Refused as exc:
+                if exc.code == 404:
+                    raise SecretNotFound(
+                        f"unable to find secret: {name}",
+                        hint=f"create it first: faas-cli secret create {name} --namespace {spec.ref.namespace}",
+                    ) from exc
+                raise unavailable(exc) from exc
+            except Unreachable as exc:
+                raise unavailable(exc) from exc
+            if secret.type in _FORBIDDEN_TYPES:
+                raise InvalidSpec(f"secret {name} is of type {secret.type} and cannot be given to functions")
+            if secret.type in _PULL_TYPES:
+                found.add(name)
+        return frozenset(found)
+
+    async def reconcile(
+        self, function: FunctionObject, spec: FunctionSpec, *, replicas: int | None = None
+    ) -> Deployment:
+        """Write what differs. `replicas` sets the count; None keeps it, or takes the first one.
+
+        Raises `InvalidSpec`, `SecretNotFound`, `Conflict`, `QuotaExceeded` and `BackendUnavailable`.
+        """
+        key = (function.metadata.namespace, function.metadata.name)
+        metadata = function.metadata
+        owner = render.Owner(metadata.uid, metadata.generation, function.annotations.get(names.ANNOTATION_ROLLOUT, ""))
+        try:
+            live = self._state.deployment(key) or await self._read(kinds.DEPLOYMENTS, key)
+            await self._service(key, spec, owner)
+            for _ in range(_TRIES):
+                done = await self._deployment(spec, owner, live, replicas)
+                if done is not None:
+                    return done
+                live = await self._read(kinds.DEPLOYMENTS, key)
+        except Refused as exc:
+            raise refusal(exc, str(spec.ref)) from exc
+        except Unreachable as exc:
+            raise unavailable(exc) from exc
+        raise BackendUnavailable(f"function {spec.ref} is changed by others all the time", hint="try again")
+
+    async def _deployment(
+        self, spec: FunctionSpec, owner: render.Owner, live: Deployment | None, replicas: int | None
+    ) -> Deployment | None:
+        """None: it has changed since it was read."""
+        applied = live.annotations.get(names.ANNOTATION_APPLIED, "") if live is not None else ""
+        count = replicas if replicas is not None else first_replicas(spec)
+        if live is not None:
+            _require_ours(live, spec)
+            if live.metadata.deletion_timestamp is not None:
+                raise BackendUnavailable(f"the old Deployment of {spec.ref} is still going", hint="try again")
+            if replicas is None:
+                count = _kept(spec, owner, applied, live.replicas)
+        if live is not None and applied == f"{owner.uid}/{owner.generation}":
+            known = live.annotations.get(names.ANNOTATION_PULL_SECRETS, "")
+            pull_secrets = frozenset(name for name in known.split(",") if name in spec.secrets)
+        else:
+            pull_secrets = await self.pull_secrets(spec)
+        manifest = self._render(spec, owner, count, pull_secrets)
+        if live is not None:
+            if drift.is_in_step(manifest, live):
+                return live
+            manifest["metadata"]["resourceVersion"] = live.metadata.resource_version
+        try:
+            done = await self._api.apply(kinds.DEPLOYMENTS, manifest)
+        except Refused as exc:
+            if exc.code == 409 and live is not None:
+                return None
+            raise
+        self._state.observe(done)
+        return done
+
+    async def _service(self, key: Key, spec: FunctionSpec, owner: render.Owner) -> None:
+        live = self._state.service(key) or await self._read(kinds.SERVICES, key)
+        if live is not None:
+            _require_ours(live, spec)
+        manifest = render.service(spec, owner=owner)
+        if live is None or not drift.is_in_step(manifest, live):
+            done = await self._api.apply(kinds.SERVICES, manifest)
+            self._state.observe(done)
+
+    def _render(self, spec: FunctionSpec, owner: render.Owner, replicas: int, pull_secrets: frozenset[str]) -> Manifest:
+        namespace = self._state.tenant(spec.ref.namespace)
+        annotations: Mapping[str, str] = namespace.annotations if namespace is not None else {}
+        merged = profiles.merge(profiles.chosen(spec.annotations, annotations), self._state.profiles())
+        return render.deployment(
+            spec,
+            owner=owner,
+            replicas=replicas,
+            pull_secrets=pull_secrets,
+            profile=merged,
+            namespace_annotations=annotations,
+            rules=self._rules,
+        )
+
+    async def _read(self, kind: kinds.Kind[kinds.T], key: Key) -> kinds.T | None:
+        try:
+            return await self._api.get(kind, key[1], key[0])
+        except Refused as exc:
+            if exc.code == 404:
+                return None
+            raise
+
+
+def first_replicas(spec: FunctionSpec) -> int:
+    return ScalingPolicy.of(spec.labels).min
+
+
+def has_minimum(spec: FunctionSpec) -> bool:
+    """Whether the spec itself says how many replicas it starts with."""
+    text = spec.labels.get(LABEL_SCALE_MIN)
+    return text is not None and ScalingPolicy.of(spec.labels).min == _positive(text)
+
+
+def refusal(error: Refused, what: str) -> HilbertError:
+    """The domain's error for a write that was refused."""
+    if error.code == 403 and "exceeded quota" in error.message:
+        return QuotaExceeded(
+            f"the namespace's quota has no room for {what}: {error.message}",
+            hint="an administrator can raise the namespace's com.hilbert.quota.* annotations",
+        )
+    if error.code in (400, 422):
+        return InvalidSpec(f"{what}: {error.message[:1000]}")
+    if error.code == 409:
+        return Conflict(f"{what}: {error.message[:1000]}")
+    return unavailable(error)
+
+
+def _kept(spec: FunctionSpec, owner: render.Owner, applied: str, live: int) -> int:
+    """The count to go on with: a new spec that states a minimum sets it, a new function starts anew."""
+    if not applied:
+        return live  # A Deployment that another OpenFaaS provider made: take it over as it is.
+    uid, _, generation = applied.partition("/")
+    if uid != owner.uid:
+        return first_replicas(spec)
+    if generation != str(owner.generation) and has_minimum(spec):
+        return first_replicas(spec)
+    return live
+
+
+def _require_ours(live: Object, spec: FunctionSpec) -> None:
+    if live.labels.get(LABEL_FUNCTION) != spec.ref.name:
+        kind = "Service" if isinstance(live, Service) else "Deployment"
+        raise Conflict(
+            f"namespace {spec.ref.namespace} has a {kind} {spec.ref.name} that is not a function's",
+            hint="choose another name, or remove it with kubectl",
+        )
+
+
+def _positive(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0

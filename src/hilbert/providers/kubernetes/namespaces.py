@@ -1,0 +1,249 @@
+"""Namespaces as tenants: made complete, kept complete, removed with care."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+
+from hilbert.core.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NamespaceNotFound,
+    ReservedNamespace,
+    Unsupported,
+)
+from hilbert.core.model import LABEL_FUNCTION, Namespace
+from hilbert.core.values import NamespaceName
+from hilbert.kit.aio import KeyedQueue
+from hilbert.providers.kubernetes import kinds, names, tenant
+from hilbert.providers.kubernetes.api import Api, Refused, Unreachable, unavailable
+from hilbert.providers.kubernetes.deploy import refusal
+from hilbert.providers.kubernetes.objects import Manifest, NamespaceObject, Object, SecretObject
+from hilbert.providers.kubernetes.state import State
+
+_log = structlog.get_logger("hilbert.kubernetes.namespaces")
+
+_PIECES: Final[tuple[kinds.Kind[Object], ...]] = (kinds.QUOTAS, kinds.LIMITS, kinds.POLICIES)
+_HELD: Final[tuple[kinds.Kind[Any], ...]] = (
+    kinds.DEPLOYMENTS,
+    kinds.STATEFUL_SETS,
+    kinds.PODS,
+    kinds.SERVICES,
+    kinds.CLAIMS,
+    kinds.SECRETS,
+)
+"""What is looked at before a namespace is deleted."""
+_MOST_NAMED: Final = 20
+_GONE_WITHIN: Final = 30.0
+_POLL: Final = 0.2
+_CLUSTER_SECRET: Final = "kubernetes.io/service-account-token"  # noqa: S105 - a type
+
+
+class NamespaceKeeper:
+    """The capability `Namespaces`, and the upkeep of tenants by the leading gateway."""
+
+    def __init__(self, api: Api, state: State, surroundings: tenant.Surroundings, default: NamespaceName) -> None:
+        self._api = api
+        self._state = state
+        self._around = surroundings
+        self._default = default
+        self._queue: KeyedQueue[str] | None = None
+        state.on_namespace.append(self._wake)
+
+    # Upkeep, while leading
+
+    def start(self) -> None:
+        self._queue = KeyedQueue(self._upkeep, name="tenants", workers=4)
+        self._queue.start()
+        for found in self._state.tenants():
+            self._queue.add(found.metadata.name)
+
+    async def stop(self) -> None:
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            await queue.stop()
+
+    def _wake(self, name: str) -> None:
+        if self._queue is not None:
+            self._queue.add(name)
+
+    async def _upkeep(self, name: str) -> float | None:
+        found = self._state.tenant(name)
+        if found is None or not tenant.is_managed(found.labels, found.annotations):
+            return None
+        try:
+            await self._complete(name, found.annotations)
+        except Invalid as exc:
+            _log.warning("tenant not complete", namespace=name, reason=exc.message)
+        return None
+
+    async def _complete(self, name: str, annotations: Mapping[str, str]) -> None:
+        """Apply the pieces, and remove those that are no longer wanted. Never touches what others made."""
+        wanted = tenant.pieces(name, annotations, self._around)
+        for manifest in wanted:
+            await self._api.apply(kinds.of(manifest), manifest)
+        kept = {(kinds.of(manifest).plural, manifest["metadata"]["name"]) for manifest in wanted}
+        ours = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+        for kind in _PIECES:
+            for item in await self._api.every(kind, name, selector=ours):
+                if (kind.plural, item.metadata.name) not in kept:
+                    await self._api.delete(kind, item.metadata.name, name, uid=item.metadata.uid)
+
+    async def ensure_default(self) -> None:
+        """Make the default namespace if there is none. One that exists is left as it is."""
+        if not self._state.listed and self._state.raw_namespace(self._default) is None:
+            try:
+                await self.create_namespace(Namespace(name=self._default))
+            except AlreadyExists:
+                pass
+            except Forbidden as exc:
+                _log.warning("default namespace not made", namespace=self._default, reason=exc.message)
+
+    # The capability
+
+    async def list_namespaces(self) -> Sequence[Namespace]:
+        return [to_namespace(found) for found in self._state.tenants()]
+
+    async def get_namespace(self, name: NamespaceName) -> Namespace:
+        return to_namespace(self._state.require(name))
+
+    async def create_namespace(self, namespace: Namespace) -> None:
+        """As the port; also `InvalidSpec` for an annotation of ours that cannot be honoured."""
+        name = namespace.name
+        self._require_rights()
+        if self._state.is_reserved(name):
+            raise ReservedNamespace(f"namespace {name} is reserved")
+        tenant.check(namespace.annotations)
+        try:
+            # The little that always stays is created, the rest applied: only what an apply wrote, an apply takes away.
+            await self._api.create(kinds.NAMESPACES, _manifest(Namespace(name=name), bare=True))
+            made = await self._api.apply(kinds.NAMESPACES, _manifest(namespace))
+            self._state.observe_namespace(made)
+            await self._complete(name, made.annotations)
+        except Refused as exc:
+            if exc.code == 409 and exc.reason == "AlreadyExists":
+                raise AlreadyExists(
+                    f"namespace {name} already exists",
+                    hint='a namespace made with kubectl becomes a function namespace by the annotation openfaas="1"',
+                ) from exc
+            raise refusal(exc, f"namespace {name}") from exc
+        except Unreachable as exc:
+            raise unavailable(exc) from exc
+
+    async def update_namespace(self, namespace: Namespace) -> None:
+        """Labels and annotations that others set stay theirs; all that the API set is replaced."""
+        self._require_rights()
+        found = self._state.require(namespace.name)
+        tenant.check(namespace.annotations)
+        manifest = _manifest(namespace)
+        manifest["metadata"]["uid"] = found.metadata.uid
+        try:
+            done = await self._api.apply(kinds.NAMESPACES, manifest)
+            self._state.observe_namespace(done)
+            await self._complete(namespace.name, done.annotations)
+        except Refused as exc:
+            if exc.code in (404, 409):
+                raise NamespaceNotFound(f"namespace {namespace.name} not found") from exc
+            raise refusal(exc, f"namespace {namespace.name}") from exc
+        except Unreachable as exc:
+            raise unavailable(exc) from exc
+
+    async def delete_namespace(self, name: NamespaceName, *, force: bool = False) -> None:
+        """As the port. Raises `Conflict`, with a list, for a namespace that holds what we did not make, unless `force`."""
+        self._require_rights()
+        found = self._state.require(name)
+        if name == self._default:
+            raise Forbidden(f"namespace {name} is the default namespace and cannot be deleted")
+        try:
+            if not force and (foreign := await self._foreign(name)):
+                more = f" and {len(foreign) - _MOST_NAMED} more" if len(foreign) > _MOST_NAMED else ""
+                raise Conflict(
+                    f"namespace {name} holds things that the platform did not make: "
+                    f"{', '.join(foreign[:_MOST_NAMED])}{more}",
+                    hint="remove them, or delete the namespace with kubectl, or by force",
+                )
+            await self._api.delete(kinds.NAMESPACES, name, uid=found.metadata.uid)
+            await self._until_gone(found)
+        except Refused as exc:
+            raise refusal(exc, f"namespace {name}") from exc
+        except Unreachable as exc:
+            raise unavailable(exc) from exc
+
+    async def _until_gone(self, found: NamespaceObject) -> None:
+        """New calls find nothing once the deletion is known here; the cluster may take longer to clean up."""
+        deadline = asyncio.get_running_loop().time() + _GONE_WITHIN
+        while asyncio.get_running_loop().time() < deadline:
+            try:
+                there = await self._api.get(kinds.NAMESPACES, found.metadata.name)
+            except Refused as exc:
+                if exc.code == 404:
+                    break
+                raise
+            if there.metadata.uid != found.metadata.uid:
+                break
+            self._state.observe_namespace(there)
+            await asyncio.sleep(_POLL)
+        else:
+            return
+        self._state.forget_namespace(self._state.raw_namespace(found.metadata.name) or found)
+
+    async def _foreign(self, namespace: str) -> list[str]:
+        found: list[str] = []
+        for kind in _HELD:
+            items = await self._api.every(kind, namespace)
+            found += [f"{kind.plural}/{item.metadata.name}" for item in items if not _is_ours(item)]
+        return found
+
+    def _require_rights(self) -> None:
+        if self._state.listed:
+            raise Unsupported(
+                "this installation has no cluster-wide rights: its namespaces are fixed",
+                hint="an administrator adds namespaces with `hilbert install kubernetes --namespaces`",
+            )
+
+
+def to_namespace(found: NamespaceObject) -> Namespace:
+    """Without the labels that the platform and the cluster put there."""
+    own = {names.LABEL_METADATA_NAME, names.LABEL_MANAGED_BY}
+    labels = {
+        key: value
+        for key, value in found.labels.items()
+        if key not in own and not key.startswith(names.POD_SECURITY_PREFIX)
+    }
+    return Namespace(
+        name=NamespaceName(found.metadata.name),
+        labels=labels,
+        annotations=dict(found.annotations),
+        created_at=found.metadata.creation_timestamp,
+    )
+
+
+def _manifest(namespace: Namespace, *, bare: bool = False) -> Manifest:
+    labels = {key: text for key, text in namespace.labels.items() if not key.startswith(names.POD_SECURITY_PREFIX)}
+    labels.pop(names.LABEL_METADATA_NAME, None)
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": namespace.name,
+            "labels": {
+                **labels,
+                **({} if bare else tenant.pod_security_labels(namespace.annotations)),
+                names.LABEL_MANAGED_BY: names.MANAGED_BY,
+            },
+            "annotations": {**namespace.annotations, names.MARKER: "1"},
+        },
+    }
+
+
+def _is_ours(item: Object) -> bool:
+    """Made by us, or by the cluster for something of ours or for itself."""
+    managed = item.labels.get(names.LABEL_MANAGED_BY)
+    if isinstance(item, SecretObject):
+        return managed == names.SECRET_MANAGED_BY or item.type == _CLUSTER_SECRET
+    return managed == names.MANAGED_BY or LABEL_FUNCTION in item.labels

@@ -1,0 +1,403 @@
+"""`KubernetesProvider`: the ports, over the picture of the cluster (`state`) and the writers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from hilbert.core.errors import AlreadyExists, BackendUnavailable, FunctionNotFound, HilbertError, Invalid
+from hilbert.core.model import (
+    EndpointSet,
+    FunctionSpec,
+    FunctionStatus,
+    LogLine,
+    LogQuery,
+    Namespace,
+    Secret,
+    Synced,
+    Usage,
+)
+from hilbert.core.settings import KubernetesSettings, ProviderSettings
+from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_namespace_name
+from hilbert.kit.aio import Clock, RealClock, spawn
+from hilbert.providers.kubernetes import functions, kinds, names, render, tenant
+from hilbert.providers.kubernetes.api import JSON_PATCH, Api, Refused, Unreachable, connect, unavailable
+from hilbert.providers.kubernetes.deploy import Deployer, first_replicas, has_minimum, refusal
+from hilbert.providers.kubernetes.lease import Leadership
+from hilbert.providers.kubernetes.logs import LogReader
+from hilbert.providers.kubernetes.namespaces import NamespaceKeeper
+from hilbert.providers.kubernetes.objects import FunctionObject
+from hilbert.providers.kubernetes.operator import Operator
+from hilbert.providers.kubernetes.secret_store import SecretStore
+from hilbert.providers.kubernetes.state import State
+from hilbert.providers.kubernetes.status import condense
+from hilbert.providers.kubernetes.usage import UsageReader
+from hilbert.providers.kubernetes.watch import Key
+
+_log = structlog.get_logger("hilbert.kubernetes")
+_TRIES: Final = 6
+
+
+class KubernetesProvider:
+    """A `Provider` with `Namespaces`, `Secrets`, `Logs` and `Diagnostics` for one cluster.
+
+    A function is an object of kind Function; its Deployment and Service follow from it. Any number of gateways may run
+    at once; the one that holds the Lease (`leadership`) repairs what drifts and takes care of functions and namespaces
+    that were not made through the API. Call `start` before anything else and `close` at the end.
+    """
+
+    name = "kubernetes"
+
+    def __init__(
+        self,
+        settings: KubernetesSettings | None = None,
+        *,
+        provider: ProviderSettings | None = None,
+        clock: Clock | None = None,
+        api: Api | None = None,
+    ) -> None:
+        """Raises `InvalidSettings` when no cluster is configured."""
+        self._settings = settings or KubernetesSettings()
+        general = provider or ProviderSettings(name="kubernetes")
+        self._default = parse_namespace_name(general.default_namespace)
+        self._clock = clock or RealClock()
+        self._api = api or connect(self._settings, clock=clock)
+        self._state = State(self._api, self._settings, clock=clock)
+        self._deployer = Deployer(self._api, self._state, render.Rules.of(self._settings, general))
+        platform = self._settings.platform_namespace
+        self._operator = Operator(self._api, self._state, self._deployer, platform)
+        surroundings = tenant.Surroundings.of(self._settings)
+        self._namespaces = NamespaceKeeper(self._api, self._state, surroundings, self._default)
+        self._secrets = SecretStore(self._api, self._state)
+        self._logs = LogReader(self._api, self._state)
+        self._usage = UsageReader(self._api, self._clock)
+        self.leadership = Leadership(self._api, platform, duration=self._settings.lease_duration.seconds, clock=clock)
+        """Who does what only one gateway may do; the scaler and the schedules go by it, too."""
+        self._leading: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def start(self) -> None:
+        """Begin to read the cluster. Returns before it has been read: calls raise `BackendUnavailable` until then."""
+        self._state.start()
+        self.leadership.start()
+        self._leading = spawn(self._lead(), name="lead")
+
+    async def wait_ready(self) -> None:
+        """Until everything has been read once."""
+        await self._state.wait_synced()
+
+    async def close(self, *, stop_replicas: bool = False) -> None:
+        """Stop. Replicas go on: they are the cluster's. `stop_replicas` is taken for likeness with hosts and refused."""
+        if stop_replicas:
+            _log.warning("functions go on: a cluster outlives its gateways")
+        if self._closed:
+            return
+        self._closed = True
+        task, self._leading = self._leading, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+        await self._operator.stop()
+        await self._namespaces.stop()
+        await self.leadership.stop()
+        await self._state.stop()
+        await self._api.close()
+
+    async def _lead(self) -> None:
+        """Do the leader's work whenever we lead."""
+        turned = asyncio.Event()
+        self.leadership.on_change.append(lambda _leads: turned.set())
+        await self._state.wait_synced()
+        at_work = False
+        while True:
+            turned.clear()
+            if self.leadership.leads and not at_work:
+                at_work = True
+                try:
+                    await self._namespaces.ensure_default()
+                except HilbertError as exc:
+                    _log.warning("default namespace not made", reason=exc.message, detail=exc.detail)
+                self._operator.start()
+                self._namespaces.start()
+            elif at_work and not self.leadership.leads:
+                at_work = False
+                await self._operator.stop()
+                await self._namespaces.stop()
+            await turned.wait()
+
+    # Provider
+
+    async def apply(self, spec: FunctionSpec, *, create: bool | None = None) -> None:
+        """As the port. The same spec once more starts new replicas, since its image may have changed under its name."""
+        self._state.require(spec.ref.namespace)
+        self._deployer.check(spec)
+        await self._deployer.pull_secrets(spec)
+        key = _key(spec.ref)
+        try:
+            function, made = await self._store(spec, create)
+        except Refused as exc:
+            raise refusal(exc, f"function {spec.ref}") from exc
+        except Unreachable as exc:
+            raise unavailable(exc) from exc
+        self._state.observe(function)
+        replicas = first_replicas(spec) if not made and has_minimum(spec) else None
+        try:
+            await self._deployer.reconcile(function, spec, replicas=replicas)
+        except BackendUnavailable as exc:
+            # The promise stands in the Function; the leading gateway keeps it.
+            _log.warning(
+                "function stored, not yet deployed", function=str(spec.ref), reason=exc.message, why=exc.detail
+            )
+        except HilbertError:
+            if made and (known := self._state.function(key)) is not None:
+                await self._api.delete(kinds.FUNCTIONS, key[1], key[0], uid=known.metadata.uid)
+                self._state.forget(known)
+            raise
+
+    async def _store(self, spec: FunctionSpec, create: bool | None) -> tuple[FunctionObject, bool]:
+        """Write the Function; its spec is replaced whole. Says whether it is a new one."""
+        namespace, name = _key(spec.ref)
+        manifest = functions.to_object(spec)
+        for _ in range(_TRIES):
+            if create is not True:
+                try:
+                    found = await self._api.get(kinds.FUNCTIONS, name, namespace)
+                    if found.metadata.deletion_timestamp is None:
+                        return await self._replace(found, manifest["spec"]), False
+                except Refused as exc:
+                    if exc.code != 404:
+                        if exc.code in (409, 422) and "test" in exc.message.lower():
+                            continue
+                        raise
+                if create is False:
+                    raise FunctionNotFound(f"function {spec.ref} not found")
+            try:
+                return await self._api.create(kinds.FUNCTIONS, manifest, namespace), True
+            except Refused as exc:
+                if exc.code == 409 and create is True:
+                    raise AlreadyExists(f"function {spec.ref} already exists") from exc
+                if exc.code == 404:
+                    self._state.require(spec.ref.namespace)
+                    raise BackendUnavailable(
+                        "the cluster does not know the kind Function",
+                        detail=str(exc),
+                        hint="an administrator installs it: hilbert install kubernetes",
+                    ) from exc
+                if exc.code != 409:
+                    raise
+        raise BackendUnavailable(f"function {spec.ref} is changed by others all the time", hint="try again")
+
+    async def _replace(self, found: FunctionObject, spec: Mapping[str, Any]) -> FunctionObject:
+        metadata = found.metadata
+        change: list[dict[str, Any]] = [
+            {"op": "test", "path": "/metadata/uid", "value": metadata.uid},
+            {"op": "replace", "path": "/spec", "value": spec},
+        ]
+        if dict(found.spec) == dict(spec) and "@sha256:" not in spec["image"]:
+            stamp = datetime.now(UTC).isoformat(timespec="microseconds")
+            path = "/metadata/annotations"
+            if metadata.annotations:
+                change.append({"op": "add", "path": f"{path}/{names.ANNOTATION_ROLLOUT}", "value": stamp})
+            else:
+                change.append({"op": "add", "path": path, "value": {names.ANNOTATION_ROLLOUT: stamp}})
+        body = await self._api.patch(kinds.FUNCTIONS, metadata.name, change, metadata.namespace, form=JSON_PATCH)
+        return kinds.FUNCTIONS.decode(body)
+
+    async def scale(self, ref: FunctionRef, replicas: int) -> None:
+        self._state.require(ref.namespace)
+        if replicas < 0:
+            raise Invalid(f"replicas: must be 0 or more, not {replicas}")
+        function = self._function(ref)
+        try:
+            await self._api.patch(
+                kinds.DEPLOYMENTS, ref.name, {"spec": {"replicas": replicas}}, ref.namespace, sub="scale"
+            )
+        except Refused as exc:
+            if exc.code != 404:
+                raise refusal(exc, f"function {ref}") from exc
+            spec, problem = self._state.spec(function)
+            if spec is None:
+                raise Invalid(f"function {ref} cannot be deployed: {problem}") from exc
+            await self._deployer.reconcile(function, spec, replicas=replicas)
+        except Unreachable as exc:
+            raise unavailable(exc) from exc
+
+    async def remove(self, ref: FunctionRef) -> None:
+        self._state.require(ref.namespace)
+        namespace, name = _key(ref)
+        try:
+            function = self._state.function((namespace, name))
+            if function is None:
+                try:
+                    function = await self._api.get(kinds.FUNCTIONS, name, namespace)
+                except Refused as exc:
+                    if exc.code == 404:
+                        return
+                    raise
+            await self._api.delete(kinds.FUNCTIONS, name, namespace, uid=function.metadata.uid)
+            self._state.forget(function)
+            # The cluster would collect these after their owner; calls should end now.
+            for kind, live in (
+                (kinds.DEPLOYMENTS, self._state.deployment((namespace, name))),
+                (kinds.SERVICES, self._state.service((namespace, name))),
+            ):
+                owners = (live.metadata.owner_references or ()) if live is not None else ()
+                if live is not None and any(owner.uid == function.metadata.uid for owner in owners):
+                    await self._api.delete(kind, name, namespace, uid=live.metadata.uid)
+                    self._state.forget(live)
+        except Refused as exc:
+            raise refusal(exc, f"function {ref}") from exc
+        except Unreachable as exc:
+            raise unavailable(exc) from exc
+
+    async def get(self, ref: FunctionRef) -> FunctionStatus:
+        self._state.require(ref.namespace)
+        function = self._function(ref)
+        usage = await self._usage.of(ref.namespace)
+        return self._status(function, usage)
+
+    async def list(self, namespace: NamespaceName) -> Sequence[FunctionStatus]:
+        self._state.require(namespace)
+        if not self._state.is_synced:
+            raise BackendUnavailable("the gateway is still reading the cluster", detail=self._state.stale())
+        usage = await self._usage.of(namespace)
+        found = (self._state.function(key) for key in self._state.keys(namespace))
+        return [
+            self._status(function, usage)
+            for function in found
+            if function is not None and self._state.spec(function)[0] is not None
+        ]
+
+    async def watch(self) -> AsyncIterator[EndpointSet | Synced]:
+        await self._state.wait_synced()
+        changed: dict[Key, None] = {}
+        woken = asyncio.Event()
+
+        def on_change(key: Key) -> None:
+            changed[key] = None
+            woken.set()
+
+        told: dict[Key, EndpointSet] = {}
+        self._state.on_function.append(on_change)
+        try:
+            for key in self._state.all_keys():
+                changed.pop(key, None)
+                found = self._state.endpoint_set(key)
+                if found is not None and found.spec is not None:
+                    told[key] = found
+                    yield found
+            yield Synced()
+            while True:
+                await woken.wait()
+                woken.clear()
+                while changed:
+                    key = next(iter(changed))
+                    del changed[key]
+                    found = self._state.endpoint_set(key)
+                    before = told.get(key)
+                    if found is None or (found.spec is None and before is None) or found == before:
+                        continue
+                    if found.spec is None:
+                        del told[key]
+                    else:
+                        told[key] = found
+                    yield found
+        finally:
+            self._state.on_function.remove(on_change)
+
+    # Capabilities
+
+    async def list_namespaces(self) -> Sequence[Namespace]:
+        if not self._state.is_synced:
+            raise BackendUnavailable("the gateway is still reading the cluster", detail=self._state.stale())
+        return await self._namespaces.list_namespaces()
+
+    async def get_namespace(self, name: NamespaceName) -> Namespace:
+        return await self._namespaces.get_namespace(name)
+
+    async def create_namespace(self, namespace: Namespace) -> None:
+        await self._namespaces.create_namespace(namespace)
+
+    async def update_namespace(self, namespace: Namespace) -> None:
+        await self._namespaces.update_namespace(namespace)
+
+    async def delete_namespace(self, name: NamespaceName, *, force: bool = False) -> None:
+        await self._namespaces.delete_namespace(name, force=force)
+
+    async def list_secrets(self, namespace: NamespaceName) -> Sequence[SecretName]:
+        return await self._secrets.list_secrets(namespace)
+
+    async def create_secret(self, secret: Secret) -> None:
+        await self._secrets.create_secret(secret)
+
+    async def update_secret(self, secret: Secret) -> None:
+        await self._secrets.update_secret(secret)
+
+    async def delete_secret(self, namespace: NamespaceName, name: SecretName) -> None:
+        await self._secrets.delete_secret(namespace, name)
+
+    def read_logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
+        return self._logs.read_logs(query)
+
+    async def facts(self) -> Mapping[str, str]:
+        found = {
+            "provider": self.name,
+            "rights": "namespaces " + ", ".join(self._state.listed) if self._state.listed else "cluster-wide",
+            "platform-namespace": self._settings.platform_namespace,
+            "leads": "yes" if self.leadership.leads else "no",
+            "functions": str(sum(1 for key in self._state.all_keys() if self._state.function(key) is not None)),
+            "isolation": "Pods, network policies and Pod Security of the cluster",
+        }
+        if not self._state.is_synced:
+            found["warning.sync"] = f"the cluster has not been read yet: {self._state.stale() or 'in progress'}"
+        elif stale := self._state.stale():
+            found["warning.stale"] = f"the picture of the cluster may be old: {stale}"
+        if self._state.is_synced and self._state.tenant(self._default) is None:
+            found["warning.default-namespace"] = f'namespace {self._default} is not annotated openfaas="1"'
+        return found
+
+    # Memory
+
+    def _function(self, ref: FunctionRef) -> FunctionObject:
+        found = self._state.function(_key(ref))
+        if found is None or self._state.spec(found)[0] is None:
+            if not self._state.is_synced:
+                raise BackendUnavailable("the gateway is still reading the cluster", detail=self._state.stale())
+            raise FunctionNotFound(f"function {ref} not found")
+        return found
+
+    def _status(self, function: FunctionObject, usage: Mapping[str, Usage]) -> FunctionStatus:
+        key = (function.metadata.namespace, function.metadata.name)
+        spec, problem = self._state.spec(function)
+        if spec is None:
+            raise FunctionNotFound(f"function {key[1]}.{key[0]} not found")
+        deployment = self._state.deployment(key)
+        available = len(self._state.endpoints(key))
+        seen = condense(
+            deployment,
+            self._state.pods(key),
+            generation=function.metadata.generation,
+            available=available,
+            now=datetime.now(UTC),
+        )
+        return FunctionStatus(
+            spec=spec,
+            replicas=deployment.replicas if deployment is not None else first_replicas(spec),
+            available=available,
+            created_at=function.metadata.creation_timestamp or datetime.now(UTC),
+            generation=function.metadata.generation,
+            ready_generation=seen.ready_generation,
+            phase=seen.phase,
+            reason="InvalidSpec" if problem else seen.reason,
+            message=problem or seen.message,
+            placement={"provider": self.name, "runtime": "pod"},
+            usage=usage.get(key[1]),
+        )
+
+
+def _key(ref: FunctionRef) -> Key:
+    return str(ref.namespace), str(ref.name)

@@ -1,0 +1,110 @@
+"""The capability `Secrets`: one Secret each, with one key of the same name, labelled as OpenFaaS labels them.
+
+Only labelled ones are listed, changed and removed; others in the namespace belong to others. Values are never read.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Final
+
+from hilbert.core.errors import AlreadyExists, HilbertError, Invalid, SecretNotFound
+from hilbert.core.model import Secret
+from hilbert.core.values import NamespaceName, SecretName
+from hilbert.providers.kubernetes import kinds, names
+from hilbert.providers.kubernetes.api import Api, Refused, Unreachable, unavailable
+from hilbert.providers.kubernetes.deploy import refusal
+from hilbert.providers.kubernetes.objects import SecretObject
+from hilbert.providers.kubernetes.state import State
+
+_SELECTOR: Final = f"{names.LABEL_MANAGED_BY}={names.SECRET_MANAGED_BY}"
+_MOST_BYTES: Final = 1024 * 1024
+"""Kubernetes' own limit."""
+
+
+class SecretStore:
+    """Secrets in the cluster."""
+
+    def __init__(self, api: Api, state: State) -> None:
+        self._api = api
+        self._state = state
+
+    async def list_secrets(self, namespace: NamespaceName) -> Sequence[SecretName]:
+        self._state.require(namespace)
+        try:
+            found = await self._api.every(kinds.SECRETS, namespace, selector=_SELECTOR)
+        except (Refused, Unreachable) as exc:
+            raise unavailable(exc) from exc
+        return sorted(SecretName(item.metadata.name) for item in found)
+
+    async def create_secret(self, secret: Secret) -> None:
+        self._state.require(secret.namespace)
+        try:
+            await self._api.create(
+                kinds.SECRETS,
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "type": "Opaque",
+                    "metadata": {
+                        "name": secret.name,
+                        "namespace": secret.namespace,
+                        "labels": {names.LABEL_MANAGED_BY: names.SECRET_MANAGED_BY},
+                    },
+                    "data": {secret.name: _encoded(secret)},
+                },
+                secret.namespace,
+            )
+        except (Refused, Unreachable) as exc:
+            raise _failure(exc, secret.namespace, secret.name) from exc
+
+    async def update_secret(self, secret: Secret) -> None:
+        """Running replicas see the new value when their node looks again, which takes up to two minutes."""
+        self._state.require(secret.namespace)
+        found = await self._read(secret.namespace, secret.name)
+        change = {"metadata": {"uid": found.metadata.uid}, "data": {secret.name: _encoded(secret)}}
+        try:
+            await self._api.patch(kinds.SECRETS, secret.name, change, secret.namespace)
+        except (Refused, Unreachable) as exc:
+            raise _failure(exc, secret.namespace, secret.name) from exc
+
+    async def delete_secret(self, namespace: NamespaceName, name: SecretName) -> None:
+        self._state.require(namespace)
+        found = await self._read(namespace, name)
+        try:
+            gone = await self._api.delete(kinds.SECRETS, name, namespace, uid=found.metadata.uid)
+        except (Refused, Unreachable) as exc:
+            raise _failure(exc, namespace, name) from exc
+        if not gone:
+            raise SecretNotFound(f"secret {name} not found")
+
+    async def _read(self, namespace: NamespaceName, name: SecretName) -> SecretObject:
+        try:
+            found = await self._api.get(kinds.SECRETS, name, namespace)
+        except (Refused, Unreachable) as exc:
+            raise _failure(exc, namespace, name) from exc
+        if found.labels.get(names.LABEL_MANAGED_BY) != names.SECRET_MANAGED_BY:
+            raise SecretNotFound(
+                f"secret {name} not found",
+                hint=f"one made with kubectl is ours to change when it has the label {_SELECTOR}",
+            )
+        return found
+
+
+def _encoded(secret: Secret) -> str:
+    if len(secret.value) > _MOST_BYTES:
+        raise Invalid(
+            f"secret {secret.name}: {len(secret.value)} bytes are more than Kubernetes' limit of {_MOST_BYTES}"
+        )
+    return base64.b64encode(secret.value).decode()
+
+
+def _failure(error: Refused | Unreachable, namespace: str, name: str) -> HilbertError:
+    if isinstance(error, Unreachable):
+        return unavailable(error)
+    if error.code == 404:
+        return SecretNotFound(f"secret {name} not found")
+    if error.code == 409 and error.reason == "AlreadyExists":
+        return AlreadyExists(f"secret {name} already exists")
+    return refusal(error, f"secret {name} in namespace {namespace}")
