@@ -1,0 +1,34 @@
+"""HTTP/1.1 on asyncio transports: the only wire code of the project.
+
+Framing is llhttp's, through httptools. The data plane, the watchdog and probes stand on this package; it knows nothing
+of functions, and imports nothing but httptools and the standard library, since a watchdog's start pays for it.
+
+The server side is made of callbacks, so that a warm request costs no coroutine and no task:
+
+    wheel = TimerWheel()
+    server = await loop.create_server(lambda: ServerConnection(accept, Limits(), wheel), ...)
+
+    def accept(request: Request, responder: Responder) -> Handler: ...
+
+`accept` is called when a request's head is whole and its turn has come, and returns what takes the body. The handler
+answers through the responder, at once or later: `start`, `write` (False: wait for `on_drain`), `end`.
+"""
+
+from hilbert.kit.http1.limits import Limits
+from hilbert.kit.http1.server import Accept, Handler, Headers, Request, Responder, ServerConnection, Tunnel
+from hilbert.kit.http1.status import EMPTY_STATUSES, status_line
+from hilbert.kit.http1.timers import TimerWheel
+
+__all__ = [
+    "EMPTY_STATUSES",
+    "Accept",
+    "Handler",
+    "Headers",
+    "Limits",
+    "Request",
+    "Responder",
+    "ServerConnection",
+    "TimerWheel",
+    "Tunnel",
+    "status_line",
+]

@@ -1,0 +1,66 @@
+"""Deadlines for many connections from one timer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+
+class Timed(Protocol):
+    """Something with a deadline. `wheel_due` belongs to the wheel."""
+
+    deadline: float
+    """On the loop's clock; 0 is none. May be moved at any time; moving it later costs nothing."""
+    wheel_due: float
+
+    def on_deadline(self) -> None:
+        """The deadline has passed. It may set a new one."""
+        ...
+
+
+class TimerWheel:
+    """Calls back at most `tick` seconds late; never early.
+
+    An entry is looked at when its slot comes up, and moved on if its deadline has moved since: so a request that only
+    pushes its deadline back, as nearly all do, costs one comparison.
+    """
+
+    def __init__(self, *, tick: float = 0.1) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tick = tick
+        self._slots: dict[int, set[Timed]] = {}
+        self._done = int(self._loop.time() / tick)
+        self._timer = self._loop.call_later(tick, self._turn)
+
+    def watch(self, entry: Timed) -> None:
+        """Make sure that `entry` is looked at by its deadline."""
+        deadline = entry.deadline
+        if deadline and (not entry.wheel_due or deadline < entry.wheel_due):
+            slot = max(int(deadline / self._tick), self._done) + 1
+            entry.wheel_due = slot * self._tick
+            self._slots.setdefault(slot, set()).add(entry)
+
+    def forget(self, entry: Timed) -> None:
+        """Drop `entry`; absence is fine."""
+        entry.deadline = 0.0
+
+    def close(self) -> None:
+        self._timer.cancel()
+        self._slots.clear()
+
+    def _turn(self) -> None:
+        now = self._loop.time()
+        self._timer = self._loop.call_later(self._tick, self._turn)
+        last = int(now / self._tick)
+        while self._done < last:
+            self._done += 1
+            for entry in self._slots.pop(self._done, ()):
+                if entry.wheel_due > (self._done + 0.5) * self._tick:
+                    continue  # It has moved to an earlier slot since, and was seen there.
+                entry.wheel_due = 0.0
+                if not entry.deadline:
+                    continue
+                if entry.deadline <= now:
+                    entry.deadline = 0.0
+                    entry.on_deadline()
+                self.watch(entry)
