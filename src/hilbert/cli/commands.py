@@ -40,7 +40,58 @@ NOUNS: Final = (
 )
 
 SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
-    "Platform on this machine": (),
+    "Platform on this machine": (
+        Command(
+            "up",
+            "up:up",
+            "Run the platform on this machine.\n\n"
+            "In a folder with a stack file, its functions are built and deployed, on the gateway that is there or on one\n"
+            "that is started in the background. Otherwise the platform runs in the foreground until Ctrl-C.",
+            ("hilbert up", "hilbert up --detach --port 8081", "hilbert up --only-gateway --set log.level=debug"),
+        ),
+        Command(
+            "down",
+            "up:down",
+            "Stop the platform that runs on this machine, after the calls in flight.",
+            ("hilbert down",),
+        ),
+        Command(
+            "status",
+            "status:status",
+            "Show the gateway, its namespaces and how much is in them.",
+            ("hilbert status", "hilbert status --output json"),
+        ),
+        Command(
+            "doctor",
+            "doctor:doctor",
+            "Say what is wrong with this installation, a namespace or a function, and what to do.\n\n"
+            "Exit status 1 if something is broken.",
+            ("hilbert doctor", "hilbert doctor --namespace dev", "hilbert doctor nodeinfo -n dev --output json"),
+        ),
+        Command(
+            "config show",
+            "config:show",
+            "Show every setting of the platform with where its value comes from.",
+            ("hilbert config show", "hilbert config show --changed"),
+        ),
+    ),
+    "Access": (
+        Command(
+            "login",
+            "login:login",
+            "Check and save credentials for a gateway.",
+            (
+                "hilbert login --gateway https://functions.example.com --password-stdin < password.txt",
+                "hilbert login --username admin",
+            ),
+        ),
+        Command(
+            "logout",
+            "login:logout",
+            "Forget the credentials for a gateway.",
+            ("hilbert logout --gateway https://functions.example.com",),
+        ),
+    ),
     "Functions": (
         Command(
             "deploy",
@@ -152,6 +203,65 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
             "Remove a namespace with everything in it.",
             ("hilbert namespace delete staging-fn",),
             ("remove", "rm"),
+        ),
+    ),
+    "Secrets": (
+        Command(
+            "secret create",
+            "secret:create",
+            "Create a secret.\n\nThe value comes from standard input, unless a flag says otherwise.",
+            (
+                "hilbert secret create api-key -n dev < api-key.txt",
+                "hilbert secret create tls-cert --from-file cert.pem --replace",
+            ),
+        ),
+        Command(
+            "secret list",
+            "secret:list_secrets",
+            "List the names of secrets.",
+            ("hilbert secret list -n dev",),
+            ("ls",),
+        ),
+        Command(
+            "secret update",
+            "secret:update",
+            "Replace a secret's value; functions see it within seconds.",
+            ("hilbert secret generate | hilbert secret update api-key",),
+            ("u",),
+        ),
+        Command(
+            "secret remove",
+            "secret:remove",
+            "Remove a secret.",
+            ("hilbert secret remove api-key -n dev",),
+            ("rm", "delete"),
+        ),
+        Command(
+            "secret apply",
+            "secret:apply",
+            "Create or update a secret for each file in ./.secrets.",
+            ("hilbert secret apply -n dev",),
+        ),
+        Command(
+            "secret generate",
+            "secret:generate",
+            "Write a random value.",
+            ("hilbert secret generate", "hilbert secret generate --length 64 -o payload.txt"),
+            ("gen",),
+        ),
+    ),
+    "Other": (
+        Command(
+            "version",
+            "version:version",
+            "Show the versions of the command line, the gateway and the provider.",
+            ("hilbert version", "hilbert version --short-version"),
+        ),
+        Command(
+            "completion",
+            "completion:completion",
+            "Write a script that completes commands and flags.",
+            ("source <(hilbert completion bash)", "hilbert completion fish | source"),
         ),
     ),
 }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 from cyclopts import Parameter
 
 from hilbert.cli import shapes
-from hilbert.cli.failures import UsageError
-from hilbert.cli.options import HERE, PLAIN, Connection, Namespace, Shape, flag
+from hilbert.cli.failures import Failed, UsageError
+from hilbert.cli.options import HERE, NO_FILE, PLAIN, Connection, Namespace, Shape, StackFile, flag
 from hilbert.cli.rollout import Rollout, report, roll_out
 from hilbert.cli.specification import UNSAID, Specification, over
+from hilbert.cli.stackfile import deployments_of, find, gateway_of_stack, load, template_process
 from hilbert.cli.target import client_for, find_auth, resolve
 from hilbert.cli.terminal import note
 from hilbert.cli.values import seconds
@@ -53,14 +54,54 @@ def deploy(
     name: Annotated[str, flag("Name of that function.", "--name")] = "",
     namespace: Namespace = "",
     said: Specification = UNSAID,
+    lang: Annotated[str, flag("Template whose fprocess applies.", "--lang")] = "",
+    read_template: Annotated[
+        bool, flag("Take fprocess from the function's template, where the file has none.", "--read-template")
+    ] = True,
+    handler: Annotated[str, flag("Accepted and ignored.", "--handler")] = "",  # noqa: ARG001
+    network: Annotated[str, flag("Accepted and ignored.", "--network")] = "",  # noqa: ARG001
+    file: StackFile = NO_FILE,
     rollout: RolloutFlags = CAREFULLY,
     at: Connection = HERE,
     shape: Shape = PLAIN,
 ) -> None:
+    if not image and not (name and not file.yaml):
+        _deploy_file(
+            file, namespace=namespace, read_template=read_template, said=said, rollout=rollout, at=at, shape=shape
+        )
+        return
+    if file.yaml:
+        raise UsageError("--image and --yaml exclude each other", hint="--filter picks functions of a stack file")
     if not image or not name:
         raise UsageError("say what to deploy: --image and --name, or -f stack.yaml")
+    if lang and not said.fprocess:
+        said = replace(said, fprocess=template_process(lang))
     deploy_one(
         over(Deployment(service=name, image=image, namespace=namespace), said), at=at, rollout=rollout, shape=shape
+    )
+
+
+def _deploy_file(
+    file: StackFile,
+    *,
+    namespace: str,
+    read_template: bool,
+    said: Specification,
+    rollout: RolloutFlags,
+    at: Connection,
+    shape: Shape,
+) -> None:
+    stack = load(file)
+    deployments = deployments_of(stack, namespace=namespace, read_template=read_template)
+    unnamed = [deployment.service for deployment in deployments if not deployment.image]
+    if unnamed:
+        raise Failed(f"function {unnamed[0]} has no image in {find(file)}", hint="add image: to it")
+    deploy_all(
+        [over(deployment, said) for deployment in deployments],
+        stack_gateway=gateway_of_stack(stack),
+        at=at,
+        rollout=rollout,
+        shape=shape,
     )
 
 

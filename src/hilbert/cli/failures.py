@@ -15,3 +15,9 @@ class Failed(HilbertError):
     """The command could not do what was asked. Exit status 1."""
 
     code = "failed"
+
+
+class StartFailed(Failed):
+    """The platform did not come up. Exit status 3."""
+
+    code = "start-failed"

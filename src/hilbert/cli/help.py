@@ -1,9 +1,44 @@
-"""The help page of `hilbert` itself, written from the list of commands alone, since it must be there at once."""
+"""Help: of `hilbert` itself and of its nouns, from the list of commands alone; of a command, from its page."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hilbert import __version__
-from hilbert.cli.commands import NOUNS, SECTIONS
+from hilbert.cli.commands import NOUNS, SECTIONS, Noun, all_commands
+
+
+def render_help(words: Sequence[str]) -> str | None:
+    """Help for what the leading words name; None when they name nothing."""
+    if not words:
+        return render_overview()
+    noun = find_noun(words[0])
+    if noun is not None and len(words) == 1:
+        return render_noun(noun)
+    from hilbert.cli.app import build_app
+    from hilbert.cli.pages import find_command, page_of, render_page
+
+    command = find_command(list(words))
+    return render_page(page_of(build_app(), command)) if command is not None else None
+
+
+def find_noun(word: str) -> Noun | None:
+    """By name or alias."""
+    return next((noun for noun in NOUNS if word == noun.name or word in noun.aliases), None)
+
+
+def render_noun(noun: Noun) -> str:
+    """The commands of a noun with a sentence each."""
+    commands = [command for command in all_commands() if command.path.startswith(f"{noun.name} ")]
+    width = max(len(command.path) for command in commands)
+    lines = [noun.help, "", f"Usage: hilbert {noun.name} COMMAND", ""]
+    lines += [f"  {command.path:<{width}}  {first_line(command.help)}" for command in commands]
+    return "\n".join([*lines, "", f"'hilbert {noun.name} COMMAND --help' shows flags and examples.", ""])
+
+
+def first_line(text: str) -> str:
+    """Its first line."""
+    return text.partition("\n")[0]
 
 
 def render_overview() -> str:
@@ -14,7 +49,7 @@ def render_overview() -> str:
         shown = [command for command in commands if not command.hidden]
         if shown:
             lines += ["", f"{title}:"]
-            lines += [f"  {command.path:<{width}}  {command.help.partition(chr(10))[0]}" for command in shown]
+            lines += [f"  {command.path:<{width}}  {first_line(command.help)}" for command in shown]
     short = ", ".join(f"{alias} for {noun.name}" for noun in NOUNS for alias in noun.aliases)
     return "\n".join(
         [

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 
 from hilbert.cli.failures import Failed, UsageError
-from hilbert.cli.options import HERE, Connection, Namespace, flag
+from hilbert.cli.options import HERE, NO_FILE, Connection, Namespace, StackFile, flag
+from hilbert.cli.stackfile import gateway_of
 from hilbert.cli.target import connect
 from hilbert.cli.terminal import harmless, warn
 from hilbert.cli.values import full_name, seconds, split_name
@@ -31,6 +32,7 @@ def invoke(
     sign: Annotated[str, flag("Header that takes an HMAC of the body, with --key.", "--sign")] = "",
     key: Annotated[str, flag("Key of --sign.", "--key")] = "",
     timeout: Annotated[str, flag("Most time to the answer, and between two pieces of it.", "--timeout")] = "5m",
+    file: StackFile = NO_FILE,
     at: Connection = HERE,
 ) -> None:
     name, namespace = split_name(name, namespace)
@@ -53,7 +55,7 @@ def invoke(
     else:
         body = _body()
 
-    with connect(at, timeout=limit) as client:
+    with connect(at, stack=gateway_of(file), timeout=limit) as client:
         if queued:
             call_id = client.invoke_async(
                 name, body if isinstance(body, bytes) else b"", namespace=namespace, path=path, query=queries,

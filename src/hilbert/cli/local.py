@@ -32,9 +32,16 @@ def state_dir(environ: Mapping[str, str], *, flag: str = "") -> Path:
 def find(environ: Mapping[str, str], *, flag: str = "") -> LocalGateway | None:
     """The gateway that says it runs here. It may have been killed since: `is_alive` tells."""
     try:
-        data = (state_dir(environ, flag=flag) / "gateway.json").read_bytes()
-        return msgspec.json.decode(data, type=LocalGateway)
-    except (OSError, msgspec.MsgspecError, InvalidSettings):
+        return read(state_dir(environ, flag=flag))
+    except InvalidSettings:
+        return None
+
+
+def read(state: Path) -> LocalGateway | None:
+    """`gateway.json` of a state directory, if it is there and whole."""
+    try:
+        return msgspec.json.decode((state / "gateway.json").read_bytes(), type=LocalGateway)
+    except (OSError, msgspec.MsgspecError):
         return None
 
 

@@ -52,17 +52,31 @@ def hoist(argv: Sequence[str]) -> list[str]:
     return [*words[:end], *moved, *words[end:]]
 
 
-def _run(argv: list[str]) -> int:
-    if not argv or argv in (["--help"], ["-h"], ["help"]):
-        from hilbert.cli.help import render_overview
+def asked_for_help(argv: list[str]) -> list[str] | None:
+    """The words whose help is wanted; None if the command is to be run."""
+    before = argv[: argv.index("--")] if "--" in argv else argv
+    if argv[:1] == ["help"]:
+        return argv[1:]
+    if "--help" in before or "-h" in before:
+        return [word for word in before if not word.startswith("-")]
+    if len(argv) <= 1:
+        from hilbert.cli.help import find_noun
 
-        sys.stdout.write(render_overview())
-        return 0
+        if not argv or find_noun(argv[0]) is not None:
+            return argv
+    return None
+
+
+def _run(argv: list[str]) -> int:
     if argv == ["--version"]:
         sys.stdout.write(f"{__version__}\n")
         return 0
-    if argv[0] == "help":
-        argv = [*argv[1:], "--help"]
+    if (words := asked_for_help(argv)) is not None:
+        from hilbert.cli.help import render_help
+
+        if (text := render_help(words)) is not None:
+            sys.stdout.write(text)
+            return 0
 
     from cyclopts import CycloptsError
 

@@ -158,13 +158,13 @@ class AsyncClient:
         """The names of a namespace's secrets; values are never given."""
         return await self._run(calls.list_secrets(namespace))
 
-    async def create_secret(self, name: str, value: bytes, namespace: str = "") -> None:
-        """Raises `AlreadyExists` and `Invalid`."""
-        await self._run(calls.put_secret("POST", name, value, namespace))
+    async def create_secret(self, name: str, value: bytes, namespace: str = "") -> int:
+        """Returns the HTTP status, 202 unless the gateway is another. Raises `AlreadyExists` and `Invalid`."""
+        return await self._run(calls.put_secret("POST", name, value, namespace))
 
-    async def update_secret(self, name: str, value: bytes, namespace: str = "") -> None:
-        """Raises `SecretNotFound`."""
-        await self._run(calls.put_secret("PUT", name, value, namespace))
+    async def update_secret(self, name: str, value: bytes, namespace: str = "") -> int:
+        """Returns the HTTP status, 202 unless the gateway is another. Raises `SecretNotFound`."""
+        return await self._run(calls.put_secret("PUT", name, value, namespace))
 
     async def delete_secret(self, name: str, namespace: str = "") -> None:
         """Raises `SecretNotFound`."""

@@ -177,10 +177,10 @@ def list_secrets(namespace: str) -> Call[list[SecretInfo]]:
     return Call(request, _list_of(SecretInfo), subject="namespace", name=namespace)
 
 
-def put_secret(method: str, name: str, value: bytes, namespace: str) -> Call[None]:
+def put_secret(method: str, name: str, value: bytes, namespace: str) -> Call[int]:
     """`POST` creates, `PUT` updates. Always `rawValue`, which keeps every byte."""
     document = {"name": name, "rawValue": value} | _present(namespace=namespace)
-    return Call(_request(method, "/system/secrets", document=document), _nothing, subject="secret", name=name)
+    return Call(_request(method, "/system/secrets", document=document), _status, subject="secret", name=name)
 
 
 def delete_secret(name: str, namespace: str) -> Call[None]:

@@ -158,13 +158,13 @@ class Client:
         """The names of a namespace's secrets; values are never given."""
         return self._run(calls.list_secrets(namespace))
 
-    def create_secret(self, name: str, value: bytes, namespace: str = "") -> None:
-        """Raises `AlreadyExists` and `Invalid`."""
-        self._run(calls.put_secret("POST", name, value, namespace))
+    def create_secret(self, name: str, value: bytes, namespace: str = "") -> int:
+        """Returns the HTTP status, 202 unless the gateway is another. Raises `AlreadyExists` and `Invalid`."""
+        return self._run(calls.put_secret("POST", name, value, namespace))
 
-    def update_secret(self, name: str, value: bytes, namespace: str = "") -> None:
-        """Raises `SecretNotFound`."""
-        self._run(calls.put_secret("PUT", name, value, namespace))
+    def update_secret(self, name: str, value: bytes, namespace: str = "") -> int:
+        """Returns the HTTP status, 202 unless the gateway is another. Raises `SecretNotFound`."""
+        return self._run(calls.put_secret("PUT", name, value, namespace))
 
     def delete_secret(self, name: str, namespace: str = "") -> None:
         """Raises `SecretNotFound`."""

@@ -1,0 +1,66 @@
+"""A function's description, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from hilbert.client.types import Function, ResourceAmounts
+
+_COLUMN: Final = 21
+_MEBIBYTE: Final = 1024 * 1024
+
+
+def state_of(function: Function) -> str:
+    """As OpenFaaS's command line says it."""
+    return "Ready" if function.available_replicas > 0 else "Not Ready"
+
+
+def render_description(function: Function, url: str, async_url: str, *, verbose: bool) -> Iterable[str]:
+    """Lines of `describe`; what is not set is left out unless `verbose`."""
+    detail = function.hilbert
+    blocks: list[tuple[str, list[str]]] = [
+        ("Name", [function.name]),
+        ("Namespace", [function.namespace]),
+        ("Status", [state_of(function)]),
+        ("Phase", [detail.phase] if detail else []),
+        ("Reason", [detail.reason] if detail else []),
+        ("Message", [detail.message] if detail else []),
+        ("Replicas", [str(function.replicas)]),
+        ("Available Replicas", [str(function.available_replicas)]),
+        ("Invocations", [f"{function.invocation_count:.0f}"]),
+        ("Image", [function.image]),
+        ("Function Process", [function.env_process or "<default>"]),
+        ("URL", [url]),
+        ("Async URL", [async_url]),
+        ("Labels", _entries(function.labels)),
+        ("Annotations", _entries(function.annotations)),
+        ("Constraints", list(function.constraints or ())),
+        ("Environment", _entries(function.env_vars)),
+        ("Secrets", list(function.secrets or ())),
+        ("Requests", _amounts(function.requests)),
+        ("Limits", _amounts(function.limits)),
+        ("Usage", _usage(function)),
+        ("Runs as", _entries(detail.placement if detail else None)),
+    ]
+    for title, lines in blocks:
+        shown = [line for line in lines if line] or (["<none>"] if verbose else [])
+        for number, line in enumerate(shown):
+            yield f"{f'{title}:' if number == 0 else '':<{_COLUMN}}{line}"
+
+
+def _entries(entries: Mapping[str, str] | None) -> list[str]:
+    return [f"{key}: {value}" for key, value in sorted((entries or {}).items())]
+
+
+def _amounts(amounts: ResourceAmounts | None) -> list[str]:
+    if amounts is None:
+        return []
+    return [f"{title}: {value}" for title, value in (("CPU", amounts.cpu), ("Memory", amounts.memory)) if value]
+
+
+def _usage(function: Function) -> list[str]:
+    usage = function.usage
+    if usage is None:
+        return []
+    return [f"RAM: {usage.total_memory_bytes / _MEBIBYTE:.2f} MB", f"CPU: {usage.cpu:.0f} Mi"]

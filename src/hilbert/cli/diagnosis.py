@@ -1,0 +1,244 @@
+"""The checks behind `doctor`. Each looks, changes nothing, and says what to do."""
+
+from __future__ import annotations
+
+import enum
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from hilbert import __version__
+from hilbert.cli import local
+from hilbert.cli.status import flat
+from hilbert.cli.target import Target
+from hilbert.cli.values import full_name
+from hilbert.client.sync import Client
+from hilbert.client.types import Function
+from hilbert.core import settings as core_settings
+from hilbert.core.errors import FunctionNotFound, HilbertError, InvalidSettings, NamespaceNotFound, Unauthenticated
+
+_LOW_DISK: Final = 1024**3
+_NO_DISK: Final = 64 * 1024**2
+_LOG_LINES: Final = 10
+
+
+class Level(enum.StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    BROKEN = "broken"
+
+
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that was looked at."""
+
+    level: Level
+    what: str
+    todo: str = ""
+    """What to do, when something is to be done."""
+    evidence: tuple[str, ...] = ()
+    """Lines that show it, e.g. of a log."""
+
+
+def check_machine(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Python, folders, disk, ports, sandbox tools: what a platform started from here would meet."""
+    yield Finding(Level.OK, f"hilbert {__version__} on Python {sys.version.split()[0]}, {sys.platform}")
+    try:
+        settings = core_settings.load(environ=environ).settings
+    except InvalidSettings as exc:
+        yield Finding(Level.BROKEN, f"the settings are wrong: {exc.message}", exc.hint or "'hilbert config show'")
+        return
+    state = Path(settings.paths.state_dir)
+    yield _folder(state)
+    yield _disk(state)
+    gateway = local.read(state)
+    if gateway is not None and local.is_alive(gateway):
+        yield Finding(Level.OK, f"the platform runs (pid {gateway.pid}) at {gateway.url}")
+    else:
+        yield _port("gateway.port", settings.gateway.host, settings.gateway.port)
+        yield _port("gateway.metrics_port", settings.gateway.metrics_host, settings.gateway.metrics_port)
+    yield _bubblewrap(settings.process.sandbox)
+
+
+def check_gateway(client: Client, target: Target) -> tuple[bool, list[Finding]]:
+    """Whether the gateway answers and knows the caller, and what it says of itself."""
+    where = f"{target.url} ({target.source})"
+    try:
+        client.check_health()
+    except HilbertError as exc:
+        todo = "start one with 'hilbert up --detach', or name another with --gateway or OPENFAAS_URL"
+        return False, [Finding(Level.BROKEN, f"no gateway answers at {where}: {exc.message}", todo)]
+    try:
+        info = client.info()
+    except Unauthenticated as exc:
+        todo = f"log in: hilbert login --gateway {target.url}"
+        return False, [Finding(Level.BROKEN, f"the gateway at {where} refuses the credentials: {exc.message}", todo)]
+    except HilbertError as exc:
+        return False, [Finding(Level.BROKEN, f"the gateway at {where} does not work: {exc.message}", exc.hint)]
+    found = [Finding(Level.OK, f"gateway {info.version.release} answers at {where}, provider {info.provider.provider}")]
+    found += _facts(flat(info.hilbert or {}))
+    return True, found
+
+
+def check_namespace(client: Client, namespace: str) -> Iterator[Finding]:
+    """Every function of a namespace, in a line each."""
+    try:
+        client.get_namespace(namespace)
+        functions = client.list_functions(namespace)
+    except NamespaceNotFound:
+        names = ", ".join(sorted(client.list_namespaces()))
+        todo = f"there are {names}; create it with: hilbert namespace create {namespace}"
+        yield Finding(Level.BROKEN, f"no function namespace {namespace}", todo)
+        return
+    except HilbertError as exc:
+        yield Finding(Level.BROKEN, f"namespace {namespace}: {exc.message}", exc.hint)
+        return
+    yield Finding(Level.OK, f"namespace {namespace} has {len(functions)} functions")
+    for function in functions:
+        yield _function(function, full_name(function.name, namespace))
+
+
+def check_function(client: Client, name: str, namespace: str) -> Iterator[Finding]:
+    """One function: its state and why, its secrets, what it wrote last."""
+    where = full_name(name, namespace)
+    try:
+        function = client.get_function(name, namespace, usage=True)
+    except FunctionNotFound:
+        todo = f"deploy it, or look where it is: hilbert list -A | grep {name}"
+        yield Finding(Level.BROKEN, f"no such function: {where}", todo)
+        return
+    except HilbertError as exc:
+        yield Finding(Level.BROKEN, f"function {where}: {exc.message}", exc.hint)
+        return
+    finding = _function(function, where)
+    yield finding
+    yield from _secrets(client, function, namespace)
+    placement = function.hilbert.placement if function.hilbert else None
+    for key, value in sorted((placement or {}).items()):
+        yield Finding(Level.OK, f"runs with {key}: {value}")
+    if finding.level is not Level.OK:
+        yield from _last_lines(client, name, namespace)
+
+
+def _folder(state: Path) -> Finding:
+    there = next(path for path in (state, *state.parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Finding(
+            Level.BROKEN, f"the state directory {state} cannot be written", "set HILBERT_STATE_DIR to one of yours"
+        )
+    if there == state and state.stat().st_mode & 0o077:
+        return Finding(Level.WARNING, f"the state directory {state} is open to others", f"chmod 700 {state}")
+    return Finding(Level.OK, f"state directory {state}" + ("" if there == state else ", not made yet"))
+
+
+def _disk(state: Path) -> Finding:
+    there = next(path for path in (state, *state.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    text = f"{free / 1024**3:.1f} GiB free for the state directory"
+    if free < _NO_DISK:
+        return Finding(Level.BROKEN, text, "free some space: nothing can be stored")
+    return Finding(Level.WARNING, text, "free some space soon") if free < _LOW_DISK else Finding(Level.OK, text)
+
+
+def _port(setting: str, host: str, port: int) -> Finding:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((host, port))
+        except OSError as exc:
+            todo = f"stop what listens there, or choose another: hilbert up --set {setting}=0"
+            return Finding(Level.BROKEN, f"{setting}: {host}:{port} cannot be had: {exc.strerror}", todo)
+    return Finding(Level.OK, f"{setting}: {host}:{port} is free")
+
+
+def _bubblewrap(sandbox: str) -> Finding:
+    if shutil.which("bwrap"):
+        return Finding(Level.OK, "bubblewrap is installed")
+    level = Level.BROKEN if sandbox == "bubblewrap" else Level.WARNING
+    return Finding(
+        level,
+        "bubblewrap is not installed: functions get a weaker sandbox, without namespaces of their own",
+        "install it: apt-get install bubblewrap (Debian, Ubuntu), dnf install bubblewrap (Fedora)",
+    )
+
+
+_UNPROTECTED: Final = {
+    "landlock": "functions see each other's processes and this machine's network and host name",
+    "process": "functions can read what this user can read, other functions' files and secrets among it",
+    "none": "functions can read what this user can read, other functions' files and secrets among it",
+}
+
+
+def _facts(facts: Mapping[str, str]) -> Iterator[Finding]:
+    """What the gateway says of how it runs functions."""
+    for key, value in sorted(facts.items()):
+        last = key.rpartition(".")[2]
+        if "warning" in key:
+            yield Finding(Level.WARNING, f"{last}: {value}")
+        elif last == "sandbox":
+            weak = _UNPROTECTED.get(value.partition(" ")[0])
+            todo = "bubblewrap is the strongest; 'hilbert doctor' on that machine says what is missing" if weak else ""
+            level = Level.WARNING if weak else Level.OK
+            yield Finding(level, f"sandbox: {value}" + (f": {weak}" if weak else ""), todo)
+        elif last in ("memory-limit", "cpu-limit"):
+            loose = value in ("rlimit", "none")
+            todo = "run the platform as root or under systemd with a delegated cgroup" if loose else ""
+            yield Finding(Level.WARNING if loose else Level.OK, f"{last}: enforced by {value}", todo)
+
+
+def _function(function: Function, where: str) -> Finding:
+    detail = function.hilbert
+    counts = f"{function.available_replicas} of {function.replicas} replicas ready"
+    if detail is None:
+        well = function.available_replicas >= function.replicas
+        return Finding(Level.OK if well else Level.WARNING, f"{where}: {counts}")
+    why = ": ".join(part for part in (detail.reason, detail.message) if part)
+    text = f"{where} is {detail.phase}, {counts}" + (f": {why}" if why else "")
+    if detail.phase == "failed":
+        return Finding(Level.BROKEN, text, _REMEDIES.get(detail.reason, "its log shows what happened"))
+    if detail.phase in ("ready", "idle") and not why:
+        return Finding(Level.OK, text)
+    return Finding(Level.WARNING, text, _REMEDIES.get(detail.reason, ""))
+
+
+_REMEDIES: Final = {
+    "CrashLoop": "the function ends by itself; its last lines say why",
+    "ProbeFailing": "the function runs but does not answer; does it listen, and does its handler load?",
+    "ImageUnavailable": "build it here, or deploy an image that ships: 'hilbert store list'",
+    "QuotaExceeded": "scale something down, or ask for a larger quota",
+}
+
+
+def _secrets(client: Client, function: Function, namespace: str) -> Iterator[Finding]:
+    if not function.secrets:
+        return
+    try:
+        there = {secret.name for secret in client.list_secrets(namespace)}
+    except HilbertError as exc:
+        yield Finding(Level.WARNING, f"the secrets cannot be listed: {exc.message}", exc.hint)
+        return
+    for name in function.secrets:
+        if name in there:
+            yield Finding(Level.OK, f"secret {name} is there")
+        else:
+            where = f" -n {namespace}" if namespace else ""
+            yield Finding(
+                Level.BROKEN, f"secret {name} is missing", f"create it: hilbert secret create {name}{where} < FILE"
+            )
+
+
+def _last_lines(client: Client, name: str, namespace: str) -> Iterator[Finding]:
+    try:
+        lines = tuple(message.text.rstrip("\n") for message in client.logs(name, namespace, tail=_LOG_LINES))
+    except HilbertError:
+        return
+    if lines:
+        yield Finding(Level.WARNING, "what it wrote last:", evidence=lines[-_LOG_LINES:])

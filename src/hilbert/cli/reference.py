@@ -1,0 +1,62 @@
+"""The reference page of the command line, written from the commands."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from hilbert.cli.app import build_app
+from hilbert.cli.commands import NOUNS, SECTIONS, Command
+from hilbert.cli.pages import describe_flag, page_of, spell
+
+_HEAD = """# Command line
+
+Generated from `cli/commands.py` and the commands by `make docs`.
+
+Data goes to standard output, everything else to standard error; progress and remarks are shown at a terminal only.
+Exit status: 0 done, 1 failed, 2 written wrongly, 3 the platform could not start, 130 interrupted.
+Flags are written as in OpenFaaS's command line: `--replace`, `--replace=false`, `-n dev`, `-n=dev`; `--` ends them.
+
+The gateway is the first of `--gateway`, the stack file's `provider.gateway` (unless it is the default), `OPENFAAS_URL`, the gateway that `hilbert up` started on this machine, and `http://127.0.0.1:8080`.
+Credentials are the first of `--token`, those of the gateway that `hilbert up` started on this machine, and what `hilbert login` saved in `~/.openfaas/config.yml`.
+
+| variable | meaning |
+|---|---|
+| `OPENFAAS_URL` | gateway |
+| `OPENFAAS_CONFIG` | folder of `config.yml`, instead of `~/.openfaas` |
+| `CI` | `true` or `1`: that folder is `./.openfaas` |
+| `OPENFAAS_STORE` | catalogue of the function store |
+| `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` | proxies; never for loopback |
+| `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates to trust |
+| `NO_COLOR` | no colours |
+| `HILBERT_STATE_DIR` | the platform on this machine; all of [settings.md](settings.md) is understood |
+"""
+
+
+def render() -> str:
+    """docs/reference/cli.md."""
+    app = build_app()
+    lines = [_HEAD]
+    aliases = ", ".join(f"`{alias}` for `{noun.name}`" for noun in NOUNS for alias in noun.aliases)
+    lines.append(f"Short names: {aliases}.\n")
+    for title, commands in SECTIONS.items():
+        shown = [command for command in commands if not command.hidden]
+        if not shown:
+            continue
+        lines.append(f"## {title}\n")
+        for command in shown:
+            lines += _section(app, command)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _section(app: App, command: Command) -> list[str]:
+    page = page_of(app, command)
+    lines = [f"### hilbert {command.path}\n", f"{command.help}\n"]
+    if command.aliases:
+        lines.append(f"Also written: {', '.join(f'`{alias}`' for alias in command.aliases)}.\n")
+    lines += ["```sh", *command.examples, "```\n", f"Usage: `{page.usage}`\n"]
+    described = [*(word for word in page.words if word.help), *page.flags]
+    if described:
+        lines += ["| flag | meaning |", "|---|---|"]
+        lines += [f"| `{spell(flag)}` | {describe_flag(flag).replace('|', '&#124;')} |" for flag in described]
+        lines.append("")
+    return lines

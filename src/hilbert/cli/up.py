@@ -1,0 +1,88 @@
+"""`up` and `down`: the platform on this machine, and a stack file's functions on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from hilbert.cli import local, local_process, stackfile
+from hilbert.cli.failures import UsageError
+from hilbert.cli.options import NO_FILE, StackFile, flag
+from hilbert.cli.terminal import note, out, progress
+from hilbert.cli.values import pairs, seconds
+from hilbert.core import settings as core_settings
+from hilbert.core.settings import environment
+
+StateDir = Annotated[str, flag("State directory; see 'hilbert config show'.", "--state-dir")]
+_STOP_WITHIN: Final = "90s"
+
+
+def up(
+    *,
+    detach: Annotated[bool, flag("Run in the background; the log is STATE/hilbert.log.", "--detach", "-d")] = False,
+    only_gateway: Annotated[bool, flag("Ignore a stack file in this folder.", "--only-gateway")] = False,
+    port: Annotated[int | None, flag("Port of the gateway; 0 for any free one.", "--port")] = None,
+    host: Annotated[str, flag("Address to listen on.", "--host")] = "",
+    workers: Annotated[int | None, flag("Proxy workers; 0 for one a core.", "--workers")] = None,
+    state_dir: StateDir = "",
+    given: Annotated[tuple[str, ...], flag("Setting KEY=VALUE; may be given again.", "--set")] = (),
+    file: StackFile = NO_FILE,
+) -> None:
+    if only_gateway and file.yaml:
+        raise UsageError("--only-gateway and --yaml exclude each other")
+    settings = _settings(port=port, host=host, workers=workers, state_dir=state_dir, given=given)
+    if not only_gateway and stackfile.find(file):
+        raise UsageError("building a stack file is not here yet", hint="--only-gateway starts the platform alone")
+    if not detach:
+        local_process.run_in_foreground(_flags(settings))
+    start(settings)
+
+
+def down(
+    *,
+    state_dir: StateDir = "",
+    timeout: Annotated[str, flag("Most time to wait for calls in flight.", "--timeout")] = _STOP_WITHIN,
+) -> None:
+    within = seconds(timeout, "--timeout")
+    gateway = local.find(environment(), flag=state_dir)
+    if gateway is None or not local.is_alive(gateway):
+        out("No gateway runs here.")
+        return
+    note(f"Stopping the gateway at {gateway.url}")
+    with progress("waiting for calls in flight to end"):
+        stopped = local_process.stop(gateway, within=within)
+    out(f"Stopped the gateway at {gateway.url} (pid {gateway.pid})." if stopped else "No gateway runs here.")
+
+
+def start(settings: dict[str, str]) -> local.LocalGateway:
+    """Start the platform in the background and say where it is. Raises `StartFailed`."""
+    loaded = core_settings.load(flags=dict(settings))
+    state = Path(loaded.settings.paths.state_dir)
+    running = local.read(state)
+    if running is not None and local.is_alive(running):
+        out(f"The gateway runs already at {running.url} (pid {running.pid}).")
+        return running
+    with progress("starting the platform"):
+        gateway = local_process.start_detached(_flags(settings), state)
+    out(f"The gateway runs at {gateway.url} (pid {gateway.pid}).")
+    note(f"'hilbert down' stops it; its log is {state / 'hilbert.log'}")
+    return gateway
+
+
+def _settings(
+    *, port: int | None, host: str, workers: int | None, state_dir: str, given: tuple[str, ...]
+) -> dict[str, str]:
+    """What is said by flags, by dotted name. Raises `InvalidSettings` for what makes no sense."""
+    said = {
+        "gateway.port": None if port is None else str(port),
+        "gateway.host": host or None,
+        "gateway.workers": None if workers is None else str(workers),
+        "paths.state_dir": str(Path(state_dir).absolute()) if state_dir else None,
+    }
+    settings = {**pairs(given, "--set"), **{key: value for key, value in said.items() if value is not None}}
+    core_settings.load(flags=dict(settings))
+    return settings
+
+
+def _flags(settings: dict[str, str]) -> list[str]:
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
