@@ -88,7 +88,7 @@ class Page(msgspec.Struct, frozen=True):
     """Token of the next page; empty: this was the last."""
 
 
-class _ListMeta(msgspec.Struct, rename={"resource_version": "resourceVersion", "more": "continue"}):
+class _ListMeta(msgspec.Struct, frozen=True, rename={"resource_version": "resourceVersion", "more": "continue"}):
     resource_version: str = ""
     more: str = ""
 
