@@ -30,6 +30,9 @@ _FORBIDDEN_TYPES: Final = frozenset({"kubernetes.io/service-account-token", "hel
 """Secrets that give away more than their namespace means to."""
 
 
+_NOBODY: Final = "00000000-0000-4000-8000-000000000000"
+
+
 class Deployer:
     """Writes Deployments and Services, and nothing else."""
 
@@ -38,9 +41,25 @@ class Deployer:
         self._state = state
         self._rules = rules
 
-    def check(self, spec: FunctionSpec) -> None:
-        """Raise `InvalidSpec` for what can never be rendered, before anything is stored."""
-        self._render(spec, render.Owner("check", 1), 1, frozenset())
+    async def rehearse(self, spec: FunctionSpec) -> None:
+        """Find out, before anything is stored, whether the cluster takes it. Raises as `reconcile`."""
+        function = self._state.function((spec.ref.namespace, spec.ref.name))
+        owner = render.Owner(function.metadata.uid if function is not None else _NOBODY, 1)
+        manifest = self._render(spec, owner, 1, frozenset())
+        pull_secrets = await self.pull_secrets(spec)
+        if pull_secrets:
+            manifest = self._render(spec, owner, 1, pull_secrets)
+        key = (str(spec.ref.namespace), str(spec.ref.name))
+        for known in (self._state.deployment(key), self._state.service(key)):
+            if known is not None:
+                _require_ours(known, spec)
+        del manifest["spec"]["replicas"]
+        try:
+            await self._api.apply(kinds.DEPLOYMENTS, manifest, rehearse=True)
+        except Refused as exc:
+            raise refusal(exc, f"function {spec.ref}") from exc
+        except Unreachable as exc:
+            raise unavailable(exc) from exc
 
     async def pull_secrets(self, spec: FunctionSpec) -> frozenset[str]:
         """Which of the function's secrets are registry credentials. Raises `SecretNotFound` and `InvalidSpec`."""

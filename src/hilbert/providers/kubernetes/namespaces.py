@@ -58,6 +58,9 @@ class NamespaceKeeper:
     # Upkeep, while leading
 
     def start(self) -> None:
+        """Without cluster-wide rights there is nothing to keep: the pieces came with the installation."""
+        if self._state.listed:
+            return
         self._queue = KeyedQueue(self._upkeep, name="tenants", workers=4)
         self._queue.start()
         for found in self._state.tenants():

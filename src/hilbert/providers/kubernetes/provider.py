@@ -134,8 +134,7 @@ class KubernetesProvider:
     async def apply(self, spec: FunctionSpec, *, create: bool | None = None) -> None:
         """As the port. The same spec once more starts new replicas, since its image may have changed under its name."""
         self._state.require(spec.ref.namespace)
-        self._deployer.check(spec)
-        await self._deployer.pull_secrets(spec)
+        await self._deployer.rehearse(spec)
         key = _key(spec.ref)
         try:
             function, made = await self._store(spec, create)

@@ -162,7 +162,6 @@ def _metadata(spec: FunctionSpec, owner: Owner) -> dict[str, Any]:
                 "name": spec.ref.name,
                 "uid": owner.uid,
                 "controller": True,
-                "blockOwnerDeletion": True,
             }
         ],
     }
