@@ -11,6 +11,11 @@ import sys
 
 def main() -> None:
     """The console script `hilbert`."""
+    import gc
+
+    # Loading a command makes many objects and no garbage; looking for it would take a twentieth of the whole time.
+    gc.set_threshold(50_000, 20, 20)
+
     from hilbert.cli.run import run
 
     sys.exit(run(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The function store: a JSON catalogue, shipped with Hilbert or fetched."""
+"""The function store: the catalogue that ships with Hilbert, or another."""
 
 from __future__ import annotations
 
@@ -7,53 +7,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 import hilbert
 from hilbert.cli.failures import Failed
+from hilbert.core.errors import Invalid
+from hilbert.wire.store import StoreFunction, find, parse_store
 
 SHIPPED: Final = Path(hilbert.__file__).parent / "functions" / "store.json"
 
 
-class StoreFunction(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One entry, in the format of OpenFaaS's store."""
-
-    name: str
-    title: str = ""
-    author: str = ""
-    description: str = ""
-    images: Mapping[str, str] = {}
-    """By platform: `x86_64`, `arm64`, `armhf`."""
-    repo_url: str = msgspec.field(default="", name="repo_url")
-    fprocess: str = ""
-    environment: Mapping[str, str] = {}
-    labels: Mapping[str, str] = {}
-    annotations: Mapping[str, str] = {}
-    read_only_root_filesystem: bool = False
-
-
-class Catalogue(msgspec.Struct, frozen=True):
-    """All entries."""
-
-    functions: Sequence[StoreFunction]
-    version: str = ""
-
-
-def load_catalogue(flag: str, environ: Mapping[str, str]) -> Catalogue:
+def load_catalogue(flag: str, environ: Mapping[str, str]) -> Sequence[StoreFunction]:
     """The catalogue at `flag`, else `OPENFAAS_STORE`, else the one that ships. Raises `Failed`."""
-    source = flag or environ.get("OPENFAAS_STORE", "")
-    if not source:
-        data, name = _read(SHIPPED), str(SHIPPED)
-    elif source.startswith(("http://", "https://")):
+    source = flag or environ.get("OPENFAAS_STORE") or str(SHIPPED)
+    if source.startswith(("http://", "https://")):
         from hilbert.cli.fetch import fetch
 
-        data, name = fetch(source, environ), source
+        data = fetch(source, environ)
     else:
-        data, name = _read(Path(source.removeprefix("file://"))), source
+        try:
+            data = Path(source.removeprefix("file://")).read_bytes()
+        except OSError as exc:
+            raise Failed(f"cannot read {source}: {exc.strerror}") from exc
     try:
-        return msgspec.json.decode(data, type=Catalogue)
-    except msgspec.MsgspecError as exc:
-        raise Failed(f"{name} is not a function store: {exc}") from exc
+        return parse_store(data)
+    except Invalid as exc:
+        raise Failed(f"{source} is not a function store: {exc.message}") from exc
 
 
 def platform_name(flag: str) -> str:
@@ -62,28 +39,38 @@ def platform_name(flag: str) -> str:
     return {"amd64": "x86_64", "aarch64": "arm64", "armv7l": "armhf", "armv6l": "armhf"}.get(given.lower(), given)
 
 
-def on_platform(catalogue: Catalogue, name: str) -> list[StoreFunction]:
-    """The entries with an image for a platform."""
-    return [function for function in catalogue.functions if function.images.get(name)]
+def on_platform(functions: Sequence[StoreFunction], name: str) -> list[StoreFunction]:
+    """Those with an image for a platform."""
+    return [function for function in functions if function.images.get(name)]
 
 
-def find_function(catalogue: Catalogue, wanted: str, *, on: str) -> StoreFunction:
-    """The entry with this name or title. Raises `Failed`."""
+def pick(functions: Sequence[StoreFunction], wanted: str, *, on: str) -> StoreFunction:
+    """The function with this name or title. Raises `Failed`."""
     import difflib
 
-    entries = on_platform(catalogue, on)
-    for function in entries:
-        if wanted in (function.name, function.title):
-            return function
-    close = difflib.get_close_matches(wanted, [function.name for function in entries], n=1)
+    there = tuple(on_platform(functions, on))
+    if (function := find(there, wanted)) is not None:
+        return function
+    close = difflib.get_close_matches(wanted, [function.name for function in there], n=1)
     raise Failed(
         f"function '{wanted}' not found for platform '{on}'",
         hint=f"did you mean {close[0]}?" if close else "'hilbert store list' shows what there is",
     )
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise Failed(f"cannot read {path}: {exc.strerror}") from exc
+def to_json(function: StoreFunction) -> dict[str, object]:
+    """As the catalogue's own format has it; what is empty is left out."""
+    document: dict[str, object] = {
+        "title": function.title,
+        "name": function.name,
+        "author": function.author,
+        "description": function.description,
+        "images": dict(function.images),
+        "repo_url": function.repo_url,
+        "fprocess": function.process,
+        "environment": dict(function.env),
+        "labels": dict(function.labels),
+        "annotations": dict(function.annotations),
+        "readOnlyRootFilesystem": function.read_only_root,
+    }
+    return {key: value for key, value in document.items() if value}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,6 +89,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     """Replace the file in one step, never readable by others."""
+    import tempfile
+
     import yaml
 
     try:

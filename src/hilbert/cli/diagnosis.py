@@ -15,7 +15,6 @@ import msgspec
 
 from hilbert import __version__
 from hilbert.cli import local
-from hilbert.cli.status import flat
 from hilbert.cli.target import Target
 from hilbert.cli.values import full_name
 from hilbert.client.sync import Client
@@ -83,7 +82,7 @@ def check_gateway(client: Client, target: Target) -> tuple[bool, list[Finding]]:
     except HilbertError as exc:
         return False, [Finding(Level.BROKEN, f"the gateway at {where} does not work: {exc.message}", exc.hint)]
     found = [Finding(Level.OK, f"gateway {info.version.release} answers at {where}, provider {info.provider.provider}")]
-    found += _facts(flat(info.hilbert or {}))
+    found += _facts(info.hilbert or {})
     return True, found
 
 
@@ -180,18 +179,17 @@ _UNPROTECTED: Final = {
 def _facts(facts: Mapping[str, str]) -> Iterator[Finding]:
     """What the gateway says of how it runs functions."""
     for key, value in sorted(facts.items()):
-        last = key.rpartition(".")[2]
-        if "warning" in key:
-            yield Finding(Level.WARNING, f"{last}: {value}")
-        elif last == "sandbox":
+        if key.startswith("warning"):
+            yield Finding(Level.WARNING, value)
+        elif key == "sandbox":
             weak = _UNPROTECTED.get(value.partition(" ")[0])
             todo = "bubblewrap is the strongest; 'hilbert doctor' on that machine says what is missing" if weak else ""
             level = Level.WARNING if weak else Level.OK
             yield Finding(level, f"sandbox: {value}" + (f": {weak}" if weak else ""), todo)
-        elif last in ("memory-limit", "cpu-limit"):
+        elif key in ("memory-limit", "cpu-limit"):
             loose = value in ("rlimit", "none")
             todo = "run the platform as root or under systemd with a delegated cgroup" if loose else ""
-            yield Finding(Level.WARNING if loose else Level.OK, f"{last}: enforced by {value}", todo)
+            yield Finding(Level.WARNING if loose else Level.OK, f"{key}: enforced by {value}", todo)
 
 
 def _function(function: Function, where: str) -> Finding:

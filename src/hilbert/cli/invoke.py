@@ -12,6 +12,7 @@ from hilbert.cli.stackfile import gateway_of
 from hilbert.cli.target import connect
 from hilbert.cli.terminal import harmless, warn
 from hilbert.cli.values import full_name, seconds, split_name
+from hilbert.wire.headers import INTERNAL
 
 _PIECE: Final = 64 * 1024
 _MOST_SHOWN: Final = 2000
@@ -131,8 +132,10 @@ def _failure(name: str, status: int, headers: Mapping[str, str], pieces: Iterato
     text = bytes(body[:_MOST_SHOWN]).decode("utf-8", "replace").strip()
     where = f"Location is {headers['location']}, which is not followed" if "location" in headers else ""
     call = f"call id {headers['x-call-id']}" if "x-call-id" in headers else ""
-    look = f"'hilbert logs {name}' shows what the function wrote" if status >= 500 else ""
+    made_by = headers.get(INTERNAL.lower(), "")
+    look = f"'hilbert logs {name}' shows what the function wrote" if status >= 500 and not made_by else ""
+    who = f"it comes from the platform ({made_by}), not the function" if made_by else ""
     return Failed(
         f"server returned unexpected status code: {status}" + (f" - {text}" if text else ""),
-        hint="; ".join(part for part in (where, look, call) if part),
+        hint="; ".join(part for part in (who, where, look, call) if part),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
+import msgspec
 from cyclopts import Parameter
 
 from hilbert.cli.options import flag
@@ -35,8 +36,6 @@ UNSAID: Final = Specification()
 
 def over(base: Deployment, said: Specification) -> Deployment:
     """`base` with the flags on top: maps are merged, secrets joined, the rest replaced. Raises `UsageError`."""
-    import msgspec
-
     return msgspec.structs.replace(
         base,
         env_process=said.fprocess or base.env_process,
@@ -54,4 +53,5 @@ def over(base: Deployment, said: Specification) -> Deployment:
 def _amounts(base: ResourceAmounts | None, *, memory: str, cpu: str) -> ResourceAmounts | None:
     if not memory and not cpu:
         return base
-    return ResourceAmounts(memory=memory or (base.memory if base else ""), cpu=cpu or (base.cpu if base else ""))
+    known = base or ResourceAmounts()
+    return msgspec.structs.replace(known, memory=memory or known.memory, cpu=cpu or known.cpu)

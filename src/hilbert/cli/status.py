@@ -64,24 +64,12 @@ def status(*, at: Connection = HERE, shape: Shape = PLAIN) -> None:
         namespaces=tuple(counts),
         pid=here.pid if here else 0,
         uptime_seconds=_uptime(here.started_at) if here else 0.0,
-        facts=flat(info.hilbert or {}),
+        facts=dict(info.hilbert or {}),
     )
     if shape.format != "table":
         shapes.write(found, shape.format)
         return
     _show(found)
-
-
-def flat(facts: object, prefix: str = "") -> dict[str, str]:
-    """Nested facts as dotted names with plain values."""
-    if isinstance(facts, dict):
-        found: dict[str, str] = {}
-        for key, value in facts.items():
-            found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
-        return found
-    if isinstance(facts, (list, tuple)):
-        return {prefix: ", ".join(str(value) for value in facts)}
-    return {prefix: str(facts).lower() if isinstance(facts, bool) else str(facts)}
 
 
 def _show(found: Status) -> None:

@@ -6,13 +6,14 @@ import textwrap
 from typing import Annotated
 
 from hilbert.cli import shapes
-from hilbert.cli.catalogue import StoreFunction, find_function, load_catalogue, on_platform, platform_name
+from hilbert.cli.catalogue import load_catalogue, on_platform, pick, platform_name, to_json
 from hilbert.cli.deploy import CAREFULLY, RolloutFlags, deploy_one
 from hilbert.cli.options import HERE, PLAIN, Connection, Namespace, Shape, flag
 from hilbert.cli.specification import UNSAID, Specification, over
 from hilbert.cli.terminal import columns, harmless, out
 from hilbert.client.types import Deployment
 from hilbert.core.settings import environment
+from hilbert.wire.store import StoreFunction
 
 Url = Annotated[str, flag("Catalogue: URL or file. Else OPENFAAS_STORE, else the one that ships.", "--url", "-u")]
 Platform = Annotated[str, flag("Platform: x86_64, arm64 or armhf; this machine's by default.", "--platform", "-p")]
@@ -28,7 +29,7 @@ def list_store(
     on = platform_name(platform)
     found = on_platform(load_catalogue(url, environment()), on)
     if shape.format != "table":
-        shapes.write(found, shape.format)
+        shapes.write([to_json(function) for function in found], shape.format)
         return
     rows = [("FUNCTION", "AUTHOR", "DESCRIPTION", "IMAGE")]
     rows += [(function.name, function.author, function.title, function.images[on]) for function in found]
@@ -38,9 +39,9 @@ def list_store(
 
 def inspect(name: str, /, *, url: Url = "", platform: Platform = "", shape: Shape = PLAIN) -> None:
     on = platform_name(platform)
-    function = find_function(load_catalogue(url, environment()), name, on=on)
+    function = pick(load_catalogue(url, environment()), name, on=on)
     if shape.format != "table":
-        shapes.write(function, shape.format)
+        shapes.write(to_json(function), shape.format)
         return
     _show(function, on)
 
@@ -59,14 +60,14 @@ def deploy(
     shape: Shape = PLAIN,
 ) -> None:
     on = platform_name(platform)
-    entry = find_function(load_catalogue(url, environment()), name, on=on)
+    entry = pick(load_catalogue(url, environment()), name, on=on)
     base = Deployment(
         service=rename or entry.name,
         image=entry.images[on],
         namespace=namespace,
-        env_process=entry.fprocess,
-        env_vars=dict(entry.environment),
-        read_only_root_filesystem=entry.read_only_root_filesystem,
+        env_process=entry.process,
+        env_vars=dict(entry.env),
+        read_only_root_filesystem=entry.read_only_root,
         labels=dict(entry.labels),
         annotations=dict(entry.annotations),
     )
@@ -79,11 +80,11 @@ def _show(function: StoreFunction, on: str) -> None:
         ("Author:", function.author),
         ("Description:", textwrap.fill(function.description, 80, subsequent_indent=" " * 14)),
         ("Image:", function.images[on]),
-        ("Process:", function.fprocess),
+        ("Process:", function.process),
         ("Repo URL:", function.repo_url),
     ]
     for title, entries in (
-        ("Environment:", function.environment),
+        ("Environment:", function.env),
         ("Labels:", function.labels),
         ("Annotations:", function.annotations),
     ):

@@ -31,7 +31,7 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 """Most bytes of an answer of the REST API."""
 
 _JSON: Final = ("Content-Type", "application/json")
-_ACCEPT: Final = ("Accept", "application/json, application/problem+json")
+_ACCEPT: Final = ("Accept", "application/json")
 
 
 class Call(Generic[T]):

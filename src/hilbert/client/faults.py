@@ -9,6 +9,7 @@ import msgspec
 
 from hilbert.core import errors
 from hilbert.core.errors import HilbertError
+from hilbert.wire.problem import Problem, ProblemBody
 
 
 class GatewayUnreachable(errors.BackendUnavailable):
@@ -59,25 +60,15 @@ _BY_STATUS: Final[dict[int, type[HilbertError]]] = {
 _MOST_SHOWN: Final = 2000
 
 
-class _Problem(msgspec.Struct):
-    """A problem document (RFC 9457) with our `code` and `hint`; anything else in it is passed over."""
-
-    code: str = ""
-    title: str = ""
-    detail: str = ""
-    message: str = ""
-    hint: str = ""
-
-
 def error_of(
     status: int, content_type: str, body: bytes, *, subject: Subject = "", name: str = "", retry_after: str = ""
 ) -> HilbertError:
     """The exception for an answer that is not a success.
 
-    A problem document decides by its `code`; without one, the status does. The text is the server's own.
+    A problem document (`wire.problem`) decides by its `code`; without one, the status does. The text is the server's.
     """
     problem = _problem(content_type, body)
-    text = problem.detail or problem.message or problem.title or _text(body)
+    text = problem.message or _text(body)
     kind = _kinds().get(problem.code) or _by_status(status, subject)
     if kind is None:
         return UnexpectedAnswer(
@@ -117,13 +108,13 @@ def _kinds() -> dict[str, type[HilbertError]]:
     return found
 
 
-def _problem(content_type: str, body: bytes) -> _Problem:
+def _problem(content_type: str, body: bytes) -> ProblemBody:
     if "json" in content_type:
         try:
-            return msgspec.json.decode(body, type=_Problem)
+            return msgspec.json.decode(body, type=Problem).error
         except msgspec.MsgspecError:
             pass
-    return _Problem()
+    return ProblemBody(code="", message="")
 
 
 def _text(body: bytes) -> str:

@@ -17,6 +17,9 @@ class ResourceAmounts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     memory: str = ""
     cpu: str = ""
+    nvidia: str = msgspec.field(name="nvidia.com/gpu", default="")
+    amd: str = msgspec.field(name="amd.com/gpu", default="")
+    intel: str = msgspec.field(name="intel.com/gpu", default="")
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +54,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         document |= {key: value for key, value in optional.items() if value}
         document |= {"labels": dict(self.labels), "annotations": dict(self.annotations)}
         for key, amounts in (("limits", self.limits), ("requests", self.requests)):
-            if amounts is not None and (amounts.memory or amounts.cpu):
+            if amounts is not None and amounts != ResourceAmounts():
                 document[key] = amounts
         if self.read_only_root_filesystem:
             document["readOnlyRootFilesystem"] = True
@@ -85,6 +88,9 @@ class FunctionDetail(msgspec.Struct, frozen=True, rename="camel"):
     generation: int = 0
     ready_generation: int = 0
     placement: Mapping[str, str] | None = None
+    """How it really runs: `sandbox`, `memory-limit`, ..."""
+    timeouts: Mapping[str, str] | None = None
+    """The limits on a call: `firstByte`, `idle`, `total`, `activation`, as Go durations."""
 
 
 class Function(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -166,7 +172,7 @@ class GatewayInfo(msgspec.Struct, frozen=True):
     provider: ProviderInfo = ProviderInfo()
     version: VersionInfo = VersionInfo()
     arch: str = ""
-    hilbert: Mapping[str, object] | None = None
+    hilbert: Mapping[str, str] | None = None
     """What Hilbert's gateway adds, e.g. the sandbox."""
 
 
