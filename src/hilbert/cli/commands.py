@@ -37,6 +37,7 @@ NOUNS: Final = (
     Noun("store", "Functions that are ready to be deployed."),
     Noun("secret", "Secrets of a namespace.", ("secrets",)),
     Noun("config", "The platform's settings on this machine."),
+    Noun("install", "Put the platform into a cluster."),
 )
 
 SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
@@ -73,6 +74,17 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
             "config:show",
             "Show every setting of the platform with where its value comes from.",
             ("hilbert config show", "hilbert config show --changed"),
+        ),
+        Command(
+            "install kubernetes",
+            "install:kubernetes",
+            "Install the platform in a Kubernetes cluster, or bring it up to date.\n\n"
+            "What is there and says the same is left alone, so that it can be run again.",
+            (
+                "hilbert install kubernetes --wait",
+                "hilbert install kubernetes --dry-run > hilbert.yaml",
+                "hilbert install kubernetes --no-cluster-role --namespaces dev-fn,prod-fn --image example.com/hilbert:1",
+            ),
         ),
     ),
     "Access": (

@@ -1,0 +1,94 @@
+"""The files of `deploy/kubernetes`: a kustomize base with overlays, and a Helm chart, all made from `plan`. Pure.
+
+`python -m hilbert.providers.kubernetes.install.files FOLDER` writes them; a test sees that they are in step.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from hilbert.providers.kubernetes.install import chart, plan
+
+HEADER: Final = "# Made by `python -m hilbert.providers.kubernetes.install.files`; edit the code, not this file.\n"
+
+
+def every() -> dict[str, str]:
+    """Content by path."""
+    wide = plan.make(plan.Options())
+    split = plan.make(plan.Options(cluster_role=False))
+    patch = _difference(wide.gateway, split.gateway)
+    return {
+        "base/kustomization.yaml": _kustomization(["namespace.yaml", "gateway.yaml"]),
+        "base/namespace.yaml": dump(wide.platform),
+        "base/gateway.yaml": dump(wide.gateway),
+        "definitions/kustomization.yaml": _kustomization(["definitions.yaml"]),
+        "definitions/definitions.yaml": dump(wide.definitions),
+        "overlays/cluster-wide/kustomization.yaml": _kustomization(
+            ["../../base", "../../definitions", "rights.yaml", "tenants.yaml"]
+        ),
+        "overlays/cluster-wide/rights.yaml": dump(wide.rights),
+        "overlays/cluster-wide/tenants.yaml": dump(wide.tenants),
+        "overlays/split/kustomization.yaml": _kustomization(
+            ["../../base", "rights.yaml", "tenants.yaml"], patches=[{"path": "gateway.yaml"}]
+        ),
+        "overlays/split/rights.yaml": dump(split.rights),
+        "overlays/split/tenants.yaml": dump(split.tenants),
+        "overlays/split/gateway.yaml": dump([patch]),
+        **{f"chart/{path}": text for path, text in chart.files().items()},
+    }
+
+
+def dump(manifests: Iterable[Mapping[str, Any]]) -> str:
+    return HEADER + yaml.safe_dump_all(manifests, sort_keys=False, width=120)
+
+
+def _kustomization(resources: list[str], *, patches: list[dict[str, str]] | None = None) -> str:
+    body: dict[str, Any] = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": resources,
+    }
+    if patches:
+        body["patches"] = patches
+    return HEADER + yaml.safe_dump(body, sort_keys=False)
+
+
+def _difference(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, Any]:
+    """A strategic merge patch of the gateway's Deployment: the environment that differs."""
+    first, second = (next(item for item in group if item["kind"] == "Deployment") for group in (before, after))
+    container = "template", "spec", "containers"
+    old, new = (_inside(item["spec"], container)[0] for item in (first, second))
+    changed = [entry for entry in new["env"] if entry not in old["env"]]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {key: second["metadata"][key] for key in ("name", "namespace")},
+        "spec": {"template": {"spec": {"containers": [{"name": new["name"], "env": changed}]}}},
+    }
+
+
+def _inside(item: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        item = item[key]
+    return item
+
+
+def write(folder: Path) -> None:
+    """Write all files below `folder`, and remove YAML that is no longer made."""
+    made = every()
+    for known in folder.rglob("*.y*ml"):
+        if str(known.relative_to(folder)) not in made:
+            known.unlink()
+    for path, text in made.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

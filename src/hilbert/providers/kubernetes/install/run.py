@@ -1,0 +1,139 @@
+"""Applying a plan to a cluster, and waiting for what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from hilbert.core.errors import BackendError, BackendUnavailable, StartFailed
+from hilbert.core.settings import KubernetesSettings
+from hilbert.providers.kubernetes import kinds, names, status
+from hilbert.providers.kubernetes.api import Api, Refused, Unreachable, connect, unavailable
+from hilbert.providers.kubernetes.install import gateway, plan
+from hilbert.providers.kubernetes.objects import Object
+
+_GROUPS: Final = {
+    "CustomResourceDefinition": ("apiextensions.k8s.io", "v1", "customresourcedefinitions", False),
+    "ClusterRole": ("rbac.authorization.k8s.io", "v1", "clusterroles", False),
+    "ClusterRoleBinding": ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", False),
+    "Role": ("rbac.authorization.k8s.io", "v1", "roles", True),
+    "RoleBinding": ("rbac.authorization.k8s.io", "v1", "rolebindings", True),
+    "ServiceAccount": ("", "v1", "serviceaccounts", True),
+    "PodDisruptionBudget": ("policy", "v1", "poddisruptionbudgets", True),
+}
+_POLL: Final = 0.5
+
+
+class Installed:
+    """What an installation did."""
+
+    def __init__(self) -> None:
+        self.applied: list[str] = []
+        self.skipped: list[str] = []
+        """What the caller's rights do not allow, with the reason; it may have been installed by another."""
+        self.password_made = False
+
+
+async def install(
+    options: plan.Options,
+    settings: KubernetesSettings,
+    *,
+    wait: float = 0.0,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Installed:
+    """Apply everything, idempotently; then wait for the gateway for at most `wait` seconds.
+
+    `tell` is given a line on what is being done. Raises `InvalidSettings`, `BackendUnavailable`, `BackendError` and
+    `StartFailed`.
+    """
+    manifests = plan.make(options).every()
+    api = connect(settings)
+    done = Installed()
+    try:
+        for manifest in manifests:
+            tell(f"applying {_shown(manifest)}")
+            await _apply(api, manifest, done)
+        done.password_made = await _credentials(api, options.namespace)
+        if wait:
+            await _wait(api, options, wait, tell)
+    except Unreachable as exc:
+        raise unavailable(exc) from exc
+    finally:
+        await api.close()
+    return done
+
+
+async def _apply(api: Api, manifest: Mapping[str, Any], done: Installed) -> None:
+    try:
+        await api.apply(_kind(manifest), dict(manifest))
+    except Refused as exc:
+        if exc.code == 403 and manifest["kind"] in ("Namespace", "CustomResourceDefinition"):
+            done.skipped.append(f"{_shown(manifest)}: {exc.message}")
+            return
+        raise BackendError(
+            f"{_shown(manifest)}: {exc.message}",
+            hint="an installation without cluster-wide rights: --no-cluster-role" if exc.code == 403 else "",
+        ) from exc
+    done.applied.append(_shown(manifest))
+
+
+async def _credentials(api: Api, namespace: str) -> bool:
+    """Make a password if there is none; one that is there is never changed."""
+    password = base64.b64encode(secrets.token_urlsafe(32).encode()).decode()
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": {"name": gateway.CREDENTIALS, "namespace": namespace},
+        "data": {"basic-auth-user": base64.b64encode(b"admin").decode(), "basic-auth-password": password},
+    }
+    try:
+        await api.create(kinds.SECRETS, manifest, namespace)
+    except Refused as exc:
+        if exc.code == 409:
+            return False
+        raise BackendError(f"Secret {gateway.CREDENTIALS}: {exc.message}") from exc
+    return True
+
+
+async def _wait(api: Api, options: plan.Options, seconds: float, tell: Callable[[str], None]) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    reason = "nothing was seen of it"
+    while asyncio.get_running_loop().time() < deadline:
+        try:
+            live = await api.get(kinds.DEPLOYMENTS, names.GATEWAY_APP, options.namespace)
+            if (
+                live.status.observed_generation >= live.metadata.generation
+                and live.status.updated_replicas == live.status.available_replicas == live.replicas
+            ):
+                return
+            pods = await api.every(kinds.PODS, options.namespace, selector=f"app={names.GATEWAY_APP}")
+        except Refused as exc:
+            raise BackendUnavailable(f"cannot see the gateway: {exc.message}") from exc
+        seen = status.condense(live, pods, generation=1, available=0, now=datetime.now(UTC))
+        ready = f"{live.status.available_replicas} of {live.replicas} replicas are ready"
+        reason = f"{ready}; {seen.message}" if seen.message else ready
+        tell(f"waiting for the gateway: {reason}")
+        await asyncio.sleep(_POLL)
+    raise StartFailed(
+        f"the gateway was not ready within {seconds:g} s: {reason}",
+        hint=f"kubectl --namespace {options.namespace} describe deployment {names.GATEWAY_APP}",
+    )
+
+
+def _kind(manifest: Mapping[str, Any]) -> kinds.Kind[Any]:
+    known = _GROUPS.get(manifest["kind"])
+    if known is None:
+        return kinds.of(dict(manifest))
+    group, version, plural, namespaced = known
+    return kinds.Kind(group, version, plural, Object, namespaced=namespaced)
+
+
+def _shown(manifest: Mapping[str, Any]) -> str:
+    metadata = manifest["metadata"]
+    where = f" in {metadata['namespace']}" if "namespace" in metadata else ""
+    return f"{manifest['kind']} {metadata['name']}{where}"
