@@ -38,13 +38,12 @@ from hilbert.core.model import (
     LogQuery,
     Namespace,
     Phase,
-    ScalingPolicy,
     Secret,
     Synced,
 )
 from hilbert.core.values import DEFAULT_NAMESPACE, FunctionRef, NamespaceName, SecretName
 from hilbert.providers.hub import Hub
-from hilbert.providers.rules import check_namespace, check_spec
+from hilbert.providers.rules import check_namespace, check_spec, initial_replicas, updated_replicas
 
 
 class MemoryProvider:
@@ -81,10 +80,9 @@ class MemoryProvider:
             raise FunctionNotFound(f"function {spec.ref} not found")
         if function is None:
             function = self._functions[spec.ref] = _Function(spec, self._numbers)
-            wanted = ScalingPolicy.of(spec.labels).min
+            wanted = initial_replicas(spec.labels)
         else:
-            low = ScalingPolicy.of(spec.labels).min
-            wanted = low if low > 1 else len(function.servers)
+            wanted = updated_replicas(spec.labels, len(function.servers))
             function.generation += spec != function.spec
             function.spec = spec
         await function.resize(wanted, self._folder)

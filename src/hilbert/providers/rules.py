@@ -1,4 +1,4 @@
-"""What every provider refuses alike, before it promises anything."""
+"""What every provider decides alike: what it refuses before it promises anything, and how many replicas it begins with."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ from collections.abc import Mapping
 from typing import Final
 
 from hilbert.core.errors import Invalid, InvalidSpec, ReservedNamespace
-from hilbert.core.model import ANNOTATION_NETWORK, ANNOTATION_SANDBOX, FunctionSpec, Namespace
+from hilbert.core.model import (
+    ANNOTATION_NETWORK,
+    ANNOTATION_SANDBOX,
+    LABEL_SCALE_MIN,
+    FunctionSpec,
+    Namespace,
+    ScalingPolicy,
+)
 from hilbert.core.values import RESERVED_NAMESPACES
 
 _NETWORKS: Final = ("host", "none")
-_SANDBOXES: Final = ("process", "landlock", "bubblewrap")
+SANDBOXES: Final = ("process", "landlock", "bubblewrap")
+"""Sandbox levels from the weakest."""
+
+
+def sandbox_rank(level: str) -> int:
+    """For comparing levels; no demand, and a level that is unknown here, count as the weakest."""
+    return SANDBOXES.index(level) if level in SANDBOXES else 0
 
 
 def check_spec(spec: FunctionSpec) -> None:
@@ -23,12 +36,25 @@ def check_spec(spec: FunctionSpec) -> None:
         raise InvalidSpec(f"annotation {ANNOTATION_NETWORK}: must be one of {', '.join(_NETWORKS)}")
 
 
+def initial_replicas(labels: Mapping[str, str]) -> int:
+    """How many replicas a new function has."""
+    return ScalingPolicy.of(labels).min
+
+
+def updated_replicas(labels: Mapping[str, str], current: int) -> int:
+    """An update keeps the count unless the minimum's label is there with a positive number, as OpenFaaS does."""
+    text = labels.get(LABEL_SCALE_MIN, "")
+    if text.isascii() and text.isdigit() and len(text) <= 6 and int(text) > 0:
+        return int(text)
+    return current
+
+
 def check_namespace(namespace: Namespace) -> None:
     """Raise `ReservedNamespace`, and `Invalid` for annotations without a meaning."""
     if namespace.name in RESERVED_NAMESPACES:
         raise ReservedNamespace(f"namespace {namespace.name} is reserved")
     _check_choice(namespace.annotations, ANNOTATION_NETWORK, _NETWORKS)
-    _check_choice(namespace.annotations, ANNOTATION_SANDBOX, _SANDBOXES)
+    _check_choice(namespace.annotations, ANNOTATION_SANDBOX, SANDBOXES)
 
 
 def _check_choice(annotations: Mapping[str, str], key: str, known: tuple[str, ...]) -> None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-_RANKS: Final = {"": 0, "process": 0, "landlock": 1, "bubblewrap": 2}
-"""Sandbox levels from the weakest; one that is unknown here counts as the weakest."""
+from hilbert.providers.rules import sandbox_rank
 
 
 class Revision(NamedTuple):
@@ -36,7 +35,7 @@ class Revision(NamedTuple):
 
     def allowed_by(self, wanted: Revision) -> bool:
         """Whether a replica of this revision keeps to what `wanted` imposes."""
-        return (wanted.network or not self.network) and _RANKS.get(self.sandbox, 0) >= _RANKS.get(wanted.sandbox, 0)
+        return (wanted.network or not self.network) and sandbox_rank(self.sandbox) >= sandbox_rank(wanted.sandbox)
 
     def is_current(self, wanted: Revision) -> bool:
         return self.generation == wanted.generation and self.network == wanted.network and self.allowed_by(wanted)

@@ -20,7 +20,7 @@ class Announcing(Protocol):
 
 @runtime_checkable
 class Pinning(Protocol):
-    """Knows what an image name means now. Without it every `apply` rolls the function out anew."""
+    """Knows what an image name means now. Without it only a changed spec is rolled out."""
 
     def pin(self, spec: FunctionSpec) -> str:
         """A short text that changes when the same spec would run something else. Raises `ImageUnavailable`."""

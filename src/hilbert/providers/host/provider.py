@@ -114,7 +114,7 @@ class HostProvider:
         tenant = self._tenant(spec.ref.namespace)
         check_spec(spec)
         self._runtime.check_spec(spec, sandbox_at_least=tenant.namespace.annotations.get(ANNOTATION_SANDBOX, ""))
-        pin = self._runtime.pin(spec) if isinstance(self._runtime, Pinning) else str(self._clock.now())
+        pin = self._runtime.pin(spec) if isinstance(self._runtime, Pinning) else ""
 
         async def commit() -> None:
             record = await self._store.apply(spec, create=create, pin=pin, max_replicas=self._settings.max_replicas)

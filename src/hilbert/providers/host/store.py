@@ -20,11 +20,12 @@ from hilbert.core.errors import (
     SecretNotFound,
     StorageFull,
 )
-from hilbert.core.model import LABEL_SCALE_MIN, FunctionSpec, Namespace, ScalingPolicy, Secret
+from hilbert.core.model import LABEL_SCALE_MIN, FunctionSpec, Namespace, Secret
 from hilbert.core.ports import Handle
 from hilbert.core.values import Duration, FunctionRef, NamespaceName, SecretName
 from hilbert.kit.sqlite import Database
 from hilbert.providers.host.record import FunctionRecord, Loaded, ReplicaRecord, TenantRecord
+from hilbert.providers.rules import initial_replicas, updated_replicas
 
 T = TypeVar("T")
 
@@ -167,10 +168,10 @@ class Store:
         Raises `NamespaceNotFound`, `AlreadyExists`, `FunctionNotFound`, `SecretNotFound` and `InvalidSpec`.
         """
         ref = spec.ref
-        policy = ScalingPolicy.of(spec.labels)
-        if policy.min > max_replicas:
+        initial = initial_replicas(spec.labels)
+        if initial > max_replicas:
             raise InvalidSpec(
-                f"label {LABEL_SCALE_MIN}: {policy.min} is more than this machine's limit of {max_replicas} replicas "
+                f"label {LABEL_SCALE_MIN}: {initial} is more than this machine's limit of {max_replicas} replicas "
                 "per function (setting provider.max_replicas)"
             )
 
@@ -190,10 +191,10 @@ class Store:
                 db.execute(
                     "INSERT INTO functions (tenant, namespace, name, spec, replicas, generation, pin, created_at)"
                     " VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
-                    (tenant, ref.namespace, ref.name, text, policy.min, pin, datetime.now(UTC).isoformat()),
+                    (tenant, ref.namespace, ref.name, text, initial, pin, datetime.now(UTC).isoformat()),
                 )
             else:
-                replicas = policy.min if _sets_minimum(spec.labels) else old.replicas
+                replicas = updated_replicas(spec.labels, old.replicas)
                 generation = old.generation + (old.spec != spec or old.pin != pin)
                 db.execute(
                     "UPDATE functions SET spec = ?, replicas = ?, generation = ?, pin = ? WHERE uid = ?",
@@ -354,9 +355,3 @@ def _found(db: sqlite3.Connection, ref: FunctionRef) -> FunctionRecord:
     if record is None:
         raise FunctionNotFound(f"function {ref} not found")
     return record
-
-
-def _sets_minimum(labels: Mapping[str, str]) -> bool:
-    """Whether the label is there with a positive number; others are ignored, as OpenFaaS does."""
-    text = labels.get(LABEL_SCALE_MIN, "")
-    return text.isascii() and text.isdigit() and len(text) <= 6 and int(text) > 0

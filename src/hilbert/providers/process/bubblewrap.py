@@ -1,0 +1,113 @@
+"""The strongest sandbox: bubblewrap gives each replica its own mounts, processes, IPC, host name and, if asked, network.
+
+The host's `/usr` and a few files of `/etc` are there to read; nothing else of the host is. As root each namespace has a
+user of its own; as an ordinary user, a user namespace. The watchdog is process 1 inside, so that its end ends all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from hilbert.providers.process import landlock, seccomp
+from hilbert.providers.process.interpreter import Interpreter
+from hilbert.providers.process.job import FILTER, INFO, Command, Entry, Job, Places
+
+HOME: Final = "/home/app"
+LAYERS: Final = "/opt/layers"
+SECRETS: Final = "/var/openfaas/secrets"
+
+SCRATCH_BYTES: Final = 256 << 20
+"""Most bytes in `/tmp`, and as much in `/dev/shm` and the rest together. In memory, and counted against its limit."""
+
+_SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_ETC: Final = (
+    "alternatives", "ca-certificates", "crypto-policies", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf",
+    "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "pki", "protocols", "resolv.conf", "services",
+    "ssl/certs", "ssl/openssl.cnf", "timezone",
+)  # fmt: skip
+
+
+class Bubblewrap:
+    """Makes the command line. What is the same for all replicas is worked out once."""
+
+    level = "bubblewrap"
+
+    def __init__(self, interpreter: Interpreter, *, executable: str, features: str) -> None:
+        """`features` is what `bwrap --help` prints: older versions lack some options."""
+        self._interpreter = interpreter
+        self._executable = executable
+        self._root = os.geteuid() == 0
+        self._can_size = "--size" in features
+        self._no_nesting = "--disable-userns" in features and not self._root
+        self._scope = landlock.abi() >= 6
+        self._filter = seccomp.program(unix_sockets=True) if seccomp.supported() else b""
+        self._head = self._fixed_head()
+        self._system = self._fixed_mounts()
+
+    def command(self, job: Job) -> Command:
+        layers = tuple(f"{LAYERS}/{path.name}" for path in job.bundle.layers)
+        argv = [*self._head, "--hostname", job.host[:64]]
+        if not job.network:
+            argv.append("--unshare-net")
+        argv += self._system
+        for name in ("passwd", "group"):
+            argv += ["--ro-bind", str(job.folder / "etc" / name), f"/etc/{name}"]
+        argv += ["--ro-bind", str(job.bundle.path), HOME]
+        for path, place in zip(job.bundle.layers, layers, strict=True):
+            argv += ["--ro-bind", str(path), place]
+        argv += ["--ro-bind", str(job.folder / "secrets"), SECRETS]
+        argv += ["--remount-ro", "/"] if job.read_only else []
+        argv += ["--chdir", HOME, "--info-fd", str(INFO)]
+        if self._filter:
+            argv += ["--seccomp", str(FILTER)]
+        return Command(
+            argv=(*argv, "--"),
+            entry=Entry(paths=self._interpreter.paths, chdir=HOME, user=job.user, scope=self._scope),
+            places=Places(bundle=HOME, layers=layers, secrets=SECRETS, scratch="/tmp"),  # noqa: S108 - its own
+            isolated=True,
+            filter=self._filter,
+        )
+
+    def facts(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        if not self._scope:
+            found["warning.abstract-sockets"] = (
+                "functions that share the host's network can reach its abstract unix sockets (needs Linux 6.12)"
+            )
+        if not self._filter:
+            found["warning.system-calls"] = "system calls are not filtered on this architecture"
+        return found
+
+    def _fixed_head(self) -> list[str]:
+        head = [self._executable, "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+        head += ["--new-session", "--as-pid-1"]
+        if self._root:
+            # Only to become the namespace's user, which gives up these, too.
+            head += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        else:
+            head += ["--unshare-user", "--cap-drop", "ALL"]
+        return [*head, "--disable-userns"] if self._no_nesting else head
+
+    def _fixed_mounts(self) -> list[str]:
+        mounts = [*self._tmpfs("/"), "--ro-bind", "/usr", "/usr"]
+        for name in _SYSTEM:
+            path = Path("/") / name
+            if path.is_symlink():
+                mounts += ["--symlink", str(path.readlink()), str(path)]
+            elif path.is_dir():
+                mounts += ["--ro-bind", str(path), str(path)]
+        for name in _ETC:
+            if Path("/etc", name).exists():
+                mounts += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
+        for folder in self._interpreter.folders:
+            if not Path(folder).is_relative_to("/usr"):
+                mounts += ["--ro-bind", folder, folder]
+        mounts += ["--proc", "/proc", "--dev", "/dev", *self._tmpfs("/dev/shm"), "--remount-ro", "/dev"]  # noqa: S108
+        return [*mounts, *self._tmpfs("/tmp"), "--perms", "1777", "--dir", "/var/tmp", "--dir", "/run"]  # noqa: S108
+
+    def _tmpfs(self, place: str) -> list[str]:
+        size = ["--size", str(SCRATCH_BYTES)] if self._can_size else []
+        return ["--perms", "1777", *size, "--tmpfs", place]

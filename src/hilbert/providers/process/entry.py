@@ -1,0 +1,49 @@
+"""The first code of a replica: confine this process, wait for leave to go on, then become the watchdog.
+
+Started as a script with the standard library alone on `sys.path`, so that nothing is imported that is not needed.
+It trusts its argument, which comes from the runtime, and runs before any code of the function.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+
+def main() -> None:
+    entry = json.loads(sys.argv[1])
+    sys.path[:] = entry["paths"]
+    os.chdir(entry["chdir"])
+    if any(entry.get(name) for name in ("user", "drop", "own_network", "landlock", "scope", "filter")):
+        from hilbert.providers.process import confine
+
+        confine.confine(entry)
+    import hilbert.watchdog.__main__ as watchdog
+
+    if entry.get("probe"):
+        return
+    # Everything up to here took time, in which the runtime wrote down who this is. If it died before it could, nobody
+    # will ever look after this process: it ends here, and no code of the function has run.
+    if os.read(entry["gate"], 1) != b"+":
+        sys.exit(0)
+    os.close(entry["gate"])
+    _take_environment(entry["environment"])
+    sys.argv[:] = ["hilbert-watchdog"]
+    watchdog.main()
+
+
+def _take_environment(descriptor: int) -> None:
+    """The function's environment comes only now: some names (`LD_PRELOAD`) would have brought its code in too early."""
+    with open(descriptor, "rb") as file:
+        environment = json.load(file)
+    os.environ.clear()  # noqa: TID251 - the function's, not ours
+    os.environ.update(environment)  # noqa: TID251
+    if "TZ" in environment:
+        import time
+
+        time.tzset()
+
+
+if __name__ == "__main__":
+    main()

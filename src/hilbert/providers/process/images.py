@@ -1,0 +1,119 @@
+"""What an image name means on this machine: a bundle that was built here, or a function that ships with Hilbert.
+
+- A bundle built here is found by the name that it was built under; no tag means `latest`.
+- A shipped function is found by the names in its manifest, whatever the tag: there is one version of it, ours. A name
+  that is pinned to a digest (`@sha256:`) asks for particular bytes, so it never finds one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+import hilbert
+from hilbert.core.bundle import ImageRecord, Manifest
+from hilbert.core.errors import ImageUnavailable
+
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+_MANIFEST_MOST: Final = 1 << 20
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle on this machine."""
+
+    path: Path
+    manifest: Manifest
+    layers: tuple[Path, ...]
+    pin: str
+    """Changes with the content."""
+
+
+class ImageStore:
+    """Reads the image store, written by `hilbert build`, and the functions shipped in the package."""
+
+    def __init__(self, path: Path, *, shipped: Path | None = None) -> None:
+        """`path` need not exist. `shipped` is a folder of bundles; by default the package's own."""
+        self.path = path
+        self.shipped = shipped or Path(hilbert.__file__).parent / "functions"
+        self._by_name: Mapping[str, Bundle] | None = None
+
+    def find(self, image: str) -> Bundle:
+        """Raises `ImageUnavailable`."""
+        bundle = self._built(image) or self._shipped_bundles().get(_repository(image))
+        if bundle is None:
+            raise ImageUnavailable(
+                f"image {image} was neither built on this machine nor ships with Hilbert; "
+                "the process runtime cannot run container images",
+                hint="build it with 'hilbert build', or use the docker or kubernetes provider",
+            )
+        return bundle
+
+    def _built(self, image: str) -> Bundle | None:
+        for name in _spellings(image):
+            index = self.path / "index" / f"{hashlib.sha256(name.encode()).hexdigest()}.json"
+            try:
+                record = msgspec.json.decode(index.read_bytes(), type=ImageRecord)
+            except FileNotFoundError:
+                continue
+            except (OSError, msgspec.DecodeError) as exc:
+                raise _broken(image, str(exc)) from exc
+            return self._read(image, _stored(self.path / "bundles", record.digest, image), pin=record.digest)
+        return None
+
+    def _shipped_bundles(self) -> Mapping[str, Bundle]:
+        if self._by_name is None:
+            found: dict[str, Bundle] = {}
+            for manifest in sorted(self.shipped.glob("*/bundle.json")):
+                pin = f"hilbert {hilbert.__version__} {manifest.parent.name}"
+                bundle = self._read(manifest.parent.name, manifest.parent, pin=pin)
+                found.update(dict.fromkeys(bundle.manifest.images, bundle))
+            self._by_name = found
+        return self._by_name
+
+    def _read(self, image: str, path: Path, *, pin: str) -> Bundle:
+        try:
+            with (path / "bundle.json").open("rb") as file:
+                manifest = msgspec.json.decode(file.read(_MANIFEST_MOST), type=Manifest)
+        except (OSError, msgspec.DecodeError) as exc:
+            raise _broken(image, str(exc)) from exc
+        layers = tuple(_stored(self.path / "layers", digest, image) for digest in manifest.layers)
+        return Bundle(path=path, manifest=manifest, layers=layers, pin=pin)
+
+
+def _stored(folder: Path, digest: str, image: str) -> Path:
+    """The folder of content-addressed `digest`, named with or without the algorithm."""
+    match = _DIGEST.fullmatch(digest)
+    if match is None:
+        raise _broken(image, f"{digest!r} is not a digest")
+    for name in (match[1], f"sha256:{match[1]}"):
+        if (folder / name).is_dir():
+            return folder / name
+    raise _broken(image, f"{folder / match[1]} is missing")
+
+
+def _broken(image: str, detail: str) -> ImageUnavailable:
+    return ImageUnavailable(f"image {image} is damaged in the image store", detail=detail, hint="build it again")
+
+
+def _spellings(image: str) -> tuple[str, ...]:
+    """Names that an image may be stored under: as given, and with the tag `latest` where none or that is given."""
+    repository = _repository(image)
+    if image == repository:
+        return image, f"{image}:latest"
+    if image == f"{repository}:latest":
+        return image, repository
+    return (image,)
+
+
+def _repository(image: str) -> str:
+    """The name without its tag and the implied registry. One with a digest is given back whole."""
+    if "@" in image:
+        return image
+    head, slash, last = image.rpartition("/")
+    repository = head + slash + last.partition(":")[0]
+    return repository.removeprefix("docker.io/")

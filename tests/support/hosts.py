@@ -1,0 +1,68 @@
+"""A host provider on a fake runtime, with a life that a test can end and begin again."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from hilbert.core.model import Endpoint
+from hilbert.core.settings import ProviderSettings
+from hilbert.core.values import Duration
+from hilbert.kit.aio import Clock
+from hilbert.providers.host import HostProvider, open_database
+from hilbert.providers.logs import LogFolder
+from support.runtimes import FakeRuntime, World
+
+QUICK = ProviderSettings(drain_delay=Duration.of(0.02), start_timeout=Duration.of(30))
+
+
+class HostHarness:
+    """For the contract, and for tests that look behind it."""
+
+    image = "any"
+
+    def __init__(
+        self,
+        make: Callable[[World], FakeRuntime] = FakeRuntime,
+        *,
+        settings: ProviderSettings = QUICK,
+        clock: Clock | None = None,
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hb-"))
+        self.logs = LogFolder(self.folder / "logs", limit=1 << 20)
+        self.world = World(self.logs)
+        self.settings = settings
+        self.clock = clock
+        self._make = make
+
+    async def start(self, make: Callable[[World], FakeRuntime] | None = None) -> HostProvider:
+        self.database = open_database(self.folder / "hilbert.db")
+        self.runtime = (make or self._make)(self.world)
+        self.provider = HostProvider(
+            self.database, self.runtime, logs=self.logs, settings=self.settings, clock=self.clock
+        )
+        await self.provider.start()
+        return self.provider
+
+    async def die(self) -> None:
+        """What is in memory is lost; what is stored, and the replicas, stay."""
+        await self.provider.close()
+        await asyncio.to_thread(self.database.close)
+
+    async def restart(self) -> bool:
+        await self.die()
+        await self.start()
+        return True
+
+    async def crash(self, endpoint: Endpoint) -> bool:
+        self.world.die(endpoint.replica)
+        return True
+
+    async def close(self) -> None:
+        await self.die()
+        self.world.close()
+        for folder in (self.folder, self.world.folder):
+            shutil.rmtree(folder)
