@@ -25,6 +25,7 @@ from hilbert.providers.kubernetes.api import Api, Refused, Unreachable, unavaila
 from hilbert.providers.kubernetes.deploy import refusal
 from hilbert.providers.kubernetes.objects import Manifest, NamespaceObject, Object, SecretObject
 from hilbert.providers.kubernetes.state import State
+from hilbert.providers.rules import check_namespace
 
 _log = structlog.get_logger("hilbert.kubernetes.namespaces")
 
@@ -121,6 +122,7 @@ class NamespaceKeeper:
         self._require_rights()
         if self._state.is_reserved(name):
             raise ReservedNamespace(f"namespace {name} is reserved")
+        check_namespace(namespace)
         tenant.check(namespace.annotations)
         try:
             # The little that always stays is created, the rest applied: only what an apply wrote, an apply takes away.
@@ -142,6 +144,7 @@ class NamespaceKeeper:
         """Labels and annotations that others set stay theirs; all that the API set is replaced."""
         self._require_rights()
         found = self._state.require(namespace.name)
+        check_namespace(namespace)
         tenant.check(namespace.annotations)
         manifest = _manifest(namespace)
         manifest["metadata"]["uid"] = found.metadata.uid
@@ -211,7 +214,7 @@ class NamespaceKeeper:
 
 
 def to_namespace(found: NamespaceObject) -> Namespace:
-    """Without the labels that the platform and the cluster put there."""
+    """Without what the platform and the cluster put there."""
     own = {names.LABEL_METADATA_NAME, names.LABEL_MANAGED_BY}
     labels = {
         key: value
@@ -221,7 +224,7 @@ def to_namespace(found: NamespaceObject) -> Namespace:
     return Namespace(
         name=NamespaceName(found.metadata.name),
         labels=labels,
-        annotations=dict(found.annotations),
+        annotations={key: value for key, value in found.annotations.items() if key != names.MARKER},
         created_at=found.metadata.creation_timestamp,
     )
 

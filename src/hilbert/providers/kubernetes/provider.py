@@ -37,6 +37,7 @@ from hilbert.providers.kubernetes.state import State
 from hilbert.providers.kubernetes.status import condense
 from hilbert.providers.kubernetes.usage import UsageReader
 from hilbert.providers.kubernetes.watch import Key
+from hilbert.providers.rules import check_spec
 
 _log = structlog.get_logger("hilbert.kubernetes")
 _TRIES: Final = 6
@@ -134,6 +135,7 @@ class KubernetesProvider:
     async def apply(self, spec: FunctionSpec, *, create: bool | None = None) -> None:
         """As the port. The same spec once more starts new replicas, since its image may have changed under its name."""
         self._state.require(spec.ref.namespace)
+        check_spec(spec)
         await self._deployer.rehearse(spec)
         key = _key(spec.ref)
         try:

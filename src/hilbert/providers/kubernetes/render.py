@@ -91,6 +91,7 @@ def deployment(
                     "labels": _pod_labels(spec, namespace_annotations),
                     "annotations": {
                         **_pod_annotations(spec, rules),
+                        names.ANNOTATION_FUNCTION: owner.uid,
                         names.ANNOTATION_GENERATION: str(owner.generation),
                         **({names.ANNOTATION_ROLLOUT: owner.rollout} if owner.rollout else {}),
                     },

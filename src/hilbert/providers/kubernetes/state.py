@@ -6,7 +6,6 @@ Reading never asks the API server. What is here may be old while it is away, and
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -17,7 +16,7 @@ from hilbert.core.model import LABEL_FUNCTION, Endpoint, EndpointSet, FunctionSp
 from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import RESERVED_NAMESPACES, FunctionRef, NamespaceName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
-from hilbert.providers.kubernetes import functions, kinds, names
+from hilbert.providers.kubernetes import endpoints, functions, kinds, names
 from hilbert.providers.kubernetes.api import Api, Refused, Unreachable
 from hilbert.providers.kubernetes.kinds import Kind
 from hilbert.providers.kubernetes.objects import (
@@ -183,7 +182,16 @@ class State:
         return found.get(key) if found is not None else None
 
     def pods(self, key: Key) -> Sequence[Pod]:
-        return list(self._pods.get(key, {}).values())
+        """The function's Pods, without those of a removed function of the same name."""
+        function = self.function(key)
+        if function is None:
+            return []
+        uid = function.metadata.uid
+        return [
+            pod
+            for pod in self._pods.get(key, {}).values()
+            if pod.annotations.get(names.ANNOTATION_FUNCTION, uid) == uid
+        ]
 
     def profiles(self) -> dict[str, ProfileObject]:
         return {item.metadata.name: item for item in self._profiles}
@@ -231,28 +239,9 @@ class State:
         return EndpointSet(ref, spec, self.endpoints(key), dict(namespace.annotations))
 
     def endpoints(self, key: Key) -> tuple[Endpoint, ...]:
-        """Ready Pods that are not being deleted, by name; IPv4 wins where a Pod has both."""
-        found: dict[str, tuple[int, Endpoint]] = {}
-        for item in self._slices.get(key, {}).values():
-            port = next((p.port for p in item.ports or () if p.name in ("http", None, "") and p.port), None)
-            if port is None:
-                continue
-            for endpoint in item.endpoints or ():
-                target, conditions = endpoint.target_ref, endpoint.conditions
-                # A missing `ready` means ready, says the API; only Pods are called, whatever somebody put into a slice.
-                if conditions.ready is False or conditions.terminating or target is None or target.kind != "Pod":
-                    continue
-                for text in endpoint.addresses[:1]:
-                    try:
-                        address = ipaddress.ip_address(text)
-                    except ValueError:
-                        continue
-                    host = str(address) if address.version == 4 else f"[{address}]"
-                    replica = f"{target.name}.{target.uid[:8]}"
-                    candidate = (address.version, Endpoint(replica, f"tcp:{host}:{port}"))
-                    if target.uid not in found or found[target.uid][0] > address.version:
-                        found[target.uid] = candidate
-        return tuple(sorted((endpoint for _, endpoint in found.values()), key=lambda e: e.replica))
+        """Where the function's Pods take calls now."""
+        alive = {pod.metadata.uid for pod in self.pods(key) if pod.metadata.deletion_timestamp is None}
+        return endpoints.collect(self._slices.get(key, {}).values(), alive)
 
     # Changes
 
