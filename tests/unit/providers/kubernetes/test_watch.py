@@ -17,7 +17,6 @@ from hilbert.providers.kubernetes.api import Api, Page, Refused, Status, Unreach
 from hilbert.providers.kubernetes.objects import Object
 from hilbert.providers.kubernetes.watch import Key, Reflector
 
-
 pytestmark = pytest.mark.anyio
 
 
