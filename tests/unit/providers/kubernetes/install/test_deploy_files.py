@@ -1,0 +1,123 @@
+"""What stands in `deploy/kubernetes` is what the code makes, and what tools make of it is what the plan says."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from hilbert.core.errors import InvalidSettings
+from hilbert.providers.kubernetes.install import files, plan
+from support.charts import render
+
+DEPLOY = Path(__file__).parents[5] / "deploy" / "kubernetes"
+_UNKNOWN_TO_THE_SCHEMAS = {"Kustomization"}
+
+
+def identity(manifest: dict[str, Any]) -> tuple[str, str, str]:
+    return manifest["kind"], manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]
+
+
+def by_identity(manifests: list[dict[str, Any]]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    assert len({identity(manifest) for manifest in manifests}) == len(manifests)
+    return {identity(manifest): manifest for manifest in manifests}
+
+
+def test_files_are_in_step_with_the_code() -> None:
+    made = files.every()
+    there = {str(path.relative_to(DEPLOY)): path.read_text() for path in DEPLOY.rglob("*.y*ml")}
+    assert there == made, "run: python -m hilbert.providers.kubernetes.install.files deploy/kubernetes"
+
+
+@pytest.mark.parametrize("cluster_role", [True, False])
+def test_every_manifest_follows_the_official_schema(cluster_role: bool) -> None:
+    manifests = plan.make(plan.Options(cluster_role=cluster_role, namespaces=("a", "b"))).every()
+    by_identity(manifests)
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, "1.32", strict=manifest["kind"] != "CustomResourceDefinition")
+
+
+@pytest.mark.parametrize(("overlay", "cluster_role"), [("cluster-wide", True), ("split", False)])
+def test_kustomize_makes_the_plan(overlay: str, cluster_role: bool) -> None:
+    kubectl = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    done = subprocess.run([kubectl, "kustomize", str(DEPLOY / "overlays" / overlay)], capture_output=True, check=True)
+    made = by_identity(list(yaml.safe_load_all(done.stdout)))
+    options = plan.Options(cluster_role=cluster_role, definitions=cluster_role)
+    wanted = by_identity(plan.make(options).every())
+    for manifest in (*made.values(), *wanted.values()):
+        sort_environment(manifest)
+    assert made == wanted
+
+
+def sort_environment(manifest: dict[str, Any]) -> None:
+    if manifest["kind"] == "Deployment":
+        for container in manifest["spec"]["template"]["spec"]["containers"]:
+            container["env"].sort(key=lambda entry: entry["name"])
+
+
+@pytest.mark.parametrize("cluster_role", [True, False])
+@pytest.mark.parametrize("namespaces", [("openfaas-fn",), ("dev-fn", "prod-fn")])
+def test_chart_makes_the_plan(cluster_role: bool, namespaces: tuple[str, ...]) -> None:
+    """Rendered by a small renderer of our own, since Helm itself is not at hand where this runs."""
+    values = yaml.safe_load((DEPLOY / "chart" / "values.yaml").read_text())
+    values |= {
+        "clusterRole": cluster_role,
+        "namespaces": list(namespaces),
+        "image": "example.com/hilbert:9",
+        "replicas": 5,
+    }
+    values |= {"generateBasicAuth": False, "createDefinitions": cluster_role, "serviceType": "NodePort"}
+    text = ""
+    for template in sorted((DEPLOY / "chart" / "templates").iterdir()):
+        text += "\n" + render(template.read_text(), values, namespace="functions")
+    made = by_identity([found for found in yaml.safe_load_all(text) if found])
+    options = plan.Options(
+        namespace="functions",
+        namespaces=namespaces,
+        cluster_role=cluster_role,
+        definitions=cluster_role,
+        image="example.com/hilbert:9",
+        replicas=5,
+        service_type="NodePort",
+    )
+    wanted = by_identity(plan.make(options).every())
+    del wanted["Namespace", "", "functions"]  # Helm makes the release's namespace itself.
+    assert made == wanted
+
+
+def test_split_installation_has_nothing_cluster_wide() -> None:
+    made = plan.make(plan.Options(cluster_role=False, definitions=False, namespaces=("a", "b"))).every()
+    assert {manifest["kind"] for manifest in made if "namespace" not in manifest["metadata"]} == {"Namespace"}
+    text = (DEPLOY / "chart" / "templates" / "rights.yaml").read_text()
+    assert "ClusterRole" not in render(text, {"clusterRole": False, "namespaces": ["a"]}, namespace="p")
+
+
+@pytest.mark.parametrize("cluster_role", [True, False])
+def test_no_right_is_wild(cluster_role: bool) -> None:
+    for manifest in plan.make(plan.Options(cluster_role=cluster_role)).rights:
+        for rule in manifest.get("rules", ()):
+            assert "*" not in {*rule["verbs"], *rule["resources"], *rule["apiGroups"]}
+            assert not {"nodes", "nodes/proxy", "pods/exec", "pods/attach"} & set(rule["resources"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        plan.Options(namespaces=()),
+        plan.Options(namespaces=("kube-system",)),
+        plan.Options(namespaces=("openfaas",)),
+        plan.Options(namespace="p", namespaces=("p",)),
+        plan.Options(replicas=0),
+    ],
+)
+def test_choices_that_cannot_work_are_refused(options: plan.Options) -> None:
+    with pytest.raises(InvalidSettings):
+        plan.make(options)
