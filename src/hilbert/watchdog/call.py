@@ -1,0 +1,257 @@
+"""One call of the function, between the HTTP connection and a mode.
+
+A mode makes a `Work` of each `Call`. The call keeps the clock, the count and the rules of responses, so that a mode has only to
+say what it answers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from hilbert.watchdog.config import parse_seconds
+
+if TYPE_CHECKING:
+    from hilbert.kit.http1 import Headers, Request, Responder
+    from hilbert.watchdog.loop import Loop, Timer
+
+INTERNAL: Final = (b"X-OpenFaaS-Internal", b"of-watchdog")
+"""Marks a response that the watchdog made in place of the function."""
+
+TEXT: Final = (b"Content-Type", b"text/plain; charset=utf-8")
+
+_FRAMING: Final = frozenset(
+    {b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade", b"te", b"trailer", b"date"}
+)
+
+
+class Work(Protocol):
+    """What a mode does for one call. All of it runs on the event loop."""
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_body_end(self) -> None: ...
+
+    def on_drain(self) -> None:
+        """The client has taken what `Call.write` could not pass on at once."""
+        ...
+
+    def on_stop(self, *, timeout: bool) -> None:
+        """Stop at once: the call's time is over, or (`timeout` False) the client has gone. Nothing else comes after it.
+
+        On a timeout the call may still be answered; one that is not is answered by `Call` with 504.
+        """
+        ...
+
+
+class Call:
+    """A request and the way to answer it. Made by `Front`; `finished` tells it that the call is over."""
+
+    def __init__(self, request: Request, responder: Responder, loop: Loop, finished: Callable[[Call], None]) -> None:
+        self.request = request
+        self.method = request.method.decode("latin-1")
+        self.raw_path, _, self.raw_query = request.target.partition(b"?")
+        self.started = False
+        self.status = 0
+        self.sent = 0
+        self.began = time.perf_counter()
+        self._responder = responder
+        self._loop = loop
+        self._finished = finished
+        self._work: Work | None = None
+        self._over = False
+        self._paused = False
+        self._timer: Timer | None = None
+        self._limit = 0.0
+
+    # What a mode may ask and say
+
+    def header(self, name: bytes) -> bytes:
+        """The first value of a request header, whose name is given in lower case; empty when there is none."""
+        for key, value in self.request.headers:
+            if len(key) == len(name) and key.lower() == name:
+                return value
+        return b""
+
+    @property
+    def over(self) -> bool:
+        """Nothing more can be answered."""
+        return self._over
+
+    @property
+    def seconds(self) -> float:
+        """Time since the call came in."""
+        return time.perf_counter() - self.began
+
+    def set_limit(self, seconds: float) -> None:
+        """The most time for the call, from now on; 0 is none."""
+        self._limit = seconds
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Count the call's time limit from now on."""
+        self.stop_clock()
+        if self._limit:
+            self._timer = self._loop.call_later(self._limit, self._expire)
+
+    def stop_clock(self) -> None:
+        """No time limit from here on."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def start(self, status: int, headers: Headers, *, length: int | None = None) -> None:
+        """Begin the response. Framing headers among `headers` are left out: the connection has its own."""
+        if self._over or self.started:
+            return
+        self.started = True
+        self.status = status
+        kept = [header for header in headers if header[0].lower() not in _FRAMING]
+        kept.append((b"X-Duration-Seconds", b"%.6f" % self.seconds))
+        self._responder.start(status, kept, length=length)
+
+    def write(self, data: bytes) -> bool:
+        """Send a part of the body; False asks to wait for `Work.on_drain`."""
+        if self._over:
+            return True
+        self.sent += len(data)
+        return self._responder.write(data)
+
+    def end(self, trailers: Headers | None = None) -> None:
+        """The response is whole."""
+        if not self._over:
+            self._close()
+            self._responder.end(trailers)
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole response."""
+        if not self._over:
+            self.start(status, headers, length=len(body))
+            self.write(body)
+            self.end()
+
+    def fail(self, status: int, message: str = "") -> None:
+        """The watchdog answers in place of the function; a response that has begun is cut instead."""
+        if self.started:
+            self.cut()
+        else:
+            self.answer(status, [TEXT, INTERNAL], f"{message}\n".encode() if message else b"")
+
+    def cut(self) -> None:
+        """Close the connection at once, so that what was sent cannot pass for the whole response."""
+        if not self._over:
+            self._close()
+            self._responder.abort()
+
+    def pause_body(self) -> None:
+        """Take no more of the request's body for now. Idempotent, as is `resume_body`."""
+        if not self._paused:
+            self._paused = True
+            self._responder.pause_body()
+
+    def resume_body(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._responder.resume_body()
+
+    @property
+    def responder(self) -> Responder:
+        """For a change of protocol, which ends the call's own part: see `hand_over`."""
+        return self._responder
+
+    def hand_over(self) -> None:
+        """The connection has become a tunnel; the call counts until `leave`, with no time limit."""
+        self.started = True
+        self.stop_clock()
+
+    def leave(self) -> None:
+        """The tunnel has closed."""
+        if not self._over:
+            self._close()
+
+    # The connection's side
+
+    def attach(self, work: Work) -> None:
+        self._work = work
+
+    def on_body(self, data: bytes) -> None:
+        if self._work is not None and not self._over:
+            self._work.on_body(data)
+
+    def on_body_end(self, _trailers: Headers) -> None:
+        if self._work is not None and not self._over:
+            self._work.on_body_end()
+
+    def on_drain(self) -> None:
+        if self._work is not None and not self._over:
+            self._work.on_drain()
+
+    def on_abort(self) -> None:
+        if not self._over:
+            self._close()
+            if self._work is not None:
+                self._work.on_stop(timeout=False)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._work is not None:
+            self._work.on_stop(timeout=True)
+        if not self._over:
+            self.fail(504)
+
+    def _close(self) -> None:
+        self._over = True
+        self.stop_clock()
+        self.resume_body()  # The rest of the body is the connection's to throw away.
+        self._finished(self)
+
+
+class Whole:
+    """A `Work` that holds the request's body until it is whole, within a bound, and then goes on with `then`."""
+
+    def __init__(self, call: Call, limit: int, then: Callable[[bytes], Work]) -> None:
+        """`limit` is in bytes; a longer body is answered with 413."""
+        self._call = call
+        self._limit = limit
+        self._then = then
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._next: Work | None = None
+        if (call.request.length or 0) > limit:
+            self._refuse()
+
+    def on_body(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > self._limit:
+            self._refuse()
+        else:
+            self._parts.append(data)
+
+    def on_body_end(self) -> None:
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        self._call.restart_clock()
+        self._next = self._then(body)
+
+    def on_drain(self) -> None:
+        if self._next is not None:
+            self._next.on_drain()
+
+    def on_stop(self, *, timeout: bool) -> None:
+        self._parts = []
+        if self._next is not None:
+            self._next.on_stop(timeout=timeout)
+
+    def _refuse(self) -> None:
+        self._parts = []
+        self._call.fail(413, f"The request's body is over the limit of {self._limit} bytes (buffer_limit)")
+
+
+def limit_of(x_timeout: bytes, limits: Iterable[float]) -> float:
+    """The least of the limits in seconds that are set; `X-Timeout` may only shorten it. 0 is no limit."""
+    known = [limit for limit in limits if limit > 0]
+    asked = parse_seconds(x_timeout.decode("latin-1")) if x_timeout else None
+    if asked:
+        known.append(asked)
+    return min(known, default=0.0)

@@ -1,0 +1,80 @@
+"""Child processes: started without a copy of this process's memory, watched by pidfd, ended with all their descendants.
+
+`os.posix_spawn` uses `vfork` in the C library, so its cost does not grow with the size of the watchdog.
+"""
+
+# ruff: noqa: PTH100, PTH113, PTH118
+# The import of pathlib would be paid at every start.
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Mapping
+from typing import Final
+
+_RESET_SIGNALS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Ignored by Python, and inherited as ignored unless reset."""
+
+
+class Child:
+    """A running process, the leader of a session and process group of its own."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        """Readable once the process has ended."""
+        self._status: int | None = None
+
+    def reap(self) -> int | None:
+        """The exit status once the process has ended, negative for a signal's number; None before.
+
+        What is left of its group dies with it. The group is signalled while the ended leader still holds the
+        number, so no other process can have got it.
+        """
+        if self._status is None:
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return None
+            self.kill()
+            _, status = os.waitpid(self.pid, 0)
+            self._status = os.waitstatus_to_exitcode(status)
+            os.close(self.pidfd)
+        return self._status
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Signal the process and its group. Nothing happens after it was reaped."""
+        if self._status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+
+def spawn(
+    path: str, argv: tuple[str, ...], env: Mapping[bytes, bytes], *, stdin: int, stdout: int, stderr: int
+) -> Child:
+    """Start `path` in a new session, in this process's working folder. Raises `OSError`.
+
+    The three descriptors become 0, 1 and 2; everything else closes by itself, as descriptors made by Python do.
+    """
+    pid = os.posix_spawn(
+        path,
+        argv,
+        env,
+        file_actions=[(os.POSIX_SPAWN_DUP2, descriptor, n) for n, descriptor in enumerate((stdin, stdout, stderr))],
+        setsigdef=_RESET_SIGNALS,
+        setsigmask=(),
+        setsid=True,
+    )
+    return Child(pid)
+
+
+def find_program(name: str, search: str) -> str:
+    """The absolute path of a command, looked for in `search` (`PATH`) when it has no slash. Raises `FileNotFoundError`."""
+    if "/" in name:
+        candidates = [os.path.abspath(name)]
+    else:
+        candidates = [os.path.join(folder, name) for folder in search.split(":") if folder]
+    for path in candidates:
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    raise FileNotFoundError(f"no executable {name!r} in {search}" if "/" not in name else f"{name} is not executable")

@@ -1,0 +1,260 @@
+"""One process per request: starting it, feeding it and reading from it, with back-pressure in both directions.
+
+All on the event loop: `posix_spawn` takes less than a hand-over to a thread would, and the waiting is the kernel's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Protocol
+
+from hilbert.watchdog.child import Child, find_program, spawn
+from hilbert.watchdog.config import ConfigError
+from hilbert.watchdog.event import canonical
+
+if TYPE_CHECKING:
+    from hilbert.watchdog.call import Call
+    from hilbert.watchdog.config import Config
+    from hilbert.watchdog.loop import Loop
+
+_READ: Final = 65536
+_PENDING: Final = 262144
+"""Bytes that may wait for the process to read them before the client is told to wait."""
+
+_STDERR: Final = 2
+
+
+class Forker:
+    """Starts the function's process for each call."""
+
+    def __init__(self, config: Config, env: Mapping[str, str], loop: Loop) -> None:
+        """Raises `ConfigError` when the command is not there."""
+        try:
+            self._path = find_program(config.command[0], env.get("PATH", os.defpath))
+        except FileNotFoundError as exc:
+            raise ConfigError(f"fprocess {config.process_text!r}: {exc}") from exc
+        self._argv = config.command
+        self._cgi = config.cgi_headers
+        self._classic = config.mode == "classic"
+        self._env = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
+        self._loop = loop
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self.running: set[Child] = set()
+
+    def start(self, call: Call, owner: Owner, *, body: bool, combine: bool = False) -> Process:
+        """Start a process for `call`; without `body` its standard input is empty. Raises `OSError`."""
+        process = Process(self._loop, owner, self.running)
+        stdin = self._null
+        opened: list[int] = []
+        try:
+            if body:
+                stdin, process.stdin = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                os.set_blocking(stdin, True)  # The reading end's flag belongs to the child.
+                opened.append(stdin)
+            process.stdout, stdout = os.pipe2(os.O_CLOEXEC)
+            opened.append(stdout)
+            os.set_blocking(process.stdout, False)
+            env = self._env | self._call_environment(call) if self._cgi else self._env
+            stderr = stdout if combine else _STDERR
+            child = spawn(self._path, self._argv, env, stdin=stdin, stdout=stdout, stderr=stderr)
+        except OSError:
+            process.discard()
+            raise
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+        process.watch(child)
+        return process
+
+    def close(self) -> None:
+        for child in self.running:
+            child.kill()
+
+    def _call_environment(self, call: Call) -> dict[bytes, bytes]:
+        request = call.request
+        found = {b"Http_Method": request.method}
+        for name, value in reversed(request.headers):
+            key = name.lower()
+            if key not in (b"host", b"transfer-encoding"):
+                found[b"Http_" + _variable(key)] = value
+            elif key == b"transfer-encoding":
+                found[b"Http_Transfer_Encoding"] = value
+        if call.raw_query:
+            found[b"Http_Query"] = call.raw_query
+        if call.raw_path:
+            found[b"Http_Path"] = call.raw_path
+        if self._classic:
+            length = b"-1" if request.length is None else b"%d" % request.length
+            found[b"Http_ContentLength"] = found[b"Http_Content_Length"] = length
+            found[b"Http_Host"] = call.header(b"host")
+        return found
+
+
+class Owner(Protocol):
+    """What is told about a process. Called on the event loop."""
+
+    def on_output(self, data: bytes) -> None: ...
+
+    def on_room(self) -> None:
+        """There is room for more input than when `Process.feed` returned False. May come without need."""
+        ...
+
+    def on_exit(self, status: int) -> None:
+        """The process has ended and all its output was delivered. A negative status is a signal's number."""
+        ...
+
+
+class Process:
+    """The process of one call and its pipes."""
+
+    def __init__(self, loop: Loop, owner: Owner, running: set[Child]) -> None:
+        self._loop = loop
+        self._owner = owner
+        self._running = running
+        self._child: Child | None = None
+        self._pending: deque[memoryview] = deque()
+        self._waiting = 0
+        self._ending = False
+        self._writing = False
+        self._reading = False
+        self._status: int | None = None
+        self._silent = False
+        self.stdin = -1
+        self.stdout = -1
+
+    def watch(self, child: Child) -> None:
+        self._child = child
+        self._running.add(child)
+        self._loop.add_reader(child.pidfd, self._ended)
+        self.resume()
+
+    def feed(self, data: bytes) -> bool:
+        """Give input to the process; False asks to wait for `Owner.on_room`."""
+        if self.stdin >= 0:
+            self._pending.append(memoryview(data))
+            self._waiting += len(data)
+            if not self._writing:
+                self._flush()
+        return self._waiting < _PENDING
+
+    def feed_end(self) -> None:
+        """The process gets no more input."""
+        self._ending = True
+        if not self._pending:
+            self._close_stdin()
+
+    def pause(self) -> None:
+        """Deliver no more output for now."""
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self.stdout)
+
+    def resume(self) -> None:
+        if not self._reading and self.stdout >= 0:
+            self._reading = True
+            self._loop.add_reader(self.stdout, self._read)
+
+    def stop(self) -> None:
+        """Kill the process with its descendants; nothing is told any more."""
+        self._silent = True
+        if self._child is not None:
+            self._child.kill()
+        self._close_stdin()
+        self._close_stdout()
+
+    def discard(self) -> None:
+        """Close what was opened for a process that did not start."""
+        for descriptor in (self.stdin, self.stdout):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.stdin = self.stdout = -1
+
+    def _flush(self) -> None:
+        was_full = self._waiting >= _PENDING
+        while self._pending:
+            head = self._pending[0]
+            try:
+                count = os.write(self.stdin, head)
+            except BlockingIOError:
+                break
+            except BrokenPipeError:
+                self._close_stdin()  # It does not want the rest; its output still counts.
+                break
+            self._waiting -= count
+            if count < len(head):
+                self._pending[0] = head[count:]
+            else:
+                self._pending.popleft()
+        if self.stdin >= 0:
+            if self._pending and not self._writing:
+                self._writing = True
+                self._loop.add_writer(self.stdin, self._flush)
+            elif not self._pending and self._writing:
+                self._writing = False
+                self._loop.remove_writer(self.stdin)
+            if not self._pending and self._ending:
+                self._close_stdin()
+        if was_full and self._waiting < _PENDING and not self._silent:
+            self._owner.on_room()
+
+    def _close_stdin(self) -> None:
+        self._pending.clear()
+        self._waiting = 0
+        if self.stdin >= 0:
+            if self._writing:
+                self._writing = False
+                self._loop.remove_writer(self.stdin)
+            os.close(self.stdin)
+            self.stdin = -1
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self.stdout, _READ)
+        except BlockingIOError:
+            return
+        if data:
+            self._owner.on_output(data)
+        else:
+            self._close_stdout()
+            self._settle()
+
+    def _close_stdout(self) -> None:
+        if self.stdout >= 0:
+            self.pause()
+            os.close(self.stdout)
+            self.stdout = -1
+
+    def _ended(self) -> None:
+        child = self._child
+        if child is None:
+            return
+        self._loop.remove_reader(child.pidfd)
+        status = child.reap()
+        if status is None:
+            self._loop.add_reader(child.pidfd, self._ended)
+            return
+        self._running.discard(child)
+        self._status = status
+        self._close_stdin()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tell of the end once the process is gone and its output is read."""
+        if self._status is not None and self.stdout < 0 and not self._silent:
+            self._silent = True
+            self._owner.on_exit(self._status)
+
+
+_variables: dict[bytes, bytes] = {}
+
+
+def _variable(name: bytes) -> bytes:
+    """`x-call-id` as `X_Call_Id`; remembered, within a bound, since the same few names come with every call."""
+    known = _variables.get(name)
+    if known is None:
+        known = canonical(name.decode("latin-1")).replace("-", "_").encode("latin-1")
+        if len(_variables) < 1000:
+            _variables[name] = known
+    return known

@@ -1,0 +1,176 @@
+"""The watchdog's HTTP side: its own paths, the limit on calls at once, and the graceful end."""
+
+# ruff: noqa: PTH110
+# The import of pathlib would be paid at every start.
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from hilbert.kit.http1 import Limits, ServerConnection, TimerWheel
+from hilbert.watchdog.call import TEXT, Call, Work, limit_of
+
+if TYPE_CHECKING:
+    from hilbert.kit.http1 import Handler, Headers, Request, Responder
+    from hilbert.watchdog.config import Config
+    from hilbert.watchdog.loop import Loop, Timer
+
+LOCK_FILE: Final = "/tmp/.lock"  # noqa: S108 - its name is OpenFaaS's; exec probes look for it
+_LIMITER: Final = (b"X-OpenFaaS-Internal", b"faas-middleware")
+
+
+class Mode(Protocol):
+    """How calls are answered: one class for each of `hilbert.core.bundle.Mode`."""
+
+    @property
+    def ready(self) -> bool:
+        """Calls can be taken."""
+        ...
+
+    def accept(self, call: Call) -> Work:
+        """Begin one call. It must not raise."""
+        ...
+
+    def close(self) -> None:
+        """End everything that was started, at once."""
+        ...
+
+
+class Front:
+    """Every connection of the watchdog, from `connection` (a protocol factory) to the end of draining."""
+
+    def __init__(self, config: Config, mode: Mode, loop: Loop, *, lock: bool) -> None:
+        """With `lock` the watchdog is ready only while `LOCK_FILE` is there."""
+        self._config = config
+        self._mode = mode
+        self._loop = loop
+        self._lock = lock
+        self._wheel = TimerWheel(tick=0.5)
+        self._limits = Limits(
+            head_time=config.read_timeout, body_time=config.read_timeout, write_time=config.write_timeout
+        )
+        self._connections: set[ServerConnection] = set()
+        self._accepting = True
+        self._calls = 0
+        self._idle: Callable[[], None] | None = None
+        self._idle_delay = 0.0
+        self._idle_timer: Timer | None = None
+        self.on_finished: Callable[[Call], None] = lambda _call: None
+        """Called at the end of each call, for the access log."""
+
+    @property
+    def calls(self) -> int:
+        """Calls under way."""
+        return self._calls
+
+    def connection(self) -> ServerConnection:
+        made = ServerConnection(self._accept, self._limits, self._wheel, on_lost=self._connections.discard)
+        made.draining = not self._accepting
+        self._connections.add(made)
+        return made
+
+    def unready(self) -> None:
+        """Say on the health paths that no calls are taken, and close each connection after its next answer."""
+        self._accepting = False
+        for connection in self._connections:
+            connection.draining = True
+
+    def when_idle(self, delay: float, then: Callable[[], None]) -> None:
+        """Call `then` once no call has been under way for `delay` seconds."""
+        self._idle, self._idle_delay = then, delay
+        self._watch_idle()
+
+    def close(self) -> None:
+        """Cut every connection."""
+        for connection in list(self._connections):
+            connection.cut()
+        self._wheel.close()
+
+    def _accept(self, request: Request, responder: Responder) -> Handler:
+        path = request.target.partition(b"?")[0]
+        if path == b"/_/health":
+            return self._health(request, responder)
+        if path == b"/_/ready":
+            return self._ready(request, responder)
+        if self._over_limit():
+            return _reply(responder, 429, [TEXT, _LIMITER], self._limit_text())
+        return self._call(request, responder)
+
+    def _call(self, request: Request, responder: Responder) -> Call:
+        config = self._config
+        call = Call(request, responder, self._loop, self._finished)
+        seconds = limit_of(call.header(b"x-timeout"), (config.exec_timeout, config.write_timeout))
+        call.set_limit(seconds)
+        self._calls += 1
+        call.attach(self._mode.accept(call))
+        return call
+
+    def _finished(self, call: Call) -> None:
+        self._calls -= 1
+        self.on_finished(call)
+        if self._idle is not None:
+            self._watch_idle()
+
+    def _health(self, request: Request, responder: Responder) -> Handler:
+        if request.method != b"GET":
+            return _reply(responder, 405, [], b"")
+        if not self._up():
+            return _reply(responder, 503, [TEXT], b"")
+        return _reply(responder, 200, [TEXT], b"OK")
+
+    def _ready(self, request: Request, responder: Responder) -> Handler:
+        if request.method != b"GET":
+            return _reply(responder, 405, [], b"")
+        if not (self._up() and self._mode.ready):
+            return _reply(responder, 503, [TEXT], b"")
+        if self._over_limit():
+            return _reply(responder, 429, [TEXT, _LIMITER], self._limit_text())
+        if self._config.ready_path:
+            request.target = self._config.ready_path.encode()
+            return self._call(request, responder)
+        return _reply(responder, 200, [TEXT], b"OK")
+
+    def _up(self) -> bool:
+        return self._accepting and not (self._lock and not os.path.exists(LOCK_FILE))
+
+    def _over_limit(self) -> bool:
+        return 0 < self._config.max_inflight <= self._calls
+
+    def _limit_text(self) -> bytes:
+        most = self._config.max_inflight
+        return f"Concurrent request limit exceeded. Max concurrent requests: {most}\n".encode()
+
+    def _watch_idle(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        if self._calls == 0 and self._idle is not None:
+            self._idle_timer = self._loop.call_later(self._idle_delay, self._if_idle)
+
+    def _if_idle(self) -> None:
+        if self._calls == 0 and self._idle is not None:
+            self._idle()
+
+
+class _Answered:
+    """The handler of a request that was answered from its head alone."""
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_body_end(self, trailers: Headers) -> None: ...
+
+    def on_abort(self) -> None: ...
+
+    def on_drain(self) -> None: ...
+
+
+_ANSWERED: Final = _Answered()
+
+
+def _reply(responder: Responder, status: int, headers: Headers, body: bytes) -> Handler:
+    responder.start(status, headers, length=len(body))
+    responder.write(body)
+    responder.end()
+    return _ANSWERED

@@ -1,0 +1,35 @@
+"""How calls are answered: one module for each mode of `hilbert.core.bundle.Mode`.
+
+What belongs here: from a `Call` to its response. `make_mode` imports only the mode that is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hilbert.watchdog.config import Config
+    from hilbert.watchdog.front import Mode
+    from hilbert.watchdog.logs import Log
+    from hilbert.watchdog.loop import Loop
+
+
+def make_mode(config: Config, env: dict[str, str], loop: Loop, log: Log) -> Mode:
+    """The mode that `config` names. Raises `ConfigError` when it cannot work here."""
+    match config.mode:
+        case "static":
+            from hilbert.watchdog.modes.static import Static
+
+            return Static(config)
+        case "serializing":
+            from hilbert.watchdog.modes.serializing import Serializing
+
+            return Serializing(config, env, loop, log)
+        case "classic":
+            from hilbert.watchdog.modes.classic import Classic
+
+            return Classic(config, env, loop, log)
+        case _:
+            from hilbert.watchdog.modes.streaming import Streaming
+
+            return Streaming(config, env, loop, log)

@@ -1,0 +1,227 @@
+"""Mode `python`: `handle(event, context)` in the watchdog's own process.
+
+A plain function runs on a pool of threads, so that one that blocks holds up neither health checks nor other calls. An `async`
+one runs on the event loop, which is asyncio's then.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from hilbert.watchdog.answer import Answer, AnswerError, to_answer, to_chunk
+from hilbert.watchdog.call import Call, Whole, Work
+from hilbert.watchdog.event import Context, Event, Headers
+from hilbert.watchdog.pool import Pool
+
+if TYPE_CHECKING:
+    from hilbert.watchdog.config import Config
+    from hilbert.watchdog.loop import Loop
+
+THREADS: Final = 64
+"""Most plain handlers at once; further calls wait for a thread."""
+
+_FAILED: Final = "The function failed; its log says why."
+
+
+class Python:
+    """Calls of one loaded handler."""
+
+    ready = True
+
+    def __init__(self, config: Config, loop: Loop, handle: Callable[[Any, Any], Any], *, hostname: str) -> None:
+        self._config = config
+        self._loop = loop
+        self._handle = handle
+        self._context = Context(hostname=hostname, name=config.name, namespace=config.namespace)
+        self._pool = Pool(THREADS)
+
+    def accept(self, call: Call) -> Work:
+        return Whole(call, self._config.buffer_limit, lambda body: self._begin(call, body))
+
+    def close(self) -> None:
+        """Handlers cannot be stopped; the end of the process ends them."""
+
+    def _begin(self, call: Call, body: bytes) -> Work:
+        event = _event(call, body)
+        threaded = _Threaded(call, self._loop, self._pool)
+        self._pool.submit(lambda: threaded.run(lambda: self._handle(event, self._context)))
+        return threaded
+
+
+class PythonAsync(Python):
+    """Calls of one loaded `async` handler. `loop` must be asyncio's."""
+
+    def _begin(self, call: Call, body: bytes) -> Work:
+        event = _event(call, body)
+        task = _Task(call)
+        task.start(self._handle(event, self._context))
+        return task
+
+
+def _event(call: Call, body: bytes) -> Event:
+    path = call.raw_path
+    if b"%" in path:
+        from urllib.parse import unquote_to_bytes
+
+        path = unquote_to_bytes(path)
+    return Event(
+        method=call.method,
+        path=path.decode("utf-8", "replace"),
+        raw_query=call.raw_query.decode("latin-1"),
+        headers=Headers(call.request.headers),
+        body=body,
+    )
+
+
+class _Threaded:
+    """One call on a thread. The thread produces; the loop sends."""
+
+    def __init__(self, call: Call, loop: Loop, pool: Pool) -> None:
+        self._call = call
+        self._loop = loop
+        self._pool = pool
+        self._room = threading.Event()
+        self._room.set()
+        self._stopped = False
+        self._written_off = False
+        self._returned = False
+        self._lock = threading.Lock()
+
+    # On the thread
+
+    def run(self, handle: Callable[[], Any]) -> None:
+        try:
+            if self._stopped:
+                return
+            answer = to_answer(handle())
+            if isinstance(answer.body, bytes):
+                self._post(self._send_whole, answer, answer.body)
+            elif isinstance(answer.body, Iterator):
+                self._stream(answer, answer.body)
+            else:
+                raise AnswerError("an asynchronous iterator needs an async handler")
+        except BaseException:  # noqa: BLE001 - the request's boundary: user code may raise anything, SystemExit too
+            report_failure()
+            self._post(self._call.fail, 500, _FAILED)
+        finally:
+            with self._lock:
+                self._returned = True
+                if self._written_off:
+                    self._pool.regain()
+
+    def _stream(self, answer: Answer, body: Iterator[Any]) -> None:
+        try:
+            self._post(self._call.start, answer.status, answer.headers)
+            for item in body:
+                if self._stopped:
+                    return
+                self._post(self._send, to_chunk(item))
+                self._room.wait()
+            self._post(self._call.end)
+        finally:
+            close = getattr(body, "close", None)
+            if close is not None:
+                close()
+
+    def _post(self, callback: Callable[..., Any], *args: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            self._stopped = True  # The loop has ended before the handler.
+
+    # On the loop
+
+    def _send_whole(self, answer: Answer, body: bytes) -> None:
+        self._call.answer(answer.status, answer.headers, body)
+
+    def _send(self, data: bytes) -> None:
+        if not self._call.write(data):
+            self._room.clear()
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_body_end(self) -> None: ...
+
+    def on_drain(self) -> None:
+        self._room.set()
+
+    def on_stop(self, *, timeout: bool) -> None:
+        self._stopped = True
+        self._room.set()
+        with self._lock:
+            if not self._returned:
+                self._written_off = True
+                self._pool.write_off()
+        if timeout:
+            print("The handler has overrun its time; its thread goes on until it returns.", file=sys.stderr)  # noqa: T201
+
+
+class _Task:
+    """One call as a task of asyncio's."""
+
+    def __init__(self, call: Call) -> None:
+        import asyncio
+
+        self._call = call
+        self._room = asyncio.Event()
+        self._room.set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, result: Coroutine[Any, Any, Any] | AsyncIterator[Any]) -> None:
+        import asyncio
+
+        self._task = asyncio.get_running_loop().create_task(self._run(result))
+
+    async def _run(self, result: Coroutine[Any, Any, Any] | AsyncIterator[Any]) -> None:
+        import asyncio
+
+        try:
+            answer = to_answer(result if isinstance(result, AsyncIterator) else await result)
+            if isinstance(answer.body, bytes):
+                self._call.answer(answer.status, answer.headers, answer.body)
+                return
+            self._call.start(answer.status, answer.headers)
+            if isinstance(answer.body, Iterator):
+                for item in answer.body:
+                    await self._send(to_chunk(item))
+            else:
+                async for item in answer.body:
+                    await self._send(to_chunk(item))
+            self._call.end()
+        except asyncio.CancelledError:
+            if not self._call.over:  # The handler's own doing, not ours.
+                self._call.fail(500, _FAILED)
+            raise
+        except BaseException:  # noqa: BLE001 - the request's boundary: user code may raise anything, SystemExit too
+            report_failure()
+            self._call.fail(500, _FAILED)
+
+    async def _send(self, data: bytes) -> None:
+        if not self._call.write(data):
+            self._room.clear()
+        await self._room.wait()
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_body_end(self) -> None: ...
+
+    def on_drain(self) -> None:
+        self._room.set()
+
+    def on_stop(self, *, timeout: bool) -> None:  # noqa: ARG002 - part of `Work`
+        if self._task is not None:
+            self._task.cancel()
+
+
+def report_failure() -> None:
+    """The traceback of the exception being handled, to the log, without the watchdog's own frames."""
+    import traceback
+
+    kind, error, trace = sys.exc_info()
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    sys.stderr.write("".join(traceback.format_exception(kind, error, trace)))
+    sys.stderr.flush()

@@ -1,0 +1,242 @@
+"""From the environment to serving calls, and from SIGTERM to the end."""
+
+# ruff: noqa: PTH108, PTH119, PTH123
+# The import of pathlib would be paid at every start.
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+from hilbert.watchdog.config import Config, ConfigError, function_environment, read_config
+from hilbert.watchdog.logs import Log, Pump, capture_output, release_output
+from hilbert.watchdog.loop import listen
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from hilbert.watchdog.front import Front, Mode
+
+DRAIN_DELAY: Final = 0.25
+"""Seconds without a call after SIGTERM before a replica ends (seam between the runtime and the watchdog)."""
+
+_FAILED_START: Final = 3
+"""Exit status when the function cannot be started."""
+
+
+def main() -> int:
+    """Run until told to stop; returns the exit status. The last line logged says why, when that is not 0."""
+    for descriptor in (0, 1, 2):
+        _occupy(descriptor)
+    own = Log(os.dup(2), stamp=bool(os.environ.get("HILBERT_LISTEN_FD")), date=False)
+    try:
+        config = read_config(os.environ)
+        return _Watchdog(config).run()
+    except ConfigError as exc:
+        own.line(f"Cannot start: {exc}")
+        return _FAILED_START
+    except Exception:  # noqa: BLE001 - the last place to tell of a mistake of ours, stamped like every line
+        import traceback
+
+        own.lines(traceback.format_exc().encode().rstrip().split(b"\n"))
+        return 1
+
+
+class _Watchdog:
+    """One run of the watchdog: what must be undone at its end."""
+
+    def __init__(self, config: Config) -> None:
+        inherited = config.listen_fd >= 0
+        self._config = config
+        self._inherited = inherited
+        self._stdout, self._stderr = os.dup(1), os.dup(2)
+        date = config.prefix_logs
+        self._log = Log(self._stderr, stamp=inherited, date=date)
+        self._pump = Pump(line_limit=config.log_line)
+        self._function_out = Log(self._stdout, stamp=inherited, date=date)
+        self._mode: Mode | None = None
+        self._front: Front | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = not inherited and not config.suppress_lock
+        self._status = 0
+        self._terminated = False
+
+    def run(self) -> int:
+        config = self._config
+        for note in config.notes:
+            self._log.line(note)
+        capture_output(
+            self._pump, self._function_out, self._log, merge=config.mode == "python", prefix=config.prefix_logs
+        )
+        self._pump.start()
+        try:
+            self._prepare()
+            handle = self._load() if config.mode == "python" else None
+            self._serve(handle)
+        except ConfigError as exc:
+            self._flush()
+            self._log.line(f"Cannot start: {exc}")
+            return _FAILED_START
+        finally:
+            self._close()
+        return self._status
+
+    def _prepare(self) -> None:
+        """Become what the function may be, and give it the environment that it may see."""
+        config = self._config
+        if config.setuid is not None:
+            from hilbert.watchdog.privileges import PrivilegeError, become
+
+            try:
+                become(*config.setuid)
+            except PrivilegeError as exc:
+                raise ConfigError(str(exc)) from exc
+        if config.bundle:
+            try:
+                os.chdir(config.bundle)
+            except OSError as exc:
+                raise ConfigError(f"cannot enter the bundle {config.bundle}: {exc.strerror}") from exc
+        env = function_environment(os.environ, config.layers)
+        for name in [name for name in os.environ if name not in env]:
+            del os.environ[name]
+        os.environ.update(env)
+
+    def _load(self) -> Callable[[Any, Any], Any]:
+        """Import the handler. Its failure is the function's: the traceback goes to the log, its last line last."""
+        from hilbert.watchdog.handler import HandlerError, load_handler
+
+        try:
+            return load_handler(self._config.handler, self._config.layers)
+        except HandlerError as exc:
+            raise ConfigError(str(exc)) from exc
+        except BaseException as exc:  # user code: anything may come, SystemExit too
+            from hilbert.watchdog.modes.python import report_failure
+
+            report_failure()
+            name = os.path.basename(self._config.handler)
+            raise ConfigError(f"{name} failed while it was imported: {type(exc).__name__}: {exc}") from exc
+
+    def _serve(self, handle: Callable[[Any, Any], Any] | None) -> None:
+        import asyncio
+
+        config = self._config
+        loop = self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        self._mode = mode = self._make_mode(handle, loop)
+        try:
+            listener = listen(config.listen_fd, config.port)
+        except OSError as exc:
+            where = f"descriptor {config.listen_fd}" if self._inherited else f"port {config.port}"
+            raise ConfigError(f"cannot listen on {where}: {exc.strerror}") from exc
+        loop.run_until_complete(self._open(listener, mode, loop))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._terminate)
+        self._announce()
+        loop.run_forever()
+
+    def _make_mode(self, handle: Callable[[Any, Any], Any] | None, loop: asyncio.AbstractEventLoop) -> Mode:
+        if handle is None:
+            from hilbert.watchdog.modes import make_mode
+
+            return make_mode(self._config, dict(os.environ), loop, self._log)
+        from hilbert.watchdog.handler import is_async
+        from hilbert.watchdog.modes.python import Python, PythonAsync
+
+        made = PythonAsync if is_async(handle) else Python
+        return made(self._config, loop, handle, hostname=os.uname().nodename)
+
+    async def _open(self, listener: socket.socket, mode: Mode, loop: asyncio.AbstractEventLoop) -> None:
+        from hilbert.watchdog.front import Front
+
+        self._front = front = Front(self._config, mode, loop, lock=self._lock)
+        if listener.family.name == "AF_UNIX":
+            await loop.create_unix_server(front.connection, sock=listener, backlog=1024)
+        else:
+            await loop.create_server(front.connection, sock=listener, backlog=1024)
+
+    def _announce(self) -> None:
+        from hilbert.watchdog.front import LOCK_FILE
+
+        config = self._config
+        if self._inherited:
+            return
+        self._log.line(f'Watchdog mode: {config.mode}\tfprocess: "{config.process_text}"')
+        self._log.line(
+            f"Timeouts: read: {config.read_timeout:g}s write: {config.write_timeout:g}s "
+            f"hard: {config.exec_timeout:g}s health: {config.drain_delay:g}s"
+        )
+        self._log.line(f"Listening on port: {config.port}")
+        if self._lock:
+            self._log.line(f"Writing lock-file to: {LOCK_FILE}")
+            with open(LOCK_FILE, "w"):
+                pass
+
+    def _terminate(self) -> None:
+        """First: end once idle. Again: end now."""
+        loop, front = self._loop, self._front
+        if loop is None or front is None:
+            return
+        if self._terminated:
+            self._status = 128 + signal.SIGTERM
+            loop.stop()
+            return
+        self._terminated = True
+        config = self._config
+        if self._inherited:
+            front.unready()
+            front.when_idle(DRAIN_DELAY, loop.stop)
+            loop.call_later(config.write_timeout, self._give_up)
+            return
+        self._log.line(f"SIGTERM: no new connections in {config.drain_delay:g}s")
+        self._remove_lock()
+        front.unready()
+        loop.call_later(config.drain_delay, lambda: front.when_idle(0, loop.stop))
+        loop.call_later(config.drain_delay + config.write_timeout, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._front is not None and self._loop is not None:
+            self._log.line(f"Ending with {self._front.calls} calls under way: write_timeout is over")
+            self._loop.stop()
+
+    def _remove_lock(self) -> None:
+        from hilbert.watchdog.front import LOCK_FILE
+
+        if self._lock:
+            with contextlib.suppress(OSError):
+                os.unlink(LOCK_FILE)
+
+    def _close(self) -> None:
+        if self._mode is not None:
+            self._mode.close()
+        if self._front is not None:
+            self._front.close()
+        self._remove_lock()
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write out what the function printed."""
+        if not self._pump.stopped:
+            release_output(self._stdout, self._stderr)
+            self._pump.stop()
+
+
+def _occupy(descriptor: int) -> None:
+    """Make sure that a standard descriptor is open, so that no pipe is mistaken for it."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)
+
+
+def run_and_exit() -> None:
+    """`main`, and then the end of the process without waiting for threads of the function's."""
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

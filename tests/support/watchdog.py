@@ -1,0 +1,157 @@
+"""A real watchdog process on a unix socket, as the process runtime starts one."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Reply:
+    """A whole response."""
+
+    status: int
+    body: bytes
+    headers: http.client.HTTPMessage
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """`http.client` over a unix socket."""
+
+    def __init__(self, path: str, timeout: float = 20) -> None:
+        super().__init__("function", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+@dataclass
+class Watchdog:
+    """One watchdog process. The socket listens before the process runs, and only the process holds it."""
+
+    env: Mapping[str, str]
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="hb-", dir="/tmp")))
+    command: tuple[str, ...] = (sys.executable, "-m", "hilbert.watchdog")
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket_path(self) -> str:
+        return str(self.folder / "s")
+
+    @property
+    def log_path(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_bytes().decode()
+
+    @property
+    def texts(self) -> list[str]:
+        """The log's lines without their stamps."""
+        return [line.split(" ", 1)[1] for line in self.log.split("\n")[:-1]]
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> Watchdog:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(self.socket_path)
+            os.chmod(self.socket_path, 0o666)
+            listener.listen(512)
+            base = {"PATH": os.environ["PATH"], "HILBERT_LISTEN_FD": str(listener.fileno())}
+            with self.log_path.open("ab") as log:
+                self.process = subprocess.Popen(
+                    self.command,
+                    env=base | dict(self.env),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[listener.fileno()],
+                    start_new_session=True,
+                )
+        finally:
+            listener.close()
+        return self
+
+    def connect(self) -> socket.socket:
+        """A raw connection."""
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        raw.settimeout(20)
+        raw.connect(self.socket_path)
+        return raw
+
+    def call(
+        self, method: str = "GET", path: str = "/", body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        connection = UnixConnection(self.socket_path)
+        try:
+            connection.request(method, path, body=body, headers=dict(headers or {}))
+            answer = connection.getresponse()
+            return Reply(answer.status, answer.read(), answer.headers)
+        finally:
+            connection.close()
+
+    def terminate(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, within: float = 20) -> int:
+        assert self.process is not None
+        return self.process.wait(within)
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def watchdog(*, ready: bool = True, handler: str = "", **env: str) -> Iterator[Watchdog]:
+    """A running watchdog. `handler` is the source of a Python handler; names in `env` are the environment's."""
+    made = Watchdog({})
+    try:
+        if handler:
+            (made.folder / "handler.py").write_text(handler)
+            env = {"HILBERT_MODE": "python", "HILBERT_HANDLER": str(made.folder / "handler.py")} | env
+        made.env = {"HILBERT_BUNDLE": str(made.folder)} | env
+        made.start()
+        if ready:
+            answer = made.call(path="/_/ready")
+            assert answer.status == 200, f"{answer.status}\n{made.log}"
+        yield made
+    except (OSError, http.client.HTTPException) as error:
+        raise AssertionError(f"{error!r}\n--- log ---\n{made.log[-4000:]}") from error
+    finally:
+        made.close()
+
+
+def until(truth: Callable[[], object], *, within: float = 15.0, what: str = "a condition") -> None:
+    """Wait until `truth()` holds."""
+    end = time.monotonic() + within
+    while not truth():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {within:g} s for {what}")
+        time.sleep(0.005)
