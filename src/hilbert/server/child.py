@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Final
 
-PR_SET_PDEATHSIG: Final = 1
-PR_SET_CHILD_SUBREAPER: Final = 36
+from hilbert.kit.process import end_with_parent
 
 CONFIG_FD: Final = 3
 """Where every child finds its configuration."""
@@ -43,18 +41,7 @@ def spawn(module: str, config: bytes, *, pass_fds: Sequence[int], environ: dict[
 
 def read_config(argv: Sequence[str]) -> bytes:
     """In the child: the configuration document. Also ties the child's life to the supervisor's."""
-    descriptor = int(argv[1])
-    with os.fdopen(descriptor, "rb") as document:
+    with os.fdopen(int(argv[1]), "rb") as document:
         data = document.read()
-    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    # A terminal's Ctrl-C goes to the whole group; only the supervisor acts on it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     return data
-
-
-def prctl(option: int, value: int) -> None:
-    """`prctl(2)`. Raises `OSError`."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

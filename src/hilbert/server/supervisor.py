@@ -26,6 +26,7 @@ import structlog
 
 from hilbert.core.settings import Settings
 from hilbert.dataplane.config import WorkerConfig
+from hilbert.kit.process import adopt_orphans
 from hilbert.server import child, folders, sockets
 from hilbert.server.config import ControlConfig
 
@@ -94,7 +95,7 @@ class Supervisor:
     def run(self) -> int:
         """Run until stopped; returns the exit status."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        child.prctl(child.PR_SET_CHILD_SUBREAPER, 1)
+        adopt_orphans()
         _log.info("starting", url=self.url, workers=len(self._workers), state=str(self._state))
         status = 0
         try:

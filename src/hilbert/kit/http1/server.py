@@ -10,160 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import httptools
 
 from hilbert.kit.http1.limits import Limits
-from hilbert.kit.http1.status import EMPTY_STATUSES, status_line
+from hilbert.kit.http1.responder import Accept, Headers, Request, Responder, Tunnel
+from hilbert.kit.http1.status import status_line
 from hilbert.kit.http1.timers import TimerWheel
 
-Headers = list[tuple[bytes, bytes]]
-
 _HIGH_WATER: Final = 256 * 1024
+_LINGER: Final = 3.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Request:
-    """The head of one request, as it came."""
-
-    __slots__ = ("expects_continue", "headers", "keep_alive", "length", "method", "target", "upgrade", "version")
-
-    def __init__(self) -> None:
-        self.method = b""
-        self.target = b""
-        """The request target, byte for byte."""
-        self.version = "1.1"
-        self.headers: Headers = []
-        """In order, names as they were sent."""
-        self.length: int | None = 0
-        """Bytes of the body; None when it is chunked."""
-        self.keep_alive = True
-        self.upgrade = False
-        """The client asks to change the protocol; `Responder.upgrade` does it."""
-        self.expects_continue = False
-
-
-class Handler(Protocol):
-    """What answers one request. Called on the event loop."""
-
-    def on_body(self, data: bytes) -> None: ...
-
-    def on_body_end(self, trailers: Headers) -> None: ...
-
-    def on_abort(self) -> None:
-        """The client is gone or broke the protocol: nothing more can be sent. Not called once the response has ended."""
-        ...
-
-    def on_drain(self) -> None:
-        """The client has taken what was written; `Responder.write` had returned False before."""
-        ...
-
-
-class Tunnel(Protocol):
-    """What takes a connection over after an upgrade."""
-
-    def on_data(self, data: bytes) -> None: ...
-
-    def on_eof(self) -> None:
-        """The client will send no more; it may still read."""
-        ...
-
-    def on_drain(self) -> None: ...
-
-    def on_close(self) -> None: ...
-
-
-Accept = Callable[[Request, "Responder"], Handler]
-
-
-class Responder:
-    """Sends the response to one request, when its turn has come."""
-
-    __slots__ = ("_chunked", "_connection", "_silent", "finished", "handler", "held", "request", "started")
-
-    def __init__(self, connection: ServerConnection, request: Request) -> None:
-        self._connection = connection
-        self._chunked = False
-        self._silent = False
-        self.request = request
-        self.handler: Handler | None = None
-        self.started = False
-        self.finished = False
-        self.held: list[bytes | Headers] = []
-        """What came for this request before its turn: body parts, and trailers once it is whole."""
-
-    def start(self, status: int, headers: Headers, *, length: int | None = None) -> None:
-        """Send the head. Without `length` the body is chunked (HTTP/1.0: until the connection closes).
-
-        `headers` hold no Content-Length, Transfer-Encoding, Connection or other hop-by-hop header.
-        """
-        request = self.request
-        self.started = True
-        lines = [status_line(status), *(b"%b: %b\r\n" % header for header in headers)]
-        empty = status in EMPTY_STATUSES
-        self._silent = empty or request.method == b"HEAD"
-        if not empty or (status == 304 and length is not None):
-            if length is not None:
-                lines.append(b"Content-Length: %d\r\n" % length)
-            elif request.version == "1.1":
-                lines.append(b"Transfer-Encoding: chunked\r\n")
-                self._chunked = not self._silent
-            elif not self._silent:
-                request.keep_alive = False
-        if not request.keep_alive or self._connection.draining:
-            request.keep_alive = False
-            lines.append(b"Connection: close\r\n")
-        elif request.version == "1.0":
-            lines.append(b"Connection: keep-alive\r\n")
-        lines.append(b"\r\n")
-        self._connection.send(b"".join(lines))
-
-    def inform(self, status: int, headers: Headers) -> None:
-        """Send an interim response (1xx); not to an HTTP/1.0 client."""
-        if self.request.version == "1.1" and not self.started:
-            lines = [status_line(status), *(b"%b: %b\r\n" % header for header in headers), b"\r\n"]
-            self._connection.send(b"".join(lines))
-
-    def write(self, data: bytes) -> bool:
-        """Send a part of the body. False: the client is slow, wait for `on_drain` before the next."""
-        if data and not self._silent:
-            self._connection.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-        return self._connection.writable
-
-    def end(self, trailers: Headers | None = None) -> None:
-        """The response is whole. The connection goes on to the next request, or closes."""
-        if self.finished:
-            return
-        self.finished = True
-        if self._chunked:
-            lines = [b"0\r\n", *(b"%b: %b\r\n" % header for header in trailers or ()), b"\r\n"]
-            self._connection.send(b"".join(lines))
-        self._connection.answered(self)
-
-    def abort(self) -> None:
-        """Cut the connection: the client must not take what it has for the whole response."""
-        self.finished = True
-        self._connection.cut()
-
-    def pause_body(self) -> None:
-        """Take no more of the request's body for now."""
-        self._connection.pause()
-
-    def resume_body(self) -> None:
-        self._connection.resume()
-
-    def upgrade(self, status: int, headers: Headers, tunnel: Tunnel) -> None:
-        """Answer (101) and hand the connection's bytes to `tunnel` from here on."""
-        self.started = self.finished = True
-        lines = [status_line(status), *(b"%b: %b\r\n" % header for header in headers), b"\r\n"]
-        self._connection.send(b"".join(lines))
-        self._connection.become_tunnel(tunnel)
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """For a tunnel: where to write, pause and close."""
-        return self._connection.transport
 
 
 class ServerConnection(asyncio.Protocol):
@@ -199,8 +57,11 @@ class ServerConnection(asyncio.Protocol):
         self._paused = 0
         self._tunnel: Tunnel | None = None
         self._early = b""
+        self._bare = False
+        """The body being received is not llhttp's to frame."""
         self._dead = False
         self.transport: asyncio.Transport
+        self.peer = b""
         self.writable = True
         self.draining = False
         self.deadline = 0.0
@@ -211,6 +72,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from asyncio's
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self.peer = _address(transport.get_extra_info("peername"))
         self._expect(self._limits.keep_alive)
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -233,6 +95,10 @@ class ServerConnection(asyncio.Protocol):
             return
         if self._dead:
             return
+        if self._bare and self._parsed is not None:
+            self._early += data
+            self._take_early()
+            return
         if self._in_head:
             if not self._head_bytes:
                 self._expect(self._limits.head_time)
@@ -241,7 +107,10 @@ class ServerConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._early += data[upgrade.args[0] :]
-            self.pause()  # Until it is known whether the upgrade comes about.
+            if self._parsed is None and self._tunnel is None:
+                self.pause()  # Until it is known whether the upgrade comes about.
+            elif self._parsed is not None:
+                self._take_early()
         except _Refusal as refusal:
             self._reject(refusal.status, refusal.reason)
         except httptools.HttpParserError as error:
@@ -346,7 +215,12 @@ class ServerConnection(asyncio.Protocol):
             responder.handler.on_body(data)
 
     def on_message_complete(self) -> None:
-        responder, self._parsed = self._parsed, None
+        responder = self._parsed
+        if responder is not None and responder.request.upgrade and responder.request.length != 0 and not self._bare:
+            # llhttp stops at a head that asks for an upgrade; a body comes all the same (h2c with POST).
+            self._bare = True
+            return
+        self._parsed = None
         self._in_head = True
         if responder is None:
             return
@@ -358,6 +232,19 @@ class ServerConnection(asyncio.Protocol):
             self._expect(0.0)
             responder.handler.on_body_end(self._trailers)
 
+    def _take_early(self) -> None:
+        """The body of a request that asked for an upgrade: framed by Content-Length alone."""
+        responder = self._parsed
+        if responder is None or responder.request.length is None:
+            self._reject(501, "a chunked body and an upgrade in one request are not understood")
+            return
+        part = self._early[: responder.request.length - self._body_bytes]
+        self._early = b""
+        if part:
+            self.on_body(part)
+        if self._body_bytes >= responder.request.length and not self._dead:
+            self.on_message_complete()
+
     def _check(self, request: Request) -> None:
         """What llhttp accepts and we do not. Raises `_Refusal`."""
         if request.version not in ("1.1", "1.0"):
@@ -368,7 +255,7 @@ class ServerConnection(asyncio.Protocol):
             raise _Refusal(400, "HTTP/1.0 has no chunked bodies")
         if not request.target.startswith(b"/") and request.target != b"*":
             raise _Refusal(400, "the request target must be a path")
-        if self._head_bytes > self._limits.head:
+        if self._head_bytes > self._limits.head and _head_size(request) > self._limits.head:
             raise _Refusal(431, f"request headers of more than {self._limits.head} bytes")
         if self._limits.body and (request.length or 0) > self._limits.body:
             raise _Refusal(413, f"request body of more than {self._limits.body} bytes")
@@ -415,11 +302,10 @@ class ServerConnection(asyncio.Protocol):
         """`responder` has sent everything."""
         if responder is not self._current:
             return
-        if not responder.request.keep_alive:
+        if self._parsed is responder:
+            self._linger()
+        elif not responder.request.keep_alive:
             self._close()
-        elif self._parsed is responder:
-            # The client is still sending a body that nobody wants: take the rest if it is short, else say goodbye.
-            self._expect(self._limits.body_time)
         else:
             self._next()
 
@@ -479,6 +365,20 @@ class ServerConnection(asyncio.Protocol):
         self.deadline = 0.0
         self.transport.close()
 
+    def _linger(self) -> None:
+        """The client is still sending a body that nobody wants.
+
+        Closing at once would reset the connection and could take the answer away from the client before it has read
+        it: so say that no more is coming, and read on for a moment (RFC 9112, section 9.6).
+        """
+        self._dead = True
+        self._paused = 0
+        self.transport.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.deadline = self._loop.time() + _LINGER
+        self._wheel.watch(self)
+
     # Time
 
     def _expect(self, seconds: float) -> None:
@@ -490,7 +390,9 @@ class ServerConnection(asyncio.Protocol):
             self.deadline = 0.0
 
     def on_deadline(self) -> None:
-        if not self.writable:
+        if self._dead:
+            self.transport.abort()
+        elif not self.writable:
             self.cut()
         elif self._in_head and self._head_bytes:
             self._reject(408, f"the request's headers took more than {self._limits.head_time:g} s")
@@ -507,6 +409,19 @@ class _Refusal(Exception):
         super().__init__(reason)
         self.status = status
         self.reason = reason
+
+
+def _head_size(request: Request) -> int:
+    """Bytes of the request line and the headers, as they came."""
+    return len(request.target) + 20 + sum(len(name) + len(value) + 4 for name, value in request.headers)
+
+
+def _address(peer: object) -> bytes:
+    """`ip:port`, as Go prints a remote address; empty for a unix socket."""
+    if not isinstance(peer, tuple):
+        return b""
+    host, port = peer[:2]
+    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
 
 
 def _plain_refusal(_status: int, reason: str) -> tuple[Headers, bytes]:

@@ -1,0 +1,140 @@
+"""The call of a function: an exchange that finds a replica, waits for one if it must, and is counted."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from hilbert.dataplane import failures
+from hilbert.dataplane.exchange import Exchange
+from hilbert.dataplane.headers import Incoming
+from hilbert.dataplane.table import Replica, RouteState
+from hilbert.kit.aio import spawn
+from hilbert.kit.http1 import Headers, Request, Responder, Response
+
+if TYPE_CHECKING:
+    from hilbert.dataplane.proxy import Proxy
+
+_TRIES: Final = 4
+
+
+class FunctionCall(Exchange):
+    """One invocation, from its head to its last byte."""
+
+    def __init__(
+        self, proxy: Proxy, state: RouteState, request: Request, responder: Responder, incoming: Incoming, path: bytes
+    ) -> None:
+        super().__init__(request, responder, incoming, path)
+        self.state = state
+        self.name = str(state)
+        self.policy = state.policy
+        self._proxy = proxy
+        self._replica: Replica | None = None
+        self._avoid: Replica | None = None
+        self._tries = 0
+        self._began = proxy.now()
+        self._sent = 0.0
+        self._total: asyncio.TimerHandle | None = None
+        self._waits = False
+        self.deadline = 0.0
+        self.wheel_due = 0.0
+        state.counters.begin()
+        if self.policy.total:
+            self._total = asyncio.get_running_loop().call_later(self.policy.total, self.on_total_deadline)
+
+    def dispatch(self) -> bool:
+        """Send it to a replica. False: there is none with room."""
+        replica = self.state.choose(self._proxy.now(), avoid=self._avoid)
+        if replica is None:
+            return False
+        self._replica = replica
+        self._waits = False
+        self.deadline = 0.0
+        replica.inflight += 1
+        self._tries += 1
+        connection = replica.pool.take()
+        if connection is not None:
+            self._sent = self._proxy.now()
+            self.attach(connection)
+        else:
+            spawn(self._connect(replica), name=f"connect {self.name}")
+        return True
+
+    async def _connect(self, replica: Replica) -> None:
+        try:
+            connection = await replica.pool.connect()
+        except OSError as exc:
+            replica.refuse(self._proxy.now())
+            if not self.ended and not self.again(exc.strerror or str(exc), refused=True):
+                self.fail(failures.lost(self.name, exc.strerror or "connection refused"))
+            return
+        if self.ended or self._replica is not replica:
+            replica.pool.release(connection)
+            return
+        self._sent = self._proxy.now()
+        self.attach(connection)
+
+    def again(self, reason: str, *, refused: bool) -> bool:
+        if self._tries >= _TRIES + len(self.state.replicas):
+            return False
+        del reason
+        self._avoid = self._replica
+        self._let_go()
+        self.state.counters.retries += 1
+        if self._avoid is not None and not refused:
+            self._avoid.refuse(self._proxy.now())
+        only = len(self.state.replicas) == 1 and self.state.replicas[0] is self._avoid
+        if only and refused:
+            # Nobody else: give the platform a moment to notice and replace it.
+            self._proxy.retry_later(self)
+            return True
+        if not self.dispatch():
+            self._proxy.wait(self)
+        return True
+
+    def wait(self) -> None:
+        """Wait for a replica until the policy's limit."""
+        self._waits = True
+        if self.policy.activation and not self.deadline:
+            self.deadline = self._began + self.policy.activation
+            self._proxy.wheel.watch(self)
+
+    def on_deadline(self) -> None:
+        if self._waits and not self.ended:
+            self.fail(failures.no_replica(self.name, self.policy.activation))
+
+    # What an exchange asks
+
+    def host(self) -> bytes:
+        address = self._replica.endpoint.address if self._replica is not None else ""
+        return address[4:].encode() if address.startswith("tcp:") else self.name.encode()
+
+    def extra_head(self) -> bytes:
+        incoming = self.incoming
+        return b"X-Call-Id: %b\r\nX-Start-Time: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Host: %b\r\n" % (
+            self.call_id,
+            self.started_at,
+            self.responder.peer,
+            incoming.host,
+        )
+
+    def add_headers(self, passed: Headers, response: Response) -> None:
+        passed.append((b"X-Call-Id", self.call_id))
+        passed.append((b"X-Start-Time", self.started_at))
+        if response.length != 0 and not any(len(name) == 12 and name.lower() == b"content-type" for name, _ in passed):
+            passed.append((b"Content-Type", self.incoming.content_type or b"text/plain"))
+
+    def on_end(self, status: int) -> None:
+        if self._total is not None:
+            self._total.cancel()
+        self.deadline = 0.0
+        now = self._proxy.now()
+        self.state.counters.end(status, now - self._began)
+        self._let_go()
+        self._proxy.ended(self, status, waited=(self._sent or now) - self._began, took=now - (self._sent or now))
+
+    def _let_go(self) -> None:
+        """Give the replica's place back."""
+        replica, self._replica = self._replica, None
+        if replica is not None:
+            replica.inflight -= 1

@@ -1,0 +1,20 @@
+"""What the supervisor hands to a worker: one JSON document on an inherited file descriptor."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hilbert.core.settings import Settings
+
+
+class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a worker is told. It reads no settings of its own."""
+
+    settings: Settings
+    index: int
+    listen_fd: int
+    """Listening TCP socket, this worker's own share of the port."""
+    feed_path: str
+    control_path: str
+    ready_fd: int
+    """A pipe; the worker writes one byte once it has a route table and takes calls."""

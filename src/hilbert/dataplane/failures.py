@@ -1,0 +1,113 @@
+"""Errors that the gateway itself answers a call with: who failed, why, what to do, and the call id."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from hilbert.kit.http1 import Headers
+
+HEADER: Final = b"X-OpenFaaS-Internal"
+"""Names the component that made an error answer; an answer without it is the function's own."""
+
+
+class Failure(NamedTuple):
+    """One way for a call to fail before or beside the function."""
+
+    status: int
+    code: str
+    component: str
+    """Who failed: `gateway`, `function` or `client`."""
+    message: str
+    hint: str = ""
+    retry_after: int = 0
+    """Seconds; 0 is no advice."""
+
+
+def render(failure: Failure, call_id: bytes, *, accept: bytes) -> tuple[Headers, bytes]:
+    """Headers and body: JSON for a client that asks for it, else one or two lines of text."""
+    headers: Headers = [(HEADER, b"gateway" if failure.component == "client" else b"proxy")]
+    if failure.retry_after:
+        headers.append((b"Retry-After", b"%d" % failure.retry_after))
+    if b"json" in accept.lower():
+        body = msgspec.json.encode(
+            {
+                "error": {
+                    "code": failure.code,
+                    "component": failure.component,
+                    "message": failure.message,
+                    "hint": failure.hint,
+                    "call_id": call_id.decode("ascii", "replace"),
+                }
+            }
+        )
+        return [(b"Content-Type", b"application/json"), *headers], body + b"\n"
+    text = failure.message + "\n" + (f"{failure.hint}\n" if failure.hint else "")
+    return [(b"Content-Type", b"text/plain; charset=utf-8"), *headers], text.encode()
+
+
+NO_NAME: Final = Failure(400, "no-function-name", "client", "Provide function name in the request path")
+METHOD: Final = Failure(
+    405, "method-not-allowed", "client", "functions are called with GET, POST, PUT, PATCH, DELETE, OPTIONS or HEAD"
+)
+NOT_YET: Final = Failure(
+    503, "no-route-table", "gateway", "the gateway has no route table yet", "try again in a moment", retry_after=1
+)
+CONTROL_AWAY: Final = Failure(
+    502, "control-plane-unavailable", "gateway", "the control plane does not answer; functions can still be called",
+    "it is restarted by itself: try again in a moment", retry_after=1,
+)  # fmt: skip
+
+
+def unknown(name: str) -> Failure:
+    return Failure(
+        404,
+        "function-not-found",
+        "client",
+        f"error finding function {name}: server returned non-200 status code (404) for function, "
+        f"{name.partition('.')[0]}, body: ",
+    )
+
+
+def lost(name: str, reason: str) -> Failure:
+    return Failure(
+        502,
+        "upstream-unreachable",
+        "function",
+        f"Can't reach service for: {name}.",
+        f"the replica did not answer ({reason}); 'hilbert logs {name.partition('.')[0]}' may say why",
+    )
+
+
+def queue_full(name: str, length: int) -> Failure:
+    return Failure(
+        503, "queue-full", "gateway", f"No endpoints available for: {name}.",
+        f"{length} calls wait already, the limit of this function in each worker; "
+        "raise it with annotation com.hilbert.queue-length or setting gateway.queue_length", retry_after=1,
+    )  # fmt: skip
+
+
+def no_replica(name: str, seconds: float) -> Failure:
+    return Failure(
+        503, "activation-timeout", "function", f"No endpoints available for: {name}.",
+        f"no replica was free within {seconds:g} s (annotation com.hilbert.timeout.activation or setting "
+        f"gateway.activation_timeout); 'hilbert describe {name.partition('.')[0]}' says why", retry_after=5,
+    )  # fmt: skip
+
+
+def gone(name: str) -> Failure:
+    return Failure(404, "function-not-found", "client", f"function {name} was removed while the call waited")
+
+
+def too_slow(name: str, what: str, seconds: float, annotation: str, setting: str) -> Failure:
+    return Failure(
+        504, "upstream-timeout", "function", f"{name}: {what} took more than {seconds:g} s",
+        f"raise it with annotation {annotation} or setting {setting}",
+    )  # fmt: skip
+
+
+def body_too_large(most: int, setting: str) -> Failure:
+    return Failure(
+        413, "body-too-large", "client", f"the request's body has more than {most} bytes (setting {setting})"
+    )

@@ -1,0 +1,117 @@
+"""The frames of the feed between the control process and the workers, as `docs/internals/seams.md` describes them."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+import msgspec
+
+from hilbert.core.model import Route
+
+LENGTH_BYTES: Final = 4
+MAX_FRAME: Final = 256 * 1024 * 1024
+"""More than any table: 10,000 functions take about 2 MiB."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, tag="snapshot", array_like=True):
+    """Down: the whole table."""
+
+    epoch: str
+    """Of the control process that made it."""
+    version: int
+    digest: int
+    routes: list[Route]
+
+
+class Delta(msgspec.Struct, frozen=True, tag="delta", array_like=True):
+    """Down: what has changed between `version - 1` and `version`."""
+
+    version: int
+    digest: int
+    """Of the whole table after this delta."""
+    put: list[Route]
+    drop: list[tuple[str, str]]
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello", array_like=True):
+    """Up, first: who is there."""
+
+    incarnation: str
+    index: int
+
+
+class Resync(msgspec.Struct, frozen=True, tag="resync", array_like=True):
+    """Up: what came does not fit what is here; send a snapshot."""
+
+
+class Wake(msgspec.Struct, frozen=True, tag="wake", array_like=True):
+    """Up: calls wait for a function that has no replica."""
+
+    namespace: str
+    name: str
+
+
+class RouteTotals(msgspec.Struct, frozen=True, array_like=True):
+    """One function's counters since the worker's start."""
+
+    namespace: str
+    name: str
+    started: int
+    inflight: int
+    waiting: int
+    cold_starts: int
+    retries: int
+    seconds: float
+    codes: dict[int, int]
+    buckets: dict[int, list[int]]
+    """By code: calls per duration bucket, not cumulative, the last one without bound."""
+
+
+class Totals(msgspec.Struct, frozen=True, tag="totals", array_like=True):
+    """Up: counters that have changed since the last time; levels, not differences."""
+
+    routes: list[RouteTotals]
+    drift: int
+    version: int
+    connections: int
+
+
+Down = Snapshot | Delta
+Up = Hello | Resync | Wake | Totals
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def frame(message: Down | Up) -> bytes:
+    body = _encoder.encode(message)
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+def route_digest(route: Route) -> int:
+    """A table's digest is the exclusive-or of its routes'."""
+    return zlib.crc32(_encoder.encode(route))
+
+
+class Unframer:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bodies of the frames that are whole now. Raises `ValueError` for one that is too long."""
+        self._buffer += data
+        frames: list[bytes] = []
+        start = 0
+        while len(self._buffer) - start >= LENGTH_BYTES:
+            length = int.from_bytes(self._buffer[start : start + LENGTH_BYTES], "big")
+            if length > MAX_FRAME:
+                raise ValueError(f"a frame of {length} bytes")
+            end = start + LENGTH_BYTES + length
+            if len(self._buffer) < end:
+                break
+            frames.append(bytes(self._buffer[start + LENGTH_BYTES : end]))
+            start = end
+        del self._buffer[:start]
+        return frames

@@ -1,0 +1,251 @@
+"""Where a request goes: to a function, or to the control plane; and the calls that wait for a replica."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from hilbert.core.model import CallPolicy
+from hilbert.dataplane import failures, headers
+from hilbert.dataplane.call import FunctionCall
+from hilbert.dataplane.exchange import Exchange
+from hilbert.dataplane.table import RouteState, Table
+from hilbert.kit.aio import spawn
+from hilbert.kit.http1 import Handler, Pool, Request, Responder, TimerWheel
+
+_PREFIX: Final = b"/function/"
+_WAKE_EVERY: Final = 1.0
+"""Seconds after which a wake-up is repeated while calls wait."""
+_AGAIN_AFTER: Final = 0.05
+"""Seconds before a function's only replica is tried again after it refused a connection."""
+
+_CONTROL_POLICY: Final = CallPolicy(first_byte=120.0, idle=0.0)
+"""The REST API: following logs may be silent for long."""
+
+_access = structlog.get_logger("hilbert.access")
+
+
+class Proxy:
+    """Takes requests from connections and sends each on its way."""
+
+    def __init__(
+        self,
+        table: Table,
+        wheel: TimerWheel,
+        control: Pool,
+        *,
+        wake: Callable[[RouteState], None],
+        access_log: bool,
+        max_api_body: int,
+    ) -> None:
+        self._table = table
+        self.wheel = wheel
+        self._control = control
+        self._wake = wake
+        self._access_log = access_log
+        self._max_api_body = max_api_body
+        self._loop = asyncio.get_running_loop()
+        self.now = time.monotonic  # the clock of the event loop, but finer
+        self.inflight = 0
+
+    def accept(self, request: Request, responder: Responder) -> Handler:
+        """A request's head is whole: the entry of every call."""
+        incoming = headers.Incoming(request.headers, upgrade=request.upgrade)
+        self.inflight += 1
+        target = request.target
+        if not target.startswith(_PREFIX):
+            return self._to_control(request, responder, incoming)
+        end = target.find(b"/", 10)
+        query = target.find(b"?", 10)
+        if end < 0 or 0 <= query < end:
+            end = query if query >= 0 else len(target)
+        segment = target[10:end]
+        path = target[end:]
+        if not path.startswith(b"/"):
+            path = b"/" + path
+        state = self._table.by_segment.get(segment)
+        if state is None:
+            return self._refuse(request, responder, incoming, segment)
+        if not headers.allowed(request.method):
+            return _Refused(self, request, responder, incoming, failures.METHOD)
+        call = FunctionCall(self, state, request, responder, incoming, path)
+        if state.waiting or not call.dispatch():
+            if not state.replicas:
+                state.counters.cold_starts += 1
+            self.wait(call)
+        return call
+
+    # Calls that wait
+
+    def wait(self, call: FunctionCall) -> None:
+        """Queue a call for a replica, or refuse it if the queue is full."""
+        state = call.state
+        if len(state.waiting) >= state.policy.queue_length:
+            call.fail(failures.queue_full(call.name, state.policy.queue_length))
+            return
+        state.waiting.append(call)
+        call.wait()
+        self._ask(state)
+
+    def retry_later(self, call: FunctionCall) -> None:
+        """Queue a call whose only replica refuses connections, and try again in a moment."""
+        self.wait(call)
+        self._loop.call_later(_AGAIN_AFTER, self.released, call.state)
+
+    def _ask(self, state: RouteState) -> None:
+        """Wake a function at zero, and keep asking while calls wait: a wake-up may be lost."""
+        now = self.now()
+        if state.replicas or now < state.woken_at + _WAKE_EVERY:
+            return
+        state.woken_at = now
+        self._wake(state)
+        self._loop.call_later(_WAKE_EVERY + 0.01, self._ask_again, state)
+
+    def _ask_again(self, state: RouteState) -> None:
+        if state.waiting and not state.replicas:
+            self._ask(state)
+
+    def released(self, state: RouteState) -> None:
+        """A replica came or has room again: send waiting calls on their way, in order."""
+        waiting = state.waiting
+        while waiting:
+            call = waiting[0]
+            if call.ended:
+                waiting.popleft()
+                continue
+            if state.choose(self.now()) is None:
+                self._ask(state)
+                return
+            waiting.popleft()
+            if not call.dispatch():
+                waiting.appendleft(call)
+                return
+
+    def gone(self, state: RouteState) -> None:
+        """The function was removed: calls that wait for it have nothing to wait for."""
+        while state.waiting:
+            call = state.waiting.popleft()
+            call.fail(failures.gone(call.name))
+
+    def ended(self, call: FunctionCall, status: int, *, waited: float, took: float) -> None:
+        self.inflight -= 1
+        if call.state.waiting:
+            self.released(call.state)
+        if self._access_log:
+            _access.info(
+                "call",
+                function=call.name,
+                method=call.request.method.decode(),
+                path=call.path.decode("latin-1"),
+                status=status,
+                call_id=call.call_id.decode(),
+                wait=round(waited, 6),
+                call=round(took, 6),
+            )
+
+    # Everything else
+
+    def _refuse(self, request: Request, responder: Responder, incoming: headers.Incoming, segment: bytes) -> Handler:
+        if not self._table.complete:
+            failure = failures.NOT_YET
+        elif not segment:
+            failure = failures.NO_NAME
+        else:
+            failure = failures.unknown(_printable(segment))
+        return _Refused(self, request, responder, incoming, failure)
+
+    def _to_control(self, request: Request, responder: Responder, incoming: headers.Incoming) -> Handler:
+        exchange = _ControlCall(self, request, responder, incoming, request.target)
+        exchange.policy = _CONTROL_POLICY
+        if (request.length or 0) > self._max_api_body:
+            exchange.fail(failures.body_too_large(self._max_api_body, "gateway.max_api_body"))
+            return exchange
+        exchange.begin(self._control)
+        return exchange
+
+    def left(self) -> None:
+        """An exchange with the control plane, or a refused one, is over."""
+        self.inflight -= 1
+
+
+class _Refused(Exchange):
+    """A request that the gateway answers itself, at once."""
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        request: Request,
+        responder: Responder,
+        incoming: headers.Incoming,
+        failure: failures.Failure,
+    ) -> None:
+        super().__init__(request, responder, incoming, b"")
+        self._proxy = proxy
+        self.fail(failure)
+
+    def on_end(self, status: int) -> None:
+        del status
+        self._proxy.left()
+
+
+class _ControlCall(Exchange):
+    """A request for the REST API."""
+
+    def __init__(
+        self, proxy: Proxy, request: Request, responder: Responder, incoming: headers.Incoming, path: bytes
+    ) -> None:
+        super().__init__(request, responder, incoming, path)
+        self._proxy = proxy
+        self._pool: Pool | None = None
+        self._tries = 0
+
+    def begin(self, pool: Pool) -> None:
+        self._pool = pool
+        self._tries += 1
+        connection = pool.take()
+        if connection is not None:
+            self.attach(connection)
+        else:
+            spawn(self._connect(pool), name="connect control plane")
+
+    async def _connect(self, pool: Pool) -> None:
+        try:
+            connection = await pool.connect()
+        except OSError:
+            self.fail(failures.CONTROL_AWAY)
+            return
+        if self.ended:
+            pool.release(connection)
+        else:
+            self.attach(connection)
+
+    def again(self, reason: str, *, refused: bool) -> bool:
+        del reason, refused
+        if self._pool is None or self._tries > 2:
+            return False
+        self.begin(self._pool)
+        return True
+
+    def fail(self, failure: failures.Failure) -> None:
+        super().fail(failures.CONTROL_AWAY if failure.code == "upstream-unreachable" else failure)
+
+    def extra_head(self) -> bytes:
+        return b"X-Call-Id: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Host: %b\r\nX-Forwarded-Proto: http\r\n" % (
+            self.call_id,
+            self.responder.peer,
+            self.incoming.host,
+        )
+
+    def on_end(self, status: int) -> None:
+        del status
+        self._proxy.left()
+
+
+def _printable(segment: bytes) -> str:
+    """A name from a path, safe to show."""
+    text = segment[:128].decode("ascii", "replace")
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,131 @@
+"""A worker process: `python -m hilbert.dataplane.worker FD`, started by the supervisor with its configuration at FD."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from typing import Final
+
+import msgspec
+import structlog
+import uvloop
+
+from hilbert.dataplane.config import WorkerConfig
+from hilbert.dataplane.failures import HEADER
+from hilbert.dataplane.link import Link
+from hilbert.dataplane.proxy import Proxy
+from hilbert.dataplane.table import Table
+from hilbert.kit import log
+from hilbert.kit.http1 import Headers, Limits, Pool, ServerConnection, TimerWheel
+from hilbert.kit.process import end_with_parent
+
+_SYNC_WITHIN: Final = 5.0
+"""Seconds that a new worker waits for a route table before it takes calls without one, to say what is wrong."""
+
+_log = structlog.get_logger("hilbert.worker")
+
+
+class Worker:
+    """Serves one listening socket until it is told to stop."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        gateway = config.settings.gateway
+        self._wheel = TimerWheel()
+        self._connections: set[ServerConnection] = set()
+        self._table = Table(config.settings.provider.default_namespace, lambda address: Pool(address, self._wheel))
+        self._proxy = Proxy(
+            self._table,
+            self._wheel,
+            Pool(f"unix:{config.control_path}", self._wheel),
+            wake=lambda state: self._link.wake(state),
+            access_log=gateway.access_log,
+            max_api_body=gateway.max_api_body.units,
+        )
+        self._link = Link(
+            config.feed_path,
+            self._table,
+            index=config.index,
+            on_change=self._proxy.released,
+            on_gone=self._proxy.gone,
+            connections=lambda: len(self._connections),
+        )
+        self._limits = Limits(
+            head=gateway.max_header_bytes,
+            body=gateway.max_body.units,
+            head_time=gateway.read_timeout.seconds,
+            body_time=gateway.read_timeout.seconds,
+            write_time=gateway.write_timeout.seconds,
+            keep_alive=gateway.keep_alive_timeout.seconds,
+        )
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until `SIGTERM`, then finish what is under way."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        self._link.start()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._link.synced.wait(), _SYNC_WITHIN)
+        sock = socket.socket(fileno=self._config.listen_fd)
+        server = await loop.create_server(self._connect, sock=sock, backlog=4096)
+        os.write(self._config.ready_fd, b"1")
+        os.close(self._config.ready_fd)
+        # What is there now stays for good: keep the collector from looking at it again and again.
+        gc.collect()
+        gc.freeze()
+        _log.info("worker ready", worker=self._config.index, routes=len(self._table))
+        await self._stop.wait()
+        await self._drain(server)
+
+    def _connect(self) -> ServerConnection:
+        connection = ServerConnection(
+            self._proxy.accept, self._limits, self._wheel, refuse=_refuse, on_lost=self._connections.discard
+        )
+        if len(self._connections) >= self._config.settings.gateway.max_connections:
+            connection.draining = True
+        self._connections.add(connection)
+        return connection
+
+    async def _drain(self, server: asyncio.AbstractServer) -> None:
+        """Take no more connections, answer what is under way, leave."""
+        server.close()
+        limit = self._config.settings.gateway.drain_timeout.seconds
+        end = asyncio.get_running_loop().time() + limit
+        for connection in list(self._connections):
+            connection.drain()
+        # Polled: connections come to their end in many ways, and this happens once in a worker's life.
+        while self._connections and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        if self._connections:
+            _log.warning("calls cut off", worker=self._config.index, connections=len(self._connections), after=limit)
+        await self._link.close()
+        await asyncio.sleep(0.05)  # For the last counters to be written.
+        self._wheel.close()
+
+
+def _refuse(status: int, reason: str) -> tuple[Headers, bytes]:
+    """The answer to what is no acceptable HTTP request."""
+    del status
+    return [(b"Content-Type", b"text/plain; charset=utf-8"), (HEADER, b"gateway")], reason.encode() + b"\n"
+
+
+def main(argv: list[str]) -> None:
+    with os.fdopen(int(argv[1]), "rb") as document:
+        config = msgspec.json.decode(document.read(), type=WorkerConfig)
+    end_with_parent()
+    log.configure(level=config.settings.log.level, form=config.settings.log.form)
+
+    async def serve() -> None:
+        await Worker(config).run()
+
+    uvloop.run(serve())
+
+
+if __name__ == "__main__":
+    main(sys.argv)

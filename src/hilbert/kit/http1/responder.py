@@ -1,0 +1,161 @@
+"""A request as its handler sees it, and the responder through which the handler answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from hilbert.kit.http1.status import EMPTY_STATUSES, status_line
+
+if TYPE_CHECKING:
+    from hilbert.kit.http1.server import ServerConnection
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Request:
+    """The head of one request, as it came."""
+
+    __slots__ = ("expects_continue", "headers", "keep_alive", "length", "method", "target", "upgrade", "version")
+
+    def __init__(self) -> None:
+        self.method = b""
+        self.target = b""
+        """The request target, byte for byte."""
+        self.version = "1.1"
+        self.headers: Headers = []
+        """In order, names as they were sent."""
+        self.length: int | None = 0
+        """Bytes of the body; None when it is chunked."""
+        self.keep_alive = True
+        self.upgrade = False
+        """The client asks to change the protocol; `Responder.upgrade` does it."""
+        self.expects_continue = False
+
+
+class Handler(Protocol):
+    """What answers one request. Called on the event loop."""
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_body_end(self, trailers: Headers) -> None: ...
+
+    def on_abort(self) -> None:
+        """The client is gone or broke the protocol: nothing more can be sent. Not called once the response has ended."""
+        ...
+
+    def on_drain(self) -> None:
+        """The client has taken what was written; `Responder.write` had returned False before."""
+        ...
+
+
+class Tunnel(Protocol):
+    """What takes a connection over after an upgrade."""
+
+    def on_data(self, data: bytes) -> None: ...
+
+    def on_eof(self) -> None:
+        """The client will send no more; it may still read."""
+        ...
+
+    def on_drain(self) -> None: ...
+
+    def on_close(self) -> None: ...
+
+
+Accept = Callable[[Request, "Responder"], Handler]
+
+
+class Responder:
+    """Sends the response to one request, when its turn has come."""
+
+    __slots__ = ("_chunked", "_connection", "_silent", "finished", "handler", "held", "request", "started")
+
+    def __init__(self, connection: ServerConnection, request: Request) -> None:
+        self._connection = connection
+        self._chunked = False
+        self._silent = False
+        self.request = request
+        self.handler: Handler | None = None
+        self.started = False
+        self.finished = False
+        self.held: list[bytes | Headers] = []
+        """What came for this request before its turn: body parts, and trailers once it is whole."""
+
+    def start(self, status: int, headers: Headers, *, length: int | None = None) -> None:
+        """Send the head. Without `length` the body is chunked (HTTP/1.0: until the connection closes).
+
+        `headers` hold no Content-Length, Transfer-Encoding, Connection or other hop-by-hop header.
+        """
+        request = self.request
+        self.started = True
+        lines = [status_line(status), *(b"%b: %b\r\n" % header for header in headers)]
+        empty = status in EMPTY_STATUSES
+        self._silent = empty or request.method == b"HEAD"
+        if not empty or (status == 304 and length is not None):
+            if length is not None:
+                lines.append(b"Content-Length: %d\r\n" % length)
+            elif request.version == "1.1":
+                lines.append(b"Transfer-Encoding: chunked\r\n")
+                self._chunked = not self._silent
+            elif not self._silent:
+                request.keep_alive = False
+        if not request.keep_alive or request.upgrade or self._connection.draining:
+            request.keep_alive = False
+            lines.append(b"Connection: close\r\n")
+        elif request.version == "1.0":
+            lines.append(b"Connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        self._connection.send(b"".join(lines))
+
+    def inform(self, status: int, headers: Headers) -> None:
+        """Send an interim response (1xx); not to an HTTP/1.0 client."""
+        if self.request.version == "1.1" and not self.started:
+            lines = [status_line(status), *(b"%b: %b\r\n" % header for header in headers), b"\r\n"]
+            self._connection.send(b"".join(lines))
+
+    def write(self, data: bytes) -> bool:
+        """Send a part of the body. False: the client is slow, wait for `on_drain` before the next."""
+        if data and not self._silent:
+            self._connection.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        return self._connection.writable
+
+    def end(self, trailers: Headers | None = None) -> None:
+        """The response is whole. The connection goes on to the next request, or closes."""
+        if self.finished:
+            return
+        self.finished = True
+        if self._chunked:
+            lines = [b"0\r\n", *(b"%b: %b\r\n" % header for header in trailers or ()), b"\r\n"]
+            self._connection.send(b"".join(lines))
+        self._connection.answered(self)
+
+    def abort(self) -> None:
+        """Cut the connection: the client must not take what it has for the whole response."""
+        self.finished = True
+        self._connection.cut()
+
+    def pause_body(self) -> None:
+        """Take no more of the request's body for now."""
+        self._connection.pause()
+
+    def resume_body(self) -> None:
+        self._connection.resume()
+
+    def upgrade(self, status: int, headers: Headers, tunnel: Tunnel) -> None:
+        """Answer (101) and hand the connection's bytes to `tunnel` from here on."""
+        self.started = self.finished = True
+        lines = [status_line(status), *(b"%b: %b\r\n" % header for header in headers), b"\r\n"]
+        self._connection.send(b"".join(lines))
+        self._connection.become_tunnel(tunnel)
+
+    @property
+    def peer(self) -> bytes:
+        """The client's `ip:port`."""
+        return self._connection.peer
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """For a tunnel: where to write, pause and close."""
+        return self._connection.transport

@@ -1,0 +1,29 @@
+"""Ties between a process and its parent (Linux, `prctl(2)`)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+def end_with_parent() -> None:
+    """Get `SIGTERM` when the parent ends, and leave a terminal's Ctrl-C to the parent. Raises `OSError`."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends. Raises `OSError`."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
