@@ -1,0 +1,63 @@
+"""Wakes functions that are scaled to zero."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import structlog
+
+from hilbert.core.errors import HilbertError
+from hilbert.core.model import ScalingPolicy
+from hilbert.core.ports import Provider
+from hilbert.core.values import FunctionRef
+from hilbert.kit.aio import KeyedQueue
+
+_log = structlog.get_logger("hilbert.activation")
+
+
+class Activation:
+    """Takes wake-ups from the workers. Many for one function are one; one that is not at zero is left alone."""
+
+    def __init__(self, provider: Provider, *, workers: int = 8) -> None:
+        self._provider = provider
+        self._queue: KeyedQueue[FunctionRef] = KeyedQueue(
+            self._wake, name="activation", workers=workers, backoff=0.1, backoff_max=5.0
+        )
+        self._woken: Counter[FunctionRef] = Counter()
+
+    def start(self) -> None:
+        self._queue.start()
+
+    async def stop(self) -> None:
+        await self._queue.stop()
+
+    def wake(self, ref: FunctionRef) -> None:
+        """A call waits for `ref`. Returns at once, never fails, and may be given as often as one likes."""
+        self._queue.add(ref)
+
+    @property
+    def woken(self) -> Mapping[FunctionRef, int]:
+        """How often each function was taken from zero."""
+        return self._woken
+
+    def forget(self, ref: FunctionRef) -> None:
+        """Drop the count of a function that is gone."""
+        self._woken.pop(ref, None)
+
+    async def _wake(self, ref: FunctionRef) -> None:
+        """Raises what is worth another try; the queue backs off."""
+        try:
+            status = await self._provider.get(ref)
+            if status.replicas > 0:
+                return
+            replicas = ScalingPolicy.of(status.spec.labels).min
+            await self._provider.scale(ref, replicas)
+        except HilbertError as exc:
+            if exc.retryable:
+                raise
+            # Nothing here can succeed later; whoever waits is answered when the wait's limit strikes.
+            _log.info("not woken", function=str(ref), reason=exc.message)
+            return
+        self._woken[ref] += 1
+        _log.info("woken", function=str(ref), replicas=replicas)

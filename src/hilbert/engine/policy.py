@@ -1,0 +1,81 @@
+"""From a function's settings to the limits on its calls. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from hilbert.core.errors import InvalidSpec
+from hilbert.core.model import (
+    ANNOTATION_MAX_INFLIGHT,
+    ANNOTATION_QUEUE_LENGTH,
+    ANNOTATION_TIMEOUT_ACTIVATION,
+    ANNOTATION_TIMEOUT_FIRST_BYTE,
+    ANNOTATION_TIMEOUT_IDLE,
+    ANNOTATION_TIMEOUT_TOTAL,
+    CallPolicy,
+    FunctionSpec,
+    count_annotation,
+    duration_annotation,
+)
+from hilbert.core.settings import GatewaySettings
+from hilbert.core.values import Duration
+
+ENV_MAX_INFLIGHT: Final = "max_inflight"
+"""The watchdog's own limit. It answers 429 above it, so the gateway keeps calls waiting at that number instead."""
+
+
+_TIMES: Final = (
+    ANNOTATION_TIMEOUT_FIRST_BYTE,
+    ANNOTATION_TIMEOUT_IDLE,
+    ANNOTATION_TIMEOUT_TOTAL,
+    ANNOTATION_TIMEOUT_ACTIVATION,
+)
+
+
+def call_policy(spec: FunctionSpec, namespace_annotations: Mapping[str, str], settings: GatewaySettings) -> CallPolicy:
+    """The limits on a call of `spec`: the function's annotation, else its namespace's (times only), else the setting.
+
+    `exec_timeout` and `write_timeout` of the function's environment are not read: the watchdog enforces them itself.
+    Raises `InvalidSpec`, naming the annotation.
+    """
+    times = {**namespace_annotations, **spec.annotations}
+
+    def seconds(key: str, default: Duration) -> float:
+        return duration_annotation(times, key, default).seconds
+
+    return CallPolicy(
+        first_byte=seconds(ANNOTATION_TIMEOUT_FIRST_BYTE, settings.first_byte_timeout),
+        idle=seconds(ANNOTATION_TIMEOUT_IDLE, settings.idle_timeout),
+        total=seconds(ANNOTATION_TIMEOUT_TOTAL, settings.total_timeout),
+        activation=seconds(ANNOTATION_TIMEOUT_ACTIVATION, settings.activation_timeout),
+        max_inflight=count_annotation(spec.annotations, ANNOTATION_MAX_INFLIGHT, _watchdog_limit(spec.env)),
+        queue_length=count_annotation(spec.annotations, ANNOTATION_QUEUE_LENGTH, settings.queue_length),
+    )
+
+
+def usable_policy(
+    spec: FunctionSpec, namespace_annotations: Mapping[str, str], settings: GatewaySettings
+) -> tuple[CallPolicy, str]:
+    """As `call_policy`, but never fails: wrong annotations, which can come from elsewhere, leave the settings in force.
+
+    The second value says what is wrong, or is empty.
+    """
+    try:
+        return call_policy(spec, namespace_annotations, settings), ""
+    except InvalidSpec as exc:
+        plain = msgspec.structs.replace(spec, annotations={})
+        return call_policy(plain, {}, settings), exc.message
+
+
+def check_namespace_policy(annotations: Mapping[str, str]) -> None:
+    """Raise `InvalidSpec` for a namespace's annotation that no function could honour, naming it."""
+    for key in _TIMES:
+        duration_annotation(annotations, key, Duration(0))
+
+
+def _watchdog_limit(env: Mapping[str, str]) -> int:
+    text = env.get(ENV_MAX_INFLIGHT, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0

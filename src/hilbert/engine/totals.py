@@ -1,0 +1,105 @@
+"""What the data plane counts, as the control plane reads it: totals over all workers that never go backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from hilbert.core.values import FunctionRef
+
+
+class CodeTotals(Protocol):
+    """Finished calls of one function with one status code."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def seconds(self) -> float:
+        """Sum of their durations."""
+        ...
+
+    @property
+    def buckets(self) -> Sequence[int]:
+        """How many took at most as long as each bound of `CallTotals.bounds`: cumulative, one for each bound."""
+        ...
+
+
+class FunctionTotals(Protocol):
+    """Calls of one function."""
+
+    @property
+    def started(self) -> int: ...
+
+    @property
+    def inflight(self) -> int:
+        """Now, waiting ones included."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Now: calls that wait for a replica."""
+        ...
+
+    @property
+    def cold_starts(self) -> int:
+        """Calls that found the function at zero replicas."""
+        ...
+
+    @property
+    def retries(self) -> int:
+        """Calls that were given to a second replica."""
+        ...
+
+    @property
+    def codes(self) -> Mapping[int, CodeTotals]:
+        """By status code."""
+        ...
+
+
+class WorkerTotals(Protocol):
+    """One worker that is connected now."""
+
+    @property
+    def table_version(self) -> int: ...
+
+    @property
+    def table_size(self) -> int: ...
+
+    @property
+    def connections(self) -> int:
+        """Open client connections."""
+        ...
+
+
+class CallTotals(Protocol):
+    """The sum over all workers, those that are gone included. Reading it never waits."""
+
+    @property
+    def bounds(self) -> Sequence[float]:
+        """Upper bounds of the duration buckets, in seconds, ascending, without infinity."""
+        ...
+
+    def functions(self) -> Mapping[FunctionRef, FunctionTotals]: ...
+
+    def workers(self) -> Mapping[str, WorkerTotals]:
+        """By the worker's name."""
+        ...
+
+    @property
+    def route_drift(self) -> int:
+        """How often a worker's table was found to differ from the control plane's."""
+        ...
+
+
+class NoCalls:
+    """Totals of a platform without a data plane."""
+
+    bounds: Sequence[float] = ()
+    route_drift = 0
+
+    def functions(self) -> Mapping[FunctionRef, FunctionTotals]:
+        return {}
+
+    def workers(self) -> Mapping[str, WorkerTotals]:
+        return {}

@@ -1,0 +1,62 @@
+// The front page: namespaces and their functions, read from the public API every few seconds.
+"use strict";
+
+const PAUSE = 5000;
+
+async function read(path) {
+  const answer = await fetch(path, { headers: { Accept: "application/json" } });
+  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${answer.statusText}`);
+  return answer.json();
+}
+
+// Everything that comes from the API goes in as text, never as markup.
+function make(tag, text, className) {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  if (className) element.className = className;
+  return element;
+}
+
+function row(cells, tag) {
+  const line = make("tr");
+  cells.forEach((text, column) => line.append(make(tag, text, column >= 3 ? "number" : "")));
+  return line;
+}
+
+function section(name, functions) {
+  const part = make("section");
+  part.append(make("h2", name));
+  if (functions.length === 0) {
+    part.append(make("p", "No functions.", "note"));
+    return part;
+  }
+  const table = make("table");
+  table.append(row(["Function", "Image", "Status", "Replicas", "Calls"], "th"));
+  for (const found of functions) {
+    const detail = found.hilbert || {};
+    const status = detail.message ? `${detail.phase}: ${detail.message}` : detail.phase || "";
+    const replicas = `${found.availableReplicas || 0}/${found.replicas || 0}`;
+    const line = row([found.name, found.image, status, replicas, String(found.invocationCount || 0)], "td");
+    const link = make("a", found.name);
+    link.href = `/function/${encodeURIComponent(found.name)}.${encodeURIComponent(name)}`;
+    line.firstChild.replaceChildren(link);
+    table.append(line);
+  }
+  part.append(table);
+  return part;
+}
+
+async function show() {
+  const note = document.getElementById("note");
+  try {
+    const [info, names] = await Promise.all([read("/system/info"), read("/system/namespaces")]);
+    const lists = await Promise.all(names.map((name) => read(`/system/functions?namespace=${encodeURIComponent(name)}`)));
+    document.getElementById("namespaces").replaceChildren(...names.map((name, at) => section(name, lists[at])));
+    note.textContent = `Release ${info.version.release}, functions run by ${info.provider.provider}.`;
+  } catch (error) {
+    note.textContent = `Cannot read from the gateway: ${error.message}`;
+  }
+  setTimeout(show, PAUSE);
+}
+
+show();

@@ -1,0 +1,34 @@
+"""Names of the HTTP headers that have a meaning between clients, gateway and functions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CALL_ID: Final = "X-Call-Id"
+"""Names one call in logs and answers. Taken from the caller if it is sane, else made by the gateway."""
+
+START_TIME: Final = "X-Start-Time"
+"""Unix time in nanoseconds at which the gateway saw the call."""
+
+DURATION_SECONDS: Final = "X-Duration-Seconds"
+"""Set by the watchdog: how long the function took."""
+
+INTERNAL: Final = "X-OpenFaaS-Internal"
+"""On an answer that the platform made, not the function: the part that made it."""
+
+CALLBACK_URL: Final = "X-Callback-Url"
+"""On a queued call: where its result goes."""
+
+FORWARDED_FOR: Final = "X-Forwarded-For"
+FORWARDED_HOST: Final = "X-Forwarded-Host"
+FORWARDED_URI: Final = "X-Forwarded-Uri"
+
+MAX_CALL_ID: Final = 128
+"""Characters of a caller's call id; longer ones are replaced."""
+
+_CALL_ID_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
+
+
+def is_call_id(text: str) -> bool:
+    """True for a call id that is safe to log and to send on."""
+    return 0 < len(text) <= MAX_CALL_ID and _CALL_ID_CHARACTERS.issuperset(text)
