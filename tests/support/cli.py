@@ -48,6 +48,11 @@ class Reply:
     chunks: list[bytes] | None = None
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class Gateway:
     """The REST API of OpenFaaS with state in memory, and functions as callables. Answers on a port of the kernel's."""
 
@@ -65,8 +70,7 @@ class Gateway:
         self.failure: tuple[str, str] | None = None
         """Reason and message with which every function fails."""
         self.password: str | None = PASSWORD
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
     @property
@@ -105,6 +109,7 @@ class Gateway:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def log_message(self, *_: Any) -> None: ...
 
@@ -138,14 +143,14 @@ class Gateway:
                 if self.headers.get("Transfer-Encoding") != "chunked":
                     return self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 whole = b""
-                while size := int(self.rfile.readline(), 16):
+                while size := int(self.rfile.readline() or b"0", 16):
                     whole += self.rfile.read(size)
                     self.rfile.readline()
                 self.rfile.readline()
                 return whole
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = _serve
-
+        for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"):
+            setattr(Handler, f"do_{method}", Handler._serve)
         return Handler
 
     def answer(self, call: Call) -> Reply:
@@ -193,7 +198,7 @@ class Gateway:
                 "arch": "x86_64",
                 "provider": {"provider": "scripted", "orchestration": "none", "version": version},
                 "version": version,
-                "hilbert": {"sandbox": "bubblewrap", "workers": 2},
+                "hilbert": {"sandbox": "bubblewrap", "workers": "2"},
             }
         )
 

@@ -261,8 +261,49 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
             ("hilbert secret generate", "hilbert secret generate --length 64 -o payload.txt"),
             ("gen",),
         ),
+        Command(
+            "secret keygen",
+            "sealing:keygen",
+            "Make a pair of keys for sealed secrets.",
+            ("hilbert secret keygen -o key",),
+        ),
+        Command(
+            "secret seal",
+            "sealing:seal",
+            "Encrypt values for the holder of a private key.",
+            ("hilbert secret seal key.pub --from-file npm-token=token.txt",),
+        ),
+        Command(
+            "secret unseal",
+            "sealing:unseal",
+            "Decrypt sealed values.",
+            ("hilbert secret unseal key", "hilbert secret unseal key --key npm-token"),
+        ),
+    ),
+    "Stack files": (
+        Command(
+            "diff",
+            "diff:diff",
+            "Show how what is deployed differs from the stack file.\n\nExit status 1 if something differs.",
+            ("hilbert diff", "hilbert diff -f stack.yaml -n staging-fn --env local"),
+        ),
+        Command(
+            "generate",
+            "generate:generate",
+            "Write functions as Kubernetes objects.",
+            (
+                "hilbert generate -f stack.yaml | kubectl apply -f -",
+                "hilbert generate --from-store nodeinfo -n dev",
+            ),
+        ),
     ),
     "Other": (
+        Command(
+            "registry-login",
+            "registry:registry_login",
+            "Write a registry's credentials to ./credentials/config.json.",
+            ("hilbert registry-login --server registry.example.com --username me --password-stdin < password.txt",),
+        ),
         Command(
             "version",
             "version:version",

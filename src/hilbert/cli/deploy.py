@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
 from hilbert.cli import shapes
-from hilbert.cli.failures import Failed, UsageError
+from hilbert.cli.failures import UsageError
 from hilbert.cli.options import HERE, NO_FILE, PLAIN, Connection, Namespace, Shape, StackFile, flag
 from hilbert.cli.rollout import Rollout, report, roll_out
 from hilbert.cli.specification import UNSAID, Specification, over
-from hilbert.cli.stackfile import deployments_of, find, gateway_of_stack, load, template_process
+from hilbert.cli.stackfile import deployments_of, load, template_process, with_tag
 from hilbert.cli.target import client_for, find_auth, resolve
-from hilbert.cli.terminal import note
+from hilbert.cli.terminal import note, warn
 from hilbert.cli.values import seconds
 from hilbert.client.types import Deployment
 from hilbert.core.settings import environment
+
+if TYPE_CHECKING:
+    from hilbert.wire.stack import Stack
 
 
 @Parameter(name="*")
@@ -65,40 +68,38 @@ def deploy(
     at: Connection = HERE,
     shape: Shape = PLAIN,
 ) -> None:
-    if not image and not (name and not file.yaml):
-        _deploy_file(
-            file, namespace=namespace, read_template=read_template, said=said, rollout=rollout, at=at, shape=shape
+    if not image and not name:
+        deploy_file(
+            load(file), namespace=namespace, read_template=read_template, said=said, rollout=rollout, at=at, shape=shape
         )
         return
-    if file.yaml:
-        raise UsageError("--image and --yaml exclude each other", hint="--filter picks functions of a stack file")
+    if file.yaml or file.filter or file.regex:
+        raise UsageError("--image and --name describe one function; --yaml, --filter and --regex do not go with them")
     if not image or not name:
         raise UsageError("say what to deploy: --image and --name, or -f stack.yaml")
     if lang and not said.fprocess:
         said = replace(said, fprocess=template_process(lang))
-    deploy_one(
-        over(Deployment(service=name, image=image, namespace=namespace), said), at=at, rollout=rollout, shape=shape
-    )
+    base = Deployment(service=name, image=with_tag(image), namespace=namespace)
+    deploy_one(over(base, said), at=at, rollout=rollout, shape=shape)
 
 
-def _deploy_file(
-    file: StackFile,
+def deploy_file(
+    stack: Stack,
     *,
-    namespace: str,
-    read_template: bool,
-    said: Specification,
-    rollout: RolloutFlags,
-    at: Connection,
-    shape: Shape,
+    namespace: str = "",
+    read_template: bool = True,
+    said: Specification = UNSAID,
+    rollout: RolloutFlags = CAREFULLY,
+    at: Connection = HERE,
+    shape: Shape = PLAIN,
 ) -> None:
-    stack = load(file)
+    """Deploy the functions of a stack file and say what came of each. Raises `Failed` if any did not work."""
+    for warning in stack.warnings:
+        warn(warning)
     deployments = deployments_of(stack, namespace=namespace, read_template=read_template)
-    unnamed = [deployment.service for deployment in deployments if not deployment.image]
-    if unnamed:
-        raise Failed(f"function {unnamed[0]} has no image in {find(file)}", hint="add image: to it")
     deploy_all(
         [over(deployment, said) for deployment in deployments],
-        stack_gateway=gateway_of_stack(stack),
+        stack_gateway=stack.provider.gateway,
         at=at,
         rollout=rollout,
         shape=shape,

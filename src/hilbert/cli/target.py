@@ -9,6 +9,7 @@ saved in `~/.openfaas/config.yml`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -20,6 +21,8 @@ from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.sync import Client
 from hilbert.client.url import DEFAULT_URL, is_loopback, parse_url
 from hilbert.core.settings import environment
+
+DEFAULT_SOURCE: Final = "the default"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -40,7 +43,7 @@ def resolve(flag: str, *, stack: str = "", environ: Mapping[str, str]) -> Target
     gateway = local.find(environ)
     if gateway is not None and local.is_alive(gateway):
         return Target(gateway.url.rstrip("/"), "the gateway started here")
-    return Target(DEFAULT_URL, "the default")
+    return Target(DEFAULT_URL, DEFAULT_SOURCE)
 
 
 def find_auth(url: str, *, token: str, environ: Mapping[str, str]) -> Auth | None:

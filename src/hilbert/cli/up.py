@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from hilbert.cli import local, local_process, stackfile
-from hilbert.cli.failures import UsageError
-from hilbert.cli.options import NO_FILE, StackFile, flag
+from hilbert.cli.deploy import CAREFULLY, RolloutFlags, deploy_file
+from hilbert.cli.failures import Failed, UsageError
+from hilbert.cli.options import HERE, NO_FILE, Connection, Namespace, StackFile, flag
+from hilbert.cli.target import DEFAULT_SOURCE, client_for, resolve
 from hilbert.cli.terminal import note, out, progress
 from hilbert.cli.values import pairs, seconds
+from hilbert.client.faults import GatewayUnreachable
 from hilbert.core import settings as core_settings
 from hilbert.core.settings import environment
 
@@ -26,15 +29,47 @@ def up(
     workers: Annotated[int | None, flag("Proxy workers; 0 for one a core.", "--workers")] = None,
     state_dir: StateDir = "",
     given: Annotated[tuple[str, ...], flag("Setting KEY=VALUE; may be given again.", "--set")] = (),
+    namespace: Namespace = "",
     file: StackFile = NO_FILE,
+    rollout: RolloutFlags = CAREFULLY,
+    at: Connection = HERE,
 ) -> None:
     if only_gateway and file.yaml:
         raise UsageError("--only-gateway and --yaml exclude each other")
     settings = _settings(port=port, host=host, workers=workers, state_dir=state_dir, given=given)
     if not only_gateway and stackfile.find(file):
-        raise UsageError("building a stack file is not here yet", hint="--only-gateway starts the platform alone")
-    if not detach:
+        _up_stack(file, settings, namespace=namespace, rollout=rollout, at=at)
+    elif detach:
+        start(settings)
+    else:
         local_process.run_in_foreground(_flags(settings))
+
+
+def _up_stack(
+    file: StackFile, settings: dict[str, str], *, namespace: str, rollout: RolloutFlags, at: Connection
+) -> None:
+    """Build what is to be built and deploy everything, on a gateway that is there or is started now."""
+    stack = stackfile.load(file)
+    _ensure_gateway(stack.provider.gateway, settings, at)
+    to_build = [name for name, function in stack.functions.items() if not function.skip_build]
+    if to_build:
+        raise Failed(f"cannot build {', '.join(to_build)}: building is not part of this installation")
+    deploy_file(stack, namespace=namespace, rollout=rollout, at=at)
+
+
+def _ensure_gateway(stack_gateway: str, settings: dict[str, str], at: Connection) -> None:
+    """Start a platform in the background if nothing answers and this machine's own is meant."""
+    environ = environment()
+    target = resolve(at.gateway, stack=stack_gateway, environ=environ)
+    with client_for(target.url, None, tls_no_verify=at.tls_no_verify, timeout=5.0) as client:
+        try:
+            client.check_health()
+        except GatewayUnreachable:
+            if target.source != DEFAULT_SOURCE:
+                raise
+        else:
+            return
+    note(f"no gateway answers at {target.url}; starting one")
     start(settings)
 
 

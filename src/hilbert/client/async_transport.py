@@ -157,7 +157,8 @@ class AsyncStream:
         self._transport = transport
         self._pair: Pair | None = pair
         self._reply = Reply(request.method)
-        self._sender: asyncio.Task[bool] = spawn(_send(pair[1], pieces), name="send a request")
+        self._unsent: BaseException | None = None
+        self._sender: asyncio.Task[None] = spawn(self._send(pair[1], pieces), name="send a request")
         self._deadline = deadline
         self._idle = idle
 
@@ -209,8 +210,8 @@ class AsyncStream:
             await shut(pair[1])
 
     async def _finish(self) -> None:
-        sent_all = self._sender.done() and not self._sender.cancelled() and self._sender.exception() is None
-        if self._pair is not None and self._reply.keep_alive and sent_all and self._sender.result():
+        sent_all = self._sender.done() and not self._sender.cancelled() and self._unsent is None
+        if self._pair is not None and self._reply.keep_alive and sent_all:
             pair, self._pair = self._pair, None
             await self._transport.put_back(pair)
         else:
@@ -225,23 +226,29 @@ class AsyncStream:
         except TimeoutError as exc:
             raise GatewayTimeout(f"no answer from {self._transport.describe()} in time") from exc
         except OSError as exc:
+            self._raise_unsent()
             raise GatewayUnreachable(
                 f"the connection to {self._transport.describe()} broke: {exc.strerror or exc}"
             ) from exc
-        if not data and self._sender.done() and not self._sender.cancelled() and (why := self._sender.exception()):
-            raise why  # What the caller's own body raised is worth more than a cut connection.
+        if not data:
+            self._raise_unsent()
         self._reply.feed(data)
 
+    def _raise_unsent(self) -> None:
+        """Raise what the caller's own body raised: it is why the connection was cut."""
+        if self._unsent is not None and not isinstance(self._unsent, OSError):
+            raise self._unsent
 
-async def _send(writer: asyncio.StreamWriter, pieces: AsyncIterator[bytes]) -> bool:
-    """Send everything; returns False if the other side stopped reading, which its answer explains."""
-    try:
-        async for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-    except OSError:
-        return False
-    return True
+    async def _send(self, writer: asyncio.StreamWriter, pieces: AsyncIterator[bytes]) -> None:
+        try:
+            async for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+        except OSError as exc:
+            self._unsent = exc  # The other side stopped reading, which its answer explains.
+        except Exception as exc:  # noqa: BLE001 - the caller's own body failed; raised where its answer is read
+            self._unsent = exc
+            writer.transport.abort()
 
 
 async def _outbound(head: bytes, body: bytes, pieces: Pieces | None) -> AsyncIterator[bytes]:
