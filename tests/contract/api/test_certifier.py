@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from support.api import Api
 
 NIL_MAPS = {"service": "env-test", "image": "functions/alpine:latest", "envProcess": "env", "labels": None}

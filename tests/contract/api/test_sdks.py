@@ -6,6 +6,7 @@ import base64
 from datetime import datetime
 
 import pytest
+
 from support.api import Api
 
 MARK = {"openfaas": "1"}
