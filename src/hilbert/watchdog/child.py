@@ -18,6 +18,9 @@ _RESET_SIGNALS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 """Ignored by Python, and inherited as ignored unless reset."""
 
 
+_PR_SET_PDEATHSIG: Final = 1
+
+
 class Child:
     """A running process, the leader of a session and process group of its own."""
 
@@ -66,6 +69,30 @@ def spawn(
         setsid=True,
     )
     return Child(pid)
+
+
+def spawn_bound(path: str, argv: tuple[str, ...], env: Mapping[str, str], *, stdin: int) -> Child:
+    """Start `path` in a new session, to be killed by the kernel when this process dies. Raises `OSError`.
+
+    Forks for it, so it must be called before there are threads; 1 and 2 are inherited.
+    """
+    import ctypes
+
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return Child(pid)
+    try:
+        os.setsid()
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        os.dup2(stdin, 0)
+        for number in _RESET_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        if os.getppid() == parent:  # Else it has died before the kernel was asked to watch it.
+            os.execve(path, argv, env)  # noqa: S606 - that there is no shell is the point
+    finally:
+        os._exit(127)
 
 
 def find_program(name: str, search: str) -> str:

@@ -33,8 +33,8 @@ class Mode(Protocol):
         """Begin one call. It must not raise."""
         ...
 
-    def close(self) -> None:
-        """End everything that was started, at once."""
+    def close(self, *, at_once: bool) -> None:
+        """End everything that was started; politely first unless `at_once`."""
         ...
 
 

@@ -96,6 +96,7 @@ class Pump:
     def __init__(self, *, line_limit: int) -> None:
         """`line_limit` is in bytes; a longer line continues on the next one."""
         self._limit = line_limit
+        self._started = False
         self.stopped = False
         self._streams: list[_Stream] = []
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC)
@@ -108,10 +109,14 @@ class Pump:
         return write
 
     def start(self) -> None:
-        self._thread.start()
+        """Idempotent."""
+        if not self._started:
+            self._started = True
+            self._thread.start()
 
     def stop(self) -> None:
         """Write what is in the pipes, unfinished lines too, and end. The caller has closed its write ends."""
+        self.start()
         self.stopped = True
         os.close(self._wake_write)
         self._thread.join(_FLUSH_SECONDS * 2)

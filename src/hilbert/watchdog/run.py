@@ -74,10 +74,12 @@ class _Watchdog:
         capture_output(
             self._pump, self._function_out, self._log, merge=config.mode == "python", prefix=config.prefix_logs
         )
-        self._pump.start()
         try:
             self._prepare()
-            handle = self._load() if config.mode == "python" else None
+            handle = None
+            if config.mode == "python":
+                self._pump.start()
+                handle = self._load()
             self._serve(handle)
         except ConfigError as exc:
             self._flush()
@@ -128,13 +130,12 @@ class _Watchdog:
         config = self._config
         loop = self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
-        self._mode = mode = self._make_mode(handle, loop)
         try:
             listener = listen(config.listen_fd, config.port)
         except OSError as exc:
             where = f"descriptor {config.listen_fd}" if self._inherited else f"port {config.port}"
             raise ConfigError(f"cannot listen on {where}: {exc.strerror}") from exc
-        loop.run_until_complete(self._open(listener, mode, loop))
+        loop.run_until_complete(self._open(listener, handle, loop))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
         self._announce()
@@ -144,16 +145,20 @@ class _Watchdog:
         if handle is None:
             from hilbert.watchdog.modes import make_mode
 
-            return make_mode(self._config, dict(os.environ), loop, self._log)
+            return make_mode(self._config, dict(os.environ), loop, self._log, self._process_gone)
         from hilbert.watchdog.handler import is_async
         from hilbert.watchdog.modes.python import Python, PythonAsync
 
         made = PythonAsync if is_async(handle) else Python
         return made(self._config, loop, handle, hostname=os.uname().nodename)
 
-    async def _open(self, listener: socket.socket, mode: Mode, loop: asyncio.AbstractEventLoop) -> None:
+    async def _open(
+        self, listener: socket.socket, handle: Callable[[Any, Any], Any] | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
         from hilbert.watchdog.front import Front
 
+        self._mode = mode = self._make_mode(handle, loop)
+        self._pump.start()  # After a mode that starts its process, which is best done before there are threads.
         self._front = front = Front(self._config, mode, loop, lock=self._lock)
         if listener.family.name == "AF_UNIX":
             await loop.create_unix_server(front.connection, sock=listener, backlog=1024)
@@ -199,6 +204,12 @@ class _Watchdog:
         loop.call_later(config.drain_delay, lambda: front.when_idle(0, loop.stop))
         loop.call_later(config.drain_delay + config.write_timeout, self._give_up)
 
+    def _process_gone(self, status: int) -> None:
+        """The process that the replica is made of has ended: so does the replica, with its status."""
+        self._status = status if status >= 0 else 128 - status
+        if self._loop is not None:
+            self._loop.stop()
+
     def _give_up(self) -> None:
         if self._front is not None and self._loop is not None:
             self._log.line(f"Ending with {self._front.calls} calls under way: write_timeout is over")
@@ -213,7 +224,7 @@ class _Watchdog:
 
     def _close(self) -> None:
         if self._mode is not None:
-            self._mode.close()
+            self._mode.close(at_once=self._status != 0)
         if self._front is not None:
             self._front.close()
         self._remove_lock()

@@ -8,14 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.front import Mode
     from hilbert.watchdog.logs import Log
     from hilbert.watchdog.loop import Loop
 
 
-def make_mode(config: Config, env: dict[str, str], loop: Loop, log: Log) -> Mode:
-    """The mode that `config` names. Raises `ConfigError` when it cannot work here."""
+def make_mode(config: Config, env: dict[str, str], loop: Loop, log: Log, gone: Callable[[int], None]) -> Mode:
+    """The mode that `config` names, python aside. Raises `ConfigError` when it cannot work here.
+
+    `gone` is called with the exit status when a process ends that the replica cannot be without.
+    """
     match config.mode:
         case "static":
             from hilbert.watchdog.modes.static import Static
@@ -29,6 +34,10 @@ def make_mode(config: Config, env: dict[str, str], loop: Loop, log: Log) -> Mode
             from hilbert.watchdog.modes.classic import Classic
 
             return Classic(config, env, loop, log)
+        case "http":
+            from hilbert.watchdog.modes.http import Http
+
+            return Http(config, env, log, gone)
         case _:
             from hilbert.watchdog.modes.streaming import Streaming
 

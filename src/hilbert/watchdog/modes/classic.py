@@ -33,7 +33,7 @@ class Classic:
     def accept(self, call: Call) -> Work:
         return Whole(call, self._config.buffer_limit, lambda body: self._begin(call, body))
 
-    def close(self) -> None:
+    def close(self, *, at_once: bool) -> None:  # noqa: ARG002 - a call that is over leaves nothing to be polite to
         self._forker.close()
 
     def _begin(self, call: Call, body: bytes) -> Work:

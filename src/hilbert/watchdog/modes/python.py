@@ -41,7 +41,7 @@ class Python:
     def accept(self, call: Call) -> Work:
         return Whole(call, self._config.buffer_limit, lambda body: self._begin(call, body))
 
-    def close(self) -> None:
+    def close(self, *, at_once: bool) -> None:
         """Handlers cannot be stopped; the end of the process ends them."""
 
     def _begin(self, call: Call, body: bytes) -> Work:

@@ -36,7 +36,7 @@ class Serializing:
             call, limit, lambda body: Collected(call, self._forker, self._log, body, self._finish, limit=limit)
         )
 
-    def close(self) -> None:
+    def close(self, *, at_once: bool) -> None:  # noqa: ARG002 - a call that is over leaves nothing to be polite to
         self._forker.close()
 
     def _finish(self, call: Call, status: int, output: bytes) -> None:

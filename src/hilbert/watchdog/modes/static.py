@@ -36,7 +36,7 @@ class Static:
     def accept(self, call: Call) -> Work:
         return _File(call, self._root)
 
-    def close(self) -> None: ...
+    def close(self, *, at_once: bool) -> None: ...
 
 
 class _File:

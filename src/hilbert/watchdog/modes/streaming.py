@@ -29,7 +29,7 @@ class Streaming:
     def accept(self, call: Call) -> Work:
         return _Streamed(call, self._forker, self._log, self._headers)
 
-    def close(self) -> None:
+    def close(self, *, at_once: bool) -> None:  # noqa: ARG002 - a call that is over leaves nothing to be polite to
         self._forker.close()
 
 

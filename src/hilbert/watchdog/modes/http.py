@@ -1,0 +1,138 @@
+"""Mode `http`: a process that runs as long as the replica and speaks HTTP; its exit is the replica's."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from hilbert.kit.http1 import TimerWheel
+from hilbert.kit.http1.client import ClientConnection, Pool
+from hilbert.watchdog.call import Call, Whole, Work
+from hilbert.watchdog.child import Child, find_program, spawn_bound
+from hilbert.watchdog.config import ConfigError
+from hilbert.watchdog.modes.proxied import Proxied
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from hilbert.watchdog.config import Config
+    from hilbert.watchdog.logs import Log
+
+_IDLE_SECONDS: Final = 4.0
+"""Below the 5 s after which Node closes idle connections, so that it seldom closes one that is about to be used."""
+
+_PROBE_SECONDS: Final = (0.002, 0.05)
+"""First and longest pause between two looks whether the process listens."""
+
+_GRACE_SECONDS: Final = 5.0
+"""Between SIGTERM and SIGKILL for the process when the replica ends."""
+
+
+class Http:
+    """Calls passed on to the process. Ready once it takes connections; calls that come earlier wait for that."""
+
+    def __init__(self, config: Config, env: dict[str, str], log: Log, gone: Callable[[int], None]) -> None:
+        """Start the process. Raises `ConfigError`."""
+        import asyncio
+
+        self._config = config
+        self._log = log
+        self._gone = gone
+        self._loop = asyncio.get_running_loop()
+        self._wheel = TimerWheel(tick=0.5)
+        self._pool = Pool(_address(config.upstream), self._wheel, idle_time=_IDLE_SECONDS)
+        self._early: list[Callable[[], None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.ready = False
+        try:
+            path = find_program(config.command[0], env.get("PATH", os.defpath))
+            null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            self._child: Child = spawn_bound(path, config.command, env, stdin=null)
+            os.close(null)
+        except OSError as exc:
+            raise ConfigError(f"fprocess {config.process_text!r}: {exc}") from exc
+        self._loop.add_reader(self._child.pidfd, self._ended)
+        self._keep(self._watch_start())
+
+    def accept(self, call: Call) -> Work:
+        if self._config.buffer_body and call.request.length != 0:
+            return Whole(call, self._config.buffer_limit, lambda body: self._begin(call, body))
+        return self._begin(call, None)
+
+    def close(self, *, at_once: bool) -> None:
+        child = self._child
+        if not at_once and child.reap() is None:
+            child.kill(signal.SIGTERM)
+            import select
+
+            select.select([child.pidfd], [], [], _GRACE_SECONDS)
+        child.kill()
+
+    def connect(self, then: Callable[[ClientConnection | None, str], None], *, fresh: bool) -> None:
+        """Hand a connection to `then`, or None and the reason; waits for the process to listen."""
+        if not self.ready:
+            self._early.append(lambda: self.connect(then, fresh=fresh))
+            return
+        known = None if fresh else self._pool.take()
+        if known is not None:
+            then(known, "")
+        else:
+            self._keep(self._connect(then))
+
+    def _begin(self, call: Call, body: bytes | None) -> Work:
+        return Proxied(call, self.connect, body)
+
+    async def _connect(self, then: Callable[[ClientConnection | None, str], None]) -> None:
+        try:
+            connection = await self._pool.connect()
+        except OSError as exc:
+            then(None, exc.strerror or str(exc))
+        else:
+            then(connection, "")
+
+    async def _watch_start(self) -> None:
+        import asyncio
+
+        pause, longest = _PROBE_SECONDS
+        while True:
+            try:
+                connection = await self._pool.connect()
+            except OSError:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, longest)
+            else:
+                break
+        self._pool.release(connection)
+        self.ready = True
+        early, self._early = self._early, []
+        for begin in early:
+            begin()
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _ended(self) -> None:
+        self._loop.remove_reader(self._child.pidfd)
+        status = self._child.reap()
+        if status is not None:
+            self.ready = False
+            name = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+            self._log.line(f"The function's process has ended with {name}")
+            self._gone(status)
+
+
+def _address(url: str) -> str:
+    """`upstream_url` as an address of `kit.http1`. Raises `ConfigError`."""
+    try:
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        host, port = parts.hostname, parts.port or 80
+    except ValueError as exc:
+        raise ConfigError(f"upstream_url {url!r} is not a URL: {exc}") from exc
+    if parts.scheme != "http" or not host:
+        raise ConfigError(f"upstream_url {url!r} must be like http://127.0.0.1:5000")
+    return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
