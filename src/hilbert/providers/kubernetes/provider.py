@@ -214,9 +214,9 @@ class KubernetesProvider:
             raise Invalid(f"replicas: must be 0 or more, not {replicas}")
         function = self._function(ref)
         try:
-            await self._api.patch(
-                kinds.DEPLOYMENTS, ref.name, {"spec": {"replicas": replicas}}, ref.namespace, sub="scale"
-            )
+            # Not through the scale subresource: the answer is the Deployment, which we see at once then.
+            body = await self._api.patch(kinds.DEPLOYMENTS, ref.name, {"spec": {"replicas": replicas}}, ref.namespace)
+            self._state.observe(kinds.DEPLOYMENTS.decode(body))
         except Refused as exc:
             if exc.code != 404:
                 raise refusal(exc, f"function {ref}") from exc
