@@ -14,7 +14,7 @@ from hilbert.core.values import Duration
 from hilbert.kit.aio import Clock
 from hilbert.providers.host import HostProvider, open_database
 from hilbert.providers.logs import LogFolder
-from support.runtimes import FakeRuntime, World
+from support.runtimes import AnnouncingRuntime, FakeRuntime, World
 
 QUICK = ProviderSettings(drain_delay=Duration.of(0.02), start_timeout=Duration.of(30))
 
@@ -59,6 +59,8 @@ class HostHarness:
 
     async def crash(self, endpoint: Endpoint) -> bool:
         self.world.die(endpoint.replica)
+        if isinstance(self.runtime, AnnouncingRuntime):
+            self.runtime.announce(endpoint.replica)
         return True
 
     async def close(self) -> None:

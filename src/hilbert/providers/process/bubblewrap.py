@@ -50,6 +50,8 @@ class Bubblewrap:
     def command(self, job: Job) -> Command:
         layers = tuple(f"{LAYERS}/{path.name}" for path in job.bundle.layers)
         argv = [*self._head, "--hostname", job.host[:64]]
+        if job.user is not None:  # To become that user, who then has none of these either.
+            argv += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         if not job.network:
             argv.append("--unshare-net")
         argv += self._system
@@ -60,7 +62,7 @@ class Bubblewrap:
             argv += ["--ro-bind", str(path), place]
         argv += ["--ro-bind", str(job.folder / "secrets"), SECRETS]
         argv += ["--remount-ro", "/"] if job.read_only else []
-        argv += ["--chdir", HOME, "--info-fd", str(INFO)]
+        argv += ["--info-fd", str(INFO)]
         if self._filter:
             argv += ["--seccomp", str(FILTER)]
         return Command(
@@ -84,11 +86,9 @@ class Bubblewrap:
     def _fixed_head(self) -> list[str]:
         head = [self._executable, "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
         head += ["--new-session", "--as-pid-1"]
-        if self._root:
-            # Only to become the namespace's user, which gives up these, too.
-            head += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-        else:
-            head += ["--unshare-user", "--cap-drop", "ALL"]
+        head += ["--cap-drop", "ALL", "--chdir", "/"]
+        if not self._root:
+            head.append("--unshare-user")
         return [*head, "--disable-userns"] if self._no_nesting else head
 
     def _fixed_mounts(self) -> list[str]:
@@ -99,14 +99,18 @@ class Bubblewrap:
                 mounts += ["--symlink", str(path.readlink()), str(path)]
             elif path.is_dir():
                 mounts += ["--ro-bind", str(path), str(path)]
-        for name in _ETC:
-            if Path("/etc", name).exists():
-                mounts += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
-        for folder in self._interpreter.folders:
-            if not Path(folder).is_relative_to("/usr"):
-                mounts += ["--ro-bind", folder, folder]
         mounts += ["--proc", "/proc", "--dev", "/dev", *self._tmpfs("/dev/shm"), "--remount-ro", "/dev"]  # noqa: S108
-        return [*mounts, *self._tmpfs("/tmp"), "--perms", "1777", "--dir", "/var/tmp", "--dir", "/run"]  # noqa: S108
+        mounts += [*self._tmpfs("/tmp"), "--perms", "1777", "--dir", "/var/tmp", "--dir", "/run"]  # noqa: S108
+        shown = [f"/etc/{name}" for name in _ETC if Path("/etc", name).exists()]
+        # Last the interpreter: it may be anywhere, also below /tmp.
+        shown += [folder for folder in self._interpreter.folders if not Path(folder).is_relative_to("/usr")]
+        # Folders that bubblewrap makes by itself on the way would be closed to the namespace's user.
+        ways = {parent for place in (*shown, HOME, f"{LAYERS}/x", SECRETS) for parent in Path(place).parents}
+        for way in sorted(ways - {Path("/"), Path("/tmp")}):  # noqa: S108
+            mounts += ["--dir", str(way)]
+        for place in shown:
+            mounts += ["--ro-bind", place, place]
+        return mounts
 
     def _tmpfs(self, place: str) -> list[str]:
         size = ["--size", str(SCRATCH_BYTES)] if self._can_size else []

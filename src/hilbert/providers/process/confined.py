@@ -53,7 +53,7 @@ class Landlock:
         )
 
     def facts(self) -> Mapping[str, str]:
-        found = {"landlock-abi": str(self._abi)}
+        found: dict[str, str] = {}
         if self._abi < 6:
             found["warning.signals"] = (
                 "functions can signal each other's processes and reach abstract unix sockets (needs Linux 6.12)"

@@ -10,16 +10,20 @@ import json
 import os
 import sys
 
+_LAST = 7
+"""The highest descriptor that is given on purpose (`job.FILTER`)."""
+
 
 def main() -> None:
     entry = json.loads(sys.argv[1])
     sys.path[:] = entry["paths"]
-    os.chdir(entry["chdir"])
+    os.closerange(_LAST + 1, 65536)  # Nothing of the platform's that came by accident.
     if any(entry.get(name) for name in ("user", "drop", "own_network", "landlock", "scope", "filter")):
         from hilbert.providers.process import confine
 
         confine.confine(entry)
-    import hilbert.watchdog.__main__ as watchdog
+    os.chdir(entry["chdir"])
+    from hilbert.watchdog.run import run_and_exit
 
     if entry.get("probe"):
         return
@@ -30,7 +34,7 @@ def main() -> None:
     os.close(entry["gate"])
     _take_environment(entry["environment"])
     sys.argv[:] = ["hilbert-watchdog"]
-    watchdog.main()
+    run_and_exit()
 
 
 def _take_environment(descriptor: int) -> None:

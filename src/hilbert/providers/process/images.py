@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,6 +84,17 @@ class ImageStore:
             raise _broken(image, str(exc)) from exc
         layers = tuple(_stored(self.path / "layers", digest, image) for digest in manifest.layers)
         return Bundle(path=path, manifest=manifest, layers=layers, pin=pin)
+
+
+def open_to_others(path: Path) -> None:
+    """Let every user read what is in `path`: replicas may run as users of their own. Blocks; does nothing twice."""
+    if path.stat().st_mode & 0o005 == 0o005:
+        return
+    for folder, names, files in os.walk(path, topdown=False):
+        for inner in (Path(folder, name) for name in (*names, *files)):
+            if not inner.is_symlink():
+                inner.chmod(inner.stat().st_mode | (0o055 if inner.is_dir() else 0o044))
+    path.chmod(path.stat().st_mode | 0o055)  # Last: it says that the rest is done.
 
 
 def _stored(folder: Path, digest: str, image: str) -> Path:

@@ -46,6 +46,8 @@ class Monitor:
         """
         self.handle = handle
         self.state = "starting"
+        self.may_serve = not child
+        """It may have calls: it has been ready, or was taken back and may have been ready before."""
         self.probing = False
         """A health request is under way, or the next of a series."""
         self.exited = asyncio.Event()
@@ -122,6 +124,7 @@ class Monitor:
                     status = await ask(self.socket, self.handle.data["ready"])
             if 200 <= status < 400:
                 self.state = "ready"
+                self.may_serve = True
                 self.answered.set()
                 self._changed(self.handle.replica)
                 return

@@ -25,7 +25,7 @@ from hilbert.providers.process import proc
 from hilbert.providers.process.environment import render_environment
 from hilbert.providers.process.files import make_folder, put_secrets, remove_folder
 from hilbert.providers.process.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
-from hilbert.providers.process.images import ImageStore
+from hilbert.providers.process.images import ImageStore, open_to_others
 from hilbert.providers.process.job import Job
 from hilbert.providers.process.launch import abandon, launch
 from hilbert.providers.process.machine import Machine, survey
@@ -80,13 +80,19 @@ class ProcessRuntime:
         self._pulse: asyncio.Task[None] | None = None
         self._meter = UsageMeter()
 
-    async def open(self) -> None:
-        """Find out what this machine offers. Raises `InvalidSettings` if a sandbox that is asked for does not work."""
-        self._machine = await survey(self._folder, images=self._images, wanted=self._settings.sandbox)
+    async def open(self, machine: Machine | None = None) -> None:
+        """Find out what this machine offers, unless that is known: by starting trial replicas, in some tenths of a second.
+
+        Raises `InvalidSettings` if a sandbox that is asked for does not work.
+        """
+        _keep_descriptors()
+        wanted = self._settings.sandbox
+        self._machine = machine or await survey(self._folder, images=self._images, wanted=wanted)
         self._pulse = spawn(self._probe_all(), name="health")
         _log.info("process runtime", sandbox=self._machine.sandbox.level, **self._machine.shortcomings())
-        for name, text in self._machine.sandbox.facts().items():
-            _log.warning("sandbox", name=name, warning=text)
+        for name, text in self._machine.facts().items():
+            if name.startswith("warning."):
+                _log.warning("process runtime", name=name, warning=text)
 
     async def close(self) -> None:
         """Look after no replica any more. They go on."""
@@ -146,6 +152,9 @@ class ProcessRuntime:
             read_only=plan.spec.read_only_root,
         )
         with contextlib.ExitStack() as ours, _start_errors():
+            if job.user is not None:
+                for path in (bundle.path, *bundle.layers):
+                    await asyncio.to_thread(open_to_others, path)
             make_folder(job, shared=machine.sandbox.level != "bubblewrap")
             put_secrets(folder, plan.secrets, user=job.user)
             listener = ours.enter_context(_listen(folder / "sock"))
@@ -179,7 +188,7 @@ class ProcessRuntime:
     async def stop(self, handle: Handle, *, grace: Duration) -> None:
         monitor = self._monitors.get(handle.replica) or self._adopt(handle)
         if monitor is not None and not monitor.exited.is_set():
-            if grace.ns:
+            if grace.ns and monitor.may_serve:
                 monitor.signal(signal.SIGTERM)
                 monitor.signal(signal.SIGCONT)  # One that is stopped can only end by force otherwise.
                 with contextlib.suppress(TimeoutError):
@@ -306,6 +315,14 @@ class ProcessRuntime:
             )
         finally:
             monitor.probing = False
+
+
+def _keep_descriptors() -> None:
+    """Replicas are not to inherit what this process has inherited itself; all else is never inherited (PEP 446)."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - only their names
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # The listing's own is closed by now.
+                os.set_inheritable(int(name), False)
 
 
 def _groups(handle: Handle) -> tuple[str, ...]:

@@ -1,0 +1,22 @@
+"""The host provider keeps the contract on the process runtime, at each sandbox level of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hilbert.testing.provider import ProviderContract
+from support.processes import LEVELS, ProcessHarness
+
+
+@pytest.fixture(params=LEVELS)
+async def harness(request: pytest.FixtureRequest) -> AsyncIterator[ProcessHarness]:
+    harness = ProcessHarness(request.param)
+    await harness.start()
+    yield harness
+    await harness.close()
+
+
+class TestProcess(ProviderContract):
+    pass

@@ -1,0 +1,157 @@
+"""A host provider on the real process runtime, at a chosen sandbox level."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from hilbert.core.bundle import Manifest, Mode
+from hilbert.core.errors import InvalidSettings
+from hilbert.core.model import Endpoint
+from hilbert.core.settings import ProcessSettings, ProviderSettings
+from hilbert.core.values import Duration, Quantity
+from hilbert.providers.host import HostProvider, open_database
+from hilbert.providers.logs import LogFolder
+from hilbert.providers.process.images import ImageStore
+from hilbert.providers.process.machine import Machine
+from hilbert.providers.process.runtime import ProcessRuntime
+
+LEVELS = ("bubblewrap", "landlock", "process")
+
+ECHO = """
+def handle(event, context):
+    print(f"called with {len(event.body)} bytes", flush=True)
+    return {"statusCode": 200, "body": event.body}
+"""
+
+RUN = """
+import contextlib, io
+
+def handle(event, context):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            exec(event.body.decode(), {})
+        except BaseException as exc:
+            print(type(exc).__name__, exc)
+    return {"statusCode": 200, "body": out.getvalue()}
+"""
+"""Runs what it is sent, and answers with what that printed."""
+
+BROKEN = "raise RuntimeError('this function is broken')\n"
+
+
+def write_bundle(folder: Path, name: str, handler: str = "", **manifest: object) -> None:
+    """A function as those that ship with Hilbert, under the image name `name`."""
+    (folder / name).mkdir(parents=True)
+    fields: Mapping[str, object] = {"mode": Mode.PYTHON, "handler": "handler.py", **manifest}
+    content = Manifest(images=(name,), **fields)  # type: ignore[arg-type]  # fields of the manifest
+    (folder / name / "handler.py").write_text(handler)
+    (folder / name / "bundle.json").write_bytes(msgspec.json.encode(content))
+
+
+class ProcessHarness:
+    """For the contract, and for tests that look behind it."""
+
+    image = "echo:latest"
+    _machines: dict[str, Machine] = {}  # noqa: RUF012 - what this machine offers does not change between tests
+
+    def __init__(self, level: str, *, probe_period: float = 0.1, grace: float = 10, start_timeout: float = 60) -> None:
+        self.level = level
+        self.folder = Path(tempfile.mkdtemp(prefix="hb-"))
+        # Other users pass through it to what is theirs; what is not, is closed below.
+        self.folder.chmod(0o711)
+        self.probe_period = probe_period
+        self.settings = ProviderSettings(
+            drain_delay=Duration.of(0.02), grace=Duration.of(grace), start_timeout=Duration.of(start_timeout)
+        )
+        for name, handler in (("echo", ECHO), ("run", RUN), ("broken", BROKEN)):
+            write_bundle(self.folder / "shipped", name, handler)
+        self.started: set[int] = set()
+
+    async def start(self) -> HostProvider:
+        """Skips the test where the level does not work on this machine."""
+        state = self.folder / "state"
+        state.mkdir(mode=0o700, exist_ok=True)
+        self.database = open_database(state / "hilbert.db")
+        self.logs = LogFolder(state / "logs", limit=1 << 20)
+        self.runtime = ProcessRuntime(
+            self.folder / "run",
+            images=ImageStore(state / "images", shipped=self.folder / "shipped"),
+            logs=self.logs,
+            settings=ProcessSettings(sandbox=self.level, log_bytes=Quantity.parse("1Mi")),  # type: ignore[arg-type]
+            probe_period=self.probe_period,
+        )
+        (self.folder / "run" / "r").mkdir(parents=True, exist_ok=True)
+        try:
+            await self.runtime.open(self._machines.get(self.level))
+        except InvalidSettings as exc:
+            self.database.close()
+            shutil.rmtree(self.folder)
+            pytest.skip(exc.message)
+        self._machines[self.level] = self.runtime.machine
+        if self.runtime.machine.user(1) is not None:
+            (self.folder / "run").chmod(0o711)
+            (self.folder / "run" / "r").chmod(0o711)
+        self.provider = HostProvider(self.database, self.runtime, logs=self.logs, settings=self.settings)
+        await self.provider.start()
+        return self.provider
+
+    def processes(self) -> list[psutil.Process]:
+        """All that belong to replicas of this harness, however they came to be."""
+        mark = str(self.folder)
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.pid != os.getpid() and any(mark in part for part in process.cmdline()):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def pid_of(self, endpoint: Endpoint) -> int:
+        """The watchdog of a replica, as seen from here."""
+        handles = self.runtime._monitors
+        return int(handles[endpoint.replica].handle.data["pid"])
+
+    async def crash(self, endpoint: Endpoint) -> bool:
+        os.kill(self.pid_of(endpoint), signal.SIGKILL)
+        return True
+
+    async def die(self) -> None:
+        """What is in memory is lost; what is stored, and the replicas, stay."""
+        await self.provider.close()
+        await self.runtime.close()
+        await asyncio.to_thread(self.database.close)
+
+    async def restart(self) -> bool:
+        await self.die()
+        await self.start()
+        return True
+
+    async def close(self) -> None:
+        """End all, and insist that nothing is left."""
+        await self.provider.close(stop_replicas=True)
+        await self.runtime.close()
+        await asyncio.to_thread(self.database.close)
+        left = list((self.folder / "run" / "r").iterdir())
+        groups = [
+            str(group)
+            for parent in self.runtime.machine.limiter.groups("x")
+            for group in Path(parent).parent.glob("*-*")
+            if group.is_dir() and group.name.rpartition("-")[2] in {path.name for path in left}
+        ]
+        processes = self.processes()
+        shutil.rmtree(self.folder)
+        assert not left, f"folders of replicas are left: {left}"
+        assert not groups, f"control groups are left: {groups}"
+        assert not processes, f"processes are left: {processes}"
