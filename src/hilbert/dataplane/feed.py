@@ -14,8 +14,8 @@ import structlog
 
 from hilbert.core.model import Route
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
-from hilbert.dataplane.messages import Delta, Hello, Resync, Snapshot, Totals, Unframer, Up, Wake, frame, route_digest
-from hilbert.dataplane.totals import CallTotals
+from hilbert.dataplane.messages import Delta, Hello, Levels, Resync, Snapshot, Unframer, Up, Wake, frame, route_digest
+from hilbert.dataplane.totals import Totals
 
 _LAGGING: Final = 64 * 1024 * 1024
 """Bytes waiting for one worker beyond which it is cut off; it comes back for a snapshot."""
@@ -30,7 +30,7 @@ class Feed:
     Changes within one turn of the event loop travel as one delta.
     """
 
-    def __init__(self, totals: CallTotals, on_wake: Callable[[FunctionRef], None]) -> None:
+    def __init__(self, totals: Totals, on_wake: Callable[[FunctionRef], None]) -> None:
         self._totals = totals
         self._on_wake = on_wake
         self._epoch = secrets.token_hex(8)
@@ -126,6 +126,7 @@ class Feed:
         match message:
             case Hello(incarnation=incarnation, index=index):
                 link.incarnation = incarnation
+                link.name = str(index)
                 _log.debug("worker joined", worker=index)
                 link.send_snapshot()
             case Resync():
@@ -133,8 +134,8 @@ class Feed:
             case Wake(namespace=namespace, name=name):
                 if (namespace, name) in self._routes:
                     self._on_wake(FunctionRef(NamespaceName(namespace), FunctionName(name)))
-            case Totals():
-                self._totals.update(link.incarnation, message, known=self._routes)
+            case Levels():
+                self._totals.update(link.incarnation, link.name, message, known=self._routes)
 
 
 class _Link(asyncio.Protocol):
@@ -147,6 +148,7 @@ class _Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._greeted = False
         self.incarnation = ""
+        self.name = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)

@@ -11,7 +11,7 @@ from typing import Final, cast
 import msgspec
 import structlog
 
-from hilbert.dataplane.messages import Delta, Down, Hello, Resync, Snapshot, Totals, Unframer, Up, Wake, frame
+from hilbert.dataplane.messages import Delta, Down, Hello, Levels, Resync, Snapshot, Unframer, Up, Wake, frame
 from hilbert.dataplane.table import RouteState, Table
 from hilbert.kit.aio import cancel, spawn
 
@@ -71,7 +71,13 @@ class Link:
             if state.counters.changed or state.waiting or (everything and state.counters.started)
         ]
         self._send(
-            Totals(routes=routes, drift=self._drift, version=self._table.version, connections=self._connections())
+            Levels(
+                routes=routes,
+                drift=self._drift,
+                version=self._table.version,
+                size=len(self._table),
+                connections=self._connections(),
+            )
         )
 
     # The connection's side

@@ -52,7 +52,16 @@ class Wake(msgspec.Struct, frozen=True, tag="wake", array_like=True):
     name: str
 
 
-class RouteTotals(msgspec.Struct, frozen=True, array_like=True):
+class CodeLevels(msgspec.Struct, array_like=True):
+    """Finished calls of one function with one status code."""
+
+    count: int
+    seconds: float
+    buckets: list[int]
+    """Calls per duration bucket, not cumulative, the last one without bound."""
+
+
+class RouteLevels(msgspec.Struct, frozen=True, array_like=True):
     """One function's counters since the worker's start."""
 
     namespace: str
@@ -62,23 +71,21 @@ class RouteTotals(msgspec.Struct, frozen=True, array_like=True):
     waiting: int
     cold_starts: int
     retries: int
-    seconds: float
-    codes: dict[int, int]
-    buckets: dict[int, list[int]]
-    """By code: calls per duration bucket, not cumulative, the last one without bound."""
+    codes: dict[int, CodeLevels]
 
 
-class Totals(msgspec.Struct, frozen=True, tag="totals", array_like=True):
-    """Up: counters that have changed since the last time; levels, not differences."""
+class Levels(msgspec.Struct, frozen=True, tag="levels", array_like=True):
+    """Up: the worker's state, and counters that have changed since the last time; levels, not differences."""
 
-    routes: list[RouteTotals]
+    routes: list[RouteLevels]
     drift: int
     version: int
+    size: int
     connections: int
 
 
 Down = Snapshot | Delta
-Up = Hello | Resync | Wake | Totals
+Up = Hello | Resync | Wake | Levels
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -1,16 +1,20 @@
-"""The sum of all workers' counters. It never goes backwards: what a worker that is gone had counted is kept."""
+"""The sum of all workers' counters. It never goes backwards: what a worker that is gone had counted is kept.
+
+What the control plane reads (`engine.totals.CallTotals` is the shape), fed by `dataplane.feed`.
+"""
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Container
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Final
 
-from hilbert.dataplane.messages import RouteTotals, Totals
+import msgspec
 
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-"""Upper bounds in seconds of the duration buckets: Prometheus's usual ones."""
+from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
+from hilbert.dataplane.counters import BOUNDS
+from hilbert.dataplane.messages import CodeLevels, Levels, RouteLevels
 
 Key = tuple[str, str]
 
@@ -18,8 +22,26 @@ _FOLD_AFTER: Final = 120.0
 """Seconds after which a worker that has left is taken to be gone for good."""
 
 
-@dataclass
-class FunctionCalls:
+class CodeCalls(msgspec.Struct):
+    """Finished calls of one function with one status code."""
+
+    count: int = 0
+    seconds: float = 0.0
+    parts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+
+    @property
+    def buckets(self) -> Sequence[int]:
+        """Cumulative, one for each bound."""
+        return list(itertools.accumulate(self.parts[:-1]))
+
+    def add(self, levels: CodeLevels) -> None:
+        self.count += levels.count
+        self.seconds += levels.seconds
+        for position, count in enumerate(levels.buckets):
+            self.parts[position] += count
+
+
+class FunctionCalls(msgspec.Struct):
     """What all workers together have counted of one function."""
 
     started: int = 0
@@ -27,68 +49,58 @@ class FunctionCalls:
     waiting: int = 0
     cold_starts: int = 0
     retries: int = 0
-    seconds: float = 0.0
-    codes: dict[int, int] = field(default_factory=dict)
-    buckets: dict[int, list[int]] = field(default_factory=dict)
+    codes: dict[int, CodeCalls] = msgspec.field(default_factory=dict)
 
-    def add(self, other: RouteTotals | FunctionCalls, *, ended: bool = False) -> None:
-        """Add another's counters; its gauges too unless it has ended."""
-        self.started += other.started
-        self.cold_starts += other.cold_starts
-        self.retries += other.retries
-        self.seconds += other.seconds
-        if not ended:
-            self.inflight += other.inflight
-            self.waiting += other.waiting
-        for code, count in other.codes.items():
-            self.codes[code] = self.codes.get(code, 0) + count
-        for code, counts in other.buckets.items():
-            mine = self.buckets.setdefault(code, [0] * len(counts))
-            for position, count in enumerate(counts):
-                mine[position] += count
-
-    @property
-    def completed(self) -> int:
-        """Calls that have ended, whatever their status."""
-        return sum(self.codes.values())
+    def add(self, levels: RouteLevels, *, live: bool) -> None:
+        """Add one worker's counters; its gauges only while it lives."""
+        self.started += levels.started
+        self.cold_starts += levels.cold_starts
+        self.retries += levels.retries
+        if live:
+            self.inflight += levels.inflight
+            self.waiting += levels.waiting
+        for code, counts in levels.codes.items():
+            self.codes.setdefault(code, CodeCalls()).add(counts)
 
 
-class CallTotals:
+class WorkerLevels(msgspec.Struct, frozen=True):
+    """One worker that is connected now."""
+
+    table_version: int
+    table_size: int
+    connections: int
+
+
+class Totals:
     """Merges the levels that workers report, by incarnation."""
 
+    bounds: Sequence[float] = BOUNDS
+
     def __init__(self) -> None:
-        self._ended: dict[Key, FunctionCalls] = {}
-        self._live: dict[str, dict[Key, RouteTotals]] = {}
+        self._ended: dict[Key, list[RouteLevels]] = {}
+        self._live: dict[str, dict[Key, RouteLevels]] = {}
+        self._workers: dict[str, WorkerLevels] = {}
+        self._names: dict[str, str] = {}
         self._drift: dict[str, int] = {}
-        self._drift_ended = 0
-        self._connections: dict[str, int] = {}
         self._left: dict[str, float] = {}
 
-    def update(self, incarnation: str, totals: Totals, *, known: Container[Key]) -> None:
+    def update(self, incarnation: str, name: str, levels: Levels, *, known: Container[Key]) -> None:
         """Take one report. Functions that are not `known` are left out: they were removed meanwhile."""
         self._left.pop(incarnation, None)
         self._fold()
         mine = self._live.setdefault(incarnation, {})
-        for route in totals.routes:
+        for route in levels.routes:
             key = (route.namespace, route.name)
             if key in known:
                 mine[key] = route
-        self._drift[incarnation] = totals.drift
-        self._connections[incarnation] = totals.connections
+        self._drift[incarnation] = levels.drift
+        self._names[incarnation] = name
+        self._workers[incarnation] = WorkerLevels(levels.version, levels.size, levels.connections)
 
     def retire(self, incarnation: str) -> None:
         """A worker has left. It may come back: after a lost connection it is still the same, with the same levels."""
         self._left[incarnation] = time.monotonic()
-        self._connections.pop(incarnation, None)
-
-    def _fold(self) -> None:
-        """Keep what workers that are gone for good had counted, and forget the workers."""
-        now = time.monotonic()
-        for incarnation in [name for name, left in self._left.items() if now - left > _FOLD_AFTER]:
-            del self._left[incarnation]
-            for key, route in self._live.pop(incarnation, {}).items():
-                self._ended.setdefault(key, FunctionCalls()).add(route, ended=True)
-            self._drift_ended += self._drift.pop(incarnation, 0)
+        self._workers.pop(incarnation, None)
 
     def forget(self, key: Key) -> None:
         """A function is gone: one made later under its name starts from zero."""
@@ -96,26 +108,78 @@ class CallTotals:
         for routes in self._live.values():
             routes.pop(key, None)
 
-    def of(self, key: Key) -> FunctionCalls:
-        """One function's counters."""
+    def functions(self) -> Mapping[FunctionRef, FunctionCalls]:
+        """Counters by function; each is summed when it is asked for."""
+        return _Functions(self)
+
+    def workers(self) -> Mapping[str, WorkerLevels]:
+        """By name."""
+        return {self._names[incarnation]: levels for incarnation, levels in self._workers.items()}
+
+    @property
+    def route_drift(self) -> int:
+        """Times that a worker's table was found to differ from the control process's."""
+        return sum(self._drift.values())
+
+    def of(self, key: Key) -> FunctionCalls | None:
+        """One function's counters, or None if it was never called."""
+        levels = [(part, False) for part in self._ended.get(key, ())]
+        levels += [(routes[key], name not in self._left) for name, routes in self._live.items() if key in routes]
+        if not levels:
+            return None
         calls = FunctionCalls()
-        if key in self._ended:
-            calls.add(self._ended[key])
-        for incarnation, routes in self._live.items():
-            if key in routes:
-                calls.add(routes[key], ended=incarnation in self._left)
+        for part, live in levels:
+            calls.add(part, live=live)
         return calls
 
     def keys(self) -> set[Key]:
         """Functions with counters."""
         return set(self._ended).union(*self._live.values())
 
-    @property
-    def drift(self) -> int:
-        """Times that a worker's table was found to differ from the control process's."""
-        return self._drift_ended + sum(self._drift.values())
+    def _fold(self) -> None:
+        """Keep what workers that are gone for good had counted, and forget the workers."""
+        now = time.monotonic()
+        for incarnation in [name for name, left in self._left.items() if now - left > _FOLD_AFTER]:
+            del self._left[incarnation]
+            self._names.pop(incarnation, None)
+            for key, route in self._live.pop(incarnation, {}).items():
+                self._ended.setdefault(key, []).append(route)
+                if len(self._ended[key]) > 1:
+                    self._ended[key] = [_merged(self._ended[key])]
 
-    @property
-    def connections(self) -> int:
-        """Client connections open now."""
-        return sum(self._connections.values())
+
+def _merged(parts: list[RouteLevels]) -> RouteLevels:
+    """Several ended workers' counters as one."""
+    calls = FunctionCalls()
+    for part in parts:
+        calls.add(part, live=False)
+    return RouteLevels(
+        namespace=parts[0].namespace,
+        name=parts[0].name,
+        started=calls.started,
+        inflight=0,
+        waiting=0,
+        cold_starts=calls.cold_starts,
+        retries=calls.retries,
+        codes={code: CodeLevels(one.count, one.seconds, one.parts) for code, one in calls.codes.items()},
+    )
+
+
+class _Functions(Mapping[FunctionRef, FunctionCalls]):
+    """A view on totals."""
+
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
+
+    def __getitem__(self, ref: FunctionRef) -> FunctionCalls:
+        calls = self._totals.of((ref.namespace, ref.name))
+        if calls is None:
+            raise KeyError(ref)
+        return calls
+
+    def __iter__(self) -> Iterator[FunctionRef]:
+        for namespace, name in sorted(self._totals.keys()):
+            yield FunctionRef(NamespaceName(namespace), FunctionName(name))
+
+    def __len__(self) -> int:
+        return len(self._totals.keys())

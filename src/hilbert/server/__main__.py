@@ -35,12 +35,13 @@ def main(argv: list[str]) -> int:
         return _refuse(exc, status=2)
     log.configure(level=loaded.settings.log.level, form=loaded.settings.log.form)
 
-    from hilbert.server.supervisor import EXIT_START_FAILED, Supervisor
+    from hilbert.server.exits import START_FAILED
+    from hilbert.server.supervisor import Supervisor
 
     try:
         supervisor = Supervisor(loaded.settings, environ=core_settings.inherited_environment())
     except HilbertError as exc:
-        return _refuse(exc, status=EXIT_START_FAILED)
+        return _refuse(exc, status=START_FAILED)
     return supervisor.run()
 
 

@@ -29,15 +29,15 @@ from hilbert.dataplane.config import WorkerConfig
 from hilbert.kit.process import adopt_orphans
 from hilbert.server import child, folders, sockets
 from hilbert.server.config import ControlConfig
-
-EXIT_START_FAILED: Final = 3
-"""Exit status of a child, and of the supervisor, when it makes no sense to try again."""
+from hilbert.server.exits import START_FAILED
 
 _SIGNALS: Final = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _BACKOFF_FIRST: Final = 0.05
 _BACKOFF_MOST: Final = 5.0
 _STEADY_AFTER: Final = 10.0
 """Seconds of life after which a child's earlier failures are forgotten."""
+_GIVE_UP_AFTER: Final = 5
+"""Failures in a row of the first control process after which starting makes no sense."""
 _READY_WITHIN: Final = 20.0
 """Seconds that a rolling restart waits for a new child before it goes on."""
 _CONTROL_STOP_SLACK: Final = 15.0
@@ -87,6 +87,8 @@ class Supervisor:
         self._control = _Child("control", "hilbert.server.control")
         self._workers = [_Child(f"worker {n}", "hilbert.dataplane.worker") for n in range(count)]
         self._stopping = False
+        self._was_steady = False
+        """Whether a control process has ever run for long."""
 
     @property
     def url(self) -> str:
@@ -105,7 +107,7 @@ class Supervisor:
                 if self._stopping:
                     break
                 if self._control.failures < 0:
-                    status = EXIT_START_FAILED
+                    status = START_FAILED
                     break
                 self._start_due()
         finally:
@@ -199,9 +201,13 @@ class Supervisor:
         place.pid = 0
         if self._stopping:
             return
-        if place is self._control and code == EXIT_START_FAILED:
+        if place is self._control and code == START_FAILED:
             place.failures = -1
             return
+        if place is self._control and not self._was_steady and place.failures >= _GIVE_UP_AFTER:
+            place.failures = -1
+            return
+        self._was_steady = self._was_steady or (place is self._control and now - place.started > _STEADY_AFTER)
         place.failures = 0 if now - place.started > _STEADY_AFTER else place.failures + 1
         delay = 0.0 if place.failures == 0 else min(_BACKOFF_FIRST * 2 ** (place.failures - 1), _BACKOFF_MOST)
         place.due = now + delay

@@ -1,0 +1,77 @@
+"""Which adapters run, by the names in the settings."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from hilbert.core.ports import Provider
+from hilbert.core.settings import Settings
+
+
+@contextlib.asynccontextmanager
+async def running_provider(settings: Settings, *, stop_replicas: Callable[[], bool]) -> AsyncIterator[Provider]:
+    """The provider that `provider.name` names, started. At the end `stop_replicas()` says whether they end with it.
+
+    Raises `HilbertError` when it cannot start.
+    """
+    match settings.provider.name:
+        case "process":
+            async with _process(settings, stop_replicas) as provider:
+                yield provider
+        case "memory":
+            async with _memory(settings) as provider:
+                yield provider
+        case "kubernetes":
+            async with _kubernetes(settings) as provider:
+                yield provider
+
+
+@contextlib.asynccontextmanager
+async def _process(settings: Settings, stop_replicas: Callable[[], bool]) -> AsyncIterator[Provider]:
+    from hilbert.providers.host import HostProvider, open_database
+    from hilbert.providers.logs.folder import LogFolder
+    from hilbert.providers.process.images import ImageStore
+    from hilbert.providers.process.runtime import ProcessRuntime
+
+    state = Path(settings.paths.state_dir)
+    logs = LogFolder(state / "logs", limit=settings.process.log_bytes.units)
+    runtime = ProcessRuntime(
+        Path(settings.paths.run_dir), images=ImageStore(state / "images"), logs=logs, settings=settings.process
+    )
+    database = open_database(state / "hilbert.db")
+    try:
+        await runtime.open()
+        provider = HostProvider(database, runtime, logs=logs, settings=settings.provider)
+        await provider.start()
+        try:
+            yield provider
+        finally:
+            await provider.close(stop_replicas=stop_replicas())
+            await runtime.close()
+    finally:
+        database.close()
+
+
+@contextlib.asynccontextmanager
+async def _memory(settings: Settings) -> AsyncIterator[Provider]:
+    from hilbert.providers.memory import MemoryProvider
+
+    provider = MemoryProvider(default_namespace=settings.default_namespace)
+    try:
+        yield provider
+    finally:
+        await provider.close()
+
+
+@contextlib.asynccontextmanager
+async def _kubernetes(settings: Settings) -> AsyncIterator[Provider]:
+    from hilbert.providers.kubernetes.provider import KubernetesProvider
+
+    provider = KubernetesProvider(settings.kubernetes, provider=settings.provider)
+    await provider.start()
+    try:
+        yield provider
+    finally:
+        await provider.close()

@@ -1,0 +1,154 @@
+"""The control process: `python -m hilbert.server.control FD`, started by the supervisor with its configuration at FD.
+
+Puts the parts together and runs them: provider, routing, feed, activation, REST API, metrics.
+
+- `SIGTERM`: stop, and stop the replicas.
+- `SIGHUP`: stop, and leave the replicas running for the next control process (a rolling restart).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import structlog
+import uvicorn
+import uvloop
+
+import hilbert
+from hilbert.core.errors import HilbertError
+from hilbert.dataplane.feed import Feed
+from hilbert.dataplane.totals import Totals
+from hilbert.engine.activation import Activation
+from hilbert.engine.routing import Routing
+from hilbert.gateway.app import create_app, server_config
+from hilbert.gateway.credentials import Credentials, load_credentials, load_or_create_credentials
+
+# M from hilbert.gateway.metrics import create_metrics_app
+from hilbert.gateway.services import Services
+from hilbert.kit import log
+from hilbert.kit.aio import spawn
+from hilbert.server import child
+from hilbert.server.compose import running_provider
+from hilbert.server.config import ControlConfig
+from hilbert.server.exits import START_FAILED
+
+_log = structlog.get_logger("hilbert.control")
+
+
+class Control:
+    """One control process's life."""
+
+    def __init__(self, config: ControlConfig) -> None:
+        self._config = config
+        self._stop = asyncio.Event()
+        self._leave_replicas = False
+
+    async def run(self) -> None:
+        """Run until a signal says stop. Raises `HilbertError` when it cannot start."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hand_over)
+        config = self._config
+        settings = config.settings
+        credentials = self._credentials()
+        totals = Totals()
+        async with contextlib.AsyncExitStack() as stack:
+            provider = await stack.enter_async_context(
+                running_provider(settings, stop_replicas=lambda: not self._leave_replicas)
+            )
+            activation = Activation(provider)
+            activation.start()
+            stack.push_async_callback(activation.stop)
+            feed = Feed(totals, activation.wake)
+            await feed.start(socket.socket(fileno=config.feed_fd))
+            stack.push_async_callback(feed.close)
+            routing = Routing(provider, feed, settings.gateway)
+            routing.start()
+            stack.push_async_callback(routing.stop)
+            services = Services(
+                provider=provider, settings=settings, credentials=credentials, totals=totals, activation=activation
+            )
+            await stack.enter_async_context(
+                _serving(server_config(create_app(services)), socket.socket(fileno=config.control_fd))
+            )
+            # M2
+            await routing.wait_synced()
+            self._announce()
+            _log.info("gateway ready", url=config.url, metrics=config.metrics_url, provider=provider.name)
+            await self._stop.wait()
+            _log.info("stopping", replicas="left running" if self._leave_replicas else "stopped too")
+
+    def _hand_over(self) -> None:
+        self._leave_replicas = True
+        self._stop.set()
+
+    def _credentials(self) -> Credentials | None:
+        settings = self._config.settings
+        if not settings.gateway.basic_auth:
+            return None
+        if settings.gateway.secret_mount_path:
+            return load_credentials(Path(settings.gateway.secret_mount_path))
+        return load_or_create_credentials(Path(settings.paths.state_dir) / "auth")
+
+    def _announce(self) -> None:
+        """Write `gateway.json`, by which the command line finds this gateway."""
+        config = self._config
+        path = Path(config.settings.paths.state_dir) / "gateway.json"
+        text = msgspec.json.encode(
+            {
+                "url": config.url,
+                "metrics_url": config.metrics_url,
+                "pid": config.supervisor_pid,
+                "run_dir": config.settings.paths.run_dir,
+                "version": hilbert.__version__,
+                "started_at": config.started_at,
+            }
+        )
+        draft = path.with_suffix(".new")
+        descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+        draft.replace(path)
+
+
+@contextlib.asynccontextmanager
+async def _serving(config: uvicorn.Config, sock: socket.socket) -> AsyncIterator[None]:
+    """Serve an application on a listening socket while the block runs."""
+    server = uvicorn.Server(config)
+    config.load()
+    server.lifespan = config.lifespan_class(config)
+    # `serve` would take the process's signals for itself; what it calls inside does not.
+    task = spawn(server._serve(sockets=[sock]), name="http server")  # noqa: SLF001
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+            await asyncio.wait_for(task, 5)
+
+
+def main(argv: list[str]) -> int:
+    config = msgspec.json.decode(child.read_config(argv), type=ControlConfig)
+    log.configure(level=config.settings.log.level, form=config.settings.log.form)
+
+    async def control() -> None:
+        await Control(config).run()
+
+    try:
+        uvloop.run(control())
+    except HilbertError as exc:
+        _log.error("cannot start", reason=exc.message, detail=exc.detail, hint=exc.hint)
+        return START_FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
