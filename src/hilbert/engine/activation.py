@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-
 import structlog
 
 from hilbert.core.errors import HilbertError
@@ -24,7 +21,8 @@ class Activation:
         self._queue: KeyedQueue[FunctionRef] = KeyedQueue(
             self._wake, name="activation", workers=workers, backoff=0.1, backoff_max=5.0
         )
-        self._woken: Counter[FunctionRef] = Counter()
+        self.woken = 0
+        """Times that a function was taken from zero."""
 
     def start(self) -> None:
         self._queue.start()
@@ -35,15 +33,6 @@ class Activation:
     def wake(self, ref: FunctionRef) -> None:
         """A call waits for `ref`. Returns at once, never fails, and may be given as often as one likes."""
         self._queue.add(ref)
-
-    @property
-    def woken(self) -> Mapping[FunctionRef, int]:
-        """How often each function was taken from zero."""
-        return self._woken
-
-    def forget(self, ref: FunctionRef) -> None:
-        """Drop the count of a function that is gone."""
-        self._woken.pop(ref, None)
 
     async def _wake(self, ref: FunctionRef) -> None:
         """Raises what is worth another try; the queue backs off."""
@@ -59,5 +48,5 @@ class Activation:
             # Nothing here can succeed later; whoever waits is answered when the wait's limit strikes.
             _log.info("not woken", function=str(ref), reason=exc.message)
             return
-        self._woken[ref] += 1
+        self.woken += 1
         _log.info("woken", function=str(ref), replicas=replicas)

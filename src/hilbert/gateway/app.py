@@ -46,7 +46,7 @@ def server_config(app: ASGIApp) -> uvicorn.Config:
         http="httptools",
         loop="uvloop",
         ws="none",
-        lifespan="on",
+        lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
