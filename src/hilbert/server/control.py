@@ -30,8 +30,7 @@ from hilbert.engine.activation import Activation
 from hilbert.engine.routing import Routing
 from hilbert.gateway.app import create_app, server_config
 from hilbert.gateway.credentials import Credentials, load_credentials, load_or_create_credentials
-
-# M from hilbert.gateway.metrics import create_metrics_app
+from hilbert.gateway.metrics import create_metrics_app
 from hilbert.gateway.services import Services
 from hilbert.kit import log
 from hilbert.kit.aio import spawn
@@ -79,7 +78,9 @@ class Control:
             await stack.enter_async_context(
                 _serving(server_config(create_app(services)), socket.socket(fileno=config.control_fd))
             )
-            # M2
+            await stack.enter_async_context(
+                _serving(server_config(create_metrics_app(services)), socket.socket(fileno=config.metrics_fd))
+            )
             await routing.wait_synced()
             self._announce()
             _log.info("gateway ready", url=config.url, metrics=config.metrics_url, provider=provider.name)
