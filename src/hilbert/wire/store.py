@@ -15,7 +15,7 @@ Platform = Literal["x86_64", "arm64", "armhf"]
 MAX_STORE_BYTES: Final = 8 * 1024 * 1024
 
 
-class _Entry(msgspec.Struct, frozen=True, rename="snake"):
+class _Entry(msgspec.Struct, frozen=True):
     title: str | None = None
     name: str | None = None
     author: str | None = None
