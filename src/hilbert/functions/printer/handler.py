@@ -1,0 +1,18 @@
+"""Writes each request to the function's log."""
+
+import sys
+
+LONGEST = 65536
+
+
+def handle(event, context):  # noqa: ARG001 - the platform passes both
+    lines = [f"{event.method} {event.path}"]
+    lines += [f"{name}={value}" for name, value in event.query.items()]
+    lines += [f"{name}: {value}" for name in event.headers for value in event.headers.get_all(name)]
+    text = event.body[:LONGEST].decode("utf-8", "replace")
+    if text:
+        lines += ["", text.rstrip("\n")]
+    if len(event.body) > LONGEST:
+        lines.append(f"... and {len(event.body) - LONGEST} bytes more")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return {"body": "OK\n", "headers": {"Content-Type": "text/plain; charset=utf-8"}}
