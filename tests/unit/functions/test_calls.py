@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support.watchdog import Watchdog, until, watchdog
 
 import hilbert.functions
 from hilbert.core.bundle import Manifest
+from support.watchdog import Watchdog, until, watchdog
 
 ROOT = Path(hilbert.functions.__file__).parent
 
