@@ -170,26 +170,31 @@ def _bubblewrap(sandbox: str) -> Finding:
 
 
 _UNPROTECTED: Final = {
-    "landlock": "functions see each other's processes and this machine's network and host name",
+    "landlock": "functions share this machine's processes list, network and host name",
     "process": "functions can read what this user can read, other functions' files and secrets among it",
-    "none": "functions can read what this user can read, other functions' files and secrets among it",
 }
 
 
 def _facts(facts: Mapping[str, str]) -> Iterator[Finding]:
     """What the gateway says of how it runs functions."""
+    why_not = tuple(
+        f"{key.removeprefix('sandbox.not-')}: {value}"
+        for key, value in sorted(facts.items())
+        if key.startswith("sandbox.not-")
+    )
+    if sandbox := facts.get("sandbox"):
+        weak = _UNPROTECTED.get(sandbox, "")
+        todo = "make bubblewrap work for the strongest sandbox, then restart the platform" if weak else ""
+        level = Level.WARNING if weak else Level.OK
+        yield Finding(level, f"sandbox: {sandbox}" + (f": {weak}" if weak else ""), todo, why_not)
+    for key in ("memory-limit", "cpu-limit"):
+        if key in facts:
+            loose = facts[key] in ("none", "rlimit")
+            todo = "give the platform a control group of its own: root, or systemd with Delegate=yes" if loose else ""
+            yield Finding(Level.WARNING if loose else Level.OK, f"{key}: enforced by {facts[key]}", todo)
     for key, value in sorted(facts.items()):
         if key.startswith("warning"):
             yield Finding(Level.WARNING, value)
-        elif key == "sandbox":
-            weak = _UNPROTECTED.get(value.partition(" ")[0])
-            todo = "bubblewrap is the strongest; 'hilbert doctor' on that machine says what is missing" if weak else ""
-            level = Level.WARNING if weak else Level.OK
-            yield Finding(level, f"sandbox: {value}" + (f": {weak}" if weak else ""), todo)
-        elif key in ("memory-limit", "cpu-limit"):
-            loose = value in ("rlimit", "none")
-            todo = "run the platform as root or under systemd with a delegated cgroup" if loose else ""
-            yield Finding(Level.WARNING if loose else Level.OK, f"{key}: enforced by {value}", todo)
 
 
 def _function(function: Function, where: str) -> Finding:

@@ -89,6 +89,8 @@ def sparse(function: Function) -> dict[str, object]:
     """As the gateway writes a function: what is not set is left out, but for labels, annotations and counts."""
     document = msgspec.to_builtins(function)
     always = ("labels", "annotations", "replicas", "availableReplicas", "invocationCount")
+    if detail := document.get("hilbert"):
+        document["hilbert"] = {key: value for key, value in detail.items() if value not in ("", None)}
     return {key: value for key, value in document.items() if value or key in always}
 
 
@@ -124,7 +126,14 @@ def describe(
         urls = f"{client.url}/function/{where}", f"{client.url}/async-function/{where}"
     if shape.format != "table":
         shapes.write(
-            {**sparse(function), "Status": state_of(function), "URL": urls[0], "AsyncURL": urls[1]}, shape.format
+            {
+                **sparse(function),
+                "Status": state_of(function),
+                "InvocationCount": int(function.invocation_count),
+                "URL": urls[0],
+                "AsyncURL": urls[1],
+            },
+            shape.format,
         )
         return
     for line in render_description(function, *urls, verbose=verbose):

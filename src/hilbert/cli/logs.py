@@ -43,11 +43,11 @@ def logs(
     moment = _moment(since, since_time)
     if time_format not in _FORMATS and "%" not in time_format:
         raise UsageError(f"--time-format {time_format}: must be one of {', '.join(_FORMATS)}, or hold a %")
-    # Raw only when piped as JSON; everything else may meet a terminal.
     with connect(at, stack=gateway_of(file)) as client:
         for message in client.logs(name, namespace, instance=replica, since=moment, tail=lines, follow=tail):
             if json or output == "json":
-                out(msgspec.json.encode(message).decode())
+                text = msgspec.json.encode(message).decode()
+                out(harmless(text) if sys.stdout.isatty() else text)
             elif output == "keyvalue":
                 out(_keyvalue(message, time_format))
             else:

@@ -118,8 +118,9 @@ def _value_name(argument: Argument, choices: tuple[str, ...]) -> str:
     if choices:
         return "WORD"
     text = argument.parameter.help or ""
-    if "KEY=VALUE" in text:
-        return "KEY=VALUE"
+    for shape in ("KEY=VALUE", "NAME=PATH"):
+        if shape in text:
+            return shape
     return "NUMBER" if "int" in str(argument.hint) else "TEXT"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -10,11 +11,11 @@ from typing import Final
 import msgspec
 
 from hilbert.cli.failures import Failed
-from hilbert.cli.terminal import note, progress, warn
+from hilbert.cli.terminal import fail, note, progress
 from hilbert.cli.values import full_name
 from hilbert.client.sync import Client
 from hilbert.client.types import Accepted, Deployment, Function
-from hilbert.core.errors import FunctionNotFound, HilbertError, Unauthenticated
+from hilbert.core.errors import AlreadyExists, FunctionNotFound, HilbertError, Unauthenticated
 
 _FIRST_POLL: Final = 0.05
 _LAST_POLL: Final = 1.0
@@ -77,13 +78,7 @@ def roll_out(
             waiting.discard(outcome.name)
             line.text = _waiting_text(waiting)
 
-        if len(deployments) == 1:
-            work(0)
-        else:
-            from concurrent.futures import ThreadPoolExecutor
-
-            with ThreadPoolExecutor(how.parallel) as pool:
-                list(pool.map(work, range(len(deployments))))
+        _at_once(work, len(deployments), how.parallel)
     return outcomes
 
 
@@ -97,12 +92,45 @@ def report(outcomes: Sequence[Outcome]) -> None:
         raise Failed(failed[0].error, hint=failed[0].hint)
     if failed:
         for outcome in failed:
-            warn(f"{full_name(outcome.name, outcome.namespace)}: {outcome.error}")
-        raise Failed(f"{len(failed)} of {len(outcomes)} functions failed to deploy", hint=failed[0].hint)
+            name = full_name(outcome.name, outcome.namespace)
+            fail(outcome.error if name in outcome.error else f"{name}: {outcome.error}", outcome.hint)
+        raise Failed(f"{len(failed)} of {len(outcomes)} functions failed to deploy")
+
+
+def _at_once(work: Callable[[int], None], count: int, workers: int) -> None:
+    """Run `work` for each number below `count`, some at a time; raises what the first that failed raised.
+
+    The threads are daemons: an interrupted command ends at once and does not wait for what they wait for.
+    """
+    if count == 1:
+        work(0)
+        return
+    todo = iter(range(count))
+    turn = threading.Lock()
+    failures: list[BaseException] = []
+
+    def drain() -> None:
+        while not failures:
+            with turn:
+                number = next(todo, None)
+            if number is None:
+                return
+            try:
+                work(number)
+            except BaseException as exc:  # noqa: BLE001 - raised again by the thread that waits
+                failures.append(exc)
+
+    threads = [threading.Thread(target=drain, daemon=True) for _ in range(min(workers, count))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
 
 
 def _waiting_text(names: set[str]) -> str:
-    return f"waiting for {', '.join(sorted(names))}"
+    return f"waiting for {', '.join(sorted(list(names)))}"  # noqa: C414 - others change the set; a list is taken whole
 
 
 def _deploy(client: Client, deployment: Deployment, outcome: Outcome, how: Rollout) -> None:
@@ -131,10 +159,14 @@ def _create_when_gone(client: Client, deployment: Deployment, within: float) -> 
         try:
             return client.create_function(deployment)
         except HilbertError as exc:
-            if "already exists" not in exc.message or time.monotonic() > end:
+            if not _says_taken(exc) or time.monotonic() > end:
                 raise
             time.sleep(pause)
             pause = min(pause * 2, _LAST_POLL)
+
+
+def _says_taken(error: HilbertError) -> bool:
+    return isinstance(error, AlreadyExists) or "already exists" in error.message
 
 
 def _wait(client: Client, outcome: Outcome, within: float) -> None:

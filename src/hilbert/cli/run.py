@@ -14,6 +14,7 @@ from hilbert import __version__
 
 FAILURE: Final = 1
 USAGE: Final = 2
+START_FAILED: Final = 3
 INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
 
@@ -83,6 +84,7 @@ def _run(argv: list[str]) -> int:
     from hilbert.cli.app import build_app
     from hilbert.cli.terminal import fail
     from hilbert.core.errors import HilbertError
+    from hilbert.core.settings import environment
 
     try:
         status = build_app()(argv)
@@ -92,8 +94,18 @@ def _run(argv: list[str]) -> int:
         fail(*explain(exc, argv))
         return USAGE
     except HilbertError as exc:
-        from hilbert.cli.failures import UsageError
+        from hilbert.cli.failures import StartFailed, UsageError
 
         fail(exc.message, exc.hint)
+        if isinstance(exc, StartFailed):
+            return START_FAILED
         return USAGE if isinstance(exc, UsageError) else FAILURE
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
+    except Exception as exc:
+        if environment().get("FAAS_DEBUG") == "1":
+            raise
+        text = f"{type(exc).__name__}: {exc}"
+        fail(f"this is a fault of hilbert: {text}", "FAAS_DEBUG=1 shows where; please report it")
+        return FAILURE
     return status if isinstance(status, int) else 0

@@ -39,7 +39,9 @@ def seal(
     /,
     *,
     from_literal: Annotated[tuple[str, ...], flag("Value KEY=VALUE; others can see it.", "--from-literal")] = (),
-    from_file: Annotated[tuple[str, ...], flag("Value from a file, KEY=VALUE as NAME=PATH.", "--from-file")] = (),
+    from_file: Annotated[
+        tuple[str, ...], flag("Value from a file, as NAME=PATH; may be given again.", "--from-file")
+    ] = (),
     output: Annotated[str, flag("File to write; - is standard output.", "--output", "-o")] = _FILE,
 ) -> None:
     values = {name: value.encode() for name, value in pairs(from_literal, "--from-literal").items()}

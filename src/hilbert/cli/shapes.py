@@ -7,13 +7,16 @@ from typing import Literal
 
 import msgspec
 
+from hilbert.cli.terminal import harmless
+
 
 def write(document: object, form: Literal["json", "yaml"]) -> None:
     """Write `document`, indented, to standard output."""
     plain = msgspec.to_builtins(document, str_keys=True)
     if form == "json":
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n")
-        return
-    import yaml
+        text = msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n"
+    else:
+        import yaml
 
-    yaml.safe_dump(plain, sys.stdout, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)

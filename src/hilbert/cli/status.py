@@ -80,7 +80,9 @@ def _show(found: Status) -> None:
     ]
     if found.pid:
         lines.append(("Process:", f"pid {found.pid}, up {_ago(found.uptime_seconds)}"))
-    lines += [(f"{key.capitalize()}:", value) for key, value in sorted(found.facts.items())]
+    lines += [(f"{key.capitalize()}:", value) for key, value in sorted(found.facts.items()) if _is_plain(key)]
+    if warnings := sum(key.startswith("warning") for key in found.facts):
+        lines.append(("Warnings:", f"{warnings}; 'hilbert doctor' shows them"))
     for line in columns(lines):
         out(harmless(line))
     out()
@@ -88,6 +90,11 @@ def _show(found: Status) -> None:
     rows += [(entry.name, str(entry.functions), str(entry.replicas), str(entry.ready)) for entry in found.namespaces]
     for line in columns(rows):
         out(harmless(line))
+
+
+def _is_plain(key: str) -> bool:
+    """Not one of the facts behind others, and not said above already."""
+    return "." not in key and key != "provider"
 
 
 def _uptime(started_at: str) -> float:

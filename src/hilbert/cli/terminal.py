@@ -46,15 +46,20 @@ def paint(text: str, code: str, stream: TextIO) -> str:
     return f"\x1b[{code}m{text}\x1b[0m"
 
 
-_VISIBLE: Final = {c: f"\\x{c:02x}" for c in (*range(9), *range(11, 32), 127, *range(0x80, 0xA0))} | {
-    # They reorder or hide what is on the line.
-    c: f"\\u{c:04x}"
-    for c in (*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
-}
+_VISIBLE: Final = {
+    code: f"\\u{code:04x}"
+    for code in (
+        *range(9), *range(11, 32), *range(127, 160),  # Control characters, but for tab and newline.
+        *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF,  # Hide or reorder what is seen.
+    )
+}  # fmt: skip
 
 
 def harmless(text: str) -> str:
-    """`text` with control characters shown instead of obeyed, so that it cannot drive a terminal. Tab and newline stay."""
+    """`text` with control characters shown instead of obeyed, so that it cannot drive a terminal. Tab and newline stay.
+
+    They are shown as JSON escapes them, so JSON stays JSON.
+    """
     return text.translate(_VISIBLE)
 
 
