@@ -8,6 +8,8 @@ import pytest
 
 from support.api import Api
 
+pytestmark = pytest.mark.anyio
+
 NIL_MAPS = {"service": "env-test", "image": "functions/alpine:latest", "envProcess": "env", "labels": None}
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from support.api import Api
+
+pytestmark = pytest.mark.anyio
 
 AGENT = {"User-Agent": "faas-cli/0.17.4"}
 

@@ -12,7 +12,7 @@ from support.api import Api
 MARK = {"openfaas": "1"}
 ENV = {"service": "env", "image": "functions/alpine:latest", "envProcess": "env", "namespace": "dev"}
 
-pytestmark = pytest.mark.parametrize("agent", ["openfaas-go-sdk/0.1", "python-httpx/0.27"])
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("agent", ["openfaas-go-sdk/0.1", "python-httpx/0.27"])]
 
 
 @pytest.fixture
