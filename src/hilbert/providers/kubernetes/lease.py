@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
 import structlog
 
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
@@ -81,8 +82,8 @@ class Leadership:
         while True:
             try:
                 held = await asyncio.wait_for(self._claim(), self._duration * 2 / 3)
-            except (Refused, Unreachable, TimeoutError) as exc:
-                _log.info("lease not renewed", reason=str(exc))
+            except (Refused, Unreachable, TimeoutError, msgspec.MsgspecError) as exc:
+                _log.info("lease not renewed", reason=str(exc) or type(exc).__name__)
                 # Nobody else can have it before the duration is over; two thirds leave room for the work under way.
                 held = self._leads and self._clock.now() - self._renewed_at < self._duration * 2 / 3
             self._set(leads=held)

@@ -110,6 +110,10 @@ class Reflector(Generic[T]):
                 await self._watch()
             except (Refused, Unreachable) as exc:
                 await self._back_off(exc)
+            except Exception as exc:  # noqa: BLE001 - a picture that stands still unseen is worse than any mistake here
+                _log.error("watch failed", kind=str(self.kind), namespace=self.namespace, exc_info=True)
+                self._version = ""
+                await self._back_off(Unreachable(f"{type(exc).__name__}: {exc}"))
 
     def _is_due(self) -> bool:
         return bool(self._resync) and self._clock.now() - self._listed_at >= self._resync
