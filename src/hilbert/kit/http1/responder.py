@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from hilbert.kit.http1.status import EMPTY_STATUSES, status_line
 
 if TYPE_CHECKING:
+    import asyncio
+
     from hilbert.kit.http1.server import ServerConnection
 
 Headers = list[tuple[bytes, bytes]]

@@ -7,10 +7,9 @@ This module adds what llhttp leaves to its user: limits, Host, request targets, 
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
@@ -19,12 +18,18 @@ from hilbert.kit.http1.responder import Accept, Headers, Request, Responder, Tun
 from hilbert.kit.http1.status import status_line
 from hilbert.kit.http1.timers import TimerWheel
 
+if TYPE_CHECKING:
+    import asyncio
+    from asyncio import Protocol as AsyncioProtocol
+else:
+    AsyncioProtocol = object  # Event loops ask for its methods alone, and its import is a third of a watchdog's start.
+
 _HIGH_WATER: Final = 256 * 1024
 _LINGER: Final = 3.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class ServerConnection(asyncio.Protocol):
+class ServerConnection(AsyncioProtocol):
     """One client's connection. `accept` is called once a request's head is whole and its turn has come."""
 
     def __init__(
@@ -42,7 +47,7 @@ class ServerConnection(asyncio.Protocol):
         self._wheel = wheel
         self._refuse = refuse or _plain_refusal
         self._on_lost = on_lost
-        self._loop = asyncio.get_running_loop()
+        self._loop = wheel.loop
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Responder] = deque()
         self._current: Responder | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Timed(Protocol):
@@ -25,12 +27,17 @@ class TimerWheel:
     pushes its deadline back, as nearly all do, costs one comparison.
     """
 
-    def __init__(self, *, tick: float = 0.1) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, *, tick: float = 0.1, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """`loop` is the running one unless given; `time` and `call_later` are all that the server side uses of it."""
+        if loop is None:
+            import asyncio
+
+            loop = asyncio.get_running_loop()
+        self.loop = loop
         self._tick = tick
         self._slots: dict[int, set[Timed]] = {}
-        self._done = int(self._loop.time() / tick)
-        self._timer = self._loop.call_later(tick, self._turn)
+        self._done = int(self.loop.time() / tick)
+        self._timer = self.loop.call_later(tick, self._turn)
 
     def watch(self, entry: Timed) -> None:
         """Make sure that `entry` is looked at by its deadline."""
@@ -49,8 +56,8 @@ class TimerWheel:
         self._slots.clear()
 
     def _turn(self) -> None:
-        now = self._loop.time()
-        self._timer = self._loop.call_later(self._tick, self._turn)
+        now = self.loop.time()
+        self._timer = self.loop.call_later(self._tick, self._turn)
         last = int(now / self._tick)
         while self._done < last:
             self._done += 1
