@@ -1,0 +1,85 @@
+"""What is special about single kinds when they are created, changed or deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from support.kubernetes.defaults import quality_of_service
+from support.kubernetes.resources import Resource
+from support.kubernetes.status import Json
+
+if TYPE_CHECKING:
+    from support.kubernetes.engine import Engine
+
+DEFINITIONS: Final = "customresourcedefinitions.apiextensions.k8s.io"
+
+
+def prepare_create(engine: Engine, resource: Resource, obj: Json) -> None:
+    """Fields that the server sets whatever the client said."""
+    if resource.key == "namespaces":
+        finalizers = obj["spec"].setdefault("finalizers", [])
+        if "kubernetes" not in finalizers:
+            finalizers.append("kubernetes")
+        obj["status"] = {"phase": "Active"}
+    elif resource.key == "pods":
+        obj["status"] = {"phase": "Pending", "qosClass": quality_of_service(obj["spec"])}
+    elif resource.key == "services":
+        _addresses(engine, obj, None)
+    elif resource.key == DEFINITIONS:
+        plural = obj["spec"].get("names", {}).get("plural")
+        obj["status"] = {"conditions": [], "acceptedNames": {"kind": "", "plural": ""}, "storedVersions": []}
+        stored = [version["name"] for version in obj["spec"].get("versions") or () if version.get("storage")]
+        if plural and stored:
+            obj["status"]["storedVersions"] = stored
+
+
+def prepare_update(engine: Engine, resource: Resource, old: Json, new: Json, sub: str) -> None:
+    if resource.key == "namespaces":
+        if sub != "finalize":
+            new["spec"] = {
+                **new.get("spec", {}),
+                **({"finalizers": old["spec"]["finalizers"]} if "finalizers" in old["spec"] else {}),
+            }
+        if sub != "status":
+            new["status"] = old["status"]
+    elif resource.key == "services" and sub != "status":
+        _addresses(engine, new, old)
+
+
+def prepare_delete(resource: Resource, obj: Json) -> None:
+    if resource.key == "namespaces":
+        obj["status"] = {**obj["status"], "phase": "Terminating"}
+
+
+def keeps(resource: Resource, obj: Json) -> bool:
+    """Whether something other than metadata.finalizers holds an object that is being deleted."""
+    if resource.key == "namespaces":
+        return bool(obj.get("spec", {}).get("finalizers"))
+    return resource.key == "pods" and bool(obj["metadata"].get("deletionGracePeriodSeconds"))
+
+
+def grace(resource: Resource, obj: Json, wanted: int | None) -> int | None:
+    """Seconds that a deletion waits; None when the kind knows no grace."""
+    if resource.key != "pods":
+        return None
+    spec = obj["spec"]
+    seconds = wanted if wanted is not None else int(spec.get("terminationGracePeriodSeconds", 30))
+    if not spec.get("nodeName") or obj["status"].get("phase") in ("Failed", "Succeeded"):
+        return 0
+    return max(seconds, 1) if wanted is None or wanted != 0 else 0
+
+
+def _addresses(engine: Engine, obj: Json, old: Json | None) -> None:
+    spec = obj["spec"]
+    if spec.get("type") == "ExternalName":
+        return
+    if old is not None:
+        for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+            if name in old["spec"]:
+                spec.setdefault(name, old["spec"][name])
+        return
+    if "clusterIP" not in spec:
+        spec["clusterIP"] = engine.admission.next_address()
+    spec.setdefault("clusterIPs", [spec["clusterIP"]])
+    spec.setdefault("ipFamilies", ["IPv4"])
+    spec.setdefault("ipFamilyPolicy", "SingleStack")

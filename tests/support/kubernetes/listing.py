@@ -1,0 +1,138 @@
+"""Lists: versions, pages, selectors."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from support.kubernetes.decode import parse_json
+from support.kubernetes.options import ListOptions
+from support.kubernetes.resources import Resource
+from support.kubernetes.selectors import field_selector, label_selector
+from support.kubernetes.status import ApiError, Cause, Json, bad_request, expired
+from support.kubernetes.store import Collection, Item, Key, Store
+
+_TOO_OLD = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without the "
+    "continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing "
+    "with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the "
+    "time the first chunk was returned and now may show up in the list."
+)
+
+
+@dataclass
+class Page:
+    """What a list answers."""
+
+    items: list[Item]
+    metadata: Json
+
+
+Match = Callable[[Item], bool]
+
+
+def matcher(options: ListOptions, resource: Resource) -> Match | None:
+    """None: everything matches. Raises `ApiError` 400."""
+    labels = label_selector(options.label_selector) if options.label_selector else ()
+    extra = resource.custom.selectable if resource.custom is not None else ()
+    fields = field_selector(options.field_selector, resource.plural, extra=extra) if options.field_selector else None
+    if not labels and fields is None:
+        return None
+
+    def matches(item: Item) -> bool:
+        if any(not requirement.matches(item.labels) for requirement in labels):
+            return False
+        return fields is None or fields(item.obj)
+
+    return matches
+
+
+async def wait_for(store: Store, version: str, *, patience: float = 3.0) -> None:
+    """Wait until the store has reached `version`, as a server does whose cache lags. Raises `ApiError` 400 and 504."""
+    if version in ("", "0"):
+        return
+    if not version.isdigit():
+        cause = f'resourceVersion: Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
+        raise ApiError(400, cause, reason="BadRequest")
+    if int(version) <= store.version:
+        return
+    ends = asyncio.get_running_loop().time() + patience
+    while int(version) > store.version:
+        if asyncio.get_running_loop().time() >= ends:
+            raise ApiError(
+                504,
+                f"Timeout: Too large resource version: {version}, current: {store.version}",
+                reason="Timeout",
+                details={
+                    "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+                    "retryAfterSeconds": 1,
+                },
+                headers={"Retry-After": "1"},
+            )
+        await asyncio.sleep(0.02)
+
+
+def page(store: Store, collection: Collection, resource: Resource, namespace: str, options: ListOptions) -> Page:
+    """One page. Raises `ApiError` 400 and 410."""
+    matches = matcher(options, resource)
+    version, start = store.version, ""
+    found: list[tuple[Key, Item]]
+    if options.more:
+        if options.version not in ("", "0"):
+            raise bad_request("specifying resource version is not allowed when using continue")
+        version, start = _unpack(options.more)
+        if version == -1:
+            version = store.version
+            found = list(collection.items(namespace))
+        elif version < collection.compacted:
+            raise expired(_TOO_OLD, metadata={"continue": _pack(-1, start)})
+        else:
+            found = collection.at(version, namespace)
+    elif options.match == "Exact" or (options.limit > 0 and options.version not in ("", "0") and not options.match):
+        version = int(options.version)
+        if version < collection.compacted:
+            raise expired("The resourceVersion for the provided list is too old.")
+        found = collection.at(version, namespace)
+    else:
+        found = list(collection.items(namespace))
+    if start:
+        found = [(key, item) for key, item in found if f"{key[0]}/{key[1]}" >= start]
+    if matches is not None:
+        found = [(key, item) for key, item in found if matches(item)]
+    metadata: Json = {"resourceVersion": str(version)}
+    ignores_limit = options.version == "0" and not options.more
+    if options.limit > 0 and not ignores_limit and len(found) > options.limit:
+        rest = len(found) - options.limit
+        found = found[: options.limit]
+        last = found[-1][0]
+        metadata["continue"] = _pack(version, f"{last[0]}/{last[1]}\x00")
+        if matches is None:
+            metadata["remainingItemCount"] = rest
+    return Page([item for _, item in found], metadata)
+
+
+def _pack(version: int, start: str) -> str:
+    token = {"v": "meta.k8s.io/v1", "rv": version, "start": start}
+    return base64.urlsafe_b64encode(msgspec.json.encode(token)).rstrip(b"=").decode()
+
+
+def _unpack(token: str) -> tuple[int, str]:
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise bad_request(f"invalid continue token: continue key is not valid: {exc}") from exc
+    try:
+        value: Any = parse_json(raw.decode("latin-1").encode())
+        return int(value["rv"]), str(value["start"])
+    except (ValueError, KeyError, TypeError) as exc:
+        raise bad_request(f"invalid continue token: continue key is not valid: {exc}") from exc
+
+
+def missing_version_cause(version: str) -> Cause:
+    return Cause("ResourceVersionTooLarge", "", f"Too large resource version: {version}")

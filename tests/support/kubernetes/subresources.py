@@ -1,0 +1,64 @@
+"""status, scale, log, token, finalize: the paths below an object."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from support.kubernetes.access import User, service_account
+from support.kubernetes.app import Answer, Call
+from support.kubernetes.negotiation import Form
+from support.kubernetes.status import Json, method_not_allowed
+from support.kubernetes.store import Item
+
+if TYPE_CHECKING:
+    from support.kubernetes.handlers import Handlers, Target
+
+
+async def handle(handlers: Handlers, call: Call, target: Target, user: User, form: Form) -> Answer:
+    if target.sub == "token" and call.method == "POST":
+        return _token(handlers, call, target, user, form)
+    if target.sub in ("status", "finalize"):
+        return _status(handlers, call, target, user, form)
+    raise method_not_allowed()
+
+
+def _status(handlers: Handlers, call: Call, target: Target, user: User, form: Form) -> Answer:
+    engine, resource = handlers._engine, target.resource
+    if call.method in ("GET", "HEAD"):
+        return handlers.one(200, resource, engine.find(resource, target.namespace, target.name), form, call)
+    if call.method == "PATCH":
+        obj, _, warnings = handlers.patched(call, target, user)
+        return handlers.one(200, resource, Item(obj, 0), form, call, warnings)
+    if call.method != "PUT":
+        raise method_not_allowed()
+    body, options = handlers.body(call, resource, user, "UpdateOptions")
+    obj = engine.update(resource, target.namespace, target.name, body, options, target.sub)
+    return handlers.one(200, resource, Item(obj, 0), form, call, options.warnings)
+
+
+def _token(handlers: Handlers, call: Call, target: Target, user: User, form: Form) -> Answer:
+    engine, resource = handlers._engine, target.resource
+    account = engine.find(resource, target.namespace, target.name).obj
+    body, _ = handlers.body(call, resource, user, "CreateOptions", body_kind="TokenRequest")
+    seconds = int((body.get("spec") or {}).get("expirationSeconds") or 3600)
+    now = datetime.now(UTC)
+    expires = now + timedelta(seconds=seconds)
+    token = handlers._access.tokens.issue(service_account(target.namespace, target.name), expires=expires)
+    value: Json = {
+        "kind": "TokenRequest",
+        "apiVersion": "authentication.k8s.io/v1",
+        "metadata": {
+            "name": target.name,
+            "namespace": target.namespace,
+            "uid": account["metadata"]["uid"],
+            "creationTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        },
+        "spec": {
+            "audiences": ["https://kubernetes.default.svc.cluster.local"],
+            "expirationSeconds": seconds,
+            "boundObjectRef": None,
+        },
+        "status": {"token": token, "expirationTimestamp": expires.strftime("%Y-%m-%dT%H:%M:%SZ")},
+    }
+    return handlers.encoded(201, value, form)
