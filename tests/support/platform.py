@@ -15,6 +15,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from pathlib import Path
 
 import psutil
@@ -29,6 +30,7 @@ class Answer:
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case."""
 
     @property
     def text(self) -> str:
@@ -117,24 +119,34 @@ class Platform:
         return found
 
     def processes(self) -> list[psutil.Process]:
-        """Every process on this machine that works with this platform's folders."""
+        """Every process on this machine that works with this platform's folders, replicas in their sandboxes included."""
         found = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                marked = process.environ().get("HILBERT_RUN_DIR") == str(self.folder / "r")
-                if (
-                    marked or any(str(self.folder) in word for word in process.cmdline())
-                ) and process.pid != os.getpid():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+                if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and self._owns(process):
                     found.append(process)
         return found
 
+    def _owns(self, process: psutil.Process) -> bool:
+        folder = str(self.folder)
+        if (
+            any(folder in word for word in process.cmdline())
+            or process.environ().get("HILBERT_RUN_DIR") == f"{folder}/r"
+        ):
+            return True
+        # A replica in bubblewrap shows by what is mounted in it.
+        return folder in Path(f"/proc/{process.pid}/mountinfo").read_text().replace("\\040", " ") and (
+            Path(f"/proc/{process.pid}/ns/mnt").readlink() != Path("/proc/self/ns/mnt").readlink()
+        )
+
     def kill_everything(self) -> None:
         """`kill -9` of the supervisor, its children and all replicas at once."""
+        assert self.process is not None
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        assert self.process is not None
         self.process.wait(10)
+        until(lambda: not self.processes(), what="every process to be gone")
 
     def close(self) -> None:
         """Stop, and remove the folders. Kills what is left."""
@@ -175,10 +187,10 @@ class Platform:
         request = urllib.request.Request(self.url + path, data=body, headers=dict(headers or {}), method=method or None)
         try:
             with urllib.request.urlopen(request, timeout=timeout) as answer:
-                return Answer(answer.status, answer.read(), dict(answer.headers))
+                return Answer(answer.status, answer.read(), _lowered(answer.headers))
         except urllib.error.HTTPError as error:
             with error:
-                return Answer(error.code, error.read(), dict(error.headers))
+                return Answer(error.code, error.read(), _lowered(error.headers))
 
     def api(self, method: str, path: str, body: object = None) -> Answer:
         """Call the REST API with the platform's own credentials."""
@@ -187,6 +199,10 @@ class Platform:
         return self.call(
             path, data, method=method, headers={"Authorization": f"Basic {token}", "Content-Type": "application/json"}
         )
+
+
+def _lowered(headers: Message) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def until(
@@ -208,7 +224,6 @@ def running(*settings: str) -> Iterator[Platform]:
         yield platform.start()
         if platform.process is not None and platform.process.poll() is None:
             platform.stop()
-        left = [process.pid for process in platform.processes()]
-        assert not left, f"left behind: {left}\n{platform.log[-6000:]}"
+        until(lambda: not platform.processes(), within=5, what="every process to end", log=lambda: platform.log)
     finally:
         platform.close()

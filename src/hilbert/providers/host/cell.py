@@ -93,10 +93,14 @@ class Cell:
         self.retry_at = now + backoff(self.failures)
 
     def succeed(self, *, now: float) -> None:
-        """The current revision has all its replicas ready: forget failures once that has lasted."""
-        if self.failures > 1 and now - self.failed_at < STEADY:
-            return
-        self.reset()
+        """The current revision has all its replicas ready: forget failures once that has lasted.
+
+        A single one is not mentioned any more at once, but still counts.
+        """
+        if now - self.failed_at >= STEADY:
+            self.reset()
+        elif self.failures <= 1:
+            self.reason = self.message = ""
 
     def reset(self) -> None:
         """Forget failures."""

@@ -83,14 +83,15 @@ def decide(replicas: int, wanted: Revision | None, views: Sequence[View]) -> Dec
     for view in views:
         if view.stage in (Stage.DRAINING, Stage.STOPPING):
             continue
-        if wanted is None or view.revision is None or view.stage is Stage.UNHEALTHY:
+        if view.stage is Stage.STARTING:
+            if view.revision is not None:  # Takes a place, of whatever revision, so that starts stay bounded.
+                current.append(view)
+        elif wanted is None or view.revision is None or view.stage is Stage.UNHEALTHY:
             drain.append(view.replica)
         elif view.revision.is_current(wanted):
             current.append(view)
         elif view.stage is Stage.READY and view.revision.allowed_by(wanted):
             old.append(view)
-        elif view.stage is Stage.STARTING:
-            current.append(view)  # Takes a place until it can be stopped, so that starts stay bounded.
         else:
             drain.append(view.replica)
     if wanted is None:

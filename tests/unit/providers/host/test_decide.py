@@ -1,0 +1,129 @@
+"""The decision about one function, as a pure function."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hilbert.providers.host.decide import Decision, Revision, Stage, View, decide
+
+V1, V2 = Revision(1, network=True, sandbox=""), Revision(2, network=True, sandbox="")
+
+
+def views(*items: tuple[str, Stage, Revision | None]) -> list[View]:
+    return [View(*item) for item in items]
+
+
+def test_all_replicas_of_a_new_function_start_at_once() -> None:
+    assert decide(3, V1, []) == Decision(start=3)
+
+
+def test_nothing_to_do_is_nothing() -> None:
+    assert decide(1, V1, views(("a", Stage.READY, V1))) == Decision()
+    assert decide(2, V1, views(("a", Stage.READY, V1), ("b", Stage.BOOTING, V1))) == Decision()
+    assert decide(0, V1, []) == Decision()
+
+
+def test_a_roll_out_surges_by_a_quarter_and_at_least_one() -> None:
+    old = [("a", Stage.READY, V1), ("b", Stage.READY, V1)]
+    assert decide(2, V2, views(*old)) == Decision(start=1)
+    eight = [(str(n), Stage.READY, V1) for n in range(8)]
+    assert decide(8, V2, views(*eight)) == Decision(start=2)
+
+
+def test_an_old_replica_goes_when_a_current_one_is_ready_in_its_place() -> None:
+    given = views(("a", Stage.READY, V1), ("b", Stage.READY, V1), ("c", Stage.BOOTING, V2))
+    assert decide(2, V2, given) == Decision()
+    given = views(("a", Stage.READY, V1), ("b", Stage.READY, V1), ("c", Stage.READY, V2))
+    assert decide(2, V2, given) == Decision(start=1, drain=("b",))
+
+
+def test_an_old_replica_that_serves_nothing_goes_at_once() -> None:
+    assert decide(1, V2, views(("a", Stage.BOOTING, V1))) == Decision(start=1, drain=("a",))
+
+
+def test_a_replica_that_is_being_started_is_left_until_it_can_be_stopped() -> None:
+    assert decide(0, V1, views(("a", Stage.STARTING, V1))) == Decision()
+    assert decide(0, None, views(("a", Stage.STARTING, None))).start == 0
+
+
+def test_what_is_not_ready_goes_first_and_then_the_youngest() -> None:
+    given = views(("a", Stage.READY, V1), ("b", Stage.READY, V1), ("c", Stage.BOOTING, V1))
+    assert decide(2, V1, given) == Decision(drain=("c",))
+    assert decide(1, V1, given) == Decision(drain=("c", "b"))
+
+
+def test_an_unhealthy_replica_is_replaced() -> None:
+    assert decide(1, V1, views(("a", Stage.UNHEALTHY, V1))) == Decision(start=1, drain=("a",))
+
+
+def test_replicas_of_a_function_that_is_gone_are_drained_and_take_no_place() -> None:
+    assert decide(1, V1, views(("a", Stage.READY, None))) == Decision(start=1, drain=("a",))
+    assert decide(0, None, views(("a", Stage.READY, None), ("b", Stage.DRAINING, None))) == Decision(drain=("a",))
+
+
+def test_a_stricter_policy_takes_replicas_out_at_once_and_a_laxer_one_rolls() -> None:
+    closed = V1._replace(network=False)
+    assert decide(1, closed, views(("a", Stage.READY, V1))) == Decision(start=1, drain=("a",))
+    assert decide(1, V1, views(("a", Stage.READY, closed))) == Decision(start=1)
+    strict = V1._replace(sandbox="bubblewrap")
+    assert decide(1, strict, views(("a", Stage.READY, V1))) == Decision(start=1, drain=("a",))
+    assert decide(1, V1, views(("a", Stage.READY, strict))) == Decision()
+
+
+def test_a_revision_prints_and_parses() -> None:
+    for revision in (V1, Revision(7, network=False, sandbox="landlock")):
+        assert Revision.parse(str(revision)) == revision
+
+
+stages = st.sampled_from(Stage)
+revisions = st.one_of(
+    st.none(), st.builds(Revision, st.integers(1, 3), st.booleans(), st.sampled_from(["", "landlock", "bubblewrap"]))
+)
+
+
+@given(st.integers(0, 6), revisions, st.lists(st.tuples(stages, revisions), max_size=8))
+def test_decisions_keep_their_bounds(
+    replicas: int, wanted: Revision | None, given: list[tuple[Stage, Revision | None]]
+) -> None:
+    """Whatever is there: never too many, never something twice, never what serves while nothing takes its place."""
+    seen = [View(str(number), stage, revision) for number, (stage, revision) in enumerate(given)]
+    decision = decide(replicas, wanted, seen)
+    by_name = {view.replica: view for view in seen}
+    assert len(set(decision.drain)) == len(decision.drain)
+    drained = [by_name[name] for name in decision.drain]
+    assert all(view.stage in (Stage.BOOTING, Stage.READY, Stage.UNHEALTHY) for view in drained)
+    live = [view for view in seen if view.stage not in (Stage.DRAINING, Stage.STOPPING) and view not in drained]
+    surge = max(1, -(-replicas // 4))
+    if decision.start:
+        assert wanted is not None
+        assert len(live) + decision.start <= replicas + surge
+    if wanted is not None:
+        serving = [
+            view
+            for view in seen
+            if view.stage is Stage.READY and view.revision is not None and view.revision.allowed_by(wanted)
+        ]
+        kept = [view for view in serving if view not in drained]
+        assert len(kept) >= min(len(serving), replicas), "a roll-out took out what had no replacement"
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.lists(st.booleans(), max_size=40))
+def test_a_roll_out_always_ends(replicas: int, before: int, luck: list[bool]) -> None:
+    """Apply decisions until nothing changes: exactly the wanted replicas are left, and enough served all the while."""
+    world = {f"old{number}": [Stage.READY, V1] for number in range(before)}
+    born = 0
+    for lucky in [*luck, *[True] * 60]:
+        decision = decide(replicas, V2, [View(name, *state) for name, state in world.items()])
+        for name in decision.drain:
+            del world[name]
+        for _ in range(decision.start):
+            born += 1
+            world[f"new{born}"] = [Stage.BOOTING, V2]
+        assert sum(stage is Stage.READY for stage, _ in world.values()) >= min(before, replicas)
+        booting = [name for name, (stage, _) in world.items() if stage is Stage.BOOTING]
+        if booting and lucky:
+            world[booting[0]][0] = Stage.READY
+        elif booting:
+            del world[booting[0]]
+    assert list(world.values()) == [[Stage.READY, V2]] * replicas
