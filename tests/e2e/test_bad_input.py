@@ -43,7 +43,7 @@ def test_names(platform: Platform, name: str) -> None:
     assert platform.api("DELETE", "/system/functions", {"functionName": name}).status in (400, 404)
     marked = {"name": name, "annotations": {"openfaas": "1"}}
     assert platform.api("POST", "/system/namespace/", marked).status == 400
-    if name != "a.b":  # A secret's name may hold dots.
+    if name not in ("a.b", "a" * 64):  # A secret's name may hold dots, and be longer.
         assert platform.api("POST", "/system/secrets", {"name": name, "value": "x"}).status == 400
     assert platform.api("POST", "/system/secrets", {"name": "fine", "namespace": name, "value": "x"}).status == 400
     assert platform.api("DELETE", "/system/secrets", {"name": name}).status in (400, 404)
@@ -126,7 +126,7 @@ def test_without_credentials(platform: Platform) -> None:
     ):
         answer = platform.call("/system/functions", headers=headers)
         assert answer.status == 401
-        assert answer.headers["WWW-Authenticate"] == 'Basic realm="Restricted"'
+        assert answer.headers["www-authenticate"] == 'Basic realm="Restricted"'
     assert platform.call("/healthz").status == 200
 
 

@@ -123,4 +123,4 @@ def settled(before: dict[str, tuple[int, int, int]], after: dict[str, tuple[int,
 
 
 def no_replicas(platform: Platform) -> bool:
-    return not [process for process in platform.processes() if "hilbert.watchdog" in " ".join(process.cmdline())]
+    return not [process for process in platform.processes() if "providers/process/entry" in " ".join(process.cmdline())]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.platform import Platform, until
 
 
@@ -36,11 +37,10 @@ def platform() -> Iterator[Platform]:
 
 def fill(path: Path) -> None:
     """Write until there is no room left."""
-    with path.open("wb") as file:
+    with path.open("wb", buffering=0) as file:
         try:
             while True:
                 file.write(b"\0" * 4096)
-                file.flush()
         except OSError:
             pass
 
