@@ -99,6 +99,7 @@ class _Composer:
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
                 raise self._wrong(event, "a second document begins", "keep one document in the file")
+            line = event.start_mark.line + 1
             done: Node | None = None
             anchor = getattr(event, "anchor", None)
             if isinstance(event, yaml.ScalarEvent):
@@ -117,12 +118,12 @@ class _Composer:
             if anchor:
                 self._anchors[anchor] = done
             if open_nodes:
-                open_nodes[-1].children.append((done, event.start_mark.line + 1))
+                open_nodes[-1].children.append((done, line))
             else:
                 root = done
         return root or Scalar(1, "", null=True)
 
-    def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
+    def _scalar(self, event: Any) -> Scalar:
         if event.tag and event.tag != "!" and event.tag not in _TEXT_TAGS:
             raise self._wrong(event, f"the tag {event.tag} is not supported")
         self._count(event, 1)
@@ -130,7 +131,7 @@ class _Composer:
         null = (plain and event.value in _NULLS) or (event.tag or "").endswith(":null")
         return Scalar(event.start_mark.line + 1, event.value, null=null)
 
-    def _alias(self, event: yaml.AliasEvent) -> Node:
+    def _alias(self, event: Any) -> Node:
         node = self._anchors.get(event.anchor)
         if node is None:
             raise self._wrong(event, f"*{event.anchor} names no anchor that stands before it")
