@@ -18,6 +18,12 @@ START_FAILED: Final = 3
 INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
 
+_HINTS: Final = {
+    "gateway-unreachable": "is it running? 'hilbert up --detach' starts one here; --gateway and OPENFAAS_URL name another",
+    "gateway-timeout": "'hilbert doctor' looks what is wrong; --timeout waits longer where a command has it",
+}
+"""What to do about failures of the way to the gateway, by error code."""
+
 _HOISTED: Final = {
     "-f": 1, "--yaml": 1, "--filter": 1, "--regex": 1,
     "-g": 1, "--gateway": 1, "-k": 1, "--token": 1, "-n": 1, "--namespace": 1, "--tls-no-verify": 0,
@@ -96,7 +102,7 @@ def _run(argv: list[str]) -> int:
     except HilbertError as exc:
         from hilbert.cli.failures import StartFailed, UsageError
 
-        fail(exc.message, exc.hint)
+        fail(exc.message, exc.hint or _HINTS.get(exc.code, ""))
         if isinstance(exc, StartFailed):
             return START_FAILED
         return USAGE if isinstance(exc, UsageError) else FAILURE

@@ -80,7 +80,11 @@ def _show(found: Status) -> None:
     ]
     if found.pid:
         lines.append(("Process:", f"pid {found.pid}, up {_ago(found.uptime_seconds)}"))
-    lines += [(f"{key.capitalize()}:", value) for key, value in sorted(found.facts.items()) if _is_plain(key)]
+    lines += [
+        (f"{key.replace('-', ' ').capitalize()}:", value)
+        for key, value in sorted(found.facts.items())
+        if _is_plain(key)
+    ]
     if warnings := sum(key.startswith("warning") for key in found.facts):
         lines.append(("Warnings:", f"{warnings}; 'hilbert doctor' shows them"))
     for line in columns(lines):
