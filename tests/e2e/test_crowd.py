@@ -105,10 +105,16 @@ def test_two_hundred_functions_in_twenty_namespaces() -> None:
         cycle(platform)
         until(lambda: no_replicas(platform), within=90, what="replicas to end", log=lambda: platform.log)
         until(lambda: settled(before, footprint(platform)), within=30, what="the footprint to settle")
-        left = list((platform.folder / "r" / "r").glob("*"))
-        assert not left, left[:5]
-        logs = [path for path in (platform.state / "logs").rglob("*.log") if "team-" in str(path)]
-        assert not logs, logs[:5]
+        until(
+            lambda: not leftovers(platform), within=30, what="files to be removed", log=lambda: str(leftovers(platform))
+        )
+
+
+def leftovers(platform: Platform) -> list[str]:
+    """Folders of replicas and logs of functions that are gone."""
+    folders = list((platform.folder / "r" / "r").glob("*"))
+    logs = [path for path in (platform.state / "logs").rglob("*.log") if "team-" in str(path)]
+    return [str(path) for path in folders + logs]
 
 
 def settled(before: dict[str, tuple[int, int, int]], after: dict[str, tuple[int, int, int]]) -> bool:
@@ -123,4 +129,4 @@ def settled(before: dict[str, tuple[int, int, int]], after: dict[str, tuple[int,
 
 
 def no_replicas(platform: Platform) -> bool:
-    return not [process for process in platform.processes() if "providers/process/entry" in " ".join(process.cmdline())]
+    return not platform.replicas()

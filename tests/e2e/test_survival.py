@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from support.load import SteadyLoad
-from support.platform import Platform, running, until
+from support.platform import Platform, is_replica, running, until
 
 ECHO = {"service": "echo", "image": "functions/alpine:latest", "envProcess": "cat"}
 
@@ -31,30 +31,21 @@ def works(platform: Platform, name: str = "echo") -> bool:
     return answer.status == 200 and answer.body == b"hello"
 
 
-def replicas(platform: Platform) -> list[psutil.Process]:
-    """The watchdog processes of this platform, without their sandboxes' outer halves."""
-    return [process for process in platform.processes() if is_replica(process) and process.name() != "bwrap"]
-
-
-def is_replica(process: psutil.Process) -> bool:
-    return "providers/process/entry" in " ".join(process.cmdline())
-
-
 def test_replica_killed(platform: Platform) -> None:
     """A replica that is killed comes back, and calls made meanwhile wait for it or are told."""
     deploy(platform)
-    before = {process.pid for process in replicas(platform)}
+    before = {process.pid for process in platform.replicas()}
     assert len(before) == 1
-    for process in replicas(platform):
+    for process in platform.replicas():
         process.kill()
     until(lambda: works(platform), what="the replica to come back", log=lambda: platform.log)
-    assert not before & {process.pid for process in replicas(platform)}
+    assert not before & {process.pid for process in platform.replicas()}
 
 
 def test_control_plane_killed_drops_no_call(platform: Platform) -> None:
     """Warm calls go on while the control process dies and comes back; its replicas are adopted, not started anew."""
     deploy(platform)
-    before = {process.pid for process in replicas(platform)}
+    before = {process.pid for process in platform.replicas()}
     (control,) = platform.children("hilbert.server.control")
     with SteadyLoad(platform.url + "/function/echo", body=b"x").on() as load:
         control.kill()
@@ -62,7 +53,7 @@ def test_control_plane_killed_drops_no_call(platform: Platform) -> None:
         until(lambda: platform.api("GET", "/system/functions").status == 200, what="the control plane")
         load.wait_for(40)
     assert not load.failures, load.failures[:3]
-    assert {process.pid for process in replicas(platform)} == before
+    assert {process.pid for process in platform.replicas()} == before
     assert platform.api("GET", "/system/function/echo").status == 200
 
 
@@ -92,7 +83,7 @@ def test_everything_killed(platform: Platform) -> None:
 
     until(lambda: works(platform), what="echo", log=lambda: platform.log)
     until(lambda: platform.call("/function/reader.dev").text == "s3cret", what="reader", log=lambda: platform.log)
-    assert len(replicas(platform)) == 2
+    assert len(platform.replicas()) == 2
 
 
 def test_supervisor_killed_leaves_nothing_twice(platform: Platform) -> None:
@@ -108,13 +99,13 @@ def test_supervisor_killed_leaves_nothing_twice(platform: Platform) -> None:
     )
     platform.start()
     until(lambda: works(platform), what="echo", log=lambda: platform.log)
-    assert len(replicas(platform)) == 1
+    assert len(platform.replicas()) == 1
 
 
 def test_rolling_restart_fails_no_call(platform: Platform) -> None:
     """`SIGHUP` replaces the control process and both workers under load; every call succeeds and replicas stay."""
     deploy(platform)
-    before = {process.pid for process in replicas(platform)}
+    before = {process.pid for process in platform.replicas()}
     old = {
         process.pid
         for module in ("hilbert.server.control", "hilbert.dataplane.worker")
@@ -131,4 +122,4 @@ def test_rolling_restart_fails_no_call(platform: Platform) -> None:
         )
         load.wait_for(40)
     assert not load.failures, load.failures[:3]
-    assert {process.pid for process in replicas(platform)} == before
+    assert {process.pid for process in platform.replicas()} == before

@@ -127,6 +127,10 @@ class Platform:
                     found.append(process)
         return found
 
+    def replicas(self) -> list[psutil.Process]:
+        """The watchdog processes, without their sandboxes' outer halves."""
+        return [process for process in self.processes() if is_replica(process)]
+
     def _owns(self, process: psutil.Process) -> bool:
         folder = str(self.folder)
         if (
@@ -199,6 +203,13 @@ class Platform:
         return self.call(
             path, data, method=method, headers={"Authorization": f"Basic {token}", "Content-Type": "application/json"}
         )
+
+
+def is_replica(process: psutil.Process) -> bool:
+    """Whether it is a watchdog; one that is gone is not."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return "providers/process/entry" in " ".join(process.cmdline()) and process.name() != "bwrap"
+    return False
 
 
 def _lowered(headers: Message) -> dict[str, str]:
