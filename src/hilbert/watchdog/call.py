@@ -248,6 +248,14 @@ class Whole:
         self._call.fail(413, f"The request's body is over the limit of {self._limit} bytes (buffer_limit)")
 
 
+def access_line(call: Call, identity: str) -> str:
+    """A line of the access log, as of-watchdog writes it; `identity` is the call id, when it is wanted."""
+    size = f"{call.sent}B" if call.sent < 1000 else f"{call.sent / 1000:.4g}kB"
+    tail = f" [{identity}]" if identity else ""
+    path = call.raw_path.decode("latin-1")
+    return f"{call.method} {path} - {call.status} - ContentLength: {size} ({call.seconds:.4f}s){tail}"
+
+
 def limit_of(x_timeout: bytes, limits: Iterable[float]) -> float:
     """The least of the limits in seconds that are set; `X-Timeout` may only shorten it. 0 is no limit."""
     known = [limit for limit in limits if limit > 0]

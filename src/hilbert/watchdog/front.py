@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from hilbert.kit.http1 import Limits, ServerConnection, TimerWheel
 from hilbert.watchdog.call import TEXT, Call, Work, limit_of
 
 if TYPE_CHECKING:
+    import asyncio
+
     from hilbert.kit.http1 import Handler, Headers, Request, Responder
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.loop import Loop, Timer
@@ -47,7 +49,7 @@ class Front:
         self._mode = mode
         self._loop = loop
         self._lock = lock
-        self._wheel = TimerWheel(tick=0.5)
+        self._wheel = TimerWheel(tick=0.5, loop=cast("asyncio.AbstractEventLoop", loop))
         self._limits = Limits(
             head_time=config.read_timeout, body_time=config.read_timeout, write_time=config.write_timeout
         )
@@ -66,7 +68,9 @@ class Front:
         return self._calls
 
     def connection(self) -> ServerConnection:
-        made = ServerConnection(self._accept, self._limits, self._wheel, on_lost=self._connections.discard)
+        made = ServerConnection(
+            self._accept, self._limits, self._wheel, on_lost=self._connections.discard, half_close=False
+        )
         made.draining = not self._accepting
         self._connections.add(made)
         return made

@@ -8,20 +8,23 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
+from hilbert.watchdog.call import access_line
 from hilbert.watchdog.config import Config, ConfigError, function_environment, read_config
+from hilbert.watchdog.handler import HandlerError, is_async, load_handler
 from hilbert.watchdog.logs import Log, Pump, capture_output, release_output
 from hilbert.watchdog.loop import listen
 
 if TYPE_CHECKING:
-    import asyncio
-    import socket
-    from collections.abc import Callable
-    from typing import Any
-
+    from hilbert.watchdog.call import Call
     from hilbert.watchdog.front import Front, Mode
+    from hilbert.watchdog.loop import Loop
+
+Handle = Callable[[Any, Any], Any]
 
 DRAIN_DELAY: Final = 0.25
 """Seconds without a call after SIGTERM before a replica ends (seam between the runtime and the watchdog)."""
@@ -62,7 +65,7 @@ class _Watchdog:
         self._function_out = Log(self._stdout, stamp=inherited, date=date)
         self._mode: Mode | None = None
         self._front: Front | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: Loop | None = None
         self._lock = not inherited and not config.suppress_lock
         self._status = 0
         self._terminated = False
@@ -109,10 +112,8 @@ class _Watchdog:
             del os.environ[name]
         os.environ.update(env)
 
-    def _load(self) -> Callable[[Any, Any], Any]:
+    def _load(self) -> Handle:
         """Import the handler. Its failure is the function's: the traceback goes to the log, its last line last."""
-        from hilbert.watchdog.handler import HandlerError, load_handler
-
         try:
             return load_handler(self._config.handler, self._config.layers)
         except HandlerError as exc:
@@ -124,46 +125,66 @@ class _Watchdog:
             name = os.path.basename(self._config.handler)
             raise ConfigError(f"{name} failed while it was imported: {type(exc).__name__}: {exc}") from exc
 
-    def _serve(self, handle: Callable[[Any, Any], Any] | None) -> None:
-        import asyncio
-
+    def _serve(self, handle: Handle | None) -> None:
         config = self._config
-        loop = self._loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
         try:
             listener = listen(config.listen_fd, config.port)
         except OSError as exc:
             where = f"descriptor {config.listen_fd}" if self._inherited else f"port {config.port}"
             raise ConfigError(f"cannot listen on {where}: {exc.strerror}") from exc
-        loop.run_until_complete(self._open(listener, handle, loop))
+        if config.mode == "http" or (handle is not None and is_async(handle)):
+            self._serve_with_asyncio(listener, handle)
+            return
+        from hilbert.watchdog.epoll import EpollLoop
+
+        loop = EpollLoop()
+        loop.serve(listener, self._begin(handle, loop).connection)
+        loop.run_forever()
+
+    def _serve_with_asyncio(self, listener: socket.socket, handle: Handle | None) -> None:
+        import asyncio
+
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+
+        async def begin() -> None:
+            front = self._begin(handle, loop)
+            create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
+            await create(front.connection, sock=listener, backlog=1024)
+
+        loop.run_until_complete(begin())
+        loop.run_forever()
+
+    def _begin(self, handle: Handle | None, loop: Loop) -> Front:
+        """Make the mode and the HTTP side; what comes from now on is answered."""
+        from hilbert.watchdog.front import Front
+
+        config = self._config
+        self._loop = loop
+        self._mode = mode = self._make_mode(handle, loop)
+        self._pump.start()  # After a mode that starts its process, which is best done before there are threads.
+        self._front = front = Front(config, mode, loop, lock=self._lock)
+        if config.mode == "http":
+            front.on_finished = self._log_access
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
         self._announce()
-        loop.run_forever()
+        return front
 
-    def _make_mode(self, handle: Callable[[Any, Any], Any] | None, loop: asyncio.AbstractEventLoop) -> Mode:
+    def _make_mode(self, handle: Handle | None, loop: Loop) -> Mode:
         if handle is None:
             from hilbert.watchdog.modes import make_mode
 
             return make_mode(self._config, dict(os.environ), loop, self._log, self._process_gone)
-        from hilbert.watchdog.handler import is_async
         from hilbert.watchdog.modes.python import Python, PythonAsync
 
         made = PythonAsync if is_async(handle) else Python
         return made(self._config, loop, handle, hostname=os.uname().nodename)
 
-    async def _open(
-        self, listener: socket.socket, handle: Callable[[Any, Any], Any] | None, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        from hilbert.watchdog.front import Front
-
-        self._mode = mode = self._make_mode(handle, loop)
-        self._pump.start()  # After a mode that starts its process, which is best done before there are threads.
-        self._front = front = Front(self._config, mode, loop, lock=self._lock)
-        if listener.family.name == "AF_UNIX":
-            await loop.create_unix_server(front.connection, sock=listener, backlog=1024)
-        else:
-            await loop.create_server(front.connection, sock=listener, backlog=1024)
+    def _log_access(self, call: Call) -> None:
+        if not call.header(b"user-agent").startswith(b"kube-probe"):
+            identity = call.header(b"x-call-id").decode("latin-1") if self._config.log_call_id else ""
+            self._log.line(access_line(call, identity))
 
     def _announce(self) -> None:
         from hilbert.watchdog.front import LOCK_FILE

@@ -40,13 +40,18 @@ class ServerConnection(AsyncioProtocol):
         *,
         refuse: Callable[[int, str], tuple[Headers, bytes]] | None = None,
         on_lost: Callable[[ServerConnection], None] | None = None,
+        half_close: bool = True,
     ) -> None:
-        """`refuse` makes headers and body of an answer to a request that is malformed or over a limit."""
+        """`refuse` makes headers and body of an answer to a request that is malformed or over a limit.
+
+        Without `half_close` a client that will send no more counts as gone, as in Go's server.
+        """
         self._accept = accept
         self._limits = limits
         self._wheel = wheel
         self._refuse = refuse or _plain_refusal
         self._on_lost = on_lost
+        self._half_close = half_close
         self._loop = wheel.loop
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Responder] = deque()
@@ -137,7 +142,7 @@ class ServerConnection(AsyncioProtocol):
             self._tunnel.on_eof()
             return True
         # A client may half-close after its request; one that leaves in the middle of it is gone.
-        if self._current is None or self._parsed is not None:
+        if self._current is None or self._parsed is not None or not self._half_close:
             return False
         self._current.request.keep_alive = False
         return True

@@ -96,7 +96,10 @@ class _Threaded:
         try:
             if self._stopped:
                 return
-            answer = to_answer(handle())
+            result = handle()
+            if hasattr(result, "__await__"):
+                raise AnswerError("handle returned something to await; make handle itself async")
+            answer = to_answer(result)
             if isinstance(answer.body, bytes):
                 self._post(self._send_whole, answer, answer.body)
             elif isinstance(answer.body, Iterator):
