@@ -64,7 +64,7 @@ def _same(gateway: object, url: str) -> bool:
 
 def _basic(token: str, path: Path) -> BasicAuth:
     try:
-        user, _, password = binascii.a2b_base64(token).decode().partition(":")
+        user, _, password = binascii.a2b_base64(token, strict_mode=True).decode().partition(":")
     except ValueError as exc:
         raise Failed(f"{path}: a token is not base64", hint="run 'hilbert login' again") from exc
     return BasicAuth(user, password)

@@ -93,7 +93,10 @@ def report(outcomes: Sequence[Outcome]) -> None:
     if failed:
         for outcome in failed:
             name = full_name(outcome.name, outcome.namespace)
-            fail(outcome.error if name in outcome.error else f"{name}: {outcome.error}", outcome.hint)
+            fail(
+                outcome.error if outcome.error.startswith(f"function {name} ") else f"{name}: {outcome.error}",
+                outcome.hint,
+            )
         raise Failed(f"{len(failed)} of {len(outcomes)} functions failed to deploy")
 
 
