@@ -50,7 +50,7 @@ _ERRORS: Final = {
 def document() -> Json:
     """The whole description, as JSON types. OpenAPI 3.1."""
     _, schemas = msgspec.json.schema_components(_STRUCTS, ref_template="#/components/schemas/{name}")
-    return {
+    found = {
         "openapi": "3.1.0",
         "info": {
             "title": "Hilbert",
@@ -65,6 +65,8 @@ def document() -> Json:
             "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
         },
     }
+    plain: Json = msgspec.json.decode(msgspec.json.encode(found))
+    return plain
 
 
 def _paths() -> dict[str, Json]:
@@ -193,7 +195,7 @@ def _logs(namespace: Json) -> Json:
             _query("instance", "One replica only."),
             _query("since", "RFC 3339; five minutes ago if absent, unless `tail` is positive."),
             _query("tail", "At most so many of the newest lines; 0 and less is no limit."),
-            {**_query("follow", "`1` keeps the stream open for new lines."), "schema": {"enum": ["0", "false"]}},
+            _query("follow", "`1` or `true` keeps the stream open for new lines."),
         ),
     )
     content = operation["responses"]["200"]["content"]

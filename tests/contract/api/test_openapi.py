@@ -1,0 +1,192 @@
+"""The description of the API against the API itself: its routes, and requests made from it, fitting and unfitting."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi import checks as openapi_checks
+
+from hilbert.core.errors import QuotaExceeded
+from hilbert.core.model import FunctionSpec, ScalingPolicy
+from hilbert.core.settings import Settings
+from hilbert.core.values import FunctionRef
+from hilbert.gateway.app import create_app, create_router, server_config
+from hilbert.gateway.openapi import document
+from hilbert.gateway.services import Services
+from hilbert.providers.memory import MemoryProvider
+from support.api import CREDENTIALS, Api
+
+PAGES = {"/", "/ui", "/ui/ui.js", "/ui/page.css", "/openapi", "/openapi/openapi.js", "/openapi/openapi.json"}
+ALIASES = {("/system/namespaces/{name}", method) for method in ("get", "post", "put", "delete")} | {
+    ("/system/namespace/{name}", "post"),
+    ("/system/namespace", "get"),
+    ("/system/namespace", "put"),
+    ("/system/namespace", "delete"),
+}
+"""Routes that exist for clients that write a path in another way, or for the text of their refusal."""
+
+NOT_IN_THIS_VERSION = {("/async-function/{rest}", "post"), ("/async-function/{rest}", "delete")}
+
+
+def described() -> set[tuple[str, str]]:
+    return {(path.rstrip("/"), method) for path, methods in document()["paths"].items() for method in methods}
+
+
+def test_the_description_has_every_route_and_no_other() -> None:
+    router = create_router(Services(provider=MemoryProvider(), settings=Settings()))
+    routes = {
+        (route.path_format.replace(":str", "").replace(":path", ""), str(method).lower())
+        for route in router.routes
+        for method in route.methods  # type: ignore[union-attr]
+        if str(method) != "OPTIONS"
+    }
+    found = {(path, method) for path, method in routes if path not in PAGES and method != "head"}
+    assert found == described() | ALIASES | NOT_IN_THIS_VERSION
+
+
+def test_every_operation_needs_the_password_but_health() -> None:
+    description = document()
+    assert description["security"] == [{"basic": []}]
+    for path, methods in description["paths"].items():
+        for operation in methods.values():
+            assert ("security" in operation) == (path == "/healthz")
+            assert ("401" in operation["responses"]) == (path != "/healthz")
+
+
+@pytest.mark.anyio
+async def test_the_page_and_the_document_are_served(api: Api) -> None:
+    page = await api.call("GET", "/openapi/")
+    assert page.status == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    served = await api.call("GET", "/openapi/openapi.json")
+    assert served.json == document()
+
+
+class Small(MemoryProvider):
+    """Refuses more replicas than a test wants to start."""
+
+    async def apply(self, spec: FunctionSpec, *, create: bool | None = None) -> None:
+        if ScalingPolicy.of(spec.labels).min > 3:
+            raise QuotaExceeded("at most 3 replicas")
+        await super().apply(spec, create=create)
+
+    async def scale(self, ref: FunctionRef, replicas: int) -> None:
+        if replicas > 3:
+            raise QuotaExceeded("at most 3 replicas")
+        await super().scale(ref, replicas)
+
+
+@pytest.fixture(scope="module")
+def base_url() -> Iterator[str]:
+    """The API on a TCP port of its own, in a thread."""
+    ready = threading.Event()
+    port = 0
+    server: uvicorn.Server
+
+    async def serve() -> None:
+        nonlocal server, port
+        provider = Small()
+        config = server_config(create_app(Services(provider=provider, settings=Settings(), credentials=CREDENTIALS)))
+        config.host, config.port = "127.0.0.1", 0
+        config.load()
+        server = uvicorn.Server(config)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup()
+        port = server.servers[0].sockets[0].getsockname()[1]
+        ready.set()
+        await server.main_loop()
+        await server.shutdown()
+        await provider.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    assert ready.wait(20)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+SCHEMA = schemathesis.openapi.from_dict(document())
+TAKES_NOTHING = {"/healthz"}
+OPERATIONS = [(path, method) for path, methods in document()["paths"].items() for method in methods]
+
+
+FITTING = [(path, method, GenerationMode.POSITIVE) for path, method in OPERATIONS]
+UNFITTING = [(path, method, GenerationMode.NEGATIVE) for path, method in OPERATIONS if path not in TAKES_NOTHING]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "mode"),
+    [*FITTING, *UNFITTING],
+    ids=[f"{mode.value} {method} {path}" for path, method, mode in (*FITTING, *UNFITTING)],
+)
+def test_requests_made_from_the_description(base_url: str, path: str, method: str, mode: GenerationMode) -> None:
+    """Every answer has a status, a content type and a body that the description names; none is a 500."""
+    operation = SCHEMA[path][method]
+
+    @settings(max_examples=20, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode), plausible=st.booleans())
+    def run(case: Any, plausible: bool) -> None:
+        if case.query:
+            case.query.pop("follow", None)  # A followed log never ends.
+        if plausible:
+            make_plausible(case)
+        response = case.call(base_url=base_url, auth=(CREDENTIALS.user, CREDENTIALS.password), timeout=20)
+        case.validate_response(response, checks=CHECKS)
+
+    run()
+
+
+CHECKS = [
+    not_a_server_error,
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_schema_conformance,
+]
+
+
+def make_plausible(case: Any) -> None:
+    """Names that exist or could, where names belong, so that requests get past the first look at them."""
+    if case.query:
+        case.query.pop("namespace", None)
+        case.query.update({"name": "f"} if "name" in case.query else {})
+    if isinstance(case.path_parameters, dict) and "name" in case.path_parameters:
+        case.path_parameters["name"] = "dev" if "namespace" in case.operation.path else "f"
+    if isinstance(case.body, dict):
+        for field in ("labels", "annotations", "envVars", "limits", "requests", "secrets", "constraints", "rawValue"):
+            case.body.pop(field, None)
+        known = {
+            "service": "f",
+            "functionName": "f",
+            "name": "dev",
+            "namespace": "openfaas-fn",
+            "image": "i",
+            "replicas": 2,
+        }
+        case.body.update({field: value for field, value in known.items() if field in PROPERTIES[case.operation.label]})
+        case.body.update({"labels": {"openfaas": "1"}} if "namespace" in case.operation.path else {})
+
+
+def properties(operation: dict[str, Any]) -> set[str]:
+    """The fields of an operation's body."""
+    content = operation.get("requestBody", {}).get("content", {})
+    names = [entry["schema"]["$ref"].rpartition("/")[2] for entry in content.values()]
+    return {field for name in names for field in document()["components"]["schemas"][name]["properties"]}
+
+
+PROPERTIES = {
+    f"{method.upper()} {path}": properties(operation)
+    for path, methods in document()["paths"].items()
+    for method, operation in methods.items()
+}
