@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 
@@ -12,7 +12,7 @@ from hilbert.cli.failures import UsageError
 from hilbert.cli.options import HERE, NO_FILE, PLAIN, Connection, Namespace, Shape, StackFile, flag
 from hilbert.cli.rollout import Rollout, report, roll_out
 from hilbert.cli.specification import UNSAID, Specification, over
-from hilbert.cli.stackfile import deployments_of, load, template_process, with_tag
+from hilbert.cli.stackfile import deployments_of, load, template_process
 from hilbert.cli.target import client_for, find_auth, resolve
 from hilbert.cli.terminal import note, warn
 from hilbert.cli.values import seconds
@@ -48,6 +48,8 @@ class RolloutFlags:
         )
 
 
+Tag = Literal["latest", "sha", "branch", "describe", "digest"]
+
 CAREFULLY: Final = RolloutFlags()
 
 
@@ -61,6 +63,9 @@ def deploy(
     read_template: Annotated[
         bool, flag("Take fprocess from the function's template, where the file has none.", "--read-template")
     ] = True,
+    tag: Annotated[
+        Tag, flag("Tag of the stack file's images: as written, or from git or the handler.", "--tag")
+    ] = "latest",
     handler: Annotated[str, flag("Accepted and ignored.", "--handler")] = "",  # noqa: ARG001
     network: Annotated[str, flag("Accepted and ignored.", "--network")] = "",  # noqa: ARG001
     file: StackFile = NO_FILE,
@@ -70,7 +75,14 @@ def deploy(
 ) -> None:
     if not image and not name:
         deploy_file(
-            load(file), namespace=namespace, read_template=read_template, said=said, rollout=rollout, at=at, shape=shape
+            load(file),
+            namespace=namespace,
+            read_template=read_template,
+            tag=tag,
+            said=said,
+            rollout=rollout,
+            at=at,
+            shape=shape,
         )
         return
     if file.yaml or file.filter or file.regex:
@@ -79,6 +91,8 @@ def deploy(
         raise UsageError("say what to deploy: --image and --name, or -f stack.yaml")
     if lang and not said.fprocess:
         said = replace(said, fprocess=template_process(lang))
+    from hilbert.build.names import with_tag
+
     base = Deployment(service=name, image=with_tag(image), namespace=namespace)
     deploy_one(over(base, said), at=at, rollout=rollout, shape=shape)
 
@@ -88,6 +102,7 @@ def deploy_file(
     *,
     namespace: str = "",
     read_template: bool = True,
+    tag: Tag = "latest",
     said: Specification = UNSAID,
     rollout: RolloutFlags = CAREFULLY,
     at: Connection = HERE,
@@ -96,7 +111,7 @@ def deploy_file(
     """Deploy the functions of a stack file and say what came of each. Raises `Failed` if any did not work."""
     for warning in stack.warnings:
         warn(warning)
-    deployments = deployments_of(stack, namespace=namespace, read_template=read_template)
+    deployments = deployments_of(stack, namespace=namespace, read_template=read_template, tag=tag)
     deploy_all(
         [over(deployment, said) for deployment in deployments],
         stack_gateway=stack.provider.gateway,

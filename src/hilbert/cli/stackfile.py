@@ -13,6 +13,7 @@ from hilbert.core.errors import HilbertError
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:  # The parser takes long to load, and most commands meet no stack file.
+    from hilbert.build.names import TagForm
     from hilbert.wire.stack import Amounts, Stack, StackFunction
 
 _NAMES: Final = ("stack.yaml", "stack.yml")
@@ -68,13 +69,16 @@ def functions_of(file: StackFile, namespace: str) -> tuple[list[tuple[str, str]]
     )
 
 
-def deployments_of(stack: Stack, *, namespace: str, read_template: bool = True) -> list[Deployment]:
+def deployments_of(
+    stack: Stack, *, namespace: str, read_template: bool = True, tag: TagForm = "latest"
+) -> list[Deployment]:
     """All functions of a stack file as they are deployed; `namespace` wins over the file's.
 
-    Raises `Failed` for a function without an image, and `InvalidStack` for a broken `environment_file`.
+    Raises `Failed` for a function without an image, `InvalidStack` for a broken `environment_file`, and
+    `InvalidHandler` for a `tag` from git outside a repository.
     """
     return [
-        _deployment(stack, name, function, namespace=namespace, read_template=read_template)
+        _deployment(stack, name, function, namespace=namespace, read_template=read_template, tag=tag)
         for name, function in stack.functions.items()
     ]
 
@@ -94,20 +98,19 @@ def template_process(lang: str) -> str:
     return str(document.get("fprocess") or "") if isinstance(document, dict) else ""
 
 
-def with_tag(image: str) -> str:
-    """`image` with `:latest` where it names neither tag nor digest."""
-    return image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
-
-
-def _deployment(stack: Stack, name: str, function: StackFunction, *, namespace: str, read_template: bool) -> Deployment:
+def _deployment(
+    stack: Stack, name: str, function: StackFunction, *, namespace: str, read_template: bool, tag: TagForm
+) -> Deployment:
+    from hilbert.build.names import tagged
     from hilbert.wire.stack import read_environment
 
     if not function.image:
         raise Failed(f"function {name} has no image in {stack.source}", hint="write image: below it")
+    project = Path()
     process = function.fprocess or (template_process(function.lang) if read_template else "")
     return Deployment(
         service=name,
-        image=with_tag(function.image),
+        image=tagged(function.image, tag, handler=project / function.handler, project=project, env=environment()),
         namespace=namespace or function.namespace,
         env_process=process,
         env_vars=read_environment(function),
