@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import pytest
 from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.errors import InvalidSettings
 from hilbert.core.model import Endpoint
+from hilbert.core.ports import Runtime
 from hilbert.core.settings import ProcessSettings, ProviderSettings
 from hilbert.core.values import Duration, Quantity
 from hilbert.providers.host import HostProvider, open_database
@@ -59,15 +61,39 @@ def write_bundle(folder: Path, name: str, handler: str = "", **manifest: object)
     (folder / name / "bundle.json").write_bytes(msgspec.json.encode(content))
 
 
+def is_of(process: psutil.Process, folder: Path) -> bool:
+    """Whether a replica in `folder` is this process's: by its command line, or by the files that it has open."""
+    if process.pid == os.getpid():
+        return False
+    with contextlib.suppress(psutil.Error, OSError):
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if any(str(folder) in part for part in process.cmdline()):
+            return True
+        for name in os.listdir(f"/proc/{process.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                if str(folder) in os.readlink(f"/proc/{process.pid}/fd/{name}"):
+                    return True
+    return False
+
+
 class ProcessHarness:
     """For the contract, and for tests that look behind it."""
 
     image = "echo:latest"
     _machines: dict[str, Machine] = {}  # noqa: RUF012 - what this machine offers does not change between tests
 
-    def __init__(self, level: str, *, probe_period: float = 0.1, grace: float = 10, start_timeout: float = 60) -> None:
+    def __init__(
+        self,
+        level: str,
+        *,
+        probe_period: float = 0.1,
+        grace: float = 10,
+        start_timeout: float = 60,
+        folder: Path | None = None,
+    ) -> None:
         self.level = level
-        self.folder = Path(tempfile.mkdtemp(prefix="hb-"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="hb-"))
         # Other users pass through it to what is theirs; what is not, is closed below.
         self.folder.chmod(0o711)
         self.probe_period = probe_period
@@ -75,8 +101,8 @@ class ProcessHarness:
             drain_delay=Duration.of(0.02), grace=Duration.of(grace), start_timeout=Duration.of(start_timeout)
         )
         for name, handler in (("echo", ECHO), ("run", RUN), ("broken", BROKEN)):
-            write_bundle(self.folder / "shipped", name, handler)
-        self.started: set[int] = set()
+            if not (self.folder / "shipped" / name).exists():
+                write_bundle(self.folder / "shipped", name, handler)
 
     async def start(self) -> HostProvider:
         """Skips the test where the level does not work on this machine."""
@@ -102,21 +128,17 @@ class ProcessHarness:
         if self.runtime.machine.user(1) is not None:
             (self.folder / "run").chmod(0o711)
             (self.folder / "run" / "r").chmod(0o711)
-        self.provider = HostProvider(self.database, self.runtime, logs=self.logs, settings=self.settings)
+        self.provider = HostProvider(self.database, self.wrap(self.runtime), logs=self.logs, settings=self.settings)
         await self.provider.start()
         return self.provider
 
     def processes(self) -> list[psutil.Process]:
         """All that belong to replicas of this harness, however they came to be."""
-        mark = str(self.folder)
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.pid != os.getpid() and any(mark in part for part in process.cmdline()):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        return [process for process in psutil.process_iter() if is_of(process, self.folder)]
+
+    def wrap(self, runtime: ProcessRuntime) -> Runtime:
+        """For a harness that comes between the two."""
+        return runtime
 
     def pid_of(self, endpoint: Endpoint) -> int:
         """The watchdog of a replica, as seen from here."""

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -113,6 +114,32 @@ class Watchdog:
         finally:
             connection.close()
 
+    def exchange(self, path: str, body: bytes) -> Reply:
+        """POST a body while reading the response, as a long body needs where the function answers as it reads."""
+        connection = UnixConnection(self.socket_path)
+        try:
+            connection.putrequest("POST", path)
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders()
+            sender = threading.Thread(target=connection.send, args=(body,))
+            sender.start()
+            answer = connection.getresponse()
+            reply = Reply(answer.status, answer.read(), answer.headers)
+            sender.join(20)
+            return reply
+        finally:
+            connection.close()
+
+    def wait_ready(self) -> None:
+        """Until `/_/ready` says 200; it may say 503 before."""
+        until(lambda: self._ready() == 200, what=f"readiness\n{self.log}")
+
+    def _ready(self) -> int:
+        try:
+            return self.call(path="/_/ready").status
+        except (OSError, http.client.HTTPException) as error:
+            raise AssertionError(f"{error!r}\n--- log ---\n{self.log[-4000:]}") from error
+
     def terminate(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
@@ -129,7 +156,7 @@ class Watchdog:
 
 
 @contextlib.contextmanager
-def watchdog(*, ready: bool = True, handler: str = "", **env: str) -> Iterator[Watchdog]:
+def watchdog(*, start: bool = True, ready: bool = True, handler: str = "", **env: str) -> Iterator[Watchdog]:
     """A running watchdog. `handler` is the source of a Python handler; names in `env` are the environment's."""
     made = Watchdog({})
     try:
@@ -137,13 +164,11 @@ def watchdog(*, ready: bool = True, handler: str = "", **env: str) -> Iterator[W
             (made.folder / "handler.py").write_text(handler)
             env = {"HILBERT_MODE": "python", "HILBERT_HANDLER": str(made.folder / "handler.py")} | env
         made.env = {"HILBERT_BUNDLE": str(made.folder)} | env
-        made.start()
-        if ready:
-            answer = made.call(path="/_/ready")
-            assert answer.status == 200, f"{answer.status}\n{made.log}"
+        if start:
+            made.start()
+            if ready:
+                made.wait_ready()
         yield made
-    except (OSError, http.client.HTTPException) as error:
-        raise AssertionError(f"{error!r}\n--- log ---\n{made.log[-4000:]}") from error
     finally:
         made.close()
 

@@ -1,0 +1,371 @@
+"""What a function of one namespace can do to another and to the platform, really tried from inside, at each level.
+
+What a level does not protect is asserted, too: it must be possible, and stated in the runtime's facts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+import hilbert
+from hilbert.core.errors import InvalidSpec
+from hilbert.core.model import ANNOTATION_NETWORK, ANNOTATION_SANDBOX, Endpoint, Namespace, Resources, Secret
+from hilbert.core.values import DEFAULT_NAMESPACE, NamespaceName, Quantity, SecretName
+from hilbert.testing.harness import call, eventually, lines_of, spec_of, watching
+from support.processes import LEVELS, ProcessHarness
+
+pytestmark = pytest.mark.anyio
+
+DEV = NamespaceName("dev")
+TOKEN = SecretName("token")
+
+PRELUDE = """
+import json, os, socket, ctypes
+
+def tried(work):
+    try:
+        return ["done", work()]
+    except BaseException as exc:
+        return ["refused", type(exc).__name__]
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+def system(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+    return result
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read().decode("latin-1")
+
+def write(path):
+    with open(path, "w") as file:
+        file.write("mine")
+
+def connect(address, family=socket.AF_UNIX):
+    with socket.socket(family) as client:
+        client.settimeout(2)
+        client.connect(address)
+"""
+
+
+async def inside(endpoint: Endpoint, expressions: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
+    """Evaluate each expression in the function: `done` with the value, or `refused` with the exception's name."""
+    body = ", ".join(f"{name!r}: tried(lambda: {code})" for name, code in expressions.items())
+    status, answer = await call(endpoint, f"{PRELUDE}\nprint(json.dumps({{{body}}}))".encode())
+    assert status == 200, answer
+    return {name: (kind, value) for name, (kind, value) in json.loads(answer).items()}
+
+
+def refused(results: Mapping[str, tuple[str, Any]]) -> bool:
+    wrong = {name: value for name, (kind, value) in results.items() if kind != "refused"}
+    assert not wrong, f"should have been refused: {wrong}"
+    return True
+
+
+@pytest.fixture(params=LEVELS)
+async def harness(request: pytest.FixtureRequest) -> AsyncIterator[ProcessHarness]:
+    harness = ProcessHarness(request.param)
+    await harness.start()
+    yield harness
+    await harness.close()
+
+
+class Scene:
+    """An attacker in one namespace, a victim in another, and the platform's own sockets."""
+
+    attacker: Endpoint
+    victim: Endpoint
+
+    def __init__(self, harness: ProcessHarness) -> None:
+        self.harness = harness
+        self.level = harness.level
+        self.run = harness.folder / "run"
+        self.state = harness.folder / "state"
+        self.control = socket.socket(socket.AF_UNIX)
+        self.control.bind(str(self.run / "control.sock"))
+        self.control.listen()
+        self.abstract = socket.socket(socket.AF_UNIX)
+        self.abstract.bind(f"\0hilbert-test-{os.getpid()}")
+        self.abstract.listen()
+
+    async def open(self) -> None:
+        provider = self.harness.provider
+        await provider.create_namespace(Namespace(name=DEV))
+        await provider.create_secret(Secret(DEV, TOKEN, b"the victim's"))
+        await provider.create_secret(Secret(DEFAULT_NAMESPACE, TOKEN, b"the attacker's"))
+        victim = spec_of(self.harness, "victim", "dev", image="run", secrets=(TOKEN,), env={"PRIVATE": "plan"})
+        attacker = spec_of(self.harness, "attacker", image="run", secrets=(TOKEN,))
+        async with watching(provider) as table:
+            await provider.apply(victim)
+            await provider.apply(attacker)
+            (self.victim,) = await table.ready(victim.ref)
+            (self.attacker,) = await table.ready(attacker.ref)
+
+    def close(self) -> None:
+        self.control.close()
+        self.abstract.close()
+
+    @property
+    def separate_users(self) -> bool:
+        return self.harness.runtime.machine.user(1) is not None
+
+    def folder(self, endpoint: Endpoint) -> str:
+        return os.path.dirname(endpoint.address.removeprefix("unix:"))
+
+
+@pytest.fixture
+async def scene(harness: ProcessHarness) -> AsyncIterator[Scene]:
+    scene = Scene(harness)
+    await scene.open()
+    yield scene
+    scene.close()
+
+
+async def test_each_function_reads_its_own_secrets(scene: Scene) -> None:
+    code = {"token": "read(os.environ['HILBERT_SECRETS_DIR'] + '/token')"}
+    assert (await inside(scene.attacker, code))["token"] == ("done", "the attacker's")
+    assert (await inside(scene.victim, code))["token"] == ("done", "the victim's")
+    where = (await inside(scene.victim, {"where": "os.environ['HILBERT_SECRETS_DIR']"}))["where"][1]
+    assert (where == "/var/openfaas/secrets") == (scene.level == "bubblewrap")
+
+
+async def test_files_of_others_and_of_the_platform(scene: Scene) -> None:
+    victim = scene.folder(scene.victim)
+    log = scene.harness.logs.file(spec_of(scene.harness, "victim", "dev").ref, scene.victim.replica)
+    results = await inside(
+        scene.attacker,
+        {
+            "secret": f"read({victim + '/secrets/token'!r})",
+            "database": f"read({str(scene.state / 'hilbert.db')!r})",
+            "log": f"read({str(log)!r})",
+            "replicas": f"os.listdir({str(scene.run / 'r')!r})",
+            "logs": f"os.listdir({str(scene.state / 'logs')!r})",
+        },
+    )
+    if scene.level == "process" and not scene.separate_users:
+        assert results["secret"] == ("done", "the victim's")
+        facts = await scene.harness.provider.facts()
+        assert "read the files and secrets of another" in facts["warning.sandbox"]
+    else:
+        assert refused(results)
+
+
+async def test_sockets_of_others_and_of_the_platform(scene: Scene) -> None:
+    """Unix sockets with names, and those without."""
+    results = await inside(
+        scene.attacker,
+        {
+            "control": f"connect({str(scene.run / 'control.sock')!r})",
+            "victim": f"connect({scene.victim.address.removeprefix('unix:')!r})",
+            "abstract": f"connect({f'{chr(0)}hilbert-test-{os.getpid()}'!r})",
+        },
+    )
+    assert refused(results)
+    pair = await inside(scene.attacker, {"pair": "socket.socketpair()[0].fileno() > 0"})
+    assert pair["pair"] == ("done", True)
+
+
+async def test_processes_of_others(scene: Scene) -> None:
+    """By the numbers that they have outside, and in `/proc`."""
+    victim = scene.harness.pid_of(scene.victim)
+    results = await inside(
+        scene.attacker,
+        {
+            "signal": f"os.kill({victim}, 0)",
+            "gateway": f"os.kill({os.getpid()}, 0)",
+            "environment": f"read('/proc/{victim}/environ')",
+            "memory": f"read('/proc/{victim}/mem')",
+            "files": f"os.listdir('/proc/{victim}/fd')",
+            "trace": f"system(libc.ptrace(16, {victim}, 0, 0))",
+        },
+    )
+    if scene.level == "process" and not scene.separate_users:
+        assert results["signal"][0] == "done"
+        facts = await scene.harness.provider.facts()
+        assert "plain processes" in facts["warning.sandbox"]
+    else:
+        assert refused(results)
+
+
+async def test_no_privileges_to_use_or_to_gain(scene: Scene) -> None:
+    numbers = {
+        "nested": "system(libc.syscall(56, 0x10000011, None, None, None, None)) or os._exit(0)",
+        "keys": "system(libc.syscall(248, b'user', b'x', b'y', 1, -3))",
+    }
+    results = await inside(
+        scene.attacker,
+        {
+            **(numbers if os.uname().machine == "x86_64" else {}),
+            "status": "read('/proc/self/status')",
+            "identity": "os.setresuid(12345, 12345, 12345)",
+            "mount": "system(libc.mount(b'none', b'/tmp', b'tmpfs', 0, None))",
+            "user namespace": "system(libc.unshare(0x10000000))",
+            "device": "os.mknod('/tmp/device', 0o020666, os.makedev(1, 1))",
+            "chroot": "os.chroot('/tmp')",
+        },
+    )
+    status = dict(line.split(":\t", 1) for line in results.pop("status")[1].splitlines())
+    assert {status[name].strip("0") for name in ("CapPrm", "CapEff", "CapAmb")} == {""}
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
+    assert refused(results)
+
+
+async def test_nothing_of_the_platform_is_inherited(scene: Scene) -> None:
+    results = await inside(
+        scene.attacker,
+        {
+            "environment": "sorted(os.environ)",
+            "files": "[os.readlink('/proc/self/fd/' + name) for name in os.listdir('/proc/self/fd')"
+            " if os.path.lexists('/proc/self/fd/' + name)]",
+        },
+    )
+    names = set(results["environment"][1])
+    assert {"OPENFAAS_NAME", "OPENFAAS_NAMESPACE", "PATH", "HOME"} <= names
+    assert {name for name in names if name.startswith("HILBERT_")} == {"HILBERT_SECRETS_DIR"}
+    allowed = ("/dev/null", "pipe:", "socket:", "anon_inode:")
+    own_log = str(scene.harness.logs.file(spec_of(scene.harness, "attacker").ref, scene.attacker.replica))
+    strange = [name for name in results["files"][1] if not name.startswith(allowed) and name != own_log]
+    assert strange == []
+
+
+async def test_what_may_be_written(scene: Scene) -> None:
+    package = os.path.dirname(hilbert.__file__)
+    results = await inside(
+        scene.attacker,
+        {
+            "scratch": "write(os.environ['TMPDIR'] + '/x')",
+            "bundle": "write(os.getcwd() + '/x')",
+            "secrets": "write(os.environ['HILBERT_SECRETS_DIR'] + '/x')",
+            "state": f"write({str(scene.state / 'x')!r})",
+            **({} if scene.level == "process" else {"system": "write('/usr/x')", "code": f"write({package + '/x'!r})"}),
+        },
+    )
+    assert results.pop("scratch")[0] == "done"
+    if scene.level == "process" and not scene.separate_users:
+        assert results["state"][0] == "done"
+        assert "read the files and secrets" in (await scene.harness.provider.facts())["warning.sandbox"]
+    else:
+        assert refused(results)
+
+
+async def test_the_home_of_whoever_runs_the_platform(scene: Scene) -> None:
+    project = os.path.dirname(os.path.dirname(os.path.dirname(hilbert.__file__)))
+    results = await inside(
+        scene.attacker,
+        {"home": f"os.listdir({os.path.expanduser('~')!r})", "project": f"os.listdir({project!r})"},
+    )
+    if scene.level == "bubblewrap":  # Only the way to the interpreter is there.
+        assert all(len(value) <= 2 for kind, value in results.values() if kind == "done"), results
+    elif scene.level == "landlock" or scene.separate_users:
+        assert refused(results)
+
+
+async def test_an_environment_that_steers_the_loader_steers_only_children(harness: ProcessHarness) -> None:
+    """`LD_PRELOAD` would bring a function's code into the platform's first steps, with more rights than it may have."""
+    spec = spec_of(harness, image="run", env={"LD_PRELOAD": "/nowhere/evil.so", "PYTHONPATH": "/nowhere", "TZ": "UTC"})
+    await harness.provider.apply(spec)
+    async with watching(harness.provider) as table:
+        (endpoint,) = await table.ready(spec.ref)
+    results = await inside(endpoint, {"own": "os.environ['LD_PRELOAD']", "maps": "'evil' in read('/proc/self/maps')"})
+    assert results == {"own": ("done", "/nowhere/evil.so"), "maps": ("done", False)}
+    lines = [line.text for line in await lines_of(harness, ref=spec.ref)]
+    assert not [line for line in lines if "evil.so" in line], "the loader was asked for it at the start"
+
+
+@pytest.mark.parametrize("where", ["function", "namespace"])
+async def test_no_network_means_none(harness: ProcessHarness, where: str) -> None:
+    """Not even this machine's loopback; the default is the host's network, and is stated."""
+    assert (await harness.provider.facts())["network"].startswith("host")
+    if not harness.runtime.machine.own_network:
+        assert "warning.network" in await harness.provider.facts()
+        pytest.skip("this machine cannot make network namespaces for us")
+    none = {ANNOTATION_NETWORK: "none"}
+    await harness.provider.create_namespace(Namespace(name=DEV, annotations=none if where == "namespace" else {}))
+    closed = spec_of(harness, "closed", "dev", image="run", annotations=none if where == "function" else {})
+    opened = spec_of(harness, "opened", image="run")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = {
+            "loopback": f"connect(('127.0.0.1', {server.getsockname()[1]}), socket.AF_INET)",
+            "interfaces": "[name for _, name in socket.if_nameindex()]",
+            "own": "socket.create_server(('127.0.0.1', 0)).close()",
+        }
+        async with watching(harness.provider) as table:
+            await harness.provider.apply(closed)
+            await harness.provider.apply(opened)
+            results = await inside((await table.ready(closed.ref))[0], code)
+            assert results["loopback"][0] == "refused"
+            assert results["interfaces"] == ("done", ["lo"])
+            assert results["own"] == ("done", None), "its own loopback works"
+            results = await inside((await table.ready(opened.ref))[0], code)
+            assert results["loopback"][0] == "done"
+    assert (await harness.provider.get(closed.ref)).placement["network"] == "none"
+    assert (await harness.provider.get(opened.ref)).placement["network"] == "host"
+
+
+async def test_a_namespace_is_never_served_more_weakly_than_it_demands(harness: ProcessHarness) -> None:
+    provider = harness.provider
+    assert (await provider.facts())["sandbox"] == harness.level
+    for demanded in LEVELS:
+        name = NamespaceName(f"needs-{demanded}")
+        await provider.create_namespace(Namespace(name=name, annotations={ANNOTATION_SANDBOX: demanded}))
+        spec = spec_of(harness, namespace=name)
+        if LEVELS.index(demanded) < LEVELS.index(harness.level):
+            with pytest.raises(InvalidSpec, match=f"demands the sandbox {demanded}"):
+                await provider.apply(spec)
+        else:
+            await provider.apply(spec)
+            async with watching(provider) as table:
+                await table.ready(spec.ref)
+            assert (await provider.get(spec.ref)).placement["sandbox"] == harness.level
+
+
+async def test_a_read_only_root(harness: ProcessHarness) -> None:
+    code = {"root": "write('/x')", "tmp": "write(os.environ['TMPDIR'] + '/x')"}
+    async with watching(harness.provider) as table:
+        for read_only in (False, True):
+            spec = spec_of(harness, f"f{int(read_only)}", image="run", read_only_root=read_only)
+            await harness.provider.apply(spec)
+            results = await inside((await table.ready(spec.ref))[0], code)
+            assert results["tmp"] == ("done", None)
+            if harness.level == "bubblewrap":
+                assert results["root"][0] == ("refused" if read_only else "done")
+            elif os.path.exists("/x"):
+                os.unlink("/x")
+
+
+async def test_an_updated_secret_is_seen_by_a_running_function(scene: Scene) -> None:
+    await scene.harness.provider.update_secret(Secret(DEV, TOKEN, b"another"))
+    code = {"token": "read(os.environ['HILBERT_SECRETS_DIR'] + '/token')"}
+    assert (await inside(scene.victim, code))["token"] == ("done", "another")
+    assert (await inside(scene.attacker, code))["token"] == ("done", "the attacker's")
+
+
+async def test_memory_beyond_the_limit_ends_the_replica_and_says_why(harness: ProcessHarness) -> None:
+    limits = Resources(memory=Quantity.parse("96Mi"), cpu=Quantity.parse("500m"))
+    spec = spec_of(harness, image="run", limits=limits)
+    greedy = b"x = bytearray(b'x') * (512 << 20); print(len(x))"
+    async with watching(harness.provider) as table:
+        await harness.provider.apply(spec)
+        for _ in range(2):  # Once may be an accident and is not mentioned for long.
+            (endpoint,) = await eventually(lambda: table.endpoints(spec.ref))
+            placement = (await harness.provider.get(spec.ref)).placement
+            assert placement["memory-limit"].startswith("96Mi (")
+            if "cgroup" not in placement["memory-limit"]:
+                assert b"MemoryError" in (await call(endpoint, greedy))[1]
+                return
+            with pytest.raises((OSError, IndexError, asyncio.IncompleteReadError)):
+                await call(endpoint, greedy)
+            await eventually(lambda gone=endpoint: gone not in table.endpoints(spec.ref))  # type: ignore[misc]
+    status = await harness.provider.get(spec.ref)
+    assert status.reason == "OOMKilled"
+    assert "for want of memory" in status.message
