@@ -129,6 +129,8 @@ class Table:
         ]
         for replica in known.values():
             replica.pool.close()
+        if state.replicas:
+            state.woken_at = 0.0  # The wake-up has been heard; the next one need not wait its turn.
         return state
 
     def drop(self, key: tuple[str, str]) -> RouteState | None:
