@@ -128,6 +128,8 @@ class FunctionCall(Exchange):
         if self._total is not None:
             self._total.cancel()
         self.deadline = 0.0
+        if self._waits and self in self.state.waiting:
+            self.state.waiting.remove(self)  # It must not count against those that still wait.
         now = self._proxy.now()
         self.state.counters.end(status, now - self._began)
         self._let_go()
