@@ -173,6 +173,90 @@ def watchdog(*, start: bool = True, ready: bool = True, handler: str = "", **env
         made.close()
 
 
+FUNCTION = Path(__file__).parent / "watchdog_function"
+
+FORKING = ("streaming", "serializing", "classic")
+MODES = ("python", "python-async", "http", *FORKING)
+
+
+@contextlib.contextmanager
+def running(mode: str, *, ready: bool = True, **env: str) -> Iterator[Watchdog]:
+    """The function in `mode`, in a fresh folder of its own."""
+    python = mode.startswith("python")
+    base = {"HILBERT_MODE": "python" if python else mode}
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(watchdog(start=False))
+        for path in FUNCTION.iterdir():
+            if path.is_file():
+                shutil.copy(path, made.folder)
+        if python:
+            base["HILBERT_HANDLER"] = str(
+                made.folder / ("async_handler.py" if mode == "python-async" else "handler.py")
+            )
+        elif mode == "http":
+            port = free_port()
+            base |= {
+                "fprocess": f"{sys.executable} -u server.py",
+                "upstream_url": f"http://127.0.0.1:{port}",
+                "UPSTREAM_PORT": str(port),
+            }
+        else:
+            base["fprocess"] = "sh fn.sh"
+        made.env = dict(made.env) | base | env
+        made.start()
+        if ready:
+            made.wait_ready()
+        yield made
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Background:
+    """A call under way on a thread."""
+
+    def __init__(self, function: Watchdog, method: str, path: str, headers: Mapping[str, str]) -> None:
+        self._answer: Reply | BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(function, method, path, headers))
+        self._thread.start()
+
+    def _run(self, function: Watchdog, method: str, path: str, headers: Mapping[str, str]) -> None:
+        try:
+            self._answer = function.call(method, path, headers=headers)
+        except (OSError, http.client.HTTPException) as error:
+            self._answer = error
+
+    @property
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def result(self) -> Reply:
+        """The answer, once it is there. Raises what the call raised."""
+        self._thread.join(20)
+        assert self._answer is not None, "no answer"
+        if isinstance(self._answer, BaseException):
+            raise self._answer
+        return self._answer
+
+
+@contextlib.contextmanager
+def waiting(
+    function: Watchdog, path: str = "/wait", *, method: str = "POST", headers: Mapping[str, str] | None = None
+) -> Iterator[Background]:
+    """A call that has begun in the function and goes on until the file `release` is there."""
+    call = Background(function, method, path, headers or {})
+    until(lambda: call.done or (function.folder / "started").exists(), what=f"the call's start\n{function.log}")
+    try:
+        yield call
+    finally:
+        (function.folder / "release").touch()
+        call._thread.join(20)
+
+
 def until(truth: Callable[[], object], *, within: float = 15.0, what: str = "a condition") -> None:
     """Wait until `truth()` holds."""
     end = time.monotonic() + within
