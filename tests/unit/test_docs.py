@@ -1,0 +1,66 @@
+"""The documentation is in step with the code: what a user can meet is written down, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hilbert.core import errors
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
+
+
+def subclasses(kind: type[errors.HilbertError]) -> Iterator[type[errors.HilbertError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+def test_generated_pages() -> None:
+    """`make docs` would change nothing."""
+    done = subprocess.run(
+        [sys.executable, "tools/reference.py", "--check"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in subclasses(errors.HilbertError) if kind.__module__ == errors.__name__]
+)
+def test_errors(kind: type[errors.HilbertError]) -> None:
+    """Every error code is in the reference."""
+    assert f"`{kind.code}`" in (ROOT / "docs/reference/errors.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links(page: Path) -> None:
+    """Every relative link leads to a file."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_blocks_name_their_language(page: Path) -> None:
+    """Readers and highlighters know what a block is."""
+    opening = [line for number, line in enumerate(fences(page)) if number % 2 == 0]
+    drawings = [line for line in opening if line.strip() == "```"]
+    assert len(drawings) <= 2, f"{page.name}: blocks without a language"
+
+
+def fences(page: Path) -> list[str]:
+    return [line for line in page.read_text().splitlines() if line.lstrip().startswith("```")]
+
+
+def test_readme_session_is_real() -> None:
+    """The stack file in the README is the one in examples."""
+    readme = (ROOT / "README.md").read_text()
+    shown = readme.split("$ cat examples/stack.yaml\n")[1].split("\n\n$ ")[0]
+    assert shown.strip() == (ROOT / "examples/stack.yaml").read_text().strip()
