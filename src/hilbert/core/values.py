@@ -7,7 +7,7 @@ it holds only `a-z`, `0-9`, `-` (and `.` in a secret's name), never starts with 
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Final, NewType
 
 import msgspec
@@ -240,12 +240,12 @@ class Quantity(msgspec.Struct, frozen=True):
     @property
     def units(self) -> int:
         """Whole units, rounded up: bytes for memory."""
-        return -int(-self.amount // 1)
+        return int(self.amount.to_integral_value(ROUND_CEILING))
 
     @property
     def millis(self) -> int:
         """Thousandths, rounded up: milli-CPU for cpu."""
-        return -int(-(self.amount * 1000) // 1)
+        return int((self.amount * 1000).to_integral_value(ROUND_CEILING))
 
     def __str__(self) -> str:
         return self.text
