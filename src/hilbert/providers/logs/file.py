@@ -57,10 +57,11 @@ class LogFile:
 
     def lines(self, *, final: bool) -> Iterator[tuple[int, str]]:
         """Lines from here to the end as (time in nanoseconds, text). `final`: one without its newline counts too."""
+        if os.fstat(self._descriptor).st_size < self._position:
+            self._position, self._rest = 0, b""  # Cut where there are no holes: better twice than not at all.
         while chunk := os.pread(self._descriptor, _CHUNK, self._position):
-            if not self._rest and not chunk.strip(b"\0"):
-                self._position = _first_data(self._descriptor, self._position)
-                self._skip_partial = True
+            if chunk.startswith(b"\0") and (data := _first_data(self._descriptor, self._position)) > self._position:
+                self._position, self._rest, self._skip_partial = data, b"", True  # It was cut while it was read.
                 continue
             self._position += len(chunk)
             *whole, self._rest = (self._rest + chunk).split(b"\n")
@@ -151,6 +152,7 @@ def _punch(descriptor: int, length: int) -> bool:
 
 def _copy_down(descriptor: int, keep_from: int) -> None:
     """For file systems without holes. Lines written in the instant before the file is shortened are lost."""
+    keep_from += os.pread(descriptor, _CHUNK, keep_from).find(b"\n") + 1
     target = 0
     while chunk := os.pread(descriptor, _CHUNK, keep_from + target):
         target += os.pwrite(descriptor, chunk, target)
