@@ -215,6 +215,8 @@ def _function(function: Function, where: str) -> Finding:
 _REMEDIES: Final = {
     "CrashLoop": "the function ends by itself; its last lines say why",
     "ProbeFailing": "the function runs but does not answer; does it listen, and does its handler load?",
+    "OOMKilled": "it needs more memory than its limit: deploy it with a larger --memory-limit",
+    "StartFailed": "the message says what refused; 'hilbert doctor' on the platform's machine says more",
     "ImageUnavailable": "build it here, or deploy an image that ships: 'hilbert store list'",
     "QuotaExceeded": "scale something down, or ask for a larger quota",
 }

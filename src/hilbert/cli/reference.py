@@ -27,6 +27,7 @@ Credentials are the first of `--token`, those of the gateway that `hilbert up` s
 | `OPENFAAS_STORE` | catalogue of the function store |
 | `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` | proxies; never for loopback |
 | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates to trust |
+| `FAAS_DEBUG` | `1`: write every request to standard error, without credentials; and where a fault of the command line is |
 | `NO_COLOR` | no colours |
 | `HILBERT_STATE_DIR` | the platform on this machine; all of [settings.md](settings.md) is understood |
 """

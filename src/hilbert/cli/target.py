@@ -8,6 +8,7 @@ saved in `~/.openfaas/config.yml`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -16,7 +17,7 @@ import msgspec
 from hilbert import __version__
 from hilbert.cli import credentials, local
 from hilbert.cli.options import Connection
-from hilbert.cli.terminal import warn
+from hilbert.cli.terminal import harmless, warn
 from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.sync import Client
 from hilbert.client.url import DEFAULT_URL, is_loopback, parse_url
@@ -67,4 +68,15 @@ def client_for(url: str, auth: Auth | None, *, tls_no_verify: bool = False, time
     origin = parse_url(url)
     if auth is not None and not origin.secure and not is_loopback(origin):
         warn(f"the connection to {url} is not encrypted; consider https")
-    return Client(url, auth=auth, timeout=timeout, verify=not tls_no_verify, user_agent=f"hilbert/{__version__}")
+    return Client(
+        url,
+        auth=auth,
+        timeout=timeout,
+        verify=not tls_no_verify,
+        user_agent=f"hilbert/{__version__}",
+        trace=_trace if environment().get("FAAS_DEBUG") == "1" else None,
+    )
+
+
+def _trace(text: str) -> None:
+    sys.stderr.write(f"{harmless(text)}\n\n")

@@ -6,10 +6,10 @@ import asyncio
 import math
 import socket
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from hilbert.client.exchange import BrokenAnswer, Head, Reply, Request, encode_chunk, encode_head
+from hilbert.client.exchange import BrokenAnswer, Head, Reply, Request, describe, encode_chunk, encode_head
 from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
 from hilbert.client.transport import (
     check_tunnel,
@@ -40,12 +40,14 @@ class AsyncTransport:
         verify: bool = True,
         ca_file: str = "",
         extra: Sequence[tuple[str, str]] = (),
+        trace: Callable[[str], None] | None = None,
     ) -> None:
         self._origin = origin
         self._proxy = find_proxy(origin, environ)
         self._verify = verify
         self._ca_file = ca_file
         self._extra = (*extra, *proxy_headers(self._proxy)) if self._proxy and not origin.secure else tuple(extra)
+        self._trace = trace
         self._tls: ssl.SSLContext | None = None
         self._idle: list[Pair] = []
 
@@ -67,6 +69,8 @@ class AsyncTransport:
             chunked=body is not None,
             proxied=self._proxy is not None and not self._origin.secure,
         )
+        if self._trace is not None:
+            self._trace(describe(request, self._origin, self._extra))
         while True:
             pair, fresh = await self._take(deadline)
             stream = AsyncStream(self, pair, request, _outbound(head, request.body, body), deadline=deadline, idle=idle)

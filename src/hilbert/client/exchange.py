@@ -68,6 +68,16 @@ def encode_head(
     return f"{line} HTTP/1.1\r\n{text}\r\n".encode("latin-1")
 
 
+def describe(request: Request, origin: Origin, extra: Sequence[tuple[str, str]]) -> str:
+    """A request in lines, for a person who looks for a mistake; credentials and the body are left out."""
+    lines = [f"{request.method} {origin}{request.target}"]
+    for name, value in (*extra, *request.headers):
+        shown = f"{value.partition(' ')[0]} [redacted]" if name.lower() in _PRIVATE else value
+        lines.append(f"{name}: {shown}")
+    return "\n".join([*lines, f"({len(request.body)} bytes of body)"])
+
+
+_PRIVATE: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
 _TOKEN: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -48,11 +48,12 @@ class Client:
         ca_file: str = "",
         user_agent: str = "",
         environ: Mapping[str, str] | None = None,
+        trace: Callable[[str], None] | None = None,
     ) -> None:
         """`timeout` in seconds bounds each call, unless the method says otherwise.
 
         `verify=False` accepts any certificate; `ca_file` names more to trust. Proxies come from `environ`, or from the
-        process's environment. Raises `Invalid` for a bad URL.
+        process's environment. `trace` is given every request as text, without credentials. Raises `Invalid` for a bad URL.
         """
         origin = parse_url(url)
         extra = [("User-Agent", user_agent or f"hilbert/{__version__}"), ("Accept-Encoding", "identity")]
@@ -66,6 +67,7 @@ class Client:
             verify=verify,
             ca_file=ca_file,
             extra=extra,
+            trace=trace,
         )
 
     def __enter__(self) -> Self:

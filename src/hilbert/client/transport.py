@@ -11,10 +11,10 @@ import math
 import select
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from hilbert.client.exchange import BrokenAnswer, Head, Reply, Request, encode_chunk, encode_head
+from hilbert.client.exchange import BrokenAnswer, Head, Reply, Request, describe, encode_chunk, encode_head
 from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
 from hilbert.client.url import Origin, find_proxy
 
@@ -38,6 +38,7 @@ class Transport:
         verify: bool = True,
         ca_file: str = "",
         extra: Sequence[tuple[str, str]] = (),
+        trace: Callable[[str], None] | None = None,
     ) -> None:
         """`extra` are headers of every request that does not set them itself. Raises `Invalid` for a bad proxy."""
         self._origin = origin
@@ -45,6 +46,7 @@ class Transport:
         self._verify = verify
         self._ca_file = ca_file
         self._extra = (*extra, *proxy_headers(self._proxy)) if self._proxy and not origin.secure else tuple(extra)
+        self._trace = trace
         self._tls: ssl.SSLContext | None = None
         self._idle: list[socket.socket] = []
 
@@ -64,6 +66,8 @@ class Transport:
             chunked=body is not None,
             proxied=self._proxy is not None and not self._origin.secure,
         )
+        if self._trace is not None:
+            self._trace(describe(request, self._origin, self._extra))
         while True:
             sock, fresh = self._take(deadline)
             stream = Stream(self, sock, request, outbound(head, request.body, body), deadline=deadline, idle=idle)

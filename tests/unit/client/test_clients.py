@@ -442,3 +442,15 @@ def test_a_body_that_raises_ends_the_call(gateway: Gateway) -> None:
 
     with pytest.raises(LookupError):
         asyncio.run(run())
+
+
+def test_a_trace_shows_requests_without_credentials(either: Either, gateway: Gateway) -> None:
+    """For people who look for a mistake, and may show it to others."""
+    seen: list[str] = []
+    either.open(gateway.url, auth=BasicAuth(USER, PASSWORD), trace=seen.append)
+    either.do("create_secret", "s", b"hidden-value")
+    (text,) = seen
+    assert text.startswith(f"POST {gateway.url}/system/secrets\n")
+    assert "Authorization: Basic [redacted]\n" in text
+    assert "hidden-value" not in text
+    assert "aGlkZGVuLXZhbHVl" not in text  # The same in base64.
