@@ -275,7 +275,7 @@ class Engine:
         else:
             resource.custom.fill(new)
         kinds.prepare_update(self, resource, old, new, sub)
-        if resource.has_generation and not sub == "status" and _spec_differs(resource, old, new):
+        if resource.has_generation and sub not in ("status", "binding") and _spec_differs(resource, old, new):
             after["generation"] = int(before.get("generation", 0)) + 1
         request = Request("UPDATE", resource, namespace, new, old, options, sub)
         self.admission.mutate(request)
@@ -343,6 +343,8 @@ class Engine:
                     after[name] = before[name]
                 else:
                     after.pop(name, None)
+        elif sub == "binding":
+            return
         elif resource.has_status:
             if "status" in old:
                 new["status"] = copied(old["status"])

@@ -19,7 +19,11 @@ import uvicorn
 from support.kubernetes.access import ADMIN, Access, User, service_account
 from support.kubernetes.app import App, Call
 from support.kubernetes.chaos import Chaos
-from support.kubernetes.controllers import Controllers
+from support.kubernetes.controllers import NAMES, Controllers
+from support.kubernetes.controllers.kubelet import Kubelet
+from support.kubernetes.controllers.pace import Pace
+from support.kubernetes.controllers.recorder import Recorder
+from support.kubernetes.controllers.scripts import Images
 from support.kubernetes.engine import Engine
 from support.kubernetes.handlers import Handlers
 from support.kubernetes.options import WriteOptions
@@ -41,14 +45,25 @@ class _Uvicorn(uvicorn.Server):
 class ApiServer:
     """A Kubernetes API server in this process; see the package's docstring."""
 
-    def __init__(self, *, window: int = 20_000, controllers: bool = True, nodes: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        window: int = 20_000,
+        controllers: bool | frozenset[str] = True,
+        nodes: int = 1,
+        pace: Pace | None = None,
+    ) -> None:
+        """`controllers` names those that run (`controllers.NAMES`); `window` is how many events a resource remembers."""
+        chosen = controllers if isinstance(controllers, frozenset) else (NAMES if controllers else frozenset())
         self.store = Store(first=1000, window=window)
         self.engine = Engine(self.store, Registry())
         self.access = Access(self.engine)
         self.chaos = Chaos(self.store)
-        self.controllers = Controllers(self)
+        self.pace = pace or Pace()
+        self.images = Images()
+        self.recorder = Recorder(self)
+        self.controllers = Controllers(self, only=chosen)
         self.requests: deque[Call] = deque(maxlen=_MOST_NOTED)
-        self._with_controllers = controllers
         self._nodes = nodes
         self._handlers = Handlers(self)
         self._folder = Path(tempfile.mkdtemp(prefix="hb-k8s-"))
@@ -63,8 +78,7 @@ class ApiServer:
         self._seed()
         await self.listen()
         self.kubeconfig.write_text(self._config(self._admin))
-        if self._with_controllers:
-            self.controllers.start()
+        self.controllers.start()
         return self
 
     async def __aexit__(
@@ -160,6 +174,10 @@ class ApiServer:
 
     # Looking in from the test
 
+    @property
+    def kubelet(self) -> Kubelet:
+        return self.controllers.kubelet
+
     def note(self, call: Call) -> None:
         self.requests.append(call)
 
@@ -184,7 +202,7 @@ class ApiServer:
 
     async def before_create(self, resource: Resource, namespace: str) -> None:
         """A Pod waits a moment for the service account of its new namespace."""
-        if resource.key != "pods" or not self._with_controllers:
+        if resource.key != "pods" or not self.controllers.has("furnish"):
             return
         for _ in range(100):
             if self.engine.peek("serviceaccounts", namespace, "default") is not None:
@@ -199,3 +217,11 @@ class ApiServer:
         for name in ("kube-system", "kube-public", "kube-node-lease", "default"):
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             self.engine.create(namespaces, "", body, options)
+        for number in range(1, self._nodes + 1):
+            labels = {
+                "kubernetes.io/hostname": f"node-{number}",
+                "kubernetes.io/os": "linux",
+                "kubernetes.io/arch": "amd64",
+            }
+            body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{number}", "labels": labels}}
+            self.engine.create(self.resource("nodes"), "", body, options)

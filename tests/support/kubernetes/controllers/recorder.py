@@ -1,0 +1,68 @@
+"""Events: what happened to objects, counted when it happens again."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from support.kubernetes.options import WriteOptions
+from support.kubernetes.status import ApiError, Json
+from support.kubernetes.store import copied
+
+if TYPE_CHECKING:
+    from support.kubernetes.server import ApiServer
+
+
+class Recorder:
+    """Writes Event objects."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+        self._known: dict[tuple[str, str, str], str] = {}
+
+    def record(self, obj: Json, kind: str, reason: str, message: str, *, component: str) -> None:
+        metadata = obj["metadata"]
+        namespace = metadata.get("namespace") or "default"
+        key = (metadata["uid"], reason, message)
+        engine = self._server.engine
+        resource = self._server.resource("events")
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        options = WriteOptions(manager=component, validation="Ignore")
+        try:
+            known = self._known.get(key)
+            old = engine.peek("events", namespace, known) if known else None
+            if old is not None:
+                new = copied(old)
+                new["count"] = int(new.get("count") or 1) + 1
+                new["lastTimestamp"] = now
+                engine.update(resource, namespace, old["metadata"]["name"], new, options)
+                return
+            name = f"{metadata['name']}.{time.time_ns():x}"
+            self._known[key] = name
+            body = {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": name, "namespace": namespace},
+                "involvedObject": {
+                    "kind": obj["kind"],
+                    "namespace": metadata.get("namespace", ""),
+                    "name": metadata["name"],
+                    "uid": metadata["uid"],
+                    "apiVersion": obj["apiVersion"],
+                    "resourceVersion": metadata["resourceVersion"],
+                },
+                "reason": reason,
+                "message": message,
+                "source": {"component": component},
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+                "count": 1,
+                "type": kind,
+                "reportingComponent": component,
+                "reportingInstance": "",
+            }
+            engine.create(resource, namespace, body, options)
+        except ApiError:
+            # An event of a namespace that goes away is nobody's.
+            return
