@@ -206,7 +206,8 @@ def _kept(spec: FunctionSpec, owner: render.Owner, applied: str, live: int) -> i
 
 
 def _require_ours(live: Object, spec: FunctionSpec) -> None:
-    if live.labels.get(LABEL_FUNCTION) != spec.ref.name:
+    owned = any(owner.kind == "Function" for owner in live.metadata.owner_references or ())
+    if live.labels.get(LABEL_FUNCTION) != spec.ref.name and not owned:
         kind = "Service" if isinstance(live, Service) else "Deployment"
         raise Conflict(
             f"namespace {spec.ref.namespace} has a {kind} {spec.ref.name} that is not a function's",

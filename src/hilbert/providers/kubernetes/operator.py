@@ -18,6 +18,7 @@ from hilbert.kit.aio import KeyedQueue
 from hilbert.providers.kubernetes import kinds, profiles
 from hilbert.providers.kubernetes.api import Api, Refused
 from hilbert.providers.kubernetes.deploy import Deployer
+from hilbert.providers.kubernetes.drift import contains
 from hilbert.providers.kubernetes.functions import API_VERSION
 from hilbert.providers.kubernetes.objects import Deployment, FunctionObject, Manifest
 from hilbert.providers.kubernetes.state import State
@@ -104,7 +105,7 @@ class Operator:
             profiles_used=[(self._platform, name) for name in used],
             now=datetime.now(UTC),
         )
-        if wanted == dict(known):
+        if set(known) <= set(wanted) and contains(wanted, known):
             return
         manifest: Manifest = {
             "apiVersion": API_VERSION,
