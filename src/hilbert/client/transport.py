@@ -70,7 +70,8 @@ class Transport:
             self._trace(describe(request, self._origin, self._extra))
         while True:
             sock, fresh = self._take(deadline)
-            stream = Stream(self, sock, request, outbound(head, request.body, body), deadline=deadline, idle=idle)
+            pieces = outbound(head, request.body, body)
+            stream = Stream(self, sock, request, pieces, lazy=body is not None, deadline=deadline, idle=idle)
             try:
                 stream.wait_for_head()
             except (GatewayUnreachable, BrokenAnswer):
@@ -160,6 +161,7 @@ class Stream:
         request: Request,
         pieces: Iterator[bytes],
         *,
+        lazy: bool,
         deadline: float | None,
         idle: float | None,
     ) -> None:
@@ -167,6 +169,8 @@ class Stream:
         self._sock: socket.socket | None = sock
         self._reply = Reply(request.method)
         self._pieces: Iterator[bytes] | None = pieces
+        self._lazy = lazy
+        """Whether asking for the next piece may take long, e.g. because it is read from a pipe."""
         self._pending = memoryview(b"")
         self._deadline = deadline
         self._idle = idle
@@ -218,6 +222,8 @@ class Stream:
     def _finish(self) -> None:
         if self._sock is None:
             return
+        if not self._pending and not self._lazy:
+            self._load()  # Fast answers come before it was noticed that nothing is left.
         # Without the whole request sent, what the gateway would read next is not a request.
         if self._reply.keep_alive and self._pieces is None and not self._pending:
             self._transport.put_back(self._sock)
@@ -242,12 +248,8 @@ class Stream:
         raise GatewayTimeout(f"no answer from {self._transport.describe()} in time")
 
     def _send(self, sock: socket.socket) -> bool:
-        if not self._pending:
-            piece = next(self._pieces, None) if self._pieces is not None else None
-            if piece is None:
-                self._pieces = None
-                return False
-            self._pending = memoryview(piece)
+        if not self._pending and not self._load():
+            return False
         try:
             count = sock.send(self._pending)
         except BlockingIOError:
@@ -259,6 +261,15 @@ class Stream:
             self._pieces, self._pending = None, memoryview(b"")
             return False
         self._pending = self._pending[count:]
+        return True
+
+    def _load(self) -> bool:
+        """Take the next piece to send; False when there is none."""
+        piece = next(self._pieces, None) if self._pieces is not None else None
+        if piece is None:
+            self._pieces = None
+            return False
+        self._pending = memoryview(piece)
         return True
 
     def _receive(self, sock: socket.socket) -> bool:
