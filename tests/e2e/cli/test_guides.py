@@ -1,0 +1,61 @@
+"""The guides' code, run against the platform."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.platform import HILBERT, Platform, running
+
+GUIDES = Path(__file__).resolve().parents[3] / "docs" / "guides"
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Platform]:
+    with running() as found:
+        yield found
+
+
+def blocks(guide: str, language: str) -> list[str]:
+    """The guide's code blocks of one language, in order."""
+    text = (GUIDES / guide).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_guide_runs(platform: Platform, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every block, in order, as one program."""
+    names: dict[str, object] = {"url": platform.url, "password": platform.password}
+    for block in blocks("python-client.md", "python"):
+        exec(compile(block, "python-client.md", "exec"), names)
+    said = capsys.readouterr().out
+    assert "['stronghash']" in said
+    assert "200 9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca7" in said  # sha512 of hello
+    assert "NamespaceNotFound" in said
+
+
+def test_the_first_function_guide_runs(platform: Platform) -> None:
+    """Its commands as a shell runs them, against the platform of this test instead of a new one."""
+    (stack,) = blocks("first-function.md", "yaml")
+    (platform.folder / "stack.yaml").write_text(stack)
+    skipped = ("pip install", "hilbert up")
+    for block in blocks("first-function.md", "sh"):
+        joined = block.replace("\\\n", " ")
+        lines = [line for line in joined.splitlines() if not line.startswith(skipped)]
+        if shutil.which("curl") is None:
+            lines = [line for line in lines if not line.startswith("curl")]
+        script = "\n".join(lines).replace("http://127.0.0.1:8080", platform.url)
+        script = re.sub(r"^(hilbert logs .*)$", r"\1 --tail=false", script, flags=re.MULTILINE)
+        environ = {**platform.environ, "PATH": f"{Path(HILBERT).parent}:{platform.environ['PATH']}"}
+        done = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", script],
+            env=environ, cwd=platform.folder, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        # The last block but one shows a difference, which is an exit status of its own.
+        assert done.returncode == 0 or ("hilbert diff" in script and done.returncode == 1), (
+            f"{script}\n{done.stdout}{done.stderr}"
+        )
