@@ -30,8 +30,9 @@ class HostHarness:
         *,
         settings: ProviderSettings = QUICK,
         clock: Clock | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="hb-"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="hb-"))
         self.logs = LogFolder(self.folder / "logs", limit=1 << 20)
         self.world = World(self.logs)
         self.settings = settings
@@ -64,7 +65,11 @@ class HostHarness:
         return True
 
     async def close(self) -> None:
+        await self.close_all(keep_folder=False)
+
+    async def close_all(self, *, keep_folder: bool) -> None:
+        """With `keep_folder` the state directory is somebody else's to remove."""
         await self.die()
         self.world.close()
-        for folder in (self.folder, self.world.folder):
+        for folder in (self.world.folder, *([] if keep_folder else [self.folder])):
             shutil.rmtree(folder)

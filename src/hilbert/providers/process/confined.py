@@ -50,6 +50,7 @@ class Landlock:
             ),
             places=places,
             isolated=False,
+            unix_sockets=not self._filter,
         )
 
     def facts(self) -> Mapping[str, str]:
@@ -81,7 +82,7 @@ class Plain:
             own_network=not job.network,
             filter=seccomp.supported(),
         )
-        return Command(argv=(), entry=entry, places=places, isolated=False)
+        return Command(argv=(), entry=entry, places=places, isolated=False, unix_sockets=not seccomp.supported())
 
     def facts(self) -> Mapping[str, str]:
         who = "root, which owns everything" if os.geteuid() == 0 else "this user"

@@ -22,7 +22,7 @@ from hilbert.core.values import Duration
 from hilbert.kit.aio import cancel, spawn
 from hilbert.providers.logs import LogFolder
 from hilbert.providers.process import proc
-from hilbert.providers.process.environment import render_environment
+from hilbert.providers.process.environment import render_environment, without_unix_upstream
 from hilbert.providers.process.files import make_folder, put_secrets, remove_folder
 from hilbert.providers.process.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
 from hilbert.providers.process.images import ImageStore, open_to_others
@@ -163,6 +163,8 @@ class ProcessRuntime:
             machine.limiter.create(plan.replica, limits)
             command = machine.sandbox.command(job)
             environment = render_environment(plan, bundle.manifest, command.places, python=machine.interpreter.bin)
+            if not command.unix_sockets:
+                environment = without_unix_upstream(environment)
             launched = await launch(
                 machine.interpreter, command, listen=listener.fileno(), output=output, environment=environment
             )
