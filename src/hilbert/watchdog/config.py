@@ -42,7 +42,7 @@ class Config(NamedTuple):
     """The working folder of the function; empty: the watchdog's own."""
     layers: tuple[str, ...]
     upstream: str
-    """Mode `http`: `http://HOST:PORT` of the child."""
+    """Mode `http`: `http://HOST:PORT` of the child, `unix:/PATH`, or `unix:NAME` in `TMPDIR`."""
     listen_fd: int
     """An inherited listening socket, or -1."""
     port: int

@@ -43,7 +43,8 @@ class Http:
         self._gone = gone
         self._loop = asyncio.get_running_loop()
         self._wheel = TimerWheel(tick=0.5)
-        self._pool = Pool(_address(config.upstream), self._wheel, idle_time=_IDLE_SECONDS)
+        scratch = env.get("TMPDIR") or "/tmp"  # noqa: S108 - as the process itself would choose
+        self._pool = Pool(_address(config.upstream, scratch), self._wheel, idle_time=_IDLE_SECONDS)
         self._early: list[Callable[[], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.ready = False
@@ -126,13 +127,19 @@ class Http:
             self._gone(status)
 
 
-def _address(url: str) -> str:
-    """`upstream_url` as an address of `kit.http1`. Raises `ConfigError`."""
+def _address(url: str, scratch: str) -> str:
+    """`upstream_url` as an address of `kit.http1`; `unix:NAME` is a socket in the folder `scratch`. Raises `ConfigError`.
+
+    On a shared network, a socket file keeps two replicas out of each other's way, and strangers away from both.
+    """
+    if url.startswith("unix:") and len(url) > len("unix:"):
+        path = url.removeprefix("unix:")
+        return f"unix:{path}" if path.startswith("/") else f"unix:{scratch}/{path}"
     try:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         host, port = parts.hostname, parts.port or 80
     except ValueError as exc:
         raise ConfigError(f"upstream_url {url!r} is not a URL: {exc}") from exc
     if parts.scheme != "http" or not host:
-        raise ConfigError(f"upstream_url {url!r} must be like http://127.0.0.1:5000")
+        raise ConfigError(f"upstream_url {url!r} must be like http://127.0.0.1:5000 or unix:upstream.sock")
     return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
