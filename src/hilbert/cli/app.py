@@ -26,8 +26,9 @@ def build_app() -> App:
     )
     nouns = {}
     for noun in NOUNS:
-        nouns[noun.name] = App(name=noun.name, alias=noun.aliases, help_flags=[], version_flags=[])
-        app.command(nouns[noun.name])
+        parent_name, _, own_name = noun.name.rpartition(" ")
+        nouns[noun.name] = App(name=own_name, alias=noun.aliases, help_flags=[], version_flags=[])
+        (nouns[parent_name] if parent_name else app).command(nouns[noun.name])
     for command in all_commands():
         *parents, name = command.path.split(" ")
         parent = app

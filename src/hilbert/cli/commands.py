@@ -35,6 +35,9 @@ class Noun(NamedTuple):
 NOUNS: Final = (
     Noun("namespace", "Create, inspect and remove namespaces.", ("ns",)),
     Noun("store", "Functions that are ready to be deployed."),
+    Noun("template", "Templates, which functions begin with and are built by."),
+    Noun("template store", "Templates that can be pulled."),
+    Noun("images", "The image store of this machine: what was built for the process runtime."),
     Noun("secret", "Secrets of a namespace.", ("secrets",)),
     Noun("config", "The platform's settings on this machine."),
     Noun("install", "Put the platform into a cluster."),
@@ -164,6 +167,112 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
             "ready:ready",
             "Wait until the gateway, or a function, is ready.",
             ("hilbert ready", "hilbert ready figlet -n dev --attempts 10 --interval 500ms"),
+        ),
+    ),
+    "From source to function": (
+        Command(
+            "new",
+            "new:new",
+            "Begin a function: a folder with a handler, and an entry in the stack file.\n\n"
+            "A stack file that is there gets one function more; every other line of it stays as it is.",
+            (
+                "hilbert new hello --lang python3-http",
+                "hilbert new web --lang node22 --prefix registry.example.com/team --memory-limit 128Mi",
+                "hilbert new --list",
+            ),
+        ),
+        Command(
+            "build",
+            "build:build",
+            "Build a stack file's functions: bundles for the process runtime, container images for other providers.\n\n"
+            "Which of the two follows from the gateway's provider; --bundle and --image-build decide it.",
+            (
+                "hilbert build",
+                "hilbert build --filter 'web-*' --parallel 4 --build-arg ALLOW_BUILD_SCRIPTS=true",
+                "hilbert build --image-build --tag sha --builder buildah",
+                "hilbert build --shrinkwrap",
+            ),
+        ),
+        Command(
+            "push",
+            "build:push",
+            "Push the container images of a stack file.",
+            ("hilbert push", "hilbert push --tag sha --parallel 4"),
+        ),
+        Command(
+            "publish",
+            "build:publish",
+            "Build container images for several platforms and push them.",
+            ("hilbert publish --platforms linux/amd64,linux/arm64", "hilbert publish --tag describe --extra-tag latest"),
+        ),
+        Command(
+            "local-run",
+            "local_run:local_run",
+            "Build one function and run it here, without a gateway, until Ctrl-C.\n\n"
+            "Secrets are read from ./.secrets.",
+            (
+                "hilbert local-run",
+                "hilbert local-run hello --port 8085 --watch",
+                "hilbert local-run hello --env LEVEL=debug",
+                "hilbert local-run hello --print",
+            ),
+        ),
+        Command(
+            "template list",
+            "template:list_templates",
+            "List the templates that are here: the project's and those that ship with Hilbert.",
+            ("hilbert template list",),
+            ("ls",),
+        ),
+        Command(
+            "template pull",
+            "template:pull",
+            "Pull templates into ./template from git or a folder.\n\n"
+            "'stack' instead of a source pulls what 'configuration: templates:' of the stack file lists.",
+            (
+                "hilbert template pull https://example.com/templates.git#v1.2",
+                "hilbert template pull ../our-templates",
+                "hilbert template pull stack",
+            ),
+        ),
+        Command(
+            "template store list",
+            "template:store_list",
+            "List the templates of the template store.",
+            ("hilbert template store list", "hilbert template store list --recommended --output json"),
+            ("ls",),
+        ),
+        Command(
+            "template store describe",
+            "template:store_describe",
+            "Show a template of the template store.",
+            ("hilbert template store describe golang-middleware",),
+        ),
+        Command(
+            "template store pull",
+            "template:store_pull",
+            "Pull a template of the template store; NAME@VERSION pins it.",
+            ("hilbert template store pull golang-middleware", "hilbert template store pull golang-middleware@1.0.0"),
+        ),
+        Command(
+            "images list",
+            "images:list_images",
+            "List the images that were built on this machine.",
+            ("hilbert images list", "hilbert images list --output json"),
+            ("ls",),
+        ),
+        Command(
+            "images remove",
+            "images:remove",
+            "Forget images; 'images prune' then frees their space.",
+            ("hilbert images remove hello:latest",),
+            ("rm",),
+        ),
+        Command(
+            "images prune",
+            "images:prune",
+            "Remove what no image needs any more, if it is older than an hour.",
+            ("hilbert images prune", "hilbert images prune --older-than 0s"),
         ),
     ),
     "Function store": (

@@ -12,11 +12,12 @@ def render_help(words: Sequence[str]) -> str | None:
     """Help for what the leading words name; None when they name nothing."""
     if not words:
         return render_overview()
-    noun = find_noun(words[0])
-    if noun is not None and len(words) == 1:
+    noun = find_noun(" ".join(words))
+    if noun is not None:
         return render_noun(noun)
     from hilbert.cli.app import build_app
-    from hilbert.cli.pages import find_command, page_of, render_page
+    from hilbert.cli.pages import page_of, render_page
+    from hilbert.cli.words import find_command
 
     command = find_command(list(words))
     return render_page(page_of(build_app(), command)) if command is not None else None

@@ -66,10 +66,10 @@ def asked_for_help(argv: list[str]) -> list[str] | None:
         return argv[1:]
     if "--help" in before or "-h" in before:
         return [word for word in before if not word.startswith("-")]
-    if len(argv) <= 1:
+    if len(argv) <= 2:
         from hilbert.cli.help import find_noun
 
-        if not argv or find_noun(argv[0]) is not None:
+        if not argv or find_noun(" ".join(argv)) is not None:
             return argv
     return None
 

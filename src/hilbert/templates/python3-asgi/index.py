@@ -9,8 +9,14 @@ HANDLER = os.path.join(HERE, "function", "handler.py")
 
 def check() -> None:
     """Find mistakes of syntax without running anything."""
+    import traceback
+
     with open(HANDLER, "rb") as file:
-        compile(file.read(), "handler.py", "exec")
+        source = file.read()
+    try:
+        compile(source, "handler.py", "exec")
+    except (SyntaxError, ValueError) as mistake:
+        sys.exit("".join(traceback.format_exception_only(mistake)))
 
 
 def listener(upstream: str) -> dict:

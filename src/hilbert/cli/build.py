@@ -1,0 +1,142 @@
+"""`build`, `push` and `publish`: from a stack file's functions to bundles and images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from hilbert.cli import shapes, stackfile
+from hilbert.cli.board import run_builds
+from hilbert.cli.building import (
+    AS_USUAL,
+    BuildingFlags,
+    build_stack,
+    choose,
+    image_work,
+    pull_templates,
+    push_images,
+    requests_of,
+    stack_of_one,
+)
+from hilbert.cli.failures import Failed, UsageError
+from hilbert.cli.options import HERE, NO_FILE, Connection, Format, StackFile, flag
+from hilbert.cli.terminal import note, out, warn
+
+if TYPE_CHECKING:
+    from hilbert.wire.stack import Stack
+
+Parallel = Annotated[int, flag("Functions at once.", "--parallel")]
+Output = Annotated[Format, flag("Form of the output.", "--output")]
+Name = Annotated[str, flag("Without a stack file: the function's name.", "--name")]
+Lang = Annotated[str, flag("Without a stack file: the template.", "--lang")]
+Handler = Annotated[str, flag("Without a stack file: the handler's folder.", "--handler")]
+Image = Annotated[str, flag("Without a stack file: the image to build.", "--image")]
+
+
+def build(
+    *,
+    name: Name = "",
+    lang: Lang = "",
+    handler: Handler = "",
+    image: Image = "",
+    parallel: Parallel = 2,
+    shrinkwrap: Annotated[bool, flag("Write ./build/NAME for an image build, and no more.", "--shrinkwrap")] = False,
+    output: Output = "table",
+    how: BuildingFlags = AS_USUAL,
+    file: StackFile = NO_FILE,
+    at: Connection = HERE,
+) -> None:
+    stack = _stack(file, name=name, lang=lang, handler=handler, image=image)
+    how = _quieter(how, output)
+    how.to_build_flags()
+    if shrinkwrap and how.bundle:
+        raise UsageError("--shrinkwrap lays out container images, not bundles")
+    choice = choose(_forced(how) if shrinkwrap else how, at, stack_gateway=stack.provider.gateway)
+    outcomes = build_stack(stack, choice, how, parallel=parallel, shrinkwrap=shrinkwrap)
+    if output != "table":
+        shapes.write(outcomes, output)
+    elif shrinkwrap:
+        for outcome in outcomes:
+            out(f"{outcome.name} shrink-wrapped to ./build/{outcome.name}")
+
+
+def push(
+    *,
+    parallel: Parallel = 2,
+    tag: Annotated[str, flag("Tag: latest, sha, branch, describe or digest.", "--tag")] = "latest",
+    builder: Annotated[str, flag("Program that pushes: docker, podman or buildah.", "--builder")] = "",
+    quiet: Annotated[bool, flag("Say nothing but what went wrong.", "--quiet", "-q")] = False,
+    file: StackFile = NO_FILE,
+) -> None:
+    stack = _load(file)
+    how = BuildingFlags(tag=tag, builder=builder)
+    images = images_to_push(stack, how)
+    if not images:
+        raise Failed(
+            "no function has an image to push", hint="an image to push names its registry: registry.example.com/web:1.0"
+        )
+    push_images(images, builder=builder, parallel=parallel, quiet=quiet)
+
+
+def publish(
+    *,
+    parallel: Parallel = 2,
+    platforms: Annotated[str, flag("Platforms, e.g. linux/amd64,linux/arm64.", "--platforms")] = "",
+    extra_tag: Annotated[str, flag("A further tag of the same images.", "--extra-tag")] = "",
+    how: BuildingFlags = AS_USUAL,
+    file: StackFile = NO_FILE,
+) -> None:
+    if how.bundle:
+        raise UsageError("bundles stay on this machine; publish makes container images")
+    stack = _load(file)
+    flags = how.to_build_flags(platforms)
+    project = Path.cwd()
+    pull_templates(stack, how, project=project)
+    requests = requests_of(stack, flags, tag=how.tag, project=project)
+    if not requests:
+        raise Failed("no function of the stack file is to be built", hint="functions with skip_build are passed over")
+    work = image_work(flags, builder=how.builder, publish=True, extra_tag=extra_tag)
+    run_builds(requests, work, parallel=parallel, verb="Publishing", quiet=how.quiet, verbose=how.verbose)
+
+
+def images_to_push(stack: Stack, how: BuildingFlags) -> list[tuple[str, str]]:
+    """Names and images of the functions whose image was built and says where it is kept."""
+    from hilbert.build.container import has_registry
+
+    found = []
+    for request in requests_of(stack, how.to_build_flags(), tag=how.tag, project=Path.cwd()):
+        if has_registry(request.image):
+            found.append((request.name, request.image))
+        else:
+            note(f"Skipping push of: {request.name}, {request.image} names no registry.")
+    return found
+
+
+def _stack(file: StackFile, *, name: str, lang: str, handler: str, image: str) -> Stack:
+    if name or lang or handler or image:
+        if file.yaml:
+            raise UsageError("--yaml and a function described by flags exclude each other")
+        return stack_of_one(name=name, lang=lang, handler=handler, image=image)
+    return _load(file)
+
+
+def _load(file: StackFile) -> Stack:
+    stack = stackfile.load(file)
+    for warning in stack.warnings:
+        warn(warning)
+    if not stack.functions:
+        raise Failed(f"{stack.source} has no functions", hint="add one with 'hilbert new NAME --lang python3-http'")
+    return stack
+
+
+def _quieter(how: BuildingFlags, output: Format) -> BuildingFlags:
+    """Nothing but the document goes to standard output when one is asked for."""
+    from dataclasses import replace
+
+    return how if output == "table" else replace(how, quiet=True)
+
+
+def _forced(how: BuildingFlags) -> BuildingFlags:
+    from dataclasses import replace
+
+    return replace(how, image_build=True)
