@@ -257,6 +257,19 @@ def waiting(
         call._thread.join(20)
 
 
+def state(pid: int) -> str:
+    """A process's state as the kernel letters it; `X` for one that is not there."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def runs(pid: int) -> bool:
+    """A process is there and not only waiting to be reaped."""
+    return state(pid) not in "XZ"
+
+
 def until(truth: Callable[[], object], *, within: float = 15.0, what: str = "a condition") -> None:
     """Wait until `truth()` holds."""
     end = time.monotonic() + within

@@ -44,7 +44,8 @@ def main() -> int:
     except ConfigError as exc:
         own.line(f"Cannot start: {exc}")
         return _FAILED_START
-    except Exception:  # noqa: BLE001 - the last place to tell of a mistake of ours, stamped like every line
+    except Exception as exc:  # noqa: BLE001 - the last place to tell of a mistake of ours, stamped like every line
+        own.line(f"The watchdog failed: {type(exc).__name__}: {exc}")
         import traceback
 
         own.lines(traceback.format_exc().encode().rstrip().split(b"\n"))
