@@ -11,6 +11,7 @@ from hilbert.cli.help import first_line
 from hilbert.cli.options import flag
 from hilbert.cli.pages import Page, page_of
 from hilbert.cli.terminal import out
+from hilbert.cli.words import next_words, spellings
 
 
 def completion(
@@ -89,23 +90,18 @@ def _pages() -> list[Page]:
 
 
 def _next_words() -> Iterable[tuple[str, list[str]]]:
-    """For every path typed so far, what may follow."""
-    pages = _pages()
-    first = sorted({page.command.path.split(" ")[0] for page in pages})
-    yield "", [*first, *(alias for noun in NOUNS for alias in noun.aliases)]
-    for noun in NOUNS:
-        words = sorted(
-            page.command.path.split(" ")[1] for page in pages if page.command.path.startswith(f"{noun.name} ")
-        )
-        for name in (noun.name, *noun.aliases):
-            yield name, words
-    aliases = {noun.name: noun.aliases for noun in NOUNS}
-    for page in pages:
+    """For every path typed so far, what may follow: words, or the flags of a command."""
+    for words, following in next_words().items():
+        yield " ".join(words), sorted(following)
+    for page in _pages():
         flags = sorted(name for entry in page.flags for name in entry.names)
-        *parents, last = page.command.path.split(" ")
-        for head in [parents, *([alias] for alias in aliases.get(parents[0], ()))] if parents else [[]]:
-            for name in (last, *page.command.aliases):
-                yield " ".join([*head, name]), flags
+        for spelling in spellings(page.command):
+            yield " ".join(spelling), flags
+
+
+def _seen(words: Iterable[str]) -> str:
+    """Fish's condition that all these words were typed."""
+    return "; and ".join(f"__fish_seen_subcommand_from {word}" for word in words)
 
 
 def _quoted(text: str) -> str:

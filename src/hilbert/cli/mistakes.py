@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cyclopts import CycloptsError, MissingArgumentError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
-from hilbert.cli.commands import NOUNS, all_commands
+from hilbert.cli.words import next_words
 
 
 def explain(error: CycloptsError, argv: Sequence[str]) -> tuple[str, str]:
     """A message and a hint."""
     error.verbose = False
-    words = _command_words(argv)
+    following = next_words()
+    words = _command_words(argv, following)
     look = f"'hilbert {' '.join([*words, '--help'])}' shows how it is written"
     if isinstance(error, UnknownCommandError):
         wrong = next((word for word in argv[len(words) :] if not word.startswith("-")), "")
-        close = difflib.get_close_matches(wrong, _next_words(words), n=1)
+        close = difflib.get_close_matches(wrong, following.get(tuple(words), []), n=1)
         message = f"unknown command: {' '.join([*words, wrong])}"
         return message, f"did you mean 'hilbert {' '.join([*words, *close])}'?" if close else look
     text = str(error).strip()
@@ -31,31 +32,14 @@ def explain(error: CycloptsError, argv: Sequence[str]) -> tuple[str, str]:
     return _lower(" ".join(text.split()).rstrip(".")), look
 
 
-def _command_words(argv: Sequence[str]) -> list[str]:
-    """The leading words that are a command or a noun."""
-    known = {noun.name for noun in NOUNS} | {alias for noun in NOUNS for alias in noun.aliases}
-    known |= {command.path for command in all_commands()}
+def _command_words(argv: Sequence[str], following: Mapping[tuple[str, ...], Sequence[str]]) -> list[str]:
+    """The leading words that are nouns and a command."""
     found: list[str] = []
     for word in argv:
-        if " ".join([*found, word]) not in known:
+        if word not in following.get(tuple(found), ()):
             break
         found.append(word)
     return found
-
-
-def _next_words(words: Sequence[str]) -> list[str]:
-    prefix = list(words)
-    for noun in NOUNS:
-        if prefix and prefix[0] in noun.aliases:
-            prefix[0] = noun.name
-    depth = len(prefix)
-    follow: list[str] = []
-    for command in all_commands():
-        path = command.path.split(" ")
-        if path[:depth] == prefix and len(path) > depth:
-            follow.append(path[depth])
-            follow += command.aliases if len(path) == depth + 1 else ()
-    return follow
 
 
 def _lower(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hilbert.cli.commands import NOUNS, Command, all_commands
+from hilbert.cli.commands import Command
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -35,21 +35,6 @@ class Page(msgspec.Struct, frozen=True):
     usage: str
     words: tuple[Flag, ...]
     flags: tuple[Flag, ...]
-
-
-def find_command(words: list[str]) -> Command | None:
-    """The command that leading words name, by alias or not."""
-    nouns = {alias: noun.name for noun in NOUNS for alias in noun.aliases}
-    for command in all_commands():
-        *parents, last = command.path.split(" ")
-        given = [nouns.get(word, word) if depth == 0 and parents else word for depth, word in enumerate(words)]
-        if (
-            given[: len(parents)] == parents
-            and given[len(parents) : len(parents) + 1] != []
-            and (given[len(parents)] in (last, *command.aliases))
-        ):
-            return command
-    return None
 
 
 def page_of(app: App, command: Command) -> Page:

@@ -195,7 +195,8 @@ def test_examples_can_be_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     import shlex
 
     from hilbert.cli.app import build_app
-    from hilbert.cli.pages import find_command, page_of
+    from hilbert.cli.pages import page_of
+    from hilbert.cli.words import find_command
 
     app = build_app()
     for command in all_commands():
