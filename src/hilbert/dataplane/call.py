@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 from hilbert.dataplane import failures
-from hilbert.dataplane.exchange import Exchange
+from hilbert.dataplane.exchange import IDEMPOTENT, Exchange
 from hilbert.dataplane.headers import Incoming
 from hilbert.dataplane.table import Replica, RouteState
 from hilbert.kit.aio import spawn
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from hilbert.dataplane.proxy import Proxy
 
 _TRIES: Final = 4
+"""Replicas that may lose a call before it is given up."""
 
 
 class FunctionCall(Exchange):
@@ -32,15 +32,16 @@ class FunctionCall(Exchange):
         self._replica: Replica | None = None
         self._avoid: Replica | None = None
         self._tries = 0
+        self._reason = ""
+        """Why the last replica did not answer."""
         self._began = proxy.now()
         self._sent = 0.0
-        self._total: asyncio.TimerHandle | None = None
         self._waits = False
         self.deadline = 0.0
         self.wheel_due = 0.0
         state.counters.begin()
         if self.policy.total:
-            self._total = asyncio.get_running_loop().call_later(self.policy.total, self.on_total_deadline)
+            self._arm()
 
     def dispatch(self) -> bool:
         """Send it to a replica. False: there is none with room."""
@@ -48,11 +49,12 @@ class FunctionCall(Exchange):
         if replica is None:
             return False
         self._replica = replica
-        self._waits = False
-        self.deadline = 0.0
+        if self._waits:
+            self._waits = False
+            self._arm()
         replica.inflight += 1
         self._tries += 1
-        connection = replica.pool.take()
+        connection = replica.pool.take(certain=self.request.method not in IDEMPOTENT)
         if connection is not None:
             self._sent = self._proxy.now()
             self.attach(connection)
@@ -65,9 +67,12 @@ class FunctionCall(Exchange):
             connection = await replica.pool.connect()
         except OSError as exc:
             replica.refuse(self._proxy.now())
-            if not self.ended and not self.again(exc.strerror or str(exc), refused=True):
-                self.fail(failures.lost(self.name, exc.strerror or "connection refused"))
+            if not self.ended:
+                self.again(exc.strerror or str(exc), refused=True)
             return
+        if replica.refusing:
+            replica.accept()
+            self._proxy.released(self.state)
         if self.ended or self._replica is not replica:
             replica.pool.release(connection)
             return
@@ -75,19 +80,12 @@ class FunctionCall(Exchange):
         self.attach(connection)
 
     def again(self, reason: str, *, refused: bool) -> bool:
-        if self._tries >= _TRIES + len(self.state.replicas):
+        """Go to another replica, or wait for one. `refused`: nothing was sent, so that this may go on for long."""
+        if not refused and self._tries >= _TRIES:
             return False
-        del reason
-        self._avoid = self._replica
+        self._avoid, self._reason = self._replica, reason
         self._let_go()
         self.state.counters.retries += 1
-        if self._avoid is not None and not refused:
-            self._avoid.refuse(self._proxy.now())
-        only = len(self.state.replicas) == 1 and self.state.replicas[0] is self._avoid
-        if only and refused:
-            # Nobody else: give the platform a moment to notice and replace it.
-            self._proxy.retry_later(self)
-            return True
         if not self.dispatch():
             self._proxy.wait(self)
         return True
@@ -95,13 +93,25 @@ class FunctionCall(Exchange):
     def wait(self) -> None:
         """Wait for a replica until the policy's limit."""
         self._waits = True
-        if self.policy.activation and not self.deadline:
-            self.deadline = self._began + self.policy.activation
+        self._arm()
+
+    def _arm(self) -> None:
+        """Set the deadline: that of the whole call, and while it waits that of the wait."""
+        limits = [self.policy.total, self.policy.activation] if self._waits else [self.policy.total]
+        seconds = min((limit for limit in limits if limit), default=0.0)
+        if seconds:
+            self.deadline = self._began + seconds
             self._proxy.wheel.watch(self)
+        else:
+            self._proxy.wheel.forget(self)
 
     def on_deadline(self) -> None:
-        if self._waits and not self.ended:
-            self.fail(failures.no_replica(self.name, self.policy.activation))
+        if self.ended:
+            return
+        if self.policy.total and self._proxy.now() >= self._began + self.policy.total:
+            self.on_total_deadline()
+        elif self._waits:
+            self.fail(failures.no_replica(self.name, self.policy.activation, self.state, self._reason))
 
     # What an exchange asks
 
@@ -125,11 +135,10 @@ class FunctionCall(Exchange):
             passed.append((b"Content-Type", self.incoming.content_type or b"text/plain"))
 
     def on_end(self, status: int) -> None:
-        if self._total is not None:
-            self._total.cancel()
-        self.deadline = 0.0
-        if self._waits and self in self.state.waiting:
-            self.state.waiting.remove(self)  # It must not count against those that still wait.
+        if self._waits:
+            self.state.waiting.pop(self, None)  # It must not count against those that still wait.
+        if self.wheel_due:
+            self._proxy.wheel.forget(self)
         now = self._proxy.now()
         self.state.counters.end(status, now - self._began)
         self._let_go()

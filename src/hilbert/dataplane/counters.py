@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from typing import Final
 
 from hilbert.dataplane.messages import CodeLevels, RouteLevels
@@ -12,27 +13,29 @@ BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5
 
 
 class RouteCounters:
-    """Totals since the worker's start; `changed` since they were last read."""
+    """Totals since the worker's start."""
 
-    __slots__ = ("changed", "codes", "cold_starts", "inflight", "retries", "started")
+    __slots__ = ("_marked", "_on_change", "codes", "cold_starts", "inflight", "retries", "started")
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        """`on_change` is called when they begin to differ from what was last reported."""
+        self._on_change = on_change
+        self._marked = False
         self.started = 0
         self.inflight = 0
         self.cold_starts = 0
         self.retries = 0
         self.codes: dict[int, CodeLevels] = {}
-        self.changed = False
 
     def begin(self) -> None:
         self.started += 1
         self.inflight += 1
-        self.changed = True
+        self.mark()
 
     def end(self, code: int, seconds: float) -> None:
         """A call has ended with `code`; 499 when the client left before it was answered."""
         self.inflight -= 1
-        self.changed = True
+        self.mark()
         levels = self.codes.get(code)
         if levels is None:
             levels = self.codes[code] = CodeLevels(count=0, seconds=0.0, buckets=[0] * (len(BOUNDS) + 1))
@@ -40,11 +43,18 @@ class RouteCounters:
         levels.seconds += seconds
         levels.buckets[bisect_left(BOUNDS, seconds)] += 1
 
-    def report(self, namespace: str, name: str, *, waiting: int) -> RouteLevels:
-        self.changed = False
+    def mark(self) -> None:
+        """Report these counters next time."""
+        if not self._marked:
+            self._marked = True
+            self._on_change()
+
+    def report(self, namespace: str, name: str, *, born: int, waiting: int) -> RouteLevels:
+        self._marked = False
         return RouteLevels(
             namespace=namespace,
             name=name,
+            born=born,
             started=self.started,
             inflight=self.inflight,
             waiting=waiting,

@@ -17,7 +17,7 @@ from hilbert.kit.http1 import EMPTY_STATUSES, ClientConnection, Headers, Request
 _HELD: Final = 64 * 1024
 """Bytes of a request's body that are kept: while there is no upstream yet, and to send it again to another one."""
 
-_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """Methods that may be sent again although an upstream may have acted on them (RFC 9110, section 9.2.2)."""
 
 
@@ -115,6 +115,8 @@ class Exchange:
             if not upstream.send(data) and not self._holding:
                 self._holding = True
                 self.responder.pause_body()
+                if not self.responder.started:
+                    upstream.expect(self.policy.first_byte)
         elif self._held_bytes >= _HELD and not self._holding:
             self._holding = True
             self.responder.pause_body()
@@ -174,6 +176,8 @@ class Exchange:
     def on_upstream_drain(self) -> None:
         if self._holding:
             self._holding = False
+            if self.upstream is not None and not self.responder.started and not self._whole:
+                self.upstream.expect(0)
             self.responder.resume_body()
 
     def on_upstream_lost(self, reason: str, *, begun: bool, reset: bool) -> None:
@@ -191,7 +195,7 @@ class Exchange:
 
         `reset`: the upstream closed without having read everything, so that it cannot have acted on it.
         """
-        return self._complete and (reset or self.request.method in _IDEMPOTENT) and not self.incoming.upgrade
+        return self._complete and (reset or self.request.method in IDEMPOTENT) and not self.incoming.upgrade
 
     def on_upstream_deadline(self) -> None:
         policy = self.policy
@@ -199,14 +203,17 @@ class Exchange:
             self.fail(
                 failures.too_slow(
                     self.name,
-                    "the first byte of the response",
+                    "the first byte of the response" if self._whole else "taking more of the request's body",
                     policy.first_byte,
                     "com.hilbert.timeout.first-byte",
                     "gateway.first_byte_timeout",
                 )
             )
-        elif self.upstream is not None and not self.responder.transport.get_write_buffer_size():
-            self.cut_short()
+        elif self.upstream is not None:
+            if self.upstream.reading and not self.responder.transport.get_write_buffer_size():
+                self.cut_short()
+            else:
+                self.upstream.expect(policy.idle)  # It is the client who is slow, and the client's limits apply.
 
     def on_total_deadline(self) -> None:
         """The whole call has taken too long."""
@@ -246,7 +253,7 @@ class Exchange:
         lines, body = failures.render(failure, self.call_id, accept=self.incoming.accept)
         self.status = failure.status
         lines += [(b"X-Call-Id", self.call_id), (b"X-Start-Time", self.started_at)]
-        if not self._whole:
+        if not self._whole and (self.request.length is None or self.request.length > _HELD):
             self.request.keep_alive = False
         self.responder.start(failure.status, lines, length=len(body))
         self.responder.write(body)

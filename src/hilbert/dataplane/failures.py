@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from hilbert.kit.http1 import Headers
 
-HEADER: Final = b"X-OpenFaaS-Internal"
-"""Names the component that made an error answer; an answer without it is the function's own."""
+if TYPE_CHECKING:
+    from hilbert.dataplane.table import RouteState
+
+HEADER: Final = b"X-Hilbert-Error"
+"""Holds the code of an error that the gateway made. Taken off what functions answer, so its presence is proof."""
+
+INTERNAL: Final = b"X-OpenFaaS-Internal"
+"""The same for OpenFaaS's clients; functions may send it too, as OpenFaaS's watchdogs do."""
 
 
 class Failure(NamedTuple):
@@ -27,7 +33,8 @@ class Failure(NamedTuple):
 
 def render(failure: Failure, call_id: bytes, *, accept: bytes) -> tuple[Headers, bytes]:
     """Headers and body: JSON for a client that asks for it, else one or two lines of text."""
-    headers: Headers = [(HEADER, b"gateway" if failure.component == "client" else b"proxy")]
+    headers: Headers = [(INTERNAL, b"gateway" if failure.component == "client" else b"proxy")]
+    headers.append((HEADER, failure.code.encode()))
     if failure.retry_after:
         headers.append((b"Retry-After", b"%d" % failure.retry_after))
     if b"json" in accept.lower():
@@ -43,7 +50,7 @@ def render(failure: Failure, call_id: bytes, *, accept: bytes) -> tuple[Headers,
             }
         )
         return [(b"Content-Type", b"application/json"), *headers], body + b"\n"
-    text = failure.message + "\n" + (f"{failure.hint}\n" if failure.hint else "")
+    text = f"{failure.message}\n{failure.hint}\n" if failure.hint else failure.message
     return [(b"Content-Type", b"text/plain; charset=utf-8"), *headers], text.encode()
 
 
@@ -88,11 +95,18 @@ def queue_full(name: str, length: int) -> Failure:
     )  # fmt: skip
 
 
-def no_replica(name: str, seconds: float) -> Failure:
+def no_replica(name: str, seconds: float, state: RouteState, reason: str) -> Failure:
+    """The wait for a replica has ended in vain; `reason` is what the last one that was tried did."""
+    if not state.replicas:
+        why = "there is no replica"
+    elif reason:
+        why = f"{len(state.replicas)} replicas did not answer ({reason})"
+    else:
+        why = f"{len(state.replicas)} replicas are busy with {state.policy.max_inflight} calls each"
     return Failure(
         503, "activation-timeout", "function", f"No endpoints available for: {name}.",
-        f"no replica was free within {seconds:g} s (annotation com.hilbert.timeout.activation or setting "
-        f"gateway.activation_timeout); 'hilbert describe {name.partition('.')[0]}' says why", retry_after=5,
+        f"{why}, and none was free within {seconds:g} s (annotation com.hilbert.timeout.activation or setting "
+        f"gateway.activation_timeout); 'hilbert describe {name.partition('.')[0]}' says more", retry_after=5,
     )  # fmt: skip
 
 

@@ -14,7 +14,20 @@ import structlog
 
 from hilbert.core.model import Route
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
-from hilbert.dataplane.messages import Delta, Hello, Levels, Resync, Snapshot, Unframer, Up, Wake, frame, route_digest
+from hilbert.dataplane.messages import (
+    Applied,
+    Delta,
+    Entry,
+    Hello,
+    Levels,
+    Resync,
+    Snapshot,
+    Unframer,
+    Up,
+    Wake,
+    frame,
+    route_digest,
+)
 from hilbert.dataplane.totals import Totals
 
 _LAGGING: Final = 64 * 1024 * 1024
@@ -35,6 +48,8 @@ class Feed:
         self._on_wake = on_wake
         self._epoch = secrets.token_hex(8)
         self._routes: dict[tuple[str, str], Route] = {}
+        self._born: dict[tuple[str, str], int] = {}
+        self._births = 0
         self._digests: dict[tuple[str, str], int] = {}
         self._digest = 0
         self._version = 0
@@ -64,7 +79,12 @@ class Feed:
             link.close()
 
     def reset(self, routes: Iterable[Route]) -> None:
+        before = self._routes
         self._routes = {route.key: route for route in routes}
+        for key in before.keys() - self._routes.keys():
+            self._die(key)
+        for key in self._routes.keys() - before.keys():
+            self._bear(key)
         self._digests = {key: route_digest(route) for key, route in self._routes.items()}
         self._digest = 0
         for digest in self._digests.values():
@@ -77,6 +97,8 @@ class Feed:
 
     def put(self, route: Route) -> None:
         if self._routes.get(route.key) != route:
+            if route.key not in self._routes:
+                self._bear(route.key)
             self._routes[route.key] = route
             self._change(route.key, route_digest(route))
 
@@ -84,7 +106,19 @@ class Feed:
         key = (str(ref.namespace), str(ref.name))
         if self._routes.pop(key, None) is not None:
             self._change(key, 0)
-            self._totals.forget(key)
+            self._die(key)
+
+    def _bear(self, key: tuple[str, str]) -> None:
+        self._births += 1
+        self._born[key] = self._births
+
+    def _die(self, key: tuple[str, str]) -> None:
+        """The function is gone, and what was counted of it: one made later under its name starts from zero."""
+        self._born.pop(key, None)
+        self._totals.forget(key)
+
+    def _entry(self, key: tuple[str, str]) -> Entry:
+        return Entry(self._born[key], self._routes[key])
 
     def _change(self, key: tuple[str, str], digest: int) -> None:
         self._digest ^= self._digests.pop(key, 0) ^ digest
@@ -99,7 +133,7 @@ class Feed:
         self._flush_due = False
         if not self._changed or not self._complete:
             return
-        put = [self._routes[key] for key in self._changed if key in self._routes]
+        put = [self._entry(key) for key in self._changed if key in self._routes]
         drop = [key for key in self._changed if key not in self._routes]
         self._changed.clear()
         self._version += 1
@@ -112,7 +146,7 @@ class Feed:
         if not self._complete:
             return None
         self._flush()
-        return Snapshot(self._epoch, self._version, self._digest, list(self._routes.values()))
+        return Snapshot(self._epoch, self._version, self._digest, [self._entry(key) for key in self._routes])
 
     def joined(self, link: _Link) -> None:
         self._links.add(link)
@@ -134,8 +168,16 @@ class Feed:
             case Wake(namespace=namespace, name=name):
                 if (namespace, name) in self._routes:
                     self._on_wake(FunctionRef(NamespaceName(namespace), FunctionName(name)))
+            case Applied(version=version):
+                self._totals.applied(link.incarnation, version)
             case Levels():
-                self._totals.update(link.incarnation, link.name, message, known=self._routes)
+                mine = message.epoch == self._epoch
+                counted = [
+                    route
+                    for route in message.routes
+                    if (born := self._born.get((route.namespace, route.name))) and (born == route.born or not mine)
+                ]
+                self._totals.update(link.incarnation, link.name, message, counted)
 
 
 class _Link(asyncio.Protocol):

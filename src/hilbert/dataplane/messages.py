@@ -14,6 +14,14 @@ MAX_FRAME: Final = 256 * 1024 * 1024
 """More than any table: 10,000 functions take about 2 MiB."""
 
 
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One line of the table, and which function of that name it is."""
+
+    born: int
+    """Differs between a function and one made later under its name. Of one control process; see `Snapshot.epoch`."""
+    route: Route
+
+
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot", array_like=True):
     """Down: the whole table."""
 
@@ -21,7 +29,7 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot", array_like=True):
     """Of the control process that made it."""
     version: int
     digest: int
-    routes: list[Route]
+    routes: list[Entry]
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta", array_like=True):
@@ -30,7 +38,7 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", array_like=True):
     version: int
     digest: int
     """Of the whole table after this delta."""
-    put: list[Route]
+    put: list[Entry]
     drop: list[tuple[str, str]]
 
 
@@ -43,6 +51,12 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", array_like=True):
 
 class Resync(msgspec.Struct, frozen=True, tag="resync", array_like=True):
     """Up: what came does not fit what is here; send a snapshot."""
+
+
+class Applied(msgspec.Struct, frozen=True, tag="applied", array_like=True):
+    """Up: the worker's table has this version now."""
+
+    version: int
 
 
 class Wake(msgspec.Struct, frozen=True, tag="wake", array_like=True):
@@ -66,6 +80,7 @@ class RouteLevels(msgspec.Struct, frozen=True, array_like=True):
 
     namespace: str
     name: str
+    born: int
     started: int
     inflight: int
     waiting: int
@@ -77,6 +92,7 @@ class RouteLevels(msgspec.Struct, frozen=True, array_like=True):
 class Levels(msgspec.Struct, frozen=True, tag="levels", array_like=True):
     """Up: the worker's state, and counters that have changed since the last time; levels, not differences."""
 
+    epoch: str
     routes: list[RouteLevels]
     drift: int
     version: int
@@ -85,7 +101,7 @@ class Levels(msgspec.Struct, frozen=True, tag="levels", array_like=True):
 
 
 Down = Snapshot | Delta
-Up = Hello | Resync | Wake | Levels
+Up = Hello | Resync | Applied | Wake | Levels
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -20,8 +20,6 @@ from hilbert.kit.http1 import Handler, Pool, Request, Responder, TimerWheel
 _PREFIX: Final = b"/function/"
 _WAKE_EVERY: Final = 1.0
 """Seconds after which a wake-up is repeated while calls wait."""
-_AGAIN_AFTER: Final = 0.05
-"""Seconds before a function's only replica is tried again after it refused a connection."""
 
 _CONTROL_POLICY: Final = CallPolicy(first_byte=120.0, idle=0.0)
 """The REST API: following logs may be silent for long."""
@@ -87,14 +85,21 @@ class Proxy:
         if len(state.waiting) >= state.policy.queue_length:
             call.fail(failures.queue_full(call.name, state.policy.queue_length))
             return
-        state.waiting.append(call)
+        state.waiting[call] = None
         call.wait()
         self._ask(state)
+        self._retry(state)
 
-    def retry_later(self, call: FunctionCall) -> None:
-        """Queue a call whose only replica refuses connections, and try again in a moment."""
-        self.wait(call)
-        self._loop.call_later(_AGAIN_AFTER, self.released, call.state)
+    def _retry(self, state: RouteState) -> None:
+        """See to it that a replica which refuses connections is tried again while calls wait for it."""
+        at = state.next_try()
+        if at and not state.retry_due:
+            state.retry_due = True
+            self._loop.call_later(max(at - self.now(), 0.001), self._retry_now, state)
+
+    def _retry_now(self, state: RouteState) -> None:
+        state.retry_due = False
+        self.released(state)
 
     def _ask(self, state: RouteState) -> None:
         """Wake a function at zero, and keep asking while calls wait: a wake-up may be lost."""
@@ -113,22 +118,19 @@ class Proxy:
         """A replica came or has room again: send waiting calls on their way, in order."""
         waiting = state.waiting
         while waiting:
-            call = waiting[0]
-            if call.ended:
-                waiting.popleft()
-                continue
-            if state.choose(self.now()) is None:
-                self._ask(state)
-                return
-            waiting.popleft()
+            call, _ = waiting.popitem(last=False)
             if not call.dispatch():
-                waiting.appendleft(call)
+                waiting[call] = None
+                waiting.move_to_end(call, last=False)
+                self._ask(state)
+                self._retry(state)
                 return
+            state.counters.mark()  # One less waits.
 
     def gone(self, state: RouteState) -> None:
         """The function was removed: calls that wait for it have nothing to wait for."""
         while state.waiting:
-            call = state.waiting.popleft()
+            call, _ = state.waiting.popitem(last=False)
             call.fail(failures.gone(call.name))
 
     def ended(self, call: FunctionCall, status: int, *, waited: float, took: float) -> None:

@@ -6,52 +6,81 @@ A route's state outlives changes of the route: counters, waiting calls, and repl
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
-from hilbert.core.model import CallPolicy, Endpoint, Route
+from hilbert.core.model import CallPolicy, Endpoint
 from hilbert.dataplane.counters import RouteCounters
-from hilbert.dataplane.messages import route_digest
+from hilbert.dataplane.messages import Entry, route_digest
 from hilbert.kit.http1 import Pool
 
 if TYPE_CHECKING:
     from hilbert.dataplane.call import FunctionCall
 
-_DOWN_FOR: Final = 1.0
-"""Seconds that a replica which refused a connection is passed over, if there is another."""
+_TRY_SOON: Final = 0.05
+"""Seconds before a replica that has begun to refuse connections gets another call."""
+_TRY_LATER: Final = 0.5
+"""The same, once it has refused twice and more."""
 
 
 class Replica:
     """One endpoint as this worker sees it."""
 
-    __slots__ = ("down_until", "endpoint", "inflight", "pool")
+    __slots__ = ("endpoint", "inflight", "pool", "refusing", "try_at")
 
     def __init__(self, endpoint: Endpoint, pool: Pool) -> None:
         self.endpoint = endpoint
         self.pool = pool
         self.inflight = 0
-        self.down_until = 0.0
+        self.refusing = False
+        """It did not take the last connection."""
+        self.try_at = 0.0
+        """While it refuses: when the next call may try it. One call at a time does."""
 
     def refuse(self, now: float) -> None:
         """It did not take a connection: leave it alone for a while."""
-        self.down_until = now + _DOWN_FOR
+        self.try_at = now + (_TRY_LATER if self.refusing else _TRY_SOON)
+        self.refusing = True
+
+    def accept(self) -> None:
+        """It took a connection."""
+        self.refusing = False
+
+    def may_take(self, now: float, most: int) -> bool:
+        """Whether it has room for a call, and is worth one."""
+        return (not most or self.inflight < most) and (not self.refusing or self.try_at <= now)
 
 
 class RouteState:
     """One function: its replicas, the calls that wait for one, its counters."""
 
-    __slots__ = ("counters", "digest", "name", "namespace", "policy", "replicas", "waiting", "woken_at")
+    __slots__ = (
+        "born",
+        "counters",
+        "digest",
+        "name",
+        "namespace",
+        "policy",
+        "replicas",
+        "retry_due",
+        "waiting",
+        "woken_at",
+    )
 
-    def __init__(self, namespace: str, name: str) -> None:
+    def __init__(self, namespace: str, name: str, born: int, note: Callable[[RouteState], None]) -> None:
         self.namespace = namespace
         self.name = name
+        self.born = born
         self.policy = CallPolicy()
         self.replicas: list[Replica] = []
-        self.waiting: deque[FunctionCall] = deque()
-        self.counters = RouteCounters()
+        self.waiting: OrderedDict[FunctionCall, None] = OrderedDict()
+        """In order of arrival; a call that ends leaves it at once."""
+        self.counters = RouteCounters(lambda: note(self))
         self.digest = 0
         self.woken_at = 0.0
+        self.retry_due = False
+        """A timer runs for `next_try`."""
 
     def __str__(self) -> str:
         return f"{self.name}.{self.namespace}"
@@ -61,24 +90,26 @@ class RouteState:
         replicas = self.replicas
         most = self.policy.max_inflight
         count = len(replicas)
-        if count == 1:
-            only = replicas[0]
-            return only if not most or only.inflight < most else None
-        if not count:
+        if count > 1:
+            first = replicas[int(random.random() * count)]  # noqa: S311 - spreading load needs no secrecy
+            second = replicas[int(random.random() * count)]  # noqa: S311
+            best = second if second.inflight < first.inflight else first
+            if best is avoid or not best.may_take(now, most):
+                free = [replica for replica in replicas if replica.may_take(now, most)]
+                if not free:
+                    return None
+                best = min(free, key=lambda replica: (replica is avoid, replica.refusing, replica.inflight))
+        elif count and replicas[0].may_take(now, most):
+            best = replicas[0]
+        else:
             return None
-        first = replicas[random.randrange(count)]  # noqa: S311 - spreading load needs no secrecy
-        second = replicas[random.randrange(count)]  # noqa: S311
-        best = second if second.inflight < first.inflight else first
-        if best is not avoid and best.down_until <= now and (not most or best.inflight < most):
-            return best
-        return self._search(now, most, avoid)
+        if best.refusing:
+            best.try_at = now + _TRY_LATER  # Nobody else until it is known how this one fares.
+        return best
 
-    def _search(self, now: float, most: int, avoid: Replica | None) -> Replica | None:
-        """The least busy with room; those that are down or to be avoided only if there is no other."""
-        free = [replica for replica in self.replicas if not most or replica.inflight < most]
-        return min(
-            free, key=lambda replica: (replica.down_until > now, replica is avoid, replica.inflight), default=None
-        )
+    def next_try(self) -> float:
+        """When a replica that refuses may be tried again; 0 if none refuses."""
+        return min((replica.try_at for replica in self.replicas if replica.refusing), default=0.0)
 
 
 class Table:
@@ -90,6 +121,9 @@ class Table:
         self._states: dict[tuple[str, str], RouteState] = {}
         self.by_segment: dict[bytes, RouteState] = {}
         """`NAME.NAMESPACE`, and `NAME` for the default namespace, as they stand in a path."""
+        self._changed: list[RouteState] = []
+        self.on_changed: Callable[[], None] = lambda: None
+        """Called when a counter changes and none had since `take_changed`."""
         self.complete = False
         """Whether a whole table has been received once."""
         self.epoch = ""
@@ -102,20 +136,42 @@ class Table:
     def states(self) -> Iterable[RouteState]:
         return self._states.values()
 
-    def replace(self, routes: Iterable[Route], *, epoch: str, version: int) -> list[RouteState]:
+    def take_changed(self) -> list[RouteState]:
+        """Routes whose counters have changed since this was last asked."""
+        changed, self._changed = self._changed, []
+        return changed
+
+    def _note(self, state: RouteState) -> None:
+        self._changed.append(state)
+        if len(self._changed) == 1:
+            self.on_changed()
+
+    def replace(self, entries: Iterable[Entry], *, epoch: str, version: int) -> list[RouteState]:
         """Take a snapshot. Returns the states that are gone; their waiting calls must be told."""
-        wanted = {route.key: route for route in routes}
+        wanted = {entry.route.key: entry for entry in entries}
         gone = [state for key in [key for key in self._states if key not in wanted] if (state := self.drop(key))]
-        for route in wanted.values():
-            self.put(route)
+        if epoch != self.epoch:
+            # Another control process counts births anew; what it knows by name is what it was.
+            for key, state in self._states.items():
+                state.born = wanted[key].born
+        for entry in wanted.values():
+            gone += self.put(entry)[1]
         self.epoch, self.version, self.complete = epoch, version, True
         return gone
 
-    def put(self, route: Route) -> RouteState:
-        """Add or change one route. Its waiting calls may find a replica now."""
+    def put(self, entry: Entry) -> tuple[RouteState, list[RouteState]]:
+        """Add or change one route. Its waiting calls may find a replica now.
+
+        Returns its state, and the state of another function of the same name that it replaces.
+        """
+        route = entry.route
         state = self._states.get(route.key)
+        gone: list[RouteState] = []
+        if state is not None and state.born != entry.born:
+            self.drop(route.key)
+            gone, state = [state], None
         if state is None:
-            state = self._states[route.key] = RouteState(route.namespace, route.name)
+            state = self._states[route.key] = RouteState(route.namespace, route.name, entry.born, self._note)
             for segment in self._segments(route.key):
                 self.by_segment[segment] = state
         digest = route_digest(route)
@@ -131,7 +187,7 @@ class Table:
             replica.pool.close()
         if state.replicas:
             state.woken_at = 0.0  # The wake-up has been heard; the next one need not wait its turn.
-        return state
+        return state, gone
 
     def drop(self, key: tuple[str, str]) -> RouteState | None:
         """Remove one route; returns its state, or None if it was not there."""
@@ -144,6 +200,12 @@ class Table:
                 replica.pool.close()
             state.replicas = []
         return state
+
+    def close(self) -> None:
+        """Close every idle connection to replicas."""
+        for state in self._states.values():
+            for replica in state.replicas:
+                replica.pool.close()
 
     def _segments(self, key: tuple[str, str]) -> list[bytes]:
         namespace, name = key

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -84,18 +84,22 @@ class Totals:
         self._drift: dict[str, int] = {}
         self._left: dict[str, float] = {}
 
-    def update(self, incarnation: str, name: str, levels: Levels, *, known: Container[Key]) -> None:
-        """Take one report. Functions that are not `known` are left out: they were removed meanwhile."""
+    def update(self, incarnation: str, name: str, levels: Levels, counted: Iterable[RouteLevels]) -> None:
+        """Take one report: `counted` are those of its functions that are still there."""
         self._left.pop(incarnation, None)
         self._fold()
         mine = self._live.setdefault(incarnation, {})
-        for route in levels.routes:
-            key = (route.namespace, route.name)
-            if key in known:
-                mine[key] = route
+        for route in counted:
+            mine[route.namespace, route.name] = route
         self._drift[incarnation] = levels.drift
         self._names[incarnation] = name
         self._workers[incarnation] = WorkerLevels(levels.version, levels.size, levels.connections)
+
+    def applied(self, incarnation: str, version: int) -> None:
+        """A worker's table has reached `version`."""
+        levels = self._workers.get(incarnation)
+        if levels is not None:
+            self._workers[incarnation] = msgspec.structs.replace(levels, table_version=version)
 
     def retire(self, incarnation: str) -> None:
         """A worker has left. It may come back: after a lost connection it is still the same, with the same levels."""
@@ -156,6 +160,7 @@ def _merged(parts: list[RouteLevels]) -> RouteLevels:
     return RouteLevels(
         namespace=parts[0].namespace,
         name=parts[0].name,
+        born=parts[0].born,
         started=calls.started,
         inflight=0,
         waiting=0,

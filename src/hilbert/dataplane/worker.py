@@ -6,17 +6,18 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import structlog
 import uvloop
 
 from hilbert.dataplane.config import WorkerConfig
-from hilbert.dataplane.failures import HEADER
+from hilbert.dataplane.failures import HEADER, INTERNAL
 from hilbert.dataplane.link import Link
 from hilbert.dataplane.proxy import Proxy
 from hilbert.dataplane.table import Table
@@ -26,6 +27,9 @@ from hilbert.kit.process import end_with_parent
 
 _SYNC_WITHIN: Final = 5.0
 """Seconds that a new worker waits for a route table before it takes calls without one, to say what is wrong."""
+
+_LAST_REQUEST_WITHIN: Final = 1.0
+"""Seconds that idle connections stay open for one more request while the worker drains."""
 
 _log = structlog.get_logger("hilbert.worker")
 
@@ -39,10 +43,11 @@ class Worker:
         self._wheel = TimerWheel()
         self._connections: set[ServerConnection] = set()
         self._table = Table(config.settings.provider.default_namespace, lambda address: Pool(address, self._wheel))
+        self._control = Pool(f"unix:{config.control_path}", self._wheel)
         self._proxy = Proxy(
             self._table,
             self._wheel,
-            Pool(f"unix:{config.control_path}", self._wheel),
+            self._control,
             wake=lambda state: self._link.wake(state),
             access_log=gateway.access_log,
             max_api_body=gateway.max_api_body.units,
@@ -83,12 +88,18 @@ class Worker:
         await self._stop.wait()
         await self._drain(server)
 
-    def _connect(self) -> ServerConnection:
+    def _connect(self) -> asyncio.Protocol:
+        most = self._config.settings.gateway.max_connections
+        if len(self._connections) >= most:
+            return _TurnedAway(most)
         connection = ServerConnection(
-            self._proxy.accept, self._limits, self._wheel, refuse=_refuse, on_lost=self._connections.discard
+            self._proxy.accept,
+            self._limits,
+            self._wheel,
+            refuse=_refuse,
+            on_lost=self._connections.discard,
+            half_close=False,  # Nothing else tells that a client which waits for an answer has gone.
         )
-        if len(self._connections) >= self._config.settings.gateway.max_connections:
-            connection.draining = True
         self._connections.add(connection)
         return connection
 
@@ -97,6 +108,10 @@ class Worker:
         server.close()
         limit = self._config.settings.gateway.drain_timeout.seconds
         end = asyncio.get_running_loop().time() + limit
+        for connection in self._connections:
+            connection.draining = True
+        # A client may just be sending a request on an idle connection: it gets its answer, with `Connection: close`.
+        await asyncio.sleep(min(_LAST_REQUEST_WITHIN, limit))
         for connection in list(self._connections):
             connection.drain()
         # Polled: connections come to their end in many ways, and this happens once in a worker's life.
@@ -105,20 +120,55 @@ class Worker:
         if self._connections:
             _log.warning("calls cut off", worker=self._config.index, connections=len(self._connections), after=limit)
         await self._link.close()
-        await asyncio.sleep(0.05)  # For the last counters to be written.
+        self._table.close()
+        self._control.close()
         self._wheel.close()
+
+
+class _TurnedAway(asyncio.Protocol):
+    """A connection above the limit: told so, and closed."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        body = b"the gateway has %d connections in each worker already (setting gateway.max_connections)\n" % self._most
+        head = [
+            b"HTTP/1.1 503 Service Unavailable",
+            b"Content-Type: text/plain; charset=utf-8",
+            b"%b: gateway" % INTERNAL,
+            b"%b: too-many-connections" % HEADER,
+            b"Retry-After: 1",
+            b"Connection: close",
+            b"Content-Length: %d" % len(body),
+        ]
+        writing = cast("asyncio.Transport", transport)
+        writing.write(b"\r\n".join([*head, b"", body]))
+        writing.close()
+
+
+def _allow_files() -> None:
+    """Take as many file descriptors as this process may have: each connection is one, on both sides."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _refuse(status: int, reason: str) -> tuple[Headers, bytes]:
     """The answer to what is no acceptable HTTP request."""
     del status
-    return [(b"Content-Type", b"text/plain; charset=utf-8"), (HEADER, b"gateway")], reason.encode() + b"\n"
+    return [
+        (b"Content-Type", b"text/plain; charset=utf-8"),
+        (INTERNAL, b"gateway"),
+        (HEADER, b"bad-request"),
+    ], reason.encode() + b"\n"
 
 
 def main(argv: list[str]) -> None:
     with os.fdopen(int(argv[1]), "rb") as document:
         config = msgspec.json.decode(document.read(), type=WorkerConfig)
     end_with_parent()
+    _allow_files()
     log.configure(level=config.settings.log.level, form=config.settings.log.form)
 
     async def serve() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import select
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
 
 from hilbert.kit.http1.responder import Headers, Tunnel
+from hilbert.kit.http1.status import EMPTY_STATUSES
 from hilbert.kit.http1.timers import TimerWheel
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class ClientConnection(AsyncioProtocol):
         self._response = Response()
         self._trailers: Headers = []
         self._in_head = True
+        self._framed = False
         self._bodyless = False
         self._begun = False
         self._whole = False
@@ -86,6 +89,7 @@ class ClientConnection(AsyncioProtocol):
         self.transport: asyncio.Transport
         self.writable = True
         self.open = False
+        self.reading = True
         self.used = 0
         """Requests sent so far: only a connection that has served one may be closed by its far end while idle."""
         self.deadline = 0.0
@@ -98,7 +102,7 @@ class ClientConnection(AsyncioProtocol):
         self._listener = listener
         self._response = Response()
         self._in_head = True
-        self._begun = self._whole = False
+        self._framed = self._begun = self._whole = False
         self._bodyless = bodyless
         self._sent_whole = whole
         self._chunked = chunked
@@ -128,12 +132,20 @@ class ClientConnection(AsyncioProtocol):
             self.transport.abort()
 
     def pause(self) -> None:
-        if self.open:
+        if self.open and self.reading:
+            self.reading = False
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        if self.open:
+        if self.open and not self.reading:
+            self.reading = True
             self.transport.resume_reading()
+
+    def looks_closed(self) -> bool:
+        """Ask the kernel whether the far end has closed, which the event loop may not have come round to."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     # The transport's side
 
@@ -171,7 +183,6 @@ class ClientConnection(AsyncioProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False
-        self.deadline = 0.0
         self._pool.lost(self)
         if self.tunnel is not None:
             self.tunnel.on_close()
@@ -215,7 +226,7 @@ class ClientConnection(AsyncioProtocol):
         if len(name) == 14 and name.lower() == b"content-length":
             self._response.length = int(value)
         elif len(name) == 17 and name.lower() == b"transfer-encoding":
-            self._response.until_close = b"chunked" not in value.lower()
+            self._framed = b"chunked" in value.lower()
 
     def on_headers_complete(self) -> None:
         parser, response = self._parser, self._response
@@ -232,8 +243,12 @@ class ClientConnection(AsyncioProtocol):
             listener.on_inform(response)
             return
         self._reusable = parser.should_keep_alive()
-        if response.length is None and not self._reusable and not self._bodyless:
-            response.until_close = True
+        response.until_close = (
+            response.length is None
+            and not self._framed
+            and not self._bodyless
+            and response.status not in EMPTY_STATUSES
+        )
         if self._bodyless:
             self._whole = True
         listener.on_response(response)
@@ -265,6 +280,7 @@ class ClientConnection(AsyncioProtocol):
     def _release(self) -> None:
         self._listener = None
         if self._reusable and self.open:
+            self.resume()  # The last listener may have been slower than this upstream.
             self._pool.release(self)
         elif self.open:
             self.transport.close()
@@ -296,12 +312,18 @@ class Pool:
         self._closed = False
         self._loop = wheel.loop
 
-    def take(self) -> ClientConnection | None:
-        """An idle connection, the one used last, or None."""
+    def take(self, *, certain: bool = False) -> ClientConnection | None:
+        """An idle connection, the one used last, or None.
+
+        `certain`: look whether its far end has closed it, at the price of a system call: for a request that could not
+        be sent again.
+        """
         while self._idle:
             connection = self._idle.pop()
             if connection.open and not connection.transport.is_closing():
-                return connection
+                if not certain or not connection.looks_closed():
+                    return connection
+                connection.cut()
         return None
 
     async def connect(self) -> ClientConnection:
@@ -331,7 +353,8 @@ class Pool:
             connection.deadline = 0.0
 
     def lost(self, connection: ClientConnection) -> None:
-        """An idle connection is gone; one in use is its listener's matter."""
+        """A connection is gone. If it was idle, it is no more; in use, it is its listener's matter."""
+        self._wheel.forget(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 

@@ -139,10 +139,10 @@ class Responder:
 
     def pause_body(self) -> None:
         """Take no more of the request's body for now."""
-        self._connection.pause()
+        self._connection.pause(self)
 
     def resume_body(self) -> None:
-        self._connection.resume()
+        self._connection.resume(self)
 
     def upgrade(self, status: int, headers: Headers, tunnel: Tunnel) -> None:
         """Answer (101) and hand the connection's bytes to `tunnel` from here on."""

@@ -23,8 +23,9 @@ class Timed(Protocol):
 class TimerWheel:
     """Calls back at most `tick` seconds late; never early.
 
-    An entry is looked at when its slot comes up, and moved on if its deadline has moved since: so a request that only
-    pushes its deadline back, as nearly all do, costs one comparison.
+    An entry stands in one slot: that of its deadline, or an earlier one if the deadline has moved back since. It is
+    looked at when the slot comes up, and moved on then: so a request that only pushes its deadline back, as nearly all
+    do, costs one comparison.
     """
 
     def __init__(self, *, tick: float = 0.1, loop: asyncio.AbstractEventLoop | None = None) -> None:
@@ -42,14 +43,24 @@ class TimerWheel:
     def watch(self, entry: Timed) -> None:
         """Make sure that `entry` is looked at by its deadline."""
         deadline = entry.deadline
-        if deadline and (not entry.wheel_due or deadline < entry.wheel_due):
+        if deadline and (not entry.wheel_due or deadline < entry.wheel_due - self._tick):
+            if entry.wheel_due:
+                self._leave_slot(entry)
             slot = max(int(deadline / self._tick), self._done) + 1
             entry.wheel_due = slot * self._tick
             self._slots.setdefault(slot, set()).add(entry)
 
     def forget(self, entry: Timed) -> None:
-        """Drop `entry`; absence is fine."""
+        """Drop `entry` and hold it no longer; absence is fine."""
         entry.deadline = 0.0
+        if entry.wheel_due:
+            self._leave_slot(entry)
+
+    def _leave_slot(self, entry: Timed) -> None:
+        slot = self._slots.get(round(entry.wheel_due / self._tick))
+        if slot is not None:
+            slot.discard(entry)
+        entry.wheel_due = 0.0
 
     def close(self) -> None:
         self._timer.cancel()
@@ -62,8 +73,6 @@ class TimerWheel:
         while self._done < last:
             self._done += 1
             for entry in self._slots.pop(self._done, ()):
-                if entry.wheel_due > (self._done + 0.5) * self._tick:
-                    continue  # It has moved to an earlier slot since, and was seen there.
                 entry.wheel_due = 0.0
                 if not entry.deadline:
                     continue
