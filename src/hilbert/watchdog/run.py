@@ -132,7 +132,7 @@ class _Watchdog:
             listener = listen(config.listen_fd, config.port)
         except OSError as exc:
             where = f"descriptor {config.listen_fd}" if self._inherited else f"port {config.port}"
-            raise ConfigError(f"cannot listen on {where}: {exc.strerror}") from exc
+            raise ConfigError(f"cannot listen on {where}: {os.strerror(exc.errno or 0)}") from exc
         if config.mode == "http" or (handle is not None and is_async(handle)):
             self._serve_with_asyncio(listener, handle)
             return

@@ -20,7 +20,10 @@ class Function(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    seen = []
+
     def answer(self):
+        self.seen.append(f"{self.command} {self.path}\n")
         if self.path == "/fail":
             print("about to fail", file=sys.stderr, flush=True)
             self.reply(b"", 500)
@@ -49,6 +52,8 @@ class Function(http.server.BaseHTTPRequestHandler):
             os._exit(7)
         elif self.path == "/head":
             self.reply("".join(f"{name}: {value}\n" for name, value in self.headers.items()).encode())
+        elif self.path == "/seen":
+            self.reply("".join(self.seen).encode())
         elif self.path == "/events":
             self.events()
         elif self.path == "/socket":

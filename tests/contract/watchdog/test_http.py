@@ -1,0 +1,141 @@
+"""Mode http: what passes between a client and the process behind the watchdog."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from support.watchdog import Watchdog, running, until, watchdog
+
+
+@pytest.fixture(scope="module")
+def function() -> Iterator[Watchdog]:
+    with running("http", log_callid="true") as made:
+        yield made
+
+
+def received(raw: socket.socket, *, until_end: bytes) -> bytes:
+    data = b""
+    while not data.endswith(until_end):
+        part = raw.recv(4096)
+        assert part, data
+        data += part
+    return data
+
+
+def test_headers_are_passed_on(function: Watchdog) -> None:
+    """The client's own, `Host` too; what belongs to one connection is not."""
+    lines = function.call(
+        "POST",
+        "/head",
+        b"x",
+        {
+            "X-Thing": "1",
+            "Connection": "keep-alive, X-Private",
+            "X-Private": "2",
+            "TE": "trailers",
+            "Host": "h.example",
+        },
+    ).text.splitlines()
+    assert {"X-Thing: 1", "Host: h.example", "Content-Length: 1"} <= set(lines)
+    assert not [line for line in lines if line.startswith(("X-Private", "TE:", "Connection:"))]
+
+
+def test_the_raw_target_is_passed_on(function: Watchdog) -> None:
+    """Byte for byte, escapes, empty segments and what is no valid escape."""
+    assert function.call("POST", "/x%2Fy//z?q=%zz&%2F", b"ok").body == b"ok"
+    until(lambda: "POST /x%2Fy//z?q=%zz&%2F\n" in function.call("GET", "/seen").text, what="the target")
+
+
+def test_server_sent_events_come_one_by_one(function: Watchdog) -> None:
+    """Each event reaches the client before the next one is made."""
+    with function.connect() as raw:
+        raw.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        for number in range(3):
+            data = received(raw, until_end=b"data: %d\n\n\r\n" % number)
+            assert b"data: %d" % (number + 1) not in data
+            (function.folder / f"event-{number}").touch()
+        assert received(raw, until_end=b"0\r\n\r\n")
+
+
+def test_a_websocket_is_passed_through(function: Watchdog) -> None:
+    """After 101 bytes go both ways, and the end of one direction leaves the other open."""
+    with function.connect() as raw:
+        raw.sendall(b"GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n")
+        head = received(raw, until_end=b"welcome\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert b"Upgrade: test\r\n" in head
+        for word in (b"one\n", b"two\n"):
+            raw.sendall(word)
+            assert received(raw, until_end=b"\n") == word.upper()
+        raw.shutdown(socket.SHUT_WR)
+        assert received(raw, until_end=b"bye\n") == b"bye\n"
+        assert raw.recv(100) == b""
+
+
+def test_a_tunnel_outlives_the_time_limits() -> None:
+    """`exec_timeout` and `write_timeout` count for responses, not for a connection that has left HTTP; it does count."""
+    with running("http", exec_timeout="150ms", write_timeout="150ms", max_inflight="1") as function:
+        with function.connect() as raw:
+            raw.sendall(b"GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n")
+            received(raw, until_end=b"welcome\n")
+            assert function.call(path="/_/ready").status == 429
+            raw.settimeout(0.4)
+            with pytest.raises(TimeoutError):
+                raw.recv(1)
+            raw.settimeout(20)
+            raw.sendall(b"still\n")
+            assert received(raw, until_end=b"STILL\n")
+        until(lambda: function.call(path="/_/ready").status == 200, what="the tunnel's end")
+
+
+def test_the_access_log(function: Watchdog) -> None:
+    """One line a call, with the call id when asked for; probes of Kubernetes leave none."""
+    function.call("POST", "/logged", b"twelve bytes", {"X-Call-Id": "abc"})
+    pattern = re.compile(r".* POST /logged - 200 - ContentLength: 12B \(\d+\.\d{4}s\) \[abc\]")
+    until(lambda: any(map(pattern.fullmatch, function.texts)), what=f"the line\n{function.log}")
+    function.call("POST", "/probed", b"", {"User-Agent": "kube-probe/1.31"})
+    function.call("POST", "/after", b"")
+    until(lambda: "/after" in function.log, what="the line")
+    assert "/probed" not in function.log
+
+
+def test_a_body_can_be_made_whole_first() -> None:
+    """`http_buffer_req_body`: a chunked request reaches the process with a length."""
+    with running("http", http_buffer_req_body="true") as function, function.connect() as raw:
+        raw.sendall(b"POST /head HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
+        raw.sendall(b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n")
+        data = b""
+        while part := raw.recv(4096):
+            data += part
+    assert b"Content-Length: 5\n" in data
+    assert b"Transfer-Encoding: chunked\n" not in data
+
+
+def test_a_process_that_stops_listening_is_an_error_of_the_watchdogs() -> None:
+    """500, marked as not the function's own."""
+    source = (
+        "import socket, sys, time\n"
+        "s = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
+        "while True:\n"
+        "    c, _ = s.accept()\n"
+        "    c.recv(1000)\n"
+        "    c.close()\n"
+    )
+    import sys
+
+    from support.watchdog import free_port
+
+    port = free_port()
+    with watchdog(start=False, HILBERT_MODE="http", http_upstream_url=f"http://127.0.0.1:{port}") as function:
+        (function.folder / "s.py").write_text(source)
+        function.env = dict(function.env) | {"fprocess": f"{sys.executable} s.py {port}"}
+        function.start()
+        function.wait_ready()
+        for _ in range(3):
+            answer = function.call("POST", body=b"x")
+            assert (answer.status, answer.headers["X-OpenFaaS-Internal"]) == (500, "of-watchdog")
+            assert "X-Duration-Seconds" in answer.headers
