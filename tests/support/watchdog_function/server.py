@@ -13,6 +13,9 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = 256
 
 
+SEEN = []
+
+
 class Function(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -20,10 +23,8 @@ class Function(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
-    seen = []
-
     def answer(self):
-        self.seen.append(f"{self.command} {self.path}\n")
+        SEEN.append(f"{self.command} {self.path}\n")
         if self.path == "/fail":
             print("about to fail", file=sys.stderr, flush=True)
             self.reply(b"", 500)
@@ -51,9 +52,10 @@ class Function(http.server.BaseHTTPRequestHandler):
             self.wfile.flush()
             os._exit(7)
         elif self.path == "/head":
+            self.body()
             self.reply("".join(f"{name}: {value}\n" for name, value in self.headers.items()).encode())
         elif self.path == "/seen":
-            self.reply("".join(self.seen).encode())
+            self.reply("".join(SEEN).encode())
         elif self.path == "/events":
             self.events()
         elif self.path == "/socket":
