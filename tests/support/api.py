@@ -8,7 +8,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 import h11
 import uvicorn
 
+from hilbert.core import errors
+from hilbert.core.errors import HilbertError
 from hilbert.core.ports import Provider
 from hilbert.core.settings import Settings
 from hilbert.engine.totals import CallTotals, NoCalls
@@ -25,6 +27,14 @@ from hilbert.gateway.services import Services
 from hilbert.providers.memory import MemoryProvider
 
 CREDENTIALS = Credentials(user="admin", password="correct-horse")
+
+
+def error_classes(kind: type[HilbertError] = HilbertError) -> Iterator[type[HilbertError]]:
+    """Every class of the domain's error tree below its root."""
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield child
+            yield from error_classes(child)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import NotFoundException
+from litestar.exceptions import ClientException, InternalServerException, NotFoundException
 
 from hilbert.core.errors import Invalid
 from hilbert.wire.reading import decode
@@ -40,16 +40,26 @@ def path_name(request: AnyRequest) -> str:
     return name
 
 
+async def read_body(request: AnyRequest) -> bytes:
+    """The body without the white space around it."""
+    try:
+        body = await request.body()
+    except InternalServerException as exc:
+        # Litestar's word for a client that left half way: no failure of ours, and nobody is there to read of it.
+        raise ClientException("the request ended before its body did") from exc
+    return body.strip()
+
+
 async def read(request: AnyRequest, kind: type[T], *, empty: str, broken: str = "{}") -> T:
     """The body as JSON, whatever its content type says.
 
     Raises `Invalid`, with `empty` for no body and `broken` (`{}` stands for what is wrong) for a bad one.
     """
-    body = await request.body()
-    if not body.strip():
+    data = await read_body(request)
+    if not data:
         raise Invalid(empty)
     try:
-        return decode(body, kind)
+        return decode(data, kind)
     except Invalid as exc:
         raise Invalid(broken.format(exc.message)) from exc
 

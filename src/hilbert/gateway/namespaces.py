@@ -13,7 +13,7 @@ from hilbert.core import errors
 from hilbert.core.errors import Invalid, NamespaceNotFound, ReservedNamespace
 from hilbert.core.values import NamespaceName
 from hilbert.engine.policy import check_namespace_policy
-from hilbert.gateway.exchange import AnyRequest, json, nothing, path_name, read
+from hilbert.gateway.exchange import AnyRequest, json, nothing, path_name, read, read_body
 from hilbert.gateway.problems import Told, telling
 from hilbert.gateway.services import Services
 from hilbert.wire.namespace import WireNamespace, check_same_name, from_namespace, is_marked, to_namespace
@@ -88,7 +88,7 @@ def routes(services: Services) -> list[HTTPRouteHandler]:
     async def delete_namespace(request: AnyRequest) -> Response[bytes]:
         name = path_name(request)
         found = known(name)
-        if body := (await request.body()).strip():
+        if body := await read_body(request):
             check_same_name(decode(body, WireNamespace), name)
         await services.namespaces.delete_namespace(found)
         return nothing(202)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from hilbert.core.settings import GatewaySettings, Settings
 from hilbert.core.values import Quantity
@@ -301,7 +303,26 @@ async def test_wrong_methods(api: Api, method: str, path: str) -> None:
     assert (answer.status, answer.body) == (405, b"")
 
 
-async def test_a_wrong_host_or_content_type_does_not_matter_to_reading(api: Api) -> None:
+async def test_a_client_that_leaves_half_way_is_no_error_of_ours(api: Api) -> None:
+    with capture_logs() as logged:
+        for method, path in WRITES:
+            _, writer = await asyncio.open_unix_connection(str(api.path))
+            head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nAuthorization: {AUTH['Authorization']}\r\nContent-Length: 99\r\n\r\n"
+            writer.write(head.encode() + b'{"service": "f"')
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+        assert (await api.call("GET", "/healthz")).status == 200
+    assert logged == []
+    assert await functions(api) == []
+
+
+async def test_a_host_that_is_none(api: Api) -> None:
+    answer = await api.call("GET", "/system/info", headers={"Host": "a b"})
+    assert (answer.status, answer.text) == (400, "Invalid host header\n")
+
+
+async def test_the_content_type_does_not_matter_to_reading(api: Api) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "nonsense"):
         answer = await api.call(
             "PUT", "/system/functions", {"service": "f", "image": "i"}, headers={"Content-Type": kind}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,7 +13,7 @@ from hilbert.core.model import FunctionStatus
 from hilbert.core.values import NamespaceName
 from hilbert.gateway.problems import TABLE, Told, prefers_json, told
 from hilbert.providers.memory import MemoryProvider
-from support.api import running
+from support.api import error_classes, running
 
 pytestmark = pytest.mark.anyio
 
@@ -51,15 +51,8 @@ STATUSES = {
 }
 
 
-def tree(kind: type[HilbertError] = HilbertError) -> Iterator[type[HilbertError]]:
-    for child in kind.__subclasses__():
-        if child.__module__ == errors.__name__:
-            yield child
-            yield from tree(child)
-
-
 def test_every_class_of_the_tree_has_its_status() -> None:
-    assert {kind.__name__: told(kind).status for kind in tree()} == STATUSES
+    assert {kind.__name__: told(kind).status for kind in error_classes()} == STATUSES
 
 
 def test_the_table_has_nothing_that_is_not_needed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
@@ -59,6 +60,19 @@ def test_fields_that_sound_like_secrets_are_hidden(capsys: pytest.CaptureFixture
     (line,) = lines(capsys)
     assert line[name] == "[redacted]"
     assert line["key"] == "a.b"
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_traceback_shows_no_variables(capsys: pytest.CaptureFixture[str], form: Literal["console", "json"]) -> None:
+    log.configure(form=form)
+    password = "hunter2"
+    try:
+        raise RuntimeError(f"failed with {len(password)} characters")
+    except RuntimeError:
+        structlog.get_logger("hilbert.test").error("task failed", exc_info=True)
+    shown = capsys.readouterr().err
+    assert "failed with 7 characters" in shown
+    assert "hunter2" not in shown
 
 
 def test_bound_context_is_on_every_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,59 @@
+"""The reference pages name every endpoint, every error code and every metric, and none that is not there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hilbert.core.settings import Settings
+from hilbert.gateway.metrics import exposition
+from hilbert.gateway.openapi import document
+from hilbert.gateway.problems import told
+from hilbert.gateway.services import Services
+from hilbert.providers.memory import MemoryProvider
+from support.api import error_classes, running
+
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
+
+ROUTERS_OWN = {"no-such-path", "method-not-allowed", "body-too-large", "bad-request", "internal"}
+
+
+def test_every_endpoint_with_its_statuses() -> None:
+    page = (REFERENCE / "api.md").read_text()
+    described = document()["paths"]
+    for path, methods in described.items():
+        for method, operation in methods.items():
+            assert f"`{method.upper()} {path}`" in page, (method, path)
+            (line,) = [line for line in page.splitlines() if line.startswith(f"| `{method.upper()} {path}`")]
+            for status in re.findall(r"\b[1-5][0-9]{2}\b", line):
+                assert status in operation["responses"], (method, path, status)
+
+
+def test_every_error_code_with_its_status() -> None:
+    lines = re.findall(r"^\| `([a-z-]+)` \| ([0-9, ]+) \|", (REFERENCE / "errors.md").read_text(), re.MULTILINE)
+    page = {code: statuses.split(", ") for code, statuses in lines}
+    assert set(page) == {kind.code for kind in error_classes()} | ROUTERS_OWN
+    for kind in error_classes():
+        assert str(told(kind).status) in page[kind.code]
+
+
+@pytest.mark.anyio
+async def test_every_metric() -> None:
+    page = set(re.findall(r"^\| `([a-z_]+)` \|", (REFERENCE / "metrics.md").read_text(), re.MULTILINE))
+    async with running() as api:
+        await api.call("GET", "/system/functions")
+        text = (await exposition(api.services)).decode()
+    exposed = {
+        name for name, kind in re.findall(r"^# TYPE (\w+) (\w+)", text, re.MULTILINE) if not name.endswith("_created")
+    }
+    assert page == exposed
+
+
+@pytest.mark.anyio
+async def test_metrics_without_a_data_plane_have_no_samples_of_calls() -> None:
+    provider = MemoryProvider()
+    text = (await exposition(Services(provider=provider, settings=Settings()))).decode()
+    assert "function_name=" not in text
+    await provider.close()
