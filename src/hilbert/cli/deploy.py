@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 from cyclopts import Parameter
 
@@ -51,6 +51,14 @@ class RolloutFlags:
 Tag = Literal["latest", "sha", "branch", "describe", "digest"]
 
 CAREFULLY: Final = RolloutFlags()
+
+
+def tag_of(text: str) -> Tag:
+    """`--tag`'s value. Raises `UsageError`."""
+    for form in get_args(Tag):
+        if text == form:
+            return form  # type: ignore[no-any-return]  # get_args forgets the type
+    raise UsageError(f"--tag {text}: must be one of {', '.join(get_args(Tag))}")
 
 
 def deploy(

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from hilbert.cli import local, local_process, stackfile
-from hilbert.cli.deploy import CAREFULLY, RolloutFlags, deploy_file
-from hilbert.cli.failures import Failed, UsageError
+from hilbert.cli.build import images_to_push
+from hilbert.cli.building import AS_USUAL, BuildingFlags, build_stack, choose, push_images
+from hilbert.cli.deploy import CAREFULLY, RolloutFlags, deploy_file, tag_of
+from hilbert.cli.failures import UsageError
 from hilbert.cli.options import HERE, NO_FILE, Connection, Namespace, StackFile, flag
+from hilbert.cli.specification import UNSAID, Specification
 from hilbert.cli.target import DEFAULT_SOURCE, client_for, resolve
 from hilbert.cli.terminal import note, out, progress
 from hilbert.cli.values import pairs, seconds
 from hilbert.client.faults import GatewayUnreachable
 from hilbert.core import settings as core_settings
 from hilbert.core.settings import environment
+
+if TYPE_CHECKING:
+    from hilbert.wire.stack import Stack
 
 StateDir = Annotated[str, flag("State directory; see 'hilbert config show'.", "--state-dir")]
 _STOP_WITHIN: Final = "90s"
@@ -30,6 +36,10 @@ def up(
     state_dir: StateDir = "",
     given: Annotated[tuple[str, ...], flag("Setting KEY=VALUE; may be given again.", "--set")] = (),
     namespace: Namespace = "",
+    skip_push: Annotated[bool, flag("Build container images, but do not push them.", "--skip-push")] = False,
+    skip_deploy: Annotated[bool, flag("Build and push only.", "--skip-deploy")] = False,
+    said: Specification = UNSAID,
+    how: BuildingFlags = AS_USUAL,
     file: StackFile = NO_FILE,
     rollout: RolloutFlags = CAREFULLY,
     at: Connection = HERE,
@@ -38,23 +48,16 @@ def up(
         raise UsageError("--only-gateway and --yaml exclude each other")
     settings = _settings(port=port, host=host, workers=workers, state_dir=state_dir, given=given)
     if not only_gateway and stackfile.find(file):
-        _up_stack(file, settings, namespace=namespace, rollout=rollout, at=at)
+        stack = stackfile.load(file)
+        if not skip_deploy:
+            _ensure_gateway(stack.provider.gateway, settings, at)
+        build_and_push(stack, how, at, parallel=rollout.parallel, skip_push=skip_push)
+        if not skip_deploy:
+            deploy_file(stack, namespace=namespace, tag=tag_of(how.tag), said=said, rollout=rollout, at=at)
     elif detach:
         start(settings)
     else:
         local_process.run_in_foreground(_flags(settings))
-
-
-def _up_stack(
-    file: StackFile, settings: dict[str, str], *, namespace: str, rollout: RolloutFlags, at: Connection
-) -> None:
-    """Build what is to be built and deploy everything, on a gateway that is there or is started now."""
-    stack = stackfile.load(file)
-    _ensure_gateway(stack.provider.gateway, settings, at)
-    to_build = [name for name, function in stack.functions.items() if not function.skip_build]
-    if to_build:
-        raise Failed(f"cannot build {', '.join(to_build)}: building is not part of this installation")
-    deploy_file(stack, namespace=namespace, rollout=rollout, at=at)
 
 
 def _ensure_gateway(stack_gateway: str, settings: dict[str, str], at: Connection) -> None:
@@ -71,6 +74,16 @@ def _ensure_gateway(stack_gateway: str, settings: dict[str, str], at: Connection
             return
     note(f"no gateway answers at {target.url}; starting one")
     start(settings)
+
+
+def build_and_push(stack: Stack, how: BuildingFlags, at: Connection, *, parallel: int, skip_push: bool = False) -> None:
+    """Build what is to be built, as the gateway's provider needs it, and push container images that name a registry."""
+    if all(function.skip_build for function in stack.functions.values()):
+        return
+    choice = choose(how, at, stack_gateway=stack.provider.gateway)
+    build_stack(stack, choice, how, parallel=parallel)
+    if choice.kind == "image" and not skip_push and (images := images_to_push(stack, how)):
+        push_images(images, builder=how.builder, parallel=parallel, quiet=how.quiet)
 
 
 def down(
