@@ -103,7 +103,7 @@ def choose(how: BuildingFlags, at: Connection, *, stack_gateway: str) -> Choice:
     auth = find_auth(target.url, token=at.token, environ=environ)
     try:
         with Client(target.url, auth=auth, timeout=5.0, verify=not at.tls_no_verify) as client:
-            provider = client.info().provider.provider
+            provider = client.info().provider.orchestration
     except (GatewayUnreachable, GatewayTimeout):
         if not is_loopback(parse_url(target.url)):
             raise
@@ -154,6 +154,14 @@ def requests_of(stack: Stack, flags: BuildFlags, *, tag: str, project: Path) -> 
         )
         requests.append(msgspec.structs.replace(request, image=image))
     return requests
+
+
+def watched_paths(request: BuildRequest) -> list[Path]:
+    """What a function is made of: its handler, the project's extra paths, and its template if the project has it."""
+    from hilbert.build.templates import FOLDER, folder_name
+
+    extra = [request.project / path for path in request.copies]
+    return [request.handler, *extra, request.project / FOLDER / folder_name(request.lang)]
 
 
 def build_stack(

@@ -11,7 +11,15 @@ import msgspec
 
 from hilbert.cli import stackfile
 from hilbert.cli.board import run_builds, show_failure
-from hilbert.cli.building import AS_USUAL, BuildingFlags, bundle_work, pull_templates, requests_of, store_path
+from hilbert.cli.building import (
+    AS_USUAL,
+    BuildingFlags,
+    bundle_work,
+    pull_templates,
+    requests_of,
+    store_path,
+    watched_paths,
+)
 from hilbert.cli.failures import Failed, UsageError
 from hilbert.cli.options import NO_FILE, StackFile, flag
 from hilbert.cli.terminal import harmless, note, out, warn
@@ -100,14 +108,6 @@ def _watch(run: LocalRun, stack: Stack, request: BuildRequest, how: BuildingFlag
             warn(f"{exc.message}; the old version {run.version} goes on answering")
             continue
         out(f"{version} answers, built in {built.seconds:.2f}s")
-
-
-def watched_paths(request: BuildRequest) -> list[Path]:
-    """What a function is made of: its handler, the project's extra paths, and its template if the project has it."""
-    from hilbert.build.templates import FOLDER, folder_name
-
-    extra = [request.project / path for path in request.copies]
-    return [request.handler, *extra, request.project / FOLDER / folder_name(request.lang)]
 
 
 def _only(stack: Stack, name: str) -> Stack:
