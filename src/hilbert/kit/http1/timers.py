@@ -37,8 +37,9 @@ class TimerWheel:
         self.loop = loop
         self._tick = tick
         self._slots: dict[int, set[Timed]] = {}
-        self._done = int(self.loop.time() / tick)
-        self._timer = self.loop.call_later(tick, self._turn)
+        self._done = 0
+        self._timer: asyncio.TimerHandle | None = None
+        """None while there is nothing to look at, so that an idle process sleeps."""
 
     def watch(self, entry: Timed) -> None:
         """Make sure that `entry` is looked at by its deadline."""
@@ -46,6 +47,9 @@ class TimerWheel:
         if deadline and (not entry.wheel_due or deadline < entry.wheel_due - self._tick):
             if entry.wheel_due:
                 self._leave_slot(entry)
+            if self._timer is None:
+                self._done = int(self.loop.time() / self._tick)
+                self._timer = self.loop.call_later(self._tick, self._turn)
             slot = max(int(deadline / self._tick), self._done) + 1
             entry.wheel_due = slot * self._tick
             self._slots.setdefault(slot, set()).add(entry)
@@ -63,7 +67,9 @@ class TimerWheel:
         entry.wheel_due = 0.0
 
     def close(self) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._slots.clear()
 
     def _turn(self) -> None:
@@ -80,3 +86,6 @@ class TimerWheel:
                     entry.deadline = 0.0
                     entry.on_deadline()
                 self.watch(entry)
+        if not self._slots and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
