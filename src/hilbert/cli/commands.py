@@ -203,13 +203,15 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
             "publish",
             "build:publish",
             "Build container images for several platforms and push them.",
-            ("hilbert publish --platforms linux/amd64,linux/arm64", "hilbert publish --tag describe --extra-tag latest"),
+            (
+                "hilbert publish --platforms linux/amd64,linux/arm64",
+                "hilbert publish --tag describe --extra-tag latest",
+            ),
         ),
         Command(
             "local-run",
             "local_run:local_run",
-            "Build one function and run it here, without a gateway, until Ctrl-C.\n\n"
-            "Secrets are read from ./.secrets.",
+            "Build one function and run it here, without a gateway, until Ctrl-C.\n\nSecrets are read from ./.secrets.",
             (
                 "hilbert local-run",
                 "hilbert local-run hello --port 8085 --watch",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,9 @@ _HOISTED: Final = {
 
 def run(argv: Sequence[str]) -> int:
     """Run `hilbert ARGV...`; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # A character that the terminal lacks is no reason to fail.
     try:
         status = _run(hoist(argv))
         sys.stdout.flush()

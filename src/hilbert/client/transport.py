@@ -110,6 +110,7 @@ class Transport:
 
     def _connect(self, deadline: float | None) -> socket.socket:
         target = self._proxy or self._origin
+        context = self._context() if self._origin.secure else None
         limit = _MOST_CONNECT if deadline is None else max(0.01, min(_MOST_CONNECT, deadline - time.monotonic()))
         try:
             sock = socket.create_connection((target.host, target.port), timeout=limit)
@@ -119,10 +120,10 @@ class Transport:
             raise GatewayUnreachable(f"cannot connect to {target}: {exc.strerror or exc}") from exc
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._origin.secure:
+            if context is not None:
                 if self._proxy:
                     self._tunnel(sock, self._proxy)
-                sock = self._context().wrap_socket(sock, server_hostname=self._origin.host)
+                sock = context.wrap_socket(sock, server_hostname=self._origin.host)
             sock.setblocking(False)
         except TimeoutError as exc:
             sock.close()

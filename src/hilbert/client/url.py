@@ -88,7 +88,17 @@ def find_proxy(origin: Origin, environ: Mapping[str, str]) -> Origin | None:
     named = _lookup(environ, f"{origin.scheme}_proxy") or _lookup(environ, "all_proxy")
     if not named or _excluded(origin, _lookup(environ, "no_proxy")):
         return None
-    return parse_url(named)
+    try:
+        proxy = parse_url(named)
+    except Invalid:
+        proxy = None
+    if proxy is None or proxy.secure:
+        # Its text may hold a password, so it is not shown.
+        raise Invalid(
+            f"the proxy for {origin.scheme} is not an http URL",
+            hint=f"write {origin.scheme.upper()}_PROXY like http://proxy.example.com:3128, or except the host in NO_PROXY",
+        )
+    return proxy
 
 
 def _lookup(environ: Mapping[str, str], name: str) -> str:

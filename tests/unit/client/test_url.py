@@ -68,3 +68,11 @@ def test_the_proxy_comes_from_the_environment(url: str, environ: dict[str, str],
     """And loopback never goes through one."""
     found = find_proxy(parse_url(url), environ)
     assert (str(found) if found else None) == proxy
+
+
+@pytest.mark.parametrize("named", ["socks5://me:secret@proxy:1080", "https://me:secret@proxy", "http://me:secret@"])
+def test_a_proxy_that_is_no_http_one_is_refused(named: str) -> None:
+    """Without showing its password."""
+    with pytest.raises(Invalid, match="proxy for http") as caught:
+        find_proxy(parse_url("http://example.com"), {"HTTP_PROXY": named})
+    assert "secret" not in caught.value.message + caught.value.hint
