@@ -128,8 +128,14 @@ class Platform:
         return found
 
     def replicas(self) -> list[psutil.Process]:
-        """The watchdog processes, without their sandboxes' outer halves."""
-        return [process for process in self.processes() if is_replica(process)]
+        """One process of each replica: the first in its sandbox."""
+        found = {process.pid: process for process in self.processes() if is_replica(process)}
+        firsts = []
+        for process in found.values():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.ppid() not in found:
+                    firsts.append(process)
+        return firsts
 
     def _owns(self, process: psutil.Process) -> bool:
         folder = str(self.folder)
@@ -146,11 +152,16 @@ class Platform:
     def kill_everything(self) -> None:
         """`kill -9` of the supervisor, its children and all replicas at once."""
         assert self.process is not None
-        for process in self.processes():
+        until(self._kill_all, what="every process to be gone")
+        self.process.wait(10)
+
+    def _kill_all(self) -> bool:
+        """Kill what is there; true once nothing is. What is dying may start something yet, so this is repeated."""
+        found = self.processes()
+        for process in found:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        self.process.wait(10)
-        until(lambda: not self.processes(), what="every process to be gone")
+        return not found
 
     def close(self) -> None:
         """Stop, and remove the folders. Kills what is left."""
