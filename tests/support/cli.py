@@ -7,7 +7,6 @@ import json
 import os
 import pty
 import select
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,8 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from support.zygote import Zygote
 
 USER, PASSWORD = "admin", "pa:ss"
 
@@ -324,8 +325,9 @@ class Result:
 class CommandLine:
     """The command line in a folder of its own, with no trace of the caller's environment."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, zygote: Zygote) -> None:
         self.folder = folder
+        self.zygote = zygote
         self.environ = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
             "HOME": str(folder),
@@ -343,53 +345,52 @@ class CommandLine:
 
     def run(self, *words: str, stdin: bytes = b"", timeout: float = 30) -> Result:
         """Run it piped."""
-        done = subprocess.run(
-            [sys.executable, "-m", "hilbert.cli", *words],
-            env=self.environ,
-            cwd=self.folder,
-            input=stdin,
-            capture_output=True,
-            timeout=timeout,
-        )
-        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+        with file_with(stdin) as given, file_with() as out, file_with() as err:
+            self.zygote.start(
+                words, environ=self.environ, cwd=self.folder, streams=(given.fileno(), out.fileno(), err.fileno())
+            )
+            status = self.zygote.wait(timeout)
+            return Result(status, _read(out), _read(err))
 
     def run_at_terminal(self, *words: str, stdin: bytes = b"", timeout: float = 30) -> Result:
         """Run it with a terminal as its output and errors; they come as one text, in `out`."""
         master, slave = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "hilbert.cli", *words],
-            env=self.environ,
-            cwd=self.folder,
-            stdin=subprocess.PIPE,
-            stdout=slave,
-            stderr=slave,
-        )
-        os.close(slave)
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(stdin)
-            process.stdin.close()
-        written = b""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            ready, _, _ = select.select([master], [], [], 0.05)
-            if not ready:
-                continue
-            try:
-                piece = os.read(master, 65536)
-            except OSError:  # What Linux answers once the last one has closed its side.
-                break
-            written += piece
-        os.close(master)
-        return Result(process.wait(timeout), written.decode().replace("\r\n", "\n"), "")
+        with file_with(stdin) as given:
+            self.zygote.start(words, environ=self.environ, cwd=self.folder, streams=(given.fileno(), slave, slave))
+            os.close(slave)
+            written = b""
+            end = time.monotonic() + timeout
+            while time.monotonic() < end:
+                ready, _, _ = select.select([master], [], [], 0.05)
+                if not ready:
+                    continue
+                try:
+                    written += os.read(master, 65536)
+                except OSError:  # What Linux answers once the last one has closed its side.
+                    break
+            os.close(master)
+            return Result(self.zygote.wait(timeout), written.decode().replace("\r\n", "\n"), "")
+
+
+def file_with(data: bytes = b"") -> IO[bytes]:
+    """A nameless file with `data`, to be read from its beginning."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(data)
+    file.seek(0)
+    return file
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 @contextlib.contextmanager
-def scripted() -> Iterator[tuple[Gateway, CommandLine]]:
+def scripted(zygote: Zygote) -> Iterator[tuple[Gateway, CommandLine]]:
     """A gateway and a command line that knows it."""
     with tempfile.TemporaryDirectory(prefix="hb-") as folder:
         gateway = Gateway().start()
         try:
-            yield gateway, CommandLine(gateway.url, Path(folder))
+            yield gateway, CommandLine(gateway.url, Path(folder), zygote)
         finally:
             gateway.close()

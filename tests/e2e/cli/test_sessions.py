@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.cli import CommandLine, Gateway, Reply, Result, scripted
+from support.zygote import Zygote
 
 SESSIONS = Path(__file__).parent / "sessions"
 
@@ -87,11 +89,18 @@ def prepare(gateway: Gateway, folder: Path) -> None:
     (folder / ".secrets" / "other").write_bytes(b"three\n")
 
 
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    found = Zygote()
+    yield found
+    found.close()
+
+
 @pytest.mark.parametrize("path", sorted(SESSIONS.glob("*.txt")), ids=lambda path: path.stem)
-def test_session(path: Path) -> None:
+def test_session(path: Path, zygote: Zygote) -> None:
     """Every byte of it."""
     text = path.read_text()
-    with scripted() as (gateway, line):
+    with scripted(zygote) as (gateway, line):
         prepare(gateway, line.folder)
         line.environ["OPENFAAS_STORE"] = "store.json"
         replayed = "".join(
