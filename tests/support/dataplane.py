@@ -61,7 +61,7 @@ class Plane:
         self._thread.start()
         self._names = 0
         flags = {f"gateway.{name}": value for name, value in gateway.items()}
-        self._settings = load(environ={}, flags=flags).settings
+        self.settings = load(environ={}, flags=flags).settings
         self.sockets = [self._listen() for _ in range(workers)]
         self.control: Replica | None = None
         self.feed: Feed
@@ -150,6 +150,10 @@ class Plane:
             what=f"version {version} in every worker",
         )
 
+    def waiting(self, name: str) -> int:
+        """Calls of a function that wait, as the workers last said."""
+        return sum(one.waiting for ref, one in self.totals.functions().items() if ref.name == name)
+
     # Workers
 
     def _listen(self) -> socket.socket:
@@ -167,7 +171,7 @@ class Plane:
         ready, done = os.pipe()
         document = os.memfd_create("config", 0)
         config = WorkerConfig(
-            settings=self._settings,
+            settings=self.settings,
             index=index,
             listen_fd=self.sockets[index].fileno(),
             feed_path=str(self.folder / "feed.sock"),

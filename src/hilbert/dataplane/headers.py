@@ -34,6 +34,8 @@ _REPLACED: Final = _HOP | {
     b"x-forwarded-proto",
     b"x-forwarded-uri",
     b"x-openfaas-internal",
+    b"x-hilbert-error",
+    b"forwarded",
 }
 """What a client sends under these names never reaches a function: it would pass for the gateway's word."""
 

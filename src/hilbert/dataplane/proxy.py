@@ -157,7 +157,7 @@ class Proxy:
         elif not segment:
             failure = failures.NO_NAME
         else:
-            failure = failures.unknown(_printable(segment))
+            failure = failures.unknown(self._table.full_name(_printable(segment)))
         return _Refused(self, request, responder, incoming, failure)
 
     def _to_control(self, request: Request, responder: Responder, incoming: headers.Incoming) -> Handler:

@@ -34,6 +34,8 @@ class _Direction:
         self._target = target
         self._closed = closed
         self._paused = False
+        self.ended = False
+        """The source has half-closed."""
         self.opposite: _Direction | None = None
 
     def on_data(self, data: bytes) -> None:
@@ -45,7 +47,11 @@ class _Direction:
             self._source.pause_reading()
 
     def on_eof(self) -> None:
-        if not self._target.is_closing() and self._target.can_write_eof():
+        self.ended = True
+        if self.opposite is not None and self.opposite.ended:
+            self._target.close()  # Neither side will send any more.
+            self._source.close()
+        elif not self._target.is_closing() and self._target.can_write_eof():
             self._target.write_eof()
 
     def on_drain(self) -> None:

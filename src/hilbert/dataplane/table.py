@@ -91,8 +91,9 @@ class RouteState:
         most = self.policy.max_inflight
         count = len(replicas)
         if count > 1:
-            first = replicas[int(random.random() * count)]  # noqa: S311 - spreading load needs no secrecy
-            second = replicas[int(random.random() * count)]  # noqa: S311
+            one = int(random.random() * count)  # noqa: S311 - spreading load needs no secrecy
+            other = one - 1 - int(random.random() * (count - 1))  # noqa: S311 - never the same: it counts back, round the end
+            first, second = replicas[one], replicas[other]
             best = second if second.inflight < first.inflight else first
             if best is avoid or not best.may_take(now, most):
                 free = [replica for replica in replicas if replica.may_take(now, most)]
@@ -200,6 +201,10 @@ class Table:
                 replica.pool.close()
             state.replicas = []
         return state
+
+    def full_name(self, name: str) -> str:
+        """`NAME.NAMESPACE`, also of a function that is not there."""
+        return name if "." in name else f"{name}.{self._default}"
 
     def close(self) -> None:
         """Close every idle connection to replicas."""

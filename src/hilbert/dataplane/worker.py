@@ -107,22 +107,28 @@ class Worker:
         """Take no more connections, answer what is under way, leave."""
         server.close()
         limit = self._config.settings.gateway.drain_timeout.seconds
-        end = asyncio.get_running_loop().time() + limit
         for connection in self._connections:
             connection.draining = True
         # A client may just be sending a request on an idle connection: it gets its answer, with `Connection: close`.
-        await asyncio.sleep(min(_LAST_REQUEST_WITHIN, limit))
+        last = min(_LAST_REQUEST_WITHIN, limit)
+        await self._empty(last)
         for connection in list(self._connections):
             connection.drain()
-        # Polled: connections come to their end in many ways, and this happens once in a worker's life.
-        while self._connections and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+        await self._empty(limit - last)
         if self._connections:
             _log.warning("calls cut off", worker=self._config.index, connections=len(self._connections), after=limit)
         await self._link.close()
         self._table.close()
         self._control.close()
         self._wheel.close()
+
+    async def _empty(self, seconds: float) -> None:
+        """Wait until no connection is left, at most `seconds`."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        # Polled: connections come to their end in many ways, and this happens once in a worker's life.
+        while self._connections and loop.time() < end:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 class _TurnedAway(asyncio.Protocol):
