@@ -29,6 +29,9 @@ Handle = Callable[[Any, Any], Any]
 DRAIN_DELAY: Final = 0.25
 """Seconds without a call after SIGTERM before a replica ends (seam between the runtime and the watchdog)."""
 
+_EXIT_SECONDS: Final = 5.0
+"""Most time for what a handler does at the end of the process."""
+
 _FAILED_START: Final = 3
 """Exit status when the function cannot be started."""
 
@@ -249,6 +252,8 @@ class _Watchdog:
             self._mode.close(at_once=self._status != 0)
         if self._front is not None:
             self._front.close()
+        if self._config.mode == "python" and self._terminated and self._status == 0:
+            _run_exit_functions()
         self._remove_lock()
         self._flush()
 
@@ -257,6 +262,21 @@ class _Watchdog:
         if not self._pump.stopped:
             release_output(self._stdout, self._stderr)
             self._pump.stop()
+
+
+def _run_exit_functions() -> None:
+    """What the handler's code registered with `atexit`, within a bound: the process does not end the usual way.
+
+    That way would wait for threads of handlers that never return.
+    """
+    import atexit
+    import threading
+
+    patience = threading.Timer(_EXIT_SECONDS, os._exit, (0,))
+    patience.daemon = True
+    patience.start()
+    atexit._run_exitfuncs()  # noqa: SLF001 - what the interpreter itself calls
+    patience.cancel()
 
 
 def _occupy(descriptor: int) -> None:

@@ -74,6 +74,22 @@ def test_a_second_sigterm_ends_at_once(mode: str) -> None:
         until(lambda: not any(map(runs, below)), what="the end of the processes")
 
 
+def test_a_handler_may_clean_up() -> None:
+    """What it registered with `atexit` runs, and what that prints is logged; a hanging thread is not waited for."""
+    source = (
+        "import atexit, threading\n"
+        "atexit.register(print, 'cleaned up')\n"
+        "def handle(event, context):\n"
+        "    threading.Thread(target=threading.Event().wait).start()\n"
+        "    return 'x'\n"
+    )
+    with watchdog(handler=source) as function:
+        function.call()
+        function.terminate()
+        assert function.wait() == 0
+        assert function.texts == ["cleaned up"]
+
+
 def test_a_process_killed_in_its_answer_cuts_the_connection() -> None:
     """Mode streaming: what was sent must not pass for the whole."""
     script = "sh -c 'echo begun; kill -9 $$'"
