@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 _TEXT = b"text/html; charset=utf-8"
 _JSON = b"application/json"
 _BYTES = b"application/octet-stream"
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class AnswerError(Exception):
@@ -89,12 +90,20 @@ def _to_headers(headers: object) -> list[tuple[bytes, bytes]]:
         except (TypeError, ValueError) as exc:
             raise AnswerError("headers must be pairs of name and value") from exc
         values = value if isinstance(value, (list, tuple)) else (value,)
-        found += [(_line(name), _line(one)) for one in values]
+        found += [(_name(name), _line(one)) for one in values]
     return found
 
 
+def _name(name: object) -> bytes:
+    """A header's name: a token of RFC 9110. Raises `AnswerError`."""
+    text = _line(name)
+    if not text or text.translate(None, _TOKEN):
+        raise AnswerError(f"{name!r} is not a header name")
+    return text
+
+
 def _line(value: object) -> bytes:
-    """A header's name or value. Raises `AnswerError` for what would end the line."""
+    """A header's value. Raises `AnswerError` for what would end the line."""
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     if any(c in text for c in "\r\n\0"):
         raise AnswerError(f"header {text!r} must not contain a line break")

@@ -1,0 +1,73 @@
+"""The threads of plain handlers."""
+
+from __future__ import annotations
+
+import queue
+import threading
+
+from hilbert.watchdog.pool import Pool
+
+
+def test_work_runs_in_order_on_one_thread() -> None:
+    """What is given first begins first."""
+    pool, done = Pool(1), queue.SimpleQueue[int]()
+    for number in range(50):
+        pool.submit(lambda number=number: done.put(number))  # type: ignore[misc]
+    assert [done.get(timeout=10) for _ in range(50)] == list(range(50))
+
+
+def test_the_bound_holds() -> None:
+    """No more at once than threads; no more threads than needed."""
+    pool, gate, begun = Pool(3), threading.Event(), queue.SimpleQueue[str]()
+
+    def work() -> None:
+        begun.put(threading.current_thread().name)
+        gate.wait(10)
+
+    for _ in range(10):
+        pool.submit(work)
+    names = {begun.get(timeout=10) for _ in range(3)}
+    assert len(names) == 3
+    assert begun.empty()
+    gate.set()
+    names |= {begun.get(timeout=10) for _ in range(7)}
+    assert len(names) == 3
+
+
+def test_idle_threads_are_used_again() -> None:
+    """One after the other needs one thread."""
+    pool, names = Pool(10), queue.SimpleQueue[str]()
+    used = set()
+    for _ in range(20):
+        pool.submit(lambda: names.put(threading.current_thread().name))
+        used.add(names.get(timeout=10))
+        until_idle(pool)
+    assert len(used) == 1
+
+
+def until_idle(pool: Pool) -> None:
+    for _ in range(10000):
+        with pool._change:
+            if pool._idle == pool._threads:
+                return
+        threading.Event().wait(0.0005)
+    raise AssertionError("the thread did not come to rest")
+
+
+def test_written_off_work_makes_room() -> None:
+    """For as many again, and no more; once it returns, the room is gone."""
+    pool, gate, begun = Pool(1), threading.Event(), queue.SimpleQueue[int]()
+
+    def stuck() -> None:
+        begun.put(0)
+        gate.wait(10)
+        pool.regain()
+
+    pool.submit(stuck)
+    begun.get(timeout=10)
+    pool.submit(lambda: begun.put(1))
+    pool.write_off()
+    assert begun.get(timeout=10) == 1
+    gate.set()
+    pool.submit(lambda: begun.put(2))
+    assert begun.get(timeout=10) == 2
