@@ -40,7 +40,7 @@ def list_functions(
         shapes.write([sparse(function) for function in found], shape.format)
     elif quiet:
         for function in found:
-            out(function.full_name if all_namespaces else function.name)
+            out(harmless(function.full_name if all_namespaces else function.name))
     elif all_namespaces:
         _table_of_all(found)
     elif verbose:
@@ -48,7 +48,7 @@ def list_functions(
     else:
         out(f"{'Function':<30}\t{'Invocations':<15}\t{'Replicas':<5}")
         for function in found:
-            out(f"{function.name:<30}\t{function.invocation_count:<15.0f}\t{function.replicas:<5}")
+            out(harmless(f"{function.name:<30}\t{function.invocation_count:<15.0f}\t{function.replicas:<5}"))
 
 
 def _sorted(functions: Sequence[Function], order: str) -> list[Function]:
@@ -63,10 +63,8 @@ def _verbose_table(found: Sequence[Function]) -> None:
     width = max([40, *(len(function.image) for function in found)])
     out(f"{'Function':<30}\t{'Image':<{width}}\t{'Invocations':<15}\t{'Replicas':<5}\t\t{'CreatedAt':<5}")
     for function in found:
-        out(
-            f"{function.name:<30}\t{function.image:<{width}}\t{function.invocation_count:<15.0f}"
-            f"\t{function.replicas:<5}\t\t{go_time(function.created_at):<5}"
-        )
+        line = f"{function.name:<30}\t{function.image:<{width}}\t{function.invocation_count:<15.0f}"
+        out(harmless(f"{line}\t{function.replicas:<5}\t\t{go_time(function.created_at):<5}"))
 
 
 def _table_of_all(found: Sequence[Function]) -> None:
@@ -82,7 +80,7 @@ def _table_of_all(found: Sequence[Function]) -> None:
         for function in found
     ]
     for line in columns(rows):
-        out(line)
+        out(harmless(line))
 
 
 def sparse(function: Function) -> dict[str, object]:

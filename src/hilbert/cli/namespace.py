@@ -5,7 +5,7 @@ from __future__ import annotations
 from hilbert.cli import shapes
 from hilbert.cli.options import HERE, PLAIN, Annotations, Connection, Labels, Shape
 from hilbert.cli.target import connect
-from hilbert.cli.terminal import note, out, progress
+from hilbert.cli.terminal import harmless, note, out, progress
 from hilbert.cli.values import pairs
 
 
@@ -17,7 +17,7 @@ def list_names(*, at: Connection = HERE, shape: Shape = PLAIN) -> None:
         return
     out("Namespaces:")
     for name in names:
-        out(f" - {name}")
+        out(harmless(f" - {name}"))
 
 
 def create(name: str, /, *, label: Labels = (), annotation: Annotations = (), at: Connection = HERE) -> None:
@@ -39,7 +39,7 @@ def get(name: str, /, *, at: Connection = HERE, shape: Shape = PLAIN) -> None:
         if entries:
             out(title)
             for key, value in sorted(entries.items()):
-                out(f" {key}: {value}")
+                out(harmless(f" {key}: {value}"))
 
 
 def update(name: str, /, *, label: Labels = (), annotation: Annotations = (), at: Connection = HERE) -> None:

@@ -23,6 +23,9 @@ _FAILED_FOR: Final = 1.0
 """Seconds that a function must be seen as failed before its rollout is given up: the state just before may linger."""
 
 
+_MAY_PASS: Final = frozenset({"Unschedulable"})
+"""Reasons that go away by themselves where a cluster adds nodes: waited out."""
+
 _PHRASES: Final = {200: " OK", 201: " Created", 202: " Accepted"}
 
 
@@ -191,7 +194,7 @@ def _wait(client: Client, outcome: Outcome, within: float) -> None:
             outcome.ready = is_ready(seen)
             outcome.seconds = now - began
             return
-        if seen.hilbert is not None and seen.hilbert.phase == "failed":
+        if is_failing(seen):
             failed_since = failed_since or now
             if now - failed_since >= min(_FAILED_FOR, within):
                 break
@@ -214,6 +217,14 @@ def is_ready(function: Function) -> bool:
     return detail.ready_generation >= detail.generation and function.available_replicas > 0
 
 
+def is_failing(function: Function) -> bool:
+    """Whether the newest specification does not come up; an older one may go on answering."""
+    detail = function.hilbert
+    if detail is None or detail.reason in _MAY_PASS:
+        return False
+    return detail.phase == "failed" or bool(detail.reason and detail.ready_generation < detail.generation)
+
+
 def is_idle(function: Function) -> bool:
     """Whether it is scaled to zero by wish, so that there is nothing to wait for."""
     return function.hilbert is not None and function.hilbert.phase == "idle"
@@ -223,8 +234,5 @@ def _why(function: Function) -> str:
     detail = function.hilbert
     if detail is None or not (detail.reason or detail.message):
         return f" ({function.available_replicas} of {function.replicas} replicas)"
-    return (
-        f": {detail.reason}: {detail.message}"
-        if detail.reason and detail.message
-        else f": {detail.reason or detail.message}"
-    )
+    text = ": ".join(part for part in (detail.reason, detail.message) if part)
+    return f": {text}" + ("; the old version goes on answering" if function.available_replicas else "")

@@ -10,7 +10,7 @@ from hilbert.cli import shapes
 from hilbert.cli.failures import Failed, UsageError
 from hilbert.cli.options import HERE, PLAIN, Connection, Namespace, Shape, flag
 from hilbert.cli.target import connect
-from hilbert.cli.terminal import note, out
+from hilbert.cli.terminal import harmless, note, out
 from hilbert.cli.values import full_name
 from hilbert.client.sync import Client
 from hilbert.core.errors import AlreadyExists, SecretNotFound
@@ -81,7 +81,7 @@ def list_secrets(*, namespace: Namespace = "", at: Connection = HERE, shape: Sha
     elif not found:
         note("No secrets found.")
     else:
-        out("\n".join(["", "NAME", *sorted(secret.name for secret in found), ""]))
+        out(harmless("\n".join(["", "NAME", *sorted(secret.name for secret in found), ""])))
 
 
 def remove(name: str, /, *, namespace: Namespace = "", at: Connection = HERE) -> None:

@@ -38,6 +38,7 @@ def up(
     namespace: Namespace = "",
     skip_push: Annotated[bool, flag("Build container images, but do not push them.", "--skip-push")] = False,
     skip_deploy: Annotated[bool, flag("Build and push only.", "--skip-deploy")] = False,
+    watch: Annotated[bool, flag("Go on: build and deploy whatever is saved, until Ctrl-C.", "--watch")] = False,
     said: Specification = UNSAID,
     how: BuildingFlags = AS_USUAL,
     file: StackFile = NO_FILE,
@@ -46,6 +47,8 @@ def up(
 ) -> None:
     if only_gateway and file.yaml:
         raise UsageError("--only-gateway and --yaml exclude each other")
+    if watch and (only_gateway or skip_deploy or not stackfile.find(file)):
+        raise UsageError("--watch needs a stack file to build and deploy")
     settings = _settings(port=port, host=host, workers=workers, state_dir=state_dir, given=given)
     if not only_gateway and stackfile.find(file):
         stack = stackfile.load(file)
@@ -54,6 +57,10 @@ def up(
         build_and_push(stack, how, at, parallel=rollout.parallel, skip_push=skip_push)
         if not skip_deploy:
             deploy_file(stack, namespace=namespace, tag=tag_of(how.tag), said=said, rollout=rollout, at=at)
+        if watch:
+            from hilbert.cli.watching import watch_stack
+
+            watch_stack(file, how, namespace=namespace, said=said, rollout=rollout, at=at, skip_push=skip_push)
     elif detach:
         start(settings)
     else:

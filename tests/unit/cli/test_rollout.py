@@ -136,6 +136,20 @@ def test_some_may_fail(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == "error: a: bad image\n"
 
 
+def test_an_update_that_fails_behind_the_old_version_is_given_up(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no reason to wait that the old one still answers."""
+    monkeypatch.setattr(rollout, "_FAILED_FOR", 0.05)
+    gateway.add("f")
+    detail = b'{"phase": "updating", "reason": "CrashLoop", "message": "exit 1", "generation": 2, "readyGeneration": 1}'
+    gateway.script["GET", "/system/function/f"] = [
+        Reply(200, b'{"name": "f", "availableReplicas": 1, "hilbert": ' + detail + b"}") for _ in range(100)
+    ]
+    (outcome,) = deploy(gateway, Rollout(ready_within=60))
+    assert outcome.error == "function f is not ready: CrashLoop: exit 1; the old version goes on answering"
+
+
 @pytest.mark.parametrize(
     ("detail", "available", "ready", "idle"),
     [
