@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from hilbert.cli import local
 from hilbert.cli.failures import Failed, StartFailed
 from hilbert.cli.local import LocalGateway
@@ -96,15 +98,39 @@ def _answers(gateway: LocalGateway) -> bool:
 
 
 def _last_words(log: Path, begin: int) -> tuple[str, str]:
-    """The newest `error:` and `hint:` that the platform wrote; else its last line."""
+    """The newest line that says what went wrong, and its hint: `error:`, an error of the log, or of a traceback."""
     with log.open("rb") as file:
         file.seek(max(begin, log.stat().st_size - 65536))
         lines = file.read().decode("utf-8", "replace").splitlines()
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
-    if errors:
-        return errors[-1], hints[-1] if hints else ""
-    return (f"the platform did not start: {lines[-1]}" if lines else ""), ""
+    hint = ""
+    for line in reversed(lines):
+        if line.startswith("hint: "):
+            hint = hint or line.removeprefix("hint: ")
+        elif line.startswith("error: "):
+            return line.removeprefix("error: "), hint
+        elif line.startswith("{"):
+            entry = _entry(line)
+            if entry.level == "error":
+                return f"the platform did not start: {entry.reason or entry.event}", entry.hint
+        elif line.strip():
+            return f"the platform did not start: {line.strip()}", hint
+    return "", ""
+
+
+class _Entry(msgspec.Struct):
+    """What matters here of a line of the platform's log."""
+
+    level: str = ""
+    event: str = ""
+    reason: str = ""
+    hint: str = ""
+
+
+def _entry(line: str) -> _Entry:
+    try:
+        return msgspec.json.decode(line, type=_Entry)
+    except msgspec.MsgspecError:
+        return _Entry()
 
 
 def stop(gateway: LocalGateway, *, within: float) -> bool:
