@@ -15,9 +15,11 @@ from hilbert.cli import local_process
         ("", "", ""),
         ("error: the port is taken\nhint: choose another\n", "the port is taken", "choose another"),
         (
-            '{"event": "starting", "level": "info"}\n'
-            '{"event": "cannot start", "level": "error", "reason": "no sandbox", "hint": "install one"}\n'
-            '{"event": "stopped", "level": "info"}\n',
+            (
+                '{"event": "starting", "level": "info"}\n'
+                '{"event": "cannot start", "level": "error", "reason": "no sandbox", "hint": "install one"}\n'
+                '{"event": "stopped", "level": "info"}\n'
+            ),
             "the platform did not start: no sandbox",
             "install one",
         ),
