@@ -72,16 +72,16 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
         await reader.readline()
 
 
-async def eventually(check: Callable[[], Any], *, every: float = 0.01) -> Any:
-    """The first true result of `check`, which may be a coroutine function; fails after `PATIENCE`."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE
+async def eventually(check: Callable[[], Any], *, every: float = 0.01, within: float = PATIENCE) -> Any:
+    """The first true result of `check`, which may be a coroutine function; fails after `within` seconds."""
+    deadline = asyncio.get_running_loop().time() + within
     while True:
         result: Any = check()
         if asyncio.iscoroutine(result):
             result = await result
         if result:
             return result
-        assert asyncio.get_running_loop().time() < deadline, f"did not come true within {PATIENCE:g} s"
+        assert asyncio.get_running_loop().time() < deadline, f"did not come true within {within:g} s"
         await asyncio.sleep(every)
 
 

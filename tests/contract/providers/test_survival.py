@@ -69,15 +69,15 @@ async def ready(process: asyncio.subprocess.Process) -> dict[str, Any]:
 
 
 def watchdogs(folder: Path) -> set[int]:
-    """Replicas that run, by the process that has the listening socket."""
-    found = set()
+    """Replicas that run, each by its first process."""
+    found: dict[int, int] = {}
     for process in psutil.process_iter():
         if is_of(process, folder):
             with contextlib.suppress(psutil.Error):
                 command = process.cmdline()
                 if "support.mortal" not in command and not command[0].endswith("bwrap"):
-                    found.add(process.pid)
-    return found
+                    found[process.pid] = process.ppid()
+    return {pid for pid, parent in found.items() if parent not in found}
 
 
 @pytest.fixture
@@ -139,7 +139,9 @@ async def test_a_stopped_replica_is_found_out_and_replaced(harness: ProcessHarne
     async with watching(harness.provider) as table:
         await harness.provider.apply(spec)
         (old,) = await table.ready(spec.ref)
-        os.kill(harness.pid_of(old), signal.SIGSTOP)
+        first = psutil.Process(harness.pid_of(old))
+        for process in (first, *first.children(recursive=True)):
+            process.suspend()
         await eventually(lambda: table.endpoints(spec.ref) and old not in table.endpoints(spec.ref))
         (new,) = table.endpoints(spec.ref)
         assert await call(new, b"x") == (200, b"x")

@@ -15,7 +15,6 @@ _PR_CAPBSET_DROP: Final = 24
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_SECCOMP: Final = 22
-_PR_SET_CHILD_SUBREAPER: Final = 36
 _CLONE_NEWNET: Final = 0x40000000
 _CLONE_NEWUSER: Final = 0x10000000
 _SYS_CAPSET: Final = {"x86_64": 126, "aarch64": 91}
@@ -43,8 +42,6 @@ def confine(entry: dict[str, Any]) -> None:
         os.setresgid(user[1], user[1], user[1])
         os.setresuid(user[0], user[0], user[0])
     if entry.get("drop"):
-        # A descendant that outlives its parent stays below this process, where stopping the replica finds it.
-        prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _drop_capabilities()
     if user or entry.get("drop"):
         prctl(_PR_SET_DUMPABLE, 1)  # Otherwise /proc/self belongs to root and even /dev/stdout cannot be opened.

@@ -10,8 +10,8 @@ import json
 import os
 import sys
 
-_LAST = 7
-"""The highest descriptor that is given on purpose (`job.FILTER`)."""
+_LAST = 5
+"""The highest descriptor that is given on purpose (`job.ENVIRONMENT`)."""
 
 
 def main() -> None:

@@ -90,5 +90,6 @@ class Sandbox(Protocol):
         ...
 
 
-LISTEN, GATE, ENVIRONMENT, INFO, FILTER = 3, 4, 5, 6, 7
-"""Descriptors of a starting replica: its socket, gate and environment; bubblewrap's answer and its system call filter."""
+LISTEN, GATE, ENVIRONMENT, INFO, FILTER, BLOCK = 3, 4, 5, 6, 7, 8
+"""Descriptors of a starting replica: its socket, gate and environment; and for bubblewrap, where it says which process it
+made, the system call filter, and what it waits for before it starts anything."""

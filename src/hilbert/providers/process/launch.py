@@ -14,8 +14,9 @@ from typing import Final
 import msgspec
 
 from hilbert.core.errors import StartFailed
+from hilbert.providers.process import proc
 from hilbert.providers.process.interpreter import Interpreter
-from hilbert.providers.process.job import ENVIRONMENT, FILTER, GATE, INFO, LISTEN, Command
+from hilbert.providers.process.job import BLOCK, ENVIRONMENT, FILTER, GATE, INFO, LISTEN, Command
 
 _ABOVE: Final = 10
 """Descriptors are moved here first, so that putting one in place does not overwrite another."""
@@ -34,6 +35,8 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True):
     """The process that is ours to wait for: the same, or its parent."""
     gate: int
     """Descriptor to write `+` to. Closing it without ends the process."""
+    block: int
+    """Descriptor to close once the process is under its limits: it starts no other before."""
 
 
 async def launch(
@@ -55,8 +58,9 @@ async def launch(
         if command.filter:
             inherited[FILTER] = _memory(ours, command.filter).fileno()
         info_read, info_write = _pipe(ours)
+        block_read, block_write = _pipe(ours)
         if command.isolated:
-            inherited[INFO] = info_write.fileno()
+            inherited |= {INFO: info_write.fileno(), BLOCK: block_read.fileno()}
         entry = msgspec.structs.replace(command.entry, gate=GATE, environment=ENVIRONMENT)
         argv = [*command.argv, *interpreter.argv, msgspec.json.encode(entry).decode()]
         with _moved(inherited) as actions:
@@ -72,16 +76,16 @@ async def launch(
         try:
             info_write.close()
             pid = await _child_of(info_read.fileno()) if command.isolated else child
-            return Launched(pid=pid, child=child, gate=os.dup(gate_write.fileno()))
+            return Launched(pid=pid, child=child, gate=os.dup(gate_write.fileno()), block=os.dup(block_write.fileno()))
         except BaseException:
             abandon(child)
             raise
 
 
 def abandon(child: int) -> None:
-    """End a child that was not wanted after all, and wait for it for a moment: it is killed, so it cannot take long."""
-    with contextlib.suppress(ProcessLookupError, ChildProcessError):
-        os.kill(child, signal.SIGKILL)
+    """End a child that was not wanted after all, with its own, and wait for it: it is killed, so it cannot take long."""
+    with contextlib.suppress(ChildProcessError):
+        proc.kill_tree(child)
         os.waitpid(child, 0)
 
 

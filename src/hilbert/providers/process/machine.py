@@ -193,6 +193,7 @@ async def _works(
             command = msgspec.structs.replace(command, entry=msgspec.structs.replace(command.entry, probe=True))
             launched = await launch(interpreter, command, listen=output, output=output, environment={})
             os.close(launched.gate)
+            os.close(launched.block)
             status = await _wait(launched.child)
             return "" if status == 0 else _last(output) or f"a trial start ended with status {status}"
         except HilbertError as exc:

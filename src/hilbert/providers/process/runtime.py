@@ -179,6 +179,8 @@ class ProcessRuntime:
             except BaseException:
                 abandon(launched.child)
                 raise
+            finally:
+                os.close(launched.block)
             data = {**handle.data, "pid": str(launched.pid), "started": started}
             handle = msgspec.structs.replace(handle, data=data)
             monitor = self._watch(handle, descriptor, child=launched.child)

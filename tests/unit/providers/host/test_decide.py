@@ -93,7 +93,8 @@ def test_decisions_keep_their_bounds(
     assert len(set(decision.drain)) == len(decision.drain)
     drained = [by_name[name] for name in decision.drain]
     assert all(view.stage in (Stage.BOOTING, Stage.READY, Stage.UNHEALTHY) for view in drained)
-    live = [view for view in seen if view.stage not in (Stage.DRAINING, Stage.STOPPING) and view not in drained]
+    ended = (Stage.DRAINING, Stage.STOPPING)
+    live = [v for v in seen if v.stage not in ended and v not in drained and v.revision is not None]
     surge = max(1, -(-replicas // 4))
     if decision.start:
         assert wanted is not None
