@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hilbert.dataplane import failures
+from hilbert.dataplane import failures, headers
 from hilbert.dataplane.exchange import IDEMPOTENT, Exchange
 from hilbert.dataplane.headers import Incoming
 from hilbert.dataplane.table import Replica, RouteState
 from hilbert.kit.aio import spawn
-from hilbert.kit.http1 import Headers, Request, Responder, Response
+from hilbert.kit.http1 import Request, Responder, Response
 
 if TYPE_CHECKING:
     from hilbert.dataplane.proxy import Proxy
@@ -20,6 +20,20 @@ _TRIES: Final = 4
 
 class FunctionCall(Exchange):
     """One invocation, from its head to its last byte."""
+
+    __slots__ = (
+        "_avoid",
+        "_began",
+        "_proxy",
+        "_reason",
+        "_replica",
+        "_sent",
+        "_tries",
+        "_waits",
+        "deadline",
+        "state",
+        "wheel_due",
+    )
 
     def __init__(
         self, proxy: Proxy, state: RouteState, request: Request, responder: Responder, incoming: Incoming, path: bytes
@@ -128,11 +142,11 @@ class FunctionCall(Exchange):
             incoming.host,
         )
 
-    def add_headers(self, passed: Headers, response: Response) -> None:
-        passed.append((b"X-Call-Id", self.call_id))
-        passed.append((b"X-Start-Time", self.started_at))
-        if response.length != 0 and not any(len(name) == 12 and name.lower() == b"content-type" for name, _ in passed):
-            passed.append((b"Content-Type", self.incoming.content_type or b"text/plain"))
+    def head_lines(self, response: Response) -> bytes:
+        lines, typed = headers.outgoing(response.headers)
+        if not typed and response.length != 0:
+            lines += b"Content-Type: %b\r\n" % (self.incoming.content_type or b"text/plain")
+        return b"%bX-Call-Id: %b\r\nX-Start-Time: %b\r\n" % (lines, self.call_id, self.started_at)
 
     def on_end(self, status: int) -> None:
         if self._waits:

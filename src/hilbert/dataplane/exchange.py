@@ -20,13 +20,36 @@ _HELD: Final = 64 * 1024
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """Methods that may be sent again although an upstream may have acted on them (RFC 9110, section 9.2.2)."""
 
+_NO_POLICY: Final = CallPolicy()
+
 
 class Exchange:
     """Relays one request. Subclasses say where it goes and what its end means."""
 
-    name = "control plane"
+    __slots__ = (
+        "_chunked",
+        "_complete",
+        "_held",
+        "_held_bytes",
+        "_holding",
+        "_relay",
+        "_trailers",
+        "_whole",
+        "call_id",
+        "ended",
+        "incoming",
+        "name",
+        "path",
+        "policy",
+        "request",
+        "responder",
+        "started_at",
+        "status",
+        "upstream",
+    )
 
     def __init__(self, request: Request, responder: Responder, incoming: headers.Incoming, path: bytes) -> None:
+        self.name = "control plane"
         self.request = request
         self.responder = responder
         self.incoming = incoming
@@ -34,7 +57,7 @@ class Exchange:
         self.call_id = incoming.call_id or headers.new_call_id()
         self.started_at = headers.start_time()
         self.upstream: ClientConnection | None = None
-        self.policy = CallPolicy()
+        self.policy = _NO_POLICY
         self.status = 0
         self.ended = False
         self._held: list[bytes] = []
@@ -144,27 +167,27 @@ class Exchange:
 
     def on_inform(self, response: Response) -> None:
         if response.status != 100:  # Ours was sent when the client asked for it.
-            self.responder.inform(response.status, headers.outgoing(response.headers))
+            self.responder.inform(response.status, [], lines=headers.outgoing(response.headers)[0])
 
     def on_response(self, response: Response) -> None:
-        self.status = response.status
-        upstream = self.upstream
-        if upstream is not None:
-            upstream.expect(self.policy.idle)
-        passed = headers.outgoing(response.headers)
-        self.add_headers(passed, response)
-        length = None if response.status in EMPTY_STATUSES and response.status != 304 else response.length
-        self.responder.start(response.status, passed, length=length)
+        status = self.status = response.status
+        if self._holding and self.upstream is not None:
+            self.upstream.expect(0)
+        length = None if status in EMPTY_STATUSES and status != 304 else response.length
+        self.responder.start(status, [], lines=self.head_lines(response), length=length, hold=True)
 
-    def add_headers(self, passed: Headers, response: Response) -> None:
-        """Add what the gateway says in a response."""
+    def head_lines(self, response: Response) -> bytes:
+        """The header lines that the client gets."""
+        return headers.outgoing(response.headers)[0]
 
     def on_response_body(self, data: bytes) -> None:
-        upstream = self.upstream
-        if upstream is not None:
-            upstream.expect(self.policy.idle)
-            if not self.responder.write(data):
-                upstream.pause()
+        if not self.responder.write(data) and self.upstream is not None:
+            self.upstream.pause()
+
+    def on_response_pause(self) -> None:
+        if self.responder.started and self.upstream is not None:
+            self.responder.flush()
+            self.upstream.expect(self.policy.idle)
 
     def on_response_end(self, trailers: Headers) -> None:
         upstream, self.upstream = self.upstream, None
@@ -234,13 +257,11 @@ class Exchange:
             return
         upstream.expect(0)
         self.status = 101
-        passed = headers.outgoing(response.headers)
-        passed.append((b"Connection", b"Upgrade"))
-        passed.append((b"Upgrade", self.incoming.upgrade))
-        self.add_headers(passed, response)
+        passed = [(b"Connection", b"Upgrade"), (b"Upgrade", self.incoming.upgrade)]
+        lines = self.head_lines(response)
         self._relay = Relay(self.responder, upstream, lambda: self.finish(101))
         upstream.tunnel = self._relay.from_upstream
-        self.responder.upgrade(101, passed, self._relay.from_client)
+        self.responder.upgrade(101, passed, self._relay.from_client, lines=lines)
         if early:
             self._relay.from_upstream.on_data(early)
 

@@ -41,6 +41,9 @@ _REPLACED: Final = _HOP | {
 
 _RESPONSE_REPLACED: Final = _HOP | {b"content-length", b"x-call-id", b"x-start-time", b"x-hilbert-error"}
 
+_PLAIN: Final = frozenset({b"close", b"keep-alive", b"upgrade"})
+"""Values of Connection that name no other header."""
+
 _CALL_ID: Final = re.compile(rb"[!-~]{1,128}")
 
 _METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"HEAD"})
@@ -88,22 +91,49 @@ class Incoming:
         self.passed = [line for _, line in lines]
 
 
-def outgoing(headers: Headers) -> Headers:
-    """An upstream's response headers, less what belongs to its hop or is the gateway's to say."""
-    kept = [(name, value) for name, value in headers if name.lower() not in _RESPONSE_REPLACED]
-    if len(kept) + 2 < len(headers):
-        for name, value in headers:
-            if name.lower() == b"connection":
-                named = {token.strip().lower() for token in value.split(b",")}
-                kept = [header for header in kept if header[0].lower() not in named]
-    return kept
+def outgoing(headers: Headers) -> tuple[bytes, bool]:
+    """An upstream's response headers as lines, less what belongs to its hop or is the gateway's to say.
+
+    Also whether there is a Content-Type among them.
+    """
+    lines: list[bytes] = []
+    typed = False
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered not in _RESPONSE_REPLACED:
+            lines.append(b"%b: %b\r\n" % (name, value))
+            if lowered == b"content-type":
+                typed = True
+        elif lowered == b"connection" and value.lower() not in _PLAIN:
+            return _without_named(headers, value)
+    return b"".join(lines), typed
 
 
-def new_call_id() -> bytes:
-    """A random UUID (version 4)."""
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}".encode()
+def _without_named(headers: Headers, value: bytes) -> tuple[bytes, bool]:
+    """As `outgoing`, less the headers that Connection names."""
+    named = {token.strip().lower() for token in value.split(b",")}
+    return outgoing([header for header in headers if header[0].lower() not in named | {b"connection"}])
+
+
+class _CallIds:
+    """Random UUIDs (version 4), from the kernel's random numbers by the hundred: the call for them is what costs."""
+
+    def __init__(self) -> None:
+        self._digits = ""
+        self._used = 0
+
+    def __call__(self) -> bytes:
+        if self._used == len(self._digits):
+            self._digits = os.urandom(16 * 128).hex()
+            self._used = 0
+        at = self._used
+        self._used = at + 32
+        hexa = self._digits[at : at + 32]
+        variant = "89ab"[int(hexa[16], 16) & 3]
+        return f"{hexa[:8]}-{hexa[8:12]}-4{hexa[13:16]}-{variant}{hexa[17:20]}-{hexa[20:]}".encode()
+
+
+new_call_id = _CallIds()
 
 
 def start_time() -> bytes:

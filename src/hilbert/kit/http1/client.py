@@ -46,6 +46,10 @@ class Listener(Protocol):
 
     def on_response_body(self, data: bytes) -> None: ...
 
+    def on_response_pause(self) -> None:
+        """All that has come of the response so far has been given; more of it is to come."""
+        ...
+
     def on_response_end(self, trailers: Headers) -> None: ...
 
     def on_upstream_lost(self, reason: str, *, begun: bool, reset: bool) -> None:
@@ -174,6 +178,8 @@ class ClientConnection(AsyncioProtocol):
         else:
             if self._whole:
                 self._finish()
+            elif self._listener is not None:
+                self._listener.on_response_pause()
 
     def eof_received(self) -> bool:
         if self.tunnel is not None:

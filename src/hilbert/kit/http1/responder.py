@@ -71,11 +71,12 @@ Accept = Callable[[Request, "Responder"], Handler]
 class Responder:
     """Sends the response to one request, when its turn has come."""
 
-    __slots__ = ("_chunked", "_connection", "_silent", "finished", "handler", "held", "request", "started")
+    __slots__ = ("_chunked", "_connection", "_head", "_silent", "finished", "handler", "held", "request", "started")
 
     def __init__(self, connection: ServerConnection, request: Request) -> None:
         self._connection = connection
         self._chunked = False
+        self._head = b""
         self._silent = False
         self.request = request
         self.handler: Handler | None = None
@@ -84,42 +85,58 @@ class Responder:
         self.held: list[bytes | Headers] = []
         """What came for this request before its turn: body parts, and trailers once it is whole."""
 
-    def start(self, status: int, headers: Headers, *, length: int | None = None) -> None:
+    def start(
+        self, status: int, headers: Headers, *, length: int | None = None, lines: bytes = b"", hold: bool = False
+    ) -> None:
         """Send the head. Without `length` the body is chunked (HTTP/1.0: until the connection closes).
 
-        `headers` hold no Content-Length, Transfer-Encoding, Connection or other hop-by-hop header.
+        `headers`, and `lines` which are rendered already, hold no Content-Length, Transfer-Encoding, Connection or other
+        hop-by-hop header. With `hold` the head goes out with the first part of the body, at the end, or by `flush`.
         """
         request = self.request
         self.started = True
-        lines = [status_line(status), *(b"%b: %b\r\n" % header for header in headers)]
+        parts = [status_line(status), *[b"%b: %b\r\n" % header for header in headers], lines]
         empty = status in EMPTY_STATUSES
         self._silent = empty or request.method == b"HEAD"
         if not empty or (status == 304 and length is not None):
             if length is not None:
-                lines.append(b"Content-Length: %d\r\n" % length)
+                parts.append(b"Content-Length: %d\r\n" % length)
             elif request.version == "1.1":
-                lines.append(b"Transfer-Encoding: chunked\r\n")
+                parts.append(b"Transfer-Encoding: chunked\r\n")
                 self._chunked = not self._silent
             elif not self._silent:
                 request.keep_alive = False
         if not request.keep_alive or request.upgrade or self._connection.draining:
             request.keep_alive = False
-            lines.append(b"Connection: close\r\n")
+            parts.append(b"Connection: close\r\n")
         elif request.version == "1.0":
-            lines.append(b"Connection: keep-alive\r\n")
-        lines.append(b"\r\n")
-        self._connection.send(b"".join(lines))
+            parts.append(b"Connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        head = b"".join(parts)
+        if hold:
+            self._head = head
+        else:
+            self._connection.send(head)
 
-    def inform(self, status: int, headers: Headers) -> None:
+    def flush(self) -> None:
+        """Send the head if it was held."""
+        if self._head:
+            self._connection.send(self._head)
+            self._head = b""
+
+    def inform(self, status: int, headers: Headers, *, lines: bytes = b"") -> None:
         """Send an interim response (1xx); not to an HTTP/1.0 client."""
         if self.request.version == "1.1" and not self.started:
-            lines = [status_line(status), *(b"%b: %b\r\n" % header for header in headers), b"\r\n"]
-            self._connection.send(b"".join(lines))
+            parts = [status_line(status), *[b"%b: %b\r\n" % header for header in headers], lines, b"\r\n"]
+            self._connection.send(b"".join(parts))
 
     def write(self, data: bytes) -> bool:
         """Send a part of the body. False: the client is slow, wait for `on_drain` before the next."""
         if data and not self._silent:
-            self._connection.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+            part = b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+            if self._head:
+                part, self._head = self._head + part, b""
+            self._connection.send(part)
         return self._connection.writable
 
     def end(self, trailers: Headers | None = None) -> None:
@@ -128,13 +145,17 @@ class Responder:
             return
         self.finished = True
         if self._chunked:
-            lines = [b"0\r\n", *(b"%b: %b\r\n" % header for header in trailers or ()), b"\r\n"]
+            lines = [self._head, b"0\r\n", *(b"%b: %b\r\n" % header for header in trailers or ()), b"\r\n"]
+            self._head = b""
             self._connection.send(b"".join(lines))
+        elif self._head:
+            self.flush()
         self._connection.answered(self)
 
     def abort(self) -> None:
         """Cut the connection: the client must not take what it has for the whole response."""
         self.finished = True
+        self.flush()
         self._connection.cut()
 
     def pause_body(self) -> None:
@@ -144,11 +165,11 @@ class Responder:
     def resume_body(self) -> None:
         self._connection.resume(self)
 
-    def upgrade(self, status: int, headers: Headers, tunnel: Tunnel) -> None:
+    def upgrade(self, status: int, headers: Headers, tunnel: Tunnel, *, lines: bytes = b"") -> None:
         """Answer (101) and hand the connection's bytes to `tunnel` from here on."""
         self.started = self.finished = True
-        lines = [status_line(status), *(b"%b: %b\r\n" % header for header in headers), b"\r\n"]
-        self._connection.send(b"".join(lines))
+        parts = [status_line(status), *[b"%b: %b\r\n" % header for header in headers], lines, b"\r\n"]
+        self._connection.send(b"".join(parts))
         self._connection.become_tunnel(tunnel)
 
     @property

@@ -371,6 +371,7 @@ class ServerConnection(AsyncioProtocol):
 
     def _leave(self, responder: Responder) -> None:
         """The current request is received and answered whole."""
+        responder.handler = None  # The handler holds the responder: leave no circle for the garbage collector.
         if responder.request.keep_alive:
             self._next()
         else:
@@ -379,8 +380,8 @@ class ServerConnection(AsyncioProtocol):
     def _begin(self, responder: Responder) -> None:
         self._current = responder
         request = responder.request
-        if request.length != 0 or self.deadline:
-            self._arm()
+        if request.length != 0:
+            self._arm()  # Otherwise the deadline of the idle connection may stand: it does not count while a call runs.
         responder.handler = self._accept(request, responder)
         if request.expects_continue and not responder.started and request.version == "1.1" and request.length != 0:
             self.send(_CONTINUE)

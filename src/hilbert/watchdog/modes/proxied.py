@@ -159,6 +159,9 @@ class Proxied:
         if not self._call.write(data) and self._upstream is not None:
             self._upstream.pause()
 
+    def on_response_pause(self) -> None:
+        """Nothing is held back here."""
+
     def on_response_end(self, trailers: Headers) -> None:
         self._upstream = None
         self._call.end(trailers)
