@@ -27,6 +27,7 @@ class Transport:
         self._high = 65536
         self._low = 16384
         self._full = False
+        self._writing = False
         self._reading = True
         self._closing = False
         self._lost = False
@@ -67,20 +68,11 @@ class Transport:
     def write(self, data: bytes) -> None:
         if self._lost or self._eof or not data:
             return
-        view = memoryview(data)
         if not self._buffer:
-            try:
-                view = view[self._socket.send(view) :]
-            except BlockingIOError:
-                pass
-            except OSError as exc:
-                self._fail(exc)
-                return
-            if not view:
-                return
-            self._loop.add_writer(self._fd, self._flush)
-        self._buffer.append(view)
-        self._waiting += len(view)
+            # A response's head and body are one segment, and wake the reader once.
+            self._loop.call_soon(self._flush_soon)
+        self._buffer.append(memoryview(data))
+        self._waiting += len(data)
         if self._waiting > self._high and not self._full:
             self._full = True
             self._protocol.pause_writing()
@@ -104,7 +96,9 @@ class Transport:
             self._lose(None)
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close at once; what the socket has room for is still sent."""
+        if self._buffer and not self._lost:
+            self._flush()
         self._fail(None)
 
     def _read(self) -> None:
@@ -121,6 +115,13 @@ class Transport:
             self.pause_reading()
         else:
             self.close()
+
+    def _flush_soon(self) -> None:
+        if self._buffer and not self._lost:
+            self._flush()
+            if self._buffer and not self._lost and not self._writing:
+                self._writing = True
+                self._loop.add_writer(self._fd, self._flush)
 
     def _flush(self) -> None:
         try:
@@ -143,8 +144,10 @@ class Transport:
         if self._full and self._waiting <= self._low:
             self._full = False
             self._protocol.resume_writing()  # May write again.
-        if not self._buffer:
-            self._loop.remove_writer(self._fd)
+        if not self._buffer and not self._lost:
+            if self._writing:
+                self._writing = False
+                self._loop.remove_writer(self._fd)
             if self._closing:
                 self._lose(None)
             elif self._eof:
@@ -162,6 +165,8 @@ class Transport:
         if self._buffer:
             self._buffer.clear()
             self._waiting = 0
+        if self._writing:
+            self._writing = False
             self._loop.remove_writer(self._fd)
         self._lose(error)
 
