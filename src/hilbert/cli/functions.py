@@ -11,7 +11,18 @@ import msgspec
 from hilbert.cli import shapes
 from hilbert.cli.description import render_description, state_of
 from hilbert.cli.failures import Failed, UsageError
-from hilbert.cli.options import HERE, NO_FILE, PLAIN, Connection, Namespace, Shape, StackFile, flag
+from hilbert.cli.options import (
+    HERE,
+    NO_FILE,
+    NO_SOURCE,
+    PLAIN,
+    Connection,
+    Namespace,
+    Shape,
+    StackFile,
+    StackSource,
+    flag,
+)
 from hilbert.cli.stackfile import functions_of, gateway_of
 from hilbert.cli.target import connect
 from hilbert.cli.terminal import columns, harmless, out, warn
@@ -29,7 +40,7 @@ def list_functions(
     verbose: Annotated[bool, flag("Show images and ages too.", "--verbose", "-v")] = False,
     quiet: Annotated[bool, flag("Names only.", "--quiet", "-q")] = False,
     sort: Annotated[Literal["name", "invocations", "creation"], flag("Order.", "--sort")] = "name",
-    file: StackFile = NO_FILE,
+    file: StackSource = NO_SOURCE,
     at: Connection = HERE,
     shape: Shape = PLAIN,
 ) -> None:
@@ -104,7 +115,7 @@ def describe(
     named: Annotated[str, flag("Same as the word.", "--name")] = "",
     namespace: Namespace = "",
     verbose: Annotated[bool, flag("Show what is not set too.", "--verbose", "-v")] = False,
-    file: StackFile = NO_FILE,
+    file: StackSource = NO_SOURCE,
     at: Connection = HERE,
     shape: Shape = PLAIN,
 ) -> None:
@@ -175,7 +186,7 @@ def scale(
     /,
     *,
     namespace: Namespace = "",
-    file: StackFile = NO_FILE,
+    file: StackSource = NO_SOURCE,
     at: Connection = HERE,
 ) -> None:
     if replicas < 0:

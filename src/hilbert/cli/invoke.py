@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 
 from hilbert.cli.failures import Failed, UsageError
-from hilbert.cli.options import HERE, NO_FILE, Connection, Namespace, StackFile, flag
+from hilbert.cli.options import HERE, NO_SOURCE, Connection, Namespace, StackSource, flag
 from hilbert.cli.stackfile import gateway_of
 from hilbert.cli.target import connect
 from hilbert.cli.terminal import harmless, warn
@@ -33,7 +33,7 @@ def invoke(
     sign: Annotated[str, flag("Header that takes an HMAC of the body, with --key.", "--sign")] = "",
     key: Annotated[str, flag("Key of --sign.", "--key")] = "",
     timeout: Annotated[str, flag("Most time to the answer, and between two pieces of it.", "--timeout")] = "5m",
-    file: StackFile = NO_FILE,
+    file: StackSource = NO_SOURCE,
     at: Connection = HERE,
 ) -> None:
     name, namespace = split_name(name, namespace)

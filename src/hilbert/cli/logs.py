@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from hilbert.cli.failures import UsageError
-from hilbert.cli.options import HERE, NO_FILE, Connection, Namespace, StackFile, flag
+from hilbert.cli.options import HERE, NO_SOURCE, Connection, Namespace, StackSource, flag
 from hilbert.cli.stackfile import gateway_of
 from hilbert.cli.target import connect
 from hilbert.cli.terminal import harmless, out
@@ -36,7 +36,7 @@ def logs(
     time_format: Annotated[
         str, flag("RFC3339, RFC3339Nano, Unix, none, or a pattern of strftime.", "--time-format")
     ] = "RFC3339",
-    file: StackFile = NO_FILE,
+    file: StackSource = NO_SOURCE,
     at: Connection = HERE,
 ) -> None:
     name, namespace = split_name(name, namespace)

@@ -27,13 +27,20 @@ class Connection:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class StackFile:
-    """Which functions of a stack file are meant."""
+class StackSource:
+    """A stack file, for commands that take no more than the gateway from it."""
 
     yaml: Annotated[str, flag("Stack file or its URL; stack.yaml, else stack.yml.", "--yaml", "-f")] = ""
+    envsubst: Annotated[bool, flag("Substitute ${VARIABLES} in the stack file.", "--envsubst", negative=True)] = True
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class StackFile(StackSource):
+    """Which functions of a stack file are meant."""
+
     filter: Annotated[str, flag("Only functions whose name matches this wildcard.", "--filter")] = ""
     regex: Annotated[str, flag("Only functions whose name matches this expression.", "--regex")] = ""
-    envsubst: Annotated[bool, flag("Substitute ${VARIABLES} in the stack file.", "--envsubst", negative=True)] = True
 
 
 @Parameter(name="*")
@@ -51,6 +58,7 @@ class Shape:
 
 HERE: Final = Connection()
 NO_FILE: Final = StackFile()
+NO_SOURCE: Final = StackSource()
 PLAIN: Final = Shape()
 
 Namespace = Annotated[str, flag("Namespace; empty for the gateway's default.", "--namespace", "-n")]

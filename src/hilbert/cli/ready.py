@@ -6,7 +6,7 @@ import time
 from typing import Annotated
 
 from hilbert.cli.failures import Failed, UsageError
-from hilbert.cli.options import HERE, NO_FILE, Connection, Namespace, StackFile, flag
+from hilbert.cli.options import HERE, NO_SOURCE, Connection, Namespace, StackSource, flag
 from hilbert.cli.stackfile import gateway_of
 from hilbert.cli.target import connect
 from hilbert.cli.terminal import note, out
@@ -22,7 +22,7 @@ def ready(
     namespace: Namespace = "",
     attempts: Annotated[int, flag("How often to ask.", "--attempts")] = 60,
     interval: Annotated[str, flag("Time between two questions, and most time for an answer.", "--interval")] = "1s",
-    file: StackFile = NO_FILE,
+    file: StackSource = NO_SOURCE,
     at: Connection = HERE,
 ) -> None:
     pause = seconds(interval, "--interval")

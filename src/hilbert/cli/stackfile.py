@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hilbert.cli.failures import Failed, UsageError
-from hilbert.cli.options import StackFile
+from hilbert.cli.options import StackFile, StackSource
 from hilbert.cli.terminal import warn
 from hilbert.client.types import Deployment, ResourceAmounts
 from hilbert.core.errors import HilbertError
@@ -19,16 +19,17 @@ if TYPE_CHECKING:  # The parser takes long to load, and most commands meet no st
 _NAMES: Final = ("stack.yaml", "stack.yml")
 
 
-def find(file: StackFile) -> str:
+def find(file: StackSource) -> str:
     """The stack file that is meant: the one given, else one of this folder; empty when there is none."""
     return file.yaml or next((name for name in _NAMES if Path(name).is_file()), "")
 
 
-def load(file: StackFile) -> Stack:
+def load(file: StackSource) -> Stack:
     """The stack file that is meant. Raises `InvalidStack`, and `UsageError` when there is none."""
     from hilbert.wire.stack import load_stack
 
-    if file.filter and file.regex:
+    wildcard, regex = (file.filter, file.regex) if isinstance(file, StackFile) else ("", "")
+    if wildcard and regex:
         raise UsageError("pass in a regex or a filter, not both")
     source = find(file)
     if not source:
@@ -38,13 +39,13 @@ def load(file: StackFile) -> Stack:
     return load_stack(
         source,
         envsubst=file.envsubst,
-        regex=file.regex or None,
-        filter=file.filter or None,
+        regex=regex or None,
+        filter=wildcard or None,
         environ=environment(),
     )
 
 
-def gateway_of(file: StackFile) -> str:
+def gateway_of(file: StackSource) -> str:
     """`provider.gateway` of the stack file that is meant; empty when there is none.
 
     A broken file that merely lies in this folder is passed over with a warning: it was not asked for.

@@ -8,7 +8,7 @@ import msgspec
 
 from hilbert import __version__
 from hilbert.cli import shapes
-from hilbert.cli.options import HERE, NO_FILE, PLAIN, Connection, Shape, StackFile, flag
+from hilbert.cli.options import HERE, NO_SOURCE, PLAIN, Connection, Shape, StackSource, flag
 from hilbert.cli.stackfile import gateway_of
 from hilbert.cli.target import connect
 from hilbert.cli.terminal import harmless, out, warn
@@ -20,7 +20,7 @@ def version(
     *,
     short: Annotated[bool, flag("Only the version of the command line.", "--short-version")] = False,
     warn_update: Annotated[bool, flag("Accepted and ignored: nothing is asked elsewhere.", "--warn-update")] = True,  # noqa: ARG001
-    file: StackFile = NO_FILE,
+    file: StackSource = NO_SOURCE,
     at: Connection = HERE,
     shape: Shape = PLAIN,
 ) -> None:
