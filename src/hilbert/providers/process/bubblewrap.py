@@ -36,6 +36,7 @@ _FIRST_PROCESS: Final = (
     """
     "$@" &
     child=$!
+    exec 3<&- 4<&- 5<&-
     trap 'kill -TERM "$child"' TERM
     status=0
     while kill -0 "$child" 2>/dev/null; do
@@ -47,7 +48,7 @@ _FIRST_PROCESS: Final = (
     "sh",
 )
 """Process 1: waits for all orphans, as a watchdog that runs other people's code cannot, and ends as the watchdog does.
-A shell is there everywhere, and takes a twentieth of another interpreter's memory."""
+It keeps no copy of the socket. A shell is there everywhere, and takes a twentieth of another interpreter's memory."""
 
 
 class Bubblewrap:
