@@ -6,7 +6,7 @@ import uvicorn
 from litestar import Litestar
 from litestar.types import ASGIApp
 
-from hilbert.gateway import function, functions, health, info, logs, namespaces, pages, scale, secrets
+from hilbert.gateway import alert, function, functions, health, info, logs, namespaces, pages, scale, secrets
 from hilbert.gateway.auth import Auth
 from hilbert.gateway.problems import handlers
 from hilbert.gateway.services import Services
@@ -28,6 +28,7 @@ def create_router(services: Services) -> Litestar:
             *namespaces.routes(services),
             *secrets.routes(services),
             *logs.routes(services),
+            *alert.routes(services),
             *info.routes(services),
             *health.routes(),
             *pages.routes(),

@@ -18,7 +18,7 @@ def routes() -> list[HTTPRouteHandler]:
     async def get_health() -> Response[bytes]:
         return Response(b"OK", media_type=MediaType.TEXT)
 
-    @head(HEALTH_PATH)
+    @head(HEALTH_PATH, media_type=MediaType.TEXT)
     async def head_health() -> None:
         return None
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 import hilbert
+from hilbert.wire.alert import AlertReport
 from hilbert.wire.function import DeleteFunction, Deployment, ScaleFunction, WireStatus
 from hilbert.wire.info import WireInfo
 from hilbert.wire.log import WireLogLine
@@ -32,6 +33,7 @@ _STRUCTS: Final = (
     ListedSecret,
     WireLogLine,
     Problem,
+    AlertReport,
 )
 _ERRORS: Final = {
     400: "The request is wrong: its body, a name, or `namespace not valid`.",
@@ -43,6 +45,7 @@ _ERRORS: Final = {
     422: "A parameter cannot be read.",
     501: "Not available in this installation.",
     503: "What runs the functions cannot be reached, or a limit is reached.",
+    500: "What could not be done, line by line.",
     507: "The disk of the state directory is full; nothing was changed.",
 }
 
@@ -164,6 +167,11 @@ def _paths() -> dict[str, Json]:
         "/system/namespace/{name}": one_namespace,
         "/system/secrets": _secrets(namespace),
         "/system/logs": {"get": _logs(namespace)},
+        "/system/alert": {
+            "post": _operation(
+                "Functions", "Scale functions by AlertManager's alerts", 200, None, (400, 413, 500), body=AlertReport
+            )
+        },
         "/system/info": {"get": _operation("Gateway", "Read versions and facts", 200, WireInfo, (503,))},
         "/healthz": {"get": _operation("Gateway", "Ask whether the gateway answers", 200, str, (), public=True)},
     }

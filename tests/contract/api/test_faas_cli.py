@@ -96,6 +96,12 @@ async def test_ready_polls_without_a_password(api: Api) -> None:
     assert (answer.status, answer.body) == (200, b"OK")
 
 
+async def test_health_may_be_asked_for_by_head(api: Api) -> None:
+    answer = await api.call("HEAD", "/healthz", user="")
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
 async def test_secret_create_and_its_replacement(api: Api) -> None:
     body = {"name": "token", "namespace": "dev", "value": "one"}
     assert (await api.call("POST", "/system/secrets", body, headers=AGENT)).status == 202
