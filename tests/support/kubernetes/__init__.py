@@ -29,10 +29,10 @@ real server in `tests/data/kubernetes`, which `tests/contract/kubernetes_double`
 
 from __future__ import annotations
 
-from support.kubernetes.access import User
 from support.kubernetes.chaos import Chaos, Fault
 from support.kubernetes.controllers.pace import Pace
 from support.kubernetes.controllers.scripts import Outcome, Process
+from support.kubernetes.rbac import User
 from support.kubernetes.server import ApiServer
 
 __all__ = ["ApiServer", "Chaos", "Fault", "Outcome", "Pace", "Process", "User"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from support.kubernetes.formats import base64_text, time_text
 from support.kubernetes.quantity import canonical
 from support.kubernetes.schema import Node
 from support.kubernetes.status import ApiError, Json, bad_request
@@ -99,14 +100,22 @@ class Decoded:
 class Decoder:
     """Walks a value along its type: drops what is unknown, empty or null, and brings quantities into their one form."""
 
-    def __init__(self, *, keep_unknown: bool = False) -> None:
+    def __init__(self, *, custom: bool = False) -> None:
+        """`custom`: values of a wrong type and empty ones stay; the schema has its say later."""
         self.problems: list[str] = []
-        self._keep_unknown = keep_unknown
+        self._custom = custom
 
     def object(self, node: Node, value: Any, *, path: str = "", go_path: str = "", struct: str = "") -> Any:
         handler = _HANDLERS.get(node.kind)
         if handler is None:
             return value
+        if self._custom and path and not path.startswith("metadata"):
+            if node.kind in ("quantity", "time", "bytes", "int-or-string"):
+                return value
+            try:
+                return handler(self, node, value, path, go_path, struct)
+            except WrongType:
+                return value
         return handler(self, node, value, path, go_path, struct)
 
     def _wrong(self, node: Node, value: Any, go_path: str, struct: str) -> WrongType:
@@ -128,16 +137,18 @@ class Decoder:
         for key, inner in value.items():
             below = fields.get(key)
             if below is None:
-                if node.preserve or self._keep_unknown:
+                if node.preserve:
                     out[key] = inner
-                    if node.preserve:
-                        continue
+                    continue
                 self.problems.append(f'unknown field "{_join(path, key)}"')
                 continue
             if inner is None:
+                if self._custom and below.schema.get("nullable"):
+                    out[key] = None
                 continue
             taken = self.object(below, inner, path=_join(path, key), go_path=_join(go_path, key), struct=inner_struct)
-            if _absent(below, taken, key in node.required):
+            free = self._custom and not path.startswith("metadata")
+            if not free and _absent(below, taken, key in node.required):
                 continue
             out[key] = taken
         return out
@@ -154,7 +165,7 @@ class Decoder:
                 if item.kind == "string":
                     out[key] = ""
                 continue
-            if item.kind == "string" and not isinstance(inner, str):
+            if item.kind in ("string", "bytes") and not isinstance(inner, str):
                 raise self._wrong(item, inner, go_path, struct)
             out[key] = self.object(item, inner, path=f"{path}.{key}", go_path=go_path, struct=struct)
         return out
@@ -172,6 +183,20 @@ class Decoder:
         if not isinstance(value, str):
             raise self._wrong(node, value, go_path, struct)
         return value
+
+    def _bytes(self, node: Node, value: Any, path: str, go_path: str, struct: str) -> Any:
+        text = self._string(node, value, path, go_path, struct)
+        try:
+            return base64_text(text)
+        except ValueError as exc:
+            raise WrongType(str(exc)) from exc
+
+    def _time(self, node: Node, value: Any, path: str, go_path: str, struct: str) -> Any:
+        text = self._string(node, value, path, go_path, struct)
+        try:
+            return time_text(text, micro=node.definition.endswith(".MicroTime"))
+        except ValueError as exc:
+            raise WrongType(str(exc)) from exc
 
     def _integer(self, node: Node, value: Any, path: str, go_path: str, struct: str) -> Any:
         if isinstance(value, float) and value.is_integer():
@@ -210,8 +235,8 @@ _HANDLERS: dict[str, Callable[[Decoder, Node, Any, str, str, str], Any]] = {
     "map": Decoder._map,
     "list": Decoder._list,
     "string": Decoder._string,
-    "bytes": Decoder._string,
-    "time": Decoder._string,
+    "bytes": Decoder._bytes,
+    "time": Decoder._time,
     "integer": Decoder._integer,
     "number": Decoder._number,
     "boolean": Decoder._boolean,

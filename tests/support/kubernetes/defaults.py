@@ -36,9 +36,7 @@ def container(item: Json) -> None:
     item.setdefault("terminationMessagePath", "/dev/termination-log")
     item.setdefault("terminationMessagePolicy", "File")
     item.setdefault("imagePullPolicy", _pull_policy(str(item.get("image", ""))))
-    resources = item.setdefault("resources", {})
-    for name, value in (resources.get("limits") or {}).items():
-        resources.setdefault("requests", {}).setdefault(name, value)
+    item.setdefault("resources", {})
     for port in item.get("ports") or ():
         port.setdefault("protocol", "TCP")
     for env in item.get("env") or ():
@@ -95,6 +93,10 @@ def _pod(obj: Json) -> None:
     spec = obj.setdefault("spec", {})
     pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
+    for kind in ("initContainers", "containers"):
+        for item in spec.get(kind) or ():
+            for name, value in (item["resources"].get("limits") or {}).items():
+                item["resources"].setdefault("requests", {}).setdefault(name, value)
 
 
 def _template(spec: Json) -> None:

@@ -82,7 +82,7 @@ def _resource(resource: Resource) -> list[Json]:
         "singularName": resource.singular,
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": sorted(resource.verbs),
+        "verbs": list(resource.verbs) if resource.custom is not None else sorted(resource.verbs),
     }
     if resource.short:
         entry["shortNames"] = list(resource.short)
@@ -107,7 +107,8 @@ def _resources(registry: Registry, group: str, version: str) -> Json:
             raise no_such_path()
         served = []
     listed = [entry for resource in served for entry in _resource(resource)]
-    listed.sort(key=lambda entry: entry["name"])
+    if all(resource.custom is None for resource in served):
+        listed.sort(key=lambda entry: entry["name"])
     name = f"{group}/{version}" if group else version
     head: Json = {"kind": "APIResourceList"}
     if group:

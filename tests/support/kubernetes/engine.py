@@ -97,6 +97,10 @@ class Engine:
             defaults.fill(resource.key, obj)
         else:
             resource.custom.fill(obj)
+        if not owned:
+            managed.after_update(
+                resource.node, None, obj, manager=options.manager, api_version=resource.api_version, now=stamp()
+            )
         request = Request("CREATE", resource, namespace, obj, None, options)
         self.admission.mutate(request)
         kinds.prepare_create(self, resource, obj)
@@ -107,10 +111,6 @@ class Engine:
             deleting = "deletionTimestamp" in existing.obj["metadata"]
             raise already_exists(resource.group, resource.plural, metadata["name"], deleting=deleting)
         self.admission.validate(request)
-        if not owned:
-            managed.after_update(
-                resource.node, None, obj, manager=options.manager, api_version=resource.api_version, now=stamp()
-            )
         self._check_official(resource, obj)
         if options.dry_run:
             return self._ordered(resource, obj)
@@ -122,10 +122,21 @@ class Engine:
 
     # Changing
 
+    def put(
+        self, resource: Resource, namespace: str, name: str, body: Json, options: WriteOptions
+    ) -> tuple[Json, bool]:
+        """PUT of a whole object; True when that created it, which some kinds allow."""
+        space = namespace if resource.namespaced else ""
+        if resource.created_by_put and self.store.collection(resource.key).get((space, name)) is None:
+            obj = self.decode(resource, body, options)
+            self._check_identity(resource, namespace, name, obj)
+            return self._insert(resource, namespace, obj, options), True
+        return self.update(resource, namespace, name, body, options), False
+
     def update(
         self, resource: Resource, namespace: str, name: str, body: Json, options: WriteOptions, sub: str = ""
     ) -> Json:
-        """PUT."""
+        """PUT of what is there, or of one of its subresources."""
         obj = self.decode(resource, body, options)
         self._check_identity(resource, namespace, name, obj)
         old = self.find(resource, namespace if resource.namespaced else "", name).obj
@@ -133,7 +144,7 @@ class Engine:
         if version and not version.isdigit():
             raise ApiError(500, f'strconv.ParseUint: parsing "{version}": invalid syntax')
         if not version and not resource.unconditional_update:
-            text = "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
+            text = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
             raise self._must_have_version(resource, name, text)
         uid = obj["metadata"].get("uid")
         if uid and uid != old["metadata"]["uid"]:
@@ -151,7 +162,7 @@ class Engine:
     def _must_have_version(resource: Resource, name: str, text: str) -> ApiError:
         cause = {
             "reason": "FieldValueInvalid",
-            "message": "Invalid value: 0x0: must be specified for an update",
+            "message": "Invalid value: 0: must be specified for an update",
             "field": "metadata.resourceVersion",
         }
         shown = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
@@ -274,13 +285,6 @@ class Engine:
             defaults.fill(resource.key, new)
         else:
             resource.custom.fill(new)
-        kinds.prepare_update(self, resource, old, new, sub)
-        if resource.has_generation and sub not in ("status", "binding") and _spec_differs(resource, old, new):
-            after["generation"] = int(before.get("generation", 0)) + 1
-        request = Request("UPDATE", resource, namespace, new, old, options, sub)
-        self.admission.mutate(request)
-        self._validate(resource, new, old)
-        self.admission.validate(request)
         if not owned:
             managed.after_update(
                 resource.node,
@@ -291,13 +295,20 @@ class Engine:
                 now=stamp(),
                 subresource=sub,
             )
+        kinds.prepare_update(self, resource, old, new, sub)
+        if resource.has_generation and sub not in ("status", "binding") and _spec_differs(resource, old, new):
+            after["generation"] = int(before.get("generation", 0)) + 1
+        request = Request("UPDATE", resource, namespace, new, old, options, sub)
+        self.admission.mutate(request)
+        self._validate(resource, new, old, sub)
+        self.admission.validate(request)
         self._check_official(resource, new)
         key = (namespace if resource.namespaced else "", name)
         ready = self._ordered(resource, new)
         if "deletionTimestamp" in after and not after.get("finalizers") and not kinds.keeps(resource, new):
             if options.dry_run:
                 return ready
-            last = self.store.remove(resource.key, key, ready)
+            last = self.store.remove(resource.key, key)
             self._after_removal(resource, last.obj)
             return ready
         if _same(old, ready):
@@ -381,7 +392,7 @@ class Engine:
         if not waiting:
             last = self.store.remove(resource.key, (space, name))
             self._after_removal(resource, last.obj)
-            if resource.key == "pods":
+            if resource.key in kinds.RETURNED:
                 return {**last.obj, "metadata": {**last.obj["metadata"]}}, 200
             return success(resource.group, resource.plural, name, metadata["uid"]), 200
         new = copied(obj)
@@ -427,11 +438,11 @@ class Engine:
 
     def decode(self, resource: Resource, body: Json, options: WriteOptions, *, patched: bool = False) -> Json:
         """Typed and pruned; unknown fields become warnings, or 400 when the request is strict."""
-        obj = dict(body)
+        obj = body
         version, kind = obj.get("apiVersion") or resource.api_version, obj.get("kind") or resource.kind
         if not patched and (version, kind) != (resource.api_version, resource.kind):
             raise self._other_kind(resource, str(version), str(kind))
-        decoder = Decoder()
+        decoder = Decoder(custom=resource.custom is not None)
         try:
             obj = decoder.object(resource.node, obj)
         except WrongType as exc:
@@ -441,7 +452,7 @@ class Engine:
                 raise invalid_object("", "", "", [cause]) from exc
             raise as_bad_request(resource.kind, resource.version, str(exc)) from exc
         if decoder.problems:
-            problems = decoder.problems
+            problems = decoder.problems if resource.custom is None else sorted(decoder.problems)
             if resource.custom is None and patched:
                 problems = [problem for problem in problems if not problem.startswith("duplicate")]
             if options.validation == "Strict" and problems:
@@ -488,11 +499,11 @@ class Engine:
         if name:
             metadata.setdefault("name", name)
 
-    def _validate(self, resource: Resource, obj: Json, old: Json | None) -> None:
+    def _validate(self, resource: Resource, obj: Json, old: Json | None, sub: str = "") -> None:
         causes = validation.metadata(resource, obj, old)
         causes.extend(validation.kind(resource, obj, old))
         if resource.custom is not None:
-            causes.extend(resource.custom.check(obj, old))
+            causes.extend(resource.custom.check(obj, old, sub))
         if causes:
             raise invalid_object(resource.group, resource.kind, obj["metadata"].get("name", ""), causes)
 
@@ -551,7 +562,7 @@ def _spec_differs(resource: Resource, old: Json, new: Json) -> bool:
 
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
+        return {key: inner if key == "managedFields" else _sorted(inner) for key, inner in sorted(value.items())}
     if isinstance(value, list):
         return [_sorted(item) for item in value]
     return value

@@ -57,18 +57,16 @@ def _walk_tree(tree: Json, path: Path, found: Fields) -> None:
 
 def to_tree(fields: Iterable[Path]) -> Json:
     root: Json = {}
-    ordered = sorted(fields)
-    members = set(ordered)
-    for path in ordered:
+    members = set(fields)
+    for path in sorted(members):
         here = root
-        for element in path:
-            here = here.setdefault(element, {})
-    for path in ordered:
-        here = root
-        for element in path:
+        for depth, element in enumerate(path, 1):
+            if element not in here:
+                # A member that has more below it says so first.
+                here[element] = {"." : {}} if path[:depth] in members and depth < len(path) else {}
+            elif depth < len(path) and not here[element] and path[:depth] in members:
+                here[element]["."] = {}
             here = here[element]
-        if here and path in members:
-            here["."] = {}
     return root
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from support.kubernetes import discovery, listing, negotiation, protobuf, subresources, tables
-from support.kubernetes.access import Action, User
+from support.kubernetes import discovery, listing, negotiation, protobuf, reviews, subresources, tables
 from support.kubernetes.app import Answer, Call
 from support.kubernetes.decode import parse_body
 from support.kubernetes.negotiation import Form
-from support.kubernetes.options import delete_options, integer, list_options, truth, write_options
+from support.kubernetes.options import WriteOptions, delete_options, integer, list_options, truth, write_options
+from support.kubernetes.rbac import GROUP, Action, User
 from support.kubernetes.resources import Resource
 from support.kubernetes.status import (
     ApiError,
@@ -22,6 +22,7 @@ from support.kubernetes.status import (
     go_quote,
     method_not_allowed,
     no_such_path,
+    throttled,
 )
 from support.kubernetes.store import Item
 from support.kubernetes.watching import Watch
@@ -66,9 +67,9 @@ class Handlers:
     """The verbs over HTTP."""
 
     def __init__(self, server: ApiServer) -> None:
-        self._server = server
-        self._engine = server.engine
-        self._access = server.access
+        self.server = server
+        self.engine = server.engine
+        self.access = server.access
 
     async def handle(self, call: Call) -> Answer:
         if call.path.startswith("/-/"):
@@ -79,21 +80,22 @@ class Handlers:
                 call.headers = {**call.headers, "authorization": f"Bearer {token}"}
         if "//" in call.path:
             raise PlainError(404, "404 page not found\n")
-        user = self._access.authenticate(call, reject=self._server.chaos.reject_tokens)
+        user = self.access.authenticate(call, reject=self.server.chaos.reject_tokens)
         call.user, call.groups = user.name, user.groups
         path = call.path.rstrip("/") or "/"
         words = path.strip("/").split("/")
         is_resource = (words[0] == "api" and len(words) > 2) or (words[0] == "apis" and len(words) > 3)
         if not is_resource:
-            self._access.require(user, Action(call.method.lower().replace("head", "get"), path=call.path))
-            return discovery.answer(self._server, call, path)
+            action = Action({"HEAD": "get"}.get(call.method, call.method.lower()), path=call.path)
+            self.access.require(self._acting(user, call, action), action)
+            return discovery.answer(self.server, call, path)
         return await self._resource(call, user, words)
 
     def _target(self, words: Sequence[str]) -> Target:
         group, version, rest = (
             ("", words[1], list(words[2:])) if words[0] == "api" else (words[1], words[2], list(words[3:]))
         )
-        registry = self._engine.registry
+        registry = self.engine.registry
         if group and group not in discovery.all_groups(registry):
             raise PlainError(404, "404 page not found\n")
         watch = rest[0] == "watch"
@@ -118,6 +120,40 @@ class Handlers:
             raise no_such_path()
         return Target(resource, namespace, name, sub, rest="/".join(rest[3:]), watch=watch)
 
+    def _acting(self, user: User, call: Call, action: Action) -> User:
+        acting = self.access.acting(user, call, action)
+        call.user, call.groups = acting.name, acting.groups
+        return acting
+
+    @staticmethod
+    def _asked(words: Sequence[str], call: Call) -> Action:
+        """What a path asks for, whether there is such a resource or not."""
+        group, rest = ("", list(words[2:])) if words[0] == "api" else (words[1], list(words[3:]))
+        watching = rest[0] == "watch" or truth(call.query.get("watch", ""))
+        if rest[0] == "watch":
+            rest = rest[1:]
+        namespace = ""
+        if (
+            len(rest) > 2
+            and rest[0] == "namespaces"
+            and not (len(rest) == 3 and not group and rest[2] in ("status", "finalize"))
+        ):
+            namespace, rest = rest[1], rest[2:]
+        plural, name, sub = (*rest, "", "", "")[:3]
+        if plural == "namespaces" and not group:
+            namespace = name
+        if not name:
+            found = [t for t in call.query.get("fieldSelector", "").split(",") if t.startswith("metadata.name=")]
+            name_asked = found[0].removeprefix("metadata.name=").lstrip("=") if found else ""
+        else:
+            name_asked = name
+        read = "get" if name else ("watch" if watching else "list")
+        delete = "delete" if name else "deletecollection"
+        verbs = {"GET": read, "HEAD": read, "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": delete}
+        if call.method in ("POST", "PUT", "PATCH") and not name:
+            name_asked = ""
+        return Action(verbs.get(call.method, call.method.lower()), group, plural, sub, name_asked, namespace)
+
     @staticmethod
     def _verb(call: Call, target: Target) -> str:
         watching = target.watch or (not target.name and truth(call.query.get("watch", "")))
@@ -129,36 +165,45 @@ class Handlers:
         return verbs.get(call.method, call.method.lower())
 
     async def _resource(self, call: Call, user: User, words: Sequence[str]) -> Answer:
+        asked = self._asked(words, call)
+        user = self._acting(user, call, asked)
+        self.access.require(user, asked)
         target = self._target(words)
         resource = target.resource
         verb = self._verb(call, target)
-        scope = target.namespace or (target.name if resource.key == "namespaces" else "")
-        self._access.require(user, Action(verb, resource.group, resource.plural, target.sub, target.name, scope))
         if call.method in ("OPTIONS", "CONNECT", "TRACE") or (call.method == "HEAD" and not target.name):
             raise method_not_allowed()
+        if resource.custom is not None and not self.server.is_ready(resource):
+            raise throttled(1, "storage is (re)initializing")
         form = negotiation.negotiate(call.headers.get("accept", ""))
+        if resource.group in ("authorization.k8s.io", "authentication.k8s.io"):
+            return self._review(call, resource, user, form)
         if target.sub:
             return await subresources.handle(self, call, target, user, form)
         if verb in ("get", "list", "watch"):
             return await self._read(call, target, verb, form)
-        if (
-            verb not in resource.verbs
-            or (call.method == "POST") == bool(target.name)
-            or (call.method in ("PUT", "PATCH") and not target.name)
-        ):
+        needs_name = {"POST": False, "PUT": True, "PATCH": True}.get(call.method)
+        if verb not in resource.verbs or (needs_name is not None and needs_name != bool(target.name)):
             raise method_not_allowed()
         if call.method == "POST" and resource.namespaced and not target.namespace:
             raise method_not_allowed()
         return await self._write(call, target, verb, user, form)
 
+    def _review(self, call: Call, resource: Resource, user: User, form: Form) -> Answer:
+        if call.method != "POST":
+            raise method_not_allowed()
+        body = parse_body(call.body, call.content_type, resource.kind)
+        credential = call.headers.get("authorization", "")
+        return self.encoded(201, reviews.answer(self.access, resource, user, body, credential), form)
+
     # Reading
 
     async def _read(self, call: Call, target: Target, verb: str, form: Form) -> Answer:
         resource = target.resource
-        store = self._engine.store
+        store = self.engine.store
         if verb == "get":
-            await listing.wait_for(store, call.query.get("resourceVersion", ""))
-            item = self._engine.find(resource, target.namespace, target.name)
+            await listing.wait_for(store, call.query.get("resourceVersion", ""), patience=self.server.pace.patience)
+            item = self.engine.find(resource, target.namespace, target.name)
             return self.one(200, resource, item, form, call)
         if verb not in resource.verbs:
             raise method_not_allowed()
@@ -171,7 +216,7 @@ class Handlers:
         if verb == "watch":
             return self._watch(call, target, form, options, matches)
         if not options.more:
-            await listing.wait_for(store, options.version)
+            await listing.wait_for(store, options.version, patience=self.server.pace.patience)
         page = listing.page(store, collection, resource, target.namespace, options)
         return self._page(resource, page, form, call)
 
@@ -190,14 +235,16 @@ class Handlers:
         elif form.as_ == "Table":
             head = {"kind": "Table", "apiVersion": "meta.k8s.io/v1"}
         watch = Watch(
-            self._engine.store,
-            self._engine.store.collection(resource.key),
+            self.engine.store,
+            self.engine.store.collection(resource.key),
             target.namespace,
             options,
             matches,
-            self._server.chaos,
+            self.server.chaos,
             dress=self._dress(resource, form, call),
             head=head,
+            scale=self.server.pace.watch_scale,
+            resource_key=resource.key,
         )
         return Answer(200, stream=watch.lines())
 
@@ -228,7 +275,7 @@ class Handlers:
             value = {"kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": page.metadata, "items": items}
             return self.encoded(200, value, form)
         head: Json = {"kind": resource.list_kind or f"{resource.kind}List", "apiVersion": resource.api_version}
-        head["metadata"] = page.metadata
+        head["metadata"] = page.metadata if resource.custom is None else {"continue": "", **page.metadata}
         if form.media == "application/yaml":
             return self.encoded(200, {**head, "items": [item.obj for item in page.items]}, form)
         if resource.custom is not None:
@@ -275,12 +322,14 @@ class Handlers:
             obj, created, warnings = self.patched(call, target, user)
             return self.one(201 if created else 200, resource, _item(obj), form, call, warnings)
         body, options = self.body(call, resource, user, "CreateOptions" if verb == "create" else "UpdateOptions")
+        if resource.group == GROUP:
+            self.access.grants.guard(user, resource.plural, namespace, body)
         if verb == "create":
-            await self._server.before_create(resource, namespace)
-            obj = self._engine.create(resource, namespace, body, options)
+            await self.server.before_create(resource, namespace)
+            obj, created = self.engine.create(resource, namespace, body, options), True
         else:
-            obj = self._engine.update(resource, namespace, name, body, options)
-        return self.one(201 if verb == "create" else 200, resource, _item(obj), form, call, options.warnings)
+            obj, created = self.engine.put(resource, namespace, name, body, options)
+        return self.one(201 if created else 200, resource, _item(obj), form, call, options.warnings)
 
     def body(self, call: Call, resource: Resource, user: User, kind: str, *, body_kind: str = "") -> tuple[Json, Any]:
         if call.content_type not in ("", "application/json", "application/yaml", _PROTOBUF):
@@ -293,26 +342,31 @@ class Handlers:
                 raise bad_request(f"a body in protobuf that the double does not read: {exc}") from exc
         return parse_body(call.body, call.content_type, body_kind or resource.kind), options
 
-    def patched(self, call: Call, target: Target, user: User) -> tuple[Json, bool, list[str]]:
+    def patch_options(self, call: Call, target: Target, user: User) -> WriteOptions:
+        """Raises `ApiError` 415 and 422."""
         resource, kind = target.resource, call.content_type
         allowed = _PATCHES - {"application/strategic-merge-patch+json"} if resource.custom is not None else _PATCHES
         if kind not in allowed:
             if resource.custom is not None:
-                listed = ", ".join(("application/json-patch+json", "application/merge-patch+json", _APPLY))
+                listed = f"application/json-patch+json, application/merge-patch+json, {_APPLY}"
                 raise ApiError(
                     415,
                     f"the body of the request was in an unknown format - accepted media types include: {listed}",
                     reason="UnsupportedMediaType",
                 )
             raise ApiError(415, "415: Unsupported Media Type", reason="UnsupportedMediaType", details={})
-        options = write_options(
+        return write_options(
             call.query, "PatchOptions", user=user.name, groups=user.groups, agent=call.agent, is_apply=kind == _APPLY
         )
+
+    def patched(self, call: Call, target: Target, user: User) -> tuple[Json, bool, list[str]]:
+        resource, kind = target.resource, call.content_type
+        options = self.patch_options(call, target, user)
         arguments = (resource, target.namespace, target.name)
         if kind == _APPLY:
-            obj, created = self._engine.apply(*arguments, call.body, options, target.sub)
+            obj, created = self.engine.apply(*arguments, call.body, options, target.sub)
             return obj, created, options.warnings
-        return self._engine.patch(*arguments, call.body, kind, options, target.sub), False, options.warnings
+        return self.engine.patch(*arguments, call.body, kind, options, target.sub), False, options.warnings
 
     def _delete(self, call: Call, target: Target, user: User, form: Form) -> Answer:
         resource, namespace = target.resource, target.namespace
@@ -324,21 +378,21 @@ class Handlers:
         options = delete_options(body, call.query)
         who = write_options({}, "UpdateOptions", user=user.name, groups=user.groups, agent=call.agent)
         if target.name:
-            obj, status = self._engine.delete(resource, namespace, target.name, options, who)
+            obj, status = self.engine.delete(resource, namespace, target.name, options, who)
             if obj.get("kind") == "Status":
                 return self.encoded(status, obj, Form(form.media))
             return self.one(status, resource, _item(obj), form, call)
         if resource.namespaced and not namespace:
             raise method_not_allowed()
         page = listing.page(
-            self._engine.store,
-            self._engine.store.collection(resource.key),
+            self.engine.store,
+            self.engine.store.collection(resource.key),
             resource,
             namespace,
             list_options(call.query, watching=False),
         )
         for item in page.items:
-            self._engine.delete(resource, namespace, item.obj["metadata"]["name"], options, who)
+            self.engine.delete(resource, namespace, item.obj["metadata"]["name"], options, who)
         return self._page(resource, page, form, call)
 
 

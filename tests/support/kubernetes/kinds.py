@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from support.kubernetes.defaults import quality_of_service
+from support.kubernetes.definitions import FINALIZER
 from support.kubernetes.resources import Resource
 from support.kubernetes.status import Json
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from support.kubernetes.engine import Engine
 
 DEFINITIONS: Final = "customresourcedefinitions.apiextensions.k8s.io"
+RETURNED: Final = frozenset({"pods", "serviceaccounts", "resourcequotas", "services", "persistentvolumeclaims"})
+"""Kinds of which a DELETE answers the object, not a Status."""
 
 
 def prepare_create(engine: Engine, resource: Resource, obj: Json) -> None:
@@ -26,11 +29,8 @@ def prepare_create(engine: Engine, resource: Resource, obj: Json) -> None:
     elif resource.key == "services":
         _addresses(engine, obj, None)
     elif resource.key == DEFINITIONS:
-        plural = obj["spec"].get("names", {}).get("plural")
-        obj["status"] = {"conditions": [], "acceptedNames": {"kind": "", "plural": ""}, "storedVersions": []}
         stored = [version["name"] for version in obj["spec"].get("versions") or () if version.get("storage")]
-        if plural and stored:
-            obj["status"]["storedVersions"] = stored
+        obj["status"] = {"conditions": None, "acceptedNames": {"kind": "", "plural": ""}, "storedVersions": stored}
 
 
 def prepare_update(engine: Engine, resource: Resource, old: Json, new: Json, sub: str) -> None:
@@ -44,17 +44,38 @@ def prepare_update(engine: Engine, resource: Resource, old: Json, new: Json, sub
             new["status"] = old["status"]
     elif resource.key == "services" and sub != "status":
         _addresses(engine, new, old)
+    elif resource.key == DEFINITIONS and sub != "status":
+        stored = [version["name"] for version in new["spec"].get("versions") or () if version.get("storage")]
+        known = list((new.get("status") or {}).get("storedVersions") or ())
+        new.setdefault("status", {})["storedVersions"] = known + [name for name in stored if name not in known]
 
 
 def prepare_delete(resource: Resource, obj: Json) -> None:
     if resource.key == "namespaces":
         obj["status"] = {**obj["status"], "phase": "Terminating"}
+    elif resource.key == DEFINITIONS and FINALIZER not in (obj["metadata"].get("finalizers") or ()):
+        obj["metadata"].setdefault("finalizers", []).append(FINALIZER)
+        obj["metadata"].pop("deletionGracePeriodSeconds", None)
+        text = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
+        conditions = obj["status"].get("conditions") or []
+        obj["status"]["conditions"] = [
+            *conditions,
+            {
+                "type": "Terminating",
+                "status": "True",
+                "lastTransitionTime": obj["metadata"]["deletionTimestamp"],
+                "reason": "InstanceDeletionPending",
+                "message": text,
+            },
+        ]
 
 
 def keeps(resource: Resource, obj: Json) -> bool:
     """Whether something other than metadata.finalizers holds an object that is being deleted."""
     if resource.key == "namespaces":
         return bool(obj.get("spec", {}).get("finalizers"))
+    if resource.key == DEFINITIONS:
+        return FINALIZER not in (obj["metadata"].get("finalizers") or ()) and "deletionTimestamp" not in obj["metadata"]
     return resource.key == "pods" and bool(obj["metadata"].get("deletionGracePeriodSeconds"))
 
 

@@ -41,7 +41,11 @@ def matcher(options: ListOptions, resource: Resource) -> Match | None:
     """None: everything matches. Raises `ApiError` 400."""
     labels = label_selector(options.label_selector) if options.label_selector else ()
     extra = resource.custom.selectable if resource.custom is not None else ()
-    fields = field_selector(options.field_selector, resource.plural, extra=extra) if options.field_selector else None
+    fields = (
+        field_selector(options.field_selector, resource.plural, extra=extra, custom=resource.custom is not None)
+        if options.field_selector
+        else None
+    )
     if not labels and fields is None:
         return None
 
@@ -106,7 +110,7 @@ def page(store: Store, collection: Collection, resource: Resource, namespace: st
     if matches is not None:
         found = [(key, item) for key, item in found if matches(item)]
     metadata: Json = {"resourceVersion": str(version)}
-    ignores_limit = options.version == "0" and not options.more
+    ignores_limit = options.version == "0"
     if options.limit > 0 and not ignores_limit and len(found) > options.limit:
         rest = len(found) - options.limit
         found = found[: options.limit]

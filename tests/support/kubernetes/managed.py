@@ -83,7 +83,12 @@ def after_update(
     entries = read(new if old is None else old)
     if old is not None and new["metadata"].get("managedFields") == [{}]:
         entries = []
-    difference = fields.compare(node, before, _bare(new))
+    try:
+        difference = fields.compare(node, before, _bare(new))
+    except fields.DuplicateKey:
+        # Such an object has no fields that could be told apart; its validation will have a word.
+        write(new, entries)
+        return
     taken = difference.added | difference.changed
     if not taken and not difference.removed:
         write(new, entries)
@@ -99,7 +104,8 @@ def after_update(
         else:
             entries.append(mine)
         mine.owned |= taken
-        mine.time = now
+        # The time of a change through the scale subresource is not kept.
+        mine.time = now if subresource != "scale" else None
     write(new, entries)
 
 

@@ -54,6 +54,18 @@ def partial(obj: Json) -> Json:
     return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes with double quotes, as Go does."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    plain = dumper.resolve(yaml.ScalarNode, value, (True, False)) == "tag:yaml.org,2002:str" and value != ""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _text)
+
+
 def as_yaml(value: Any) -> bytes:
-    text: str = yaml.safe_dump(value, default_flow_style=False, sort_keys=True)
+    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=False, sort_keys=True, width=2**31)
     return text.encode()

@@ -10,6 +10,7 @@ from support.kubernetes.status import (
     Json,
     bad_request,
     forbidden_field,
+    invalid,
     invalid_object,
     required,
     too_long,
@@ -177,7 +178,7 @@ def delete_options(body: Json, query: Mapping[str, str]) -> DeleteOptions:
         orphan = truth(query["orphanDependents"])
     if orphan is not None and policy:
         causes.append(
-            forbidden_field("propagationPolicy", "orphanDependents and deletionPropagation cannot be both set")
+            invalid("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set")
         )
     if policy not in ("", "Foreground", "Background", "Orphan"):
         causes.append(unsupported("propagationPolicy", policy, ("Foreground", "Background", "Orphan", "nil")))

@@ -57,6 +57,15 @@ _UNCONDITIONAL: Final = frozenset({"leases", "customresourcedefinitions"})
 """Built-in kinds whose updates must carry a version."""
 
 
+_CREATED_BY_PUT: Final = frozenset(
+    {
+        *("leases", "events", "services", "endpoints", "limitranges", "nodes"),
+        *("roles", "rolebindings", "clusterroles", "clusterrolebindings"),
+    }
+)
+"""Kinds that a PUT creates when they are not there."""
+
+
 @dataclass(frozen=True, eq=False)
 class Subresource:
     """A path below an object, with the kind that it speaks."""
@@ -103,6 +112,10 @@ class Resource:
     @property
     def has_status(self) -> bool:
         return "status" in self.subresources
+
+    @property
+    def created_by_put(self) -> bool:
+        return self.custom is None and self.plural in _CREATED_BY_PUT
 
     @property
     def unconditional_update(self) -> bool:

@@ -115,7 +115,9 @@ class Node:
         plain = {"integer": str(self.schema.get("format") or "int64"), "boolean": "bool", "number": "float64"}
         if self.kind in plain:
             return plain[self.kind]
-        if self.kind in ("string",):
+        if self.kind == "bytes":
+            return "[]uint8"
+        if self.kind == "string":
             return "string"
         if self.kind == "list":
             return f"[]{self.item.go_name}"

@@ -186,7 +186,9 @@ _MORE_FIELDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def field_selector(text: str, resource: str, *, extra: Sequence[str] = ()) -> Callable[[Json], bool]:
+def field_selector(
+    text: str, resource: str, *, extra: Sequence[str] = (), custom: bool = False
+) -> Callable[[Json], bool]:
     """Parse a `fieldSelector` parameter. Raises `ApiError` 400."""
     terms: list[tuple[str, str, str]] = []
     for part in text.split(","):
@@ -199,7 +201,7 @@ def field_selector(text: str, resource: str, *, extra: Sequence[str] = ()) -> Ca
     known = (*_COMMON, *_MORE_FIELDS.get(resource, ()), *extra)
     for label, _, _ in terms:
         if label not in known:
-            if resource in _MORE_FIELDS:
+            if resource in _MORE_FIELDS or custom:
                 raise bad_request(f"field label not supported: {label}")
             raise bad_request(f'"{label}" is not a known field selector: only "metadata.name", "metadata.namespace"')
 

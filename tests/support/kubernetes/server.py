@@ -16,7 +16,8 @@ from typing import Any
 
 import uvicorn
 
-from support.kubernetes.access import ADMIN, Access, User, service_account
+from support.kubernetes import reviews
+from support.kubernetes.access import ADMIN, Access, service_account
 from support.kubernetes.app import App, Call
 from support.kubernetes.chaos import Chaos
 from support.kubernetes.controllers import NAMES, Controllers
@@ -24,9 +25,11 @@ from support.kubernetes.controllers.kubelet import Kubelet
 from support.kubernetes.controllers.pace import Pace
 from support.kubernetes.controllers.recorder import Recorder
 from support.kubernetes.controllers.scripts import Images
+from support.kubernetes.definitions import Definitions, is_established
 from support.kubernetes.engine import Engine
 from support.kubernetes.handlers import Handlers
 from support.kubernetes.options import WriteOptions
+from support.kubernetes.rbac import User, bootstrap
 from support.kubernetes.resources import Registry, Resource
 from support.kubernetes.status import Json
 from support.kubernetes.store import Store
@@ -58,10 +61,14 @@ class ApiServer:
         self.store = Store(first=1000, window=window)
         self.engine = Engine(self.store, Registry())
         self.access = Access(self.engine)
+        reviews.register(self.engine.registry)
+        self.definitions = Definitions(self.engine, self._schema_changed)
+        self.engine.on_definition = self.definitions.changed
         self.chaos = Chaos(self.store)
         self.pace = pace or Pace()
         self.images = Images()
         self.recorder = Recorder(self)
+        self.engine.admission.furnished = "furnish" in chosen
         self.controllers = Controllers(self, only=chosen)
         self.requests: deque[Call] = deque(maxlen=_MOST_NOTED)
         self._nodes = nodes
@@ -200,6 +207,16 @@ class ApiServer:
 
     # Inside
 
+    def _schema_changed(self, key: str) -> None:
+        for watch in tuple(self.chaos.watches):
+            if watch.resource_key == key:
+                watch.end()
+
+    def is_ready(self, resource: Resource) -> bool:
+        """Whether a custom resource is served yet."""
+        definition = self.definitions.of(resource)
+        return not self.controllers.has("definitions") or (definition is not None and is_established(definition))
+
     async def before_create(self, resource: Resource, namespace: str) -> None:
         """A Pod waits a moment for the service account of its new namespace."""
         if resource.key != "pods" or not self.controllers.has("furnish"):
@@ -217,6 +234,8 @@ class ApiServer:
         for name in ("kube-system", "kube-public", "kube-node-lease", "default"):
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             self.engine.create(namespaces, "", body, options)
+        for obj in bootstrap():
+            self.put(obj)
         for number in range(1, self._nodes + 1):
             labels = {
                 "kubernetes.io/hostname": f"node-{number}",

@@ -94,7 +94,7 @@ def shown(value: Any) -> str:
     if isinstance(value, (dict, list)):
         import json
 
-        return json.dumps(value, separators=(",", ":"))
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return str(value)
 
 

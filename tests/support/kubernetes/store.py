@@ -129,13 +129,14 @@ class Store:
         self.version = first
         self._window = window
         self._collections: dict[str, Collection] = {}
+        self._first = first
 
     def collection(self, resource: str) -> Collection:
         """`resource` is `plural` or `plural.group`."""
         found = self._collections.get(resource)
         if found is None:
             found = self._collections[resource] = Collection(self._window)
-            found.compacted = 0
+            found.compacted = self._first
         return found
 
     def collections(self) -> dict[str, Collection]:
@@ -153,16 +154,15 @@ class Store:
         collection.record(Event(self.version, key, before, item))
         return item
 
-    def remove(self, resource: str, key: Key, last: Json | None = None) -> Item:
-        """Delete; the event carries `last` or the stored state, under the deletion's version. Raises `KeyError`."""
+    def remove(self, resource: str, key: Key) -> Item:
+        """Delete; the event carries the stored state, under the deletion's version. Raises `KeyError`."""
         collection = self.collection(resource)
         space = collection.spaces[key[0]]
         before = space.pop(key[1])
         if not space:
             del collection.spaces[key[0]]
         self.version += 1
-        final = last or before.obj
-        final = {**final, "metadata": {**final["metadata"], "resourceVersion": str(self.version)}}
+        final = {**before.obj, "metadata": {**before.obj["metadata"], "resourceVersion": str(self.version)}}
         item = Item(final, self.version)
         collection.record(Event(self.version, key, before, item, deleted=True))
         return item

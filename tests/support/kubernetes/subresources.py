@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from support.kubernetes.access import User, service_account
+from support.kubernetes import logs, scale
+from support.kubernetes.access import service_account
 from support.kubernetes.app import Answer, Call
 from support.kubernetes.negotiation import Form
+from support.kubernetes.rbac import User
 from support.kubernetes.status import Json, method_not_allowed
 from support.kubernetes.store import Item
 
@@ -20,11 +22,15 @@ async def handle(handlers: Handlers, call: Call, target: Target, user: User, for
         return _token(handlers, call, target, user, form)
     if target.sub in ("status", "finalize"):
         return _status(handlers, call, target, user, form)
+    if target.sub == "scale":
+        return await scale.handle(handlers, call, target, user, form)
+    if target.sub == "log" and call.method == "GET":
+        return await logs.handle(handlers, call, target)
     raise method_not_allowed()
 
 
 def _status(handlers: Handlers, call: Call, target: Target, user: User, form: Form) -> Answer:
-    engine, resource = handlers._engine, target.resource
+    engine, resource = handlers.engine, target.resource
     if call.method in ("GET", "HEAD"):
         return handlers.one(200, resource, engine.find(resource, target.namespace, target.name), form, call)
     if call.method == "PATCH":
@@ -38,13 +44,15 @@ def _status(handlers: Handlers, call: Call, target: Target, user: User, form: Fo
 
 
 def _token(handlers: Handlers, call: Call, target: Target, user: User, form: Form) -> Answer:
-    engine, resource = handlers._engine, target.resource
+    engine, resource = handlers.engine, target.resource
     account = engine.find(resource, target.namespace, target.name).obj
     body, _ = handlers.body(call, resource, user, "CreateOptions", body_kind="TokenRequest")
     seconds = int((body.get("spec") or {}).get("expirationSeconds") or 3600)
     now = datetime.now(UTC)
     expires = now + timedelta(seconds=seconds)
-    token = handlers._access.tokens.issue(service_account(target.namespace, target.name), expires=expires)
+    token = handlers.access.tokens.issue(
+        service_account(target.namespace, target.name), expires=expires, bound=account["metadata"]["uid"]
+    )
     value: Json = {
         "kind": "TokenRequest",
         "apiVersion": "authentication.k8s.io/v1",

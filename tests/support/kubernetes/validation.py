@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from support.kubernetes.fields import DuplicateKey, indexed, shown_path
 from support.kubernetes.resources import Resource
 from support.kubernetes.schema import Node
 from support.kubernetes.status import Cause, Json, forbidden_field, invalid, required
+from support.kubernetes.texts import (
+    LABEL_TEXT,
+    LABEL_VALUE_TEXT,
+    NAME_PART_TEXT,
+    SUBDOMAIN_TEXT,
+    is_label_value,
+    is_subdomain,
+    matches_label,
+    qualified_name,
+)
 from support.kubernetes.validation_kinds import CHECKS
 
-_LABEL: Final = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-_LABEL_1035: Final = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
-_SUBDOMAIN: Final = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-_QUALIFIED: Final = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$")
-_LABEL_VALUE: Final = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
-
-LABEL_TEXT: Final = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an "
-    "alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-)
-LABEL_1035_TEXT: Final = (
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end "
-    "with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
-)
-SUBDOMAIN_TEXT: Final = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end "
-    "with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
-NAME_PART_TEXT: Final = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
-    "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-)
-LABEL_VALUE_TEXT: Final = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with "
-    "an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-)
 _SHORT_NAMES: Final = frozenset({"namespaces"})
 _STANDARD_FINALIZERS: Final = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
 _ANY_NAME: Final = frozenset(
@@ -64,14 +45,14 @@ def _name(resource: Resource, name: str) -> list[Cause]:
         return _label(name, "metadata.name")
     if len(name) > 253:
         return [invalid("metadata.name", name, "must be no more than 253 characters")]
-    return [] if _SUBDOMAIN.match(name) else [invalid("metadata.name", name, SUBDOMAIN_TEXT)]
+    return [] if is_subdomain(name) else [invalid("metadata.name", name, SUBDOMAIN_TEXT)]
 
 
 def _label(name: str, field: str) -> list[Cause]:
     causes = []
     if len(name) > 63:
         causes.append(invalid(field, name, "must be no more than 63 characters"))
-    if not _LABEL.match(name):
+    if not matches_label(name):
         causes.append(invalid(field, name, LABEL_TEXT))
     return causes
 
@@ -79,11 +60,11 @@ def _label(name: str, field: str) -> list[Cause]:
 def _qualified(key: str, field: str) -> list[Cause]:
     prefix, slash, name = key.rpartition("/")
     causes = []
-    if slash and not _SUBDOMAIN.match(prefix):
+    if slash and not is_subdomain(prefix):
         causes.append(invalid(field, key, f"prefix part {SUBDOMAIN_TEXT}"))
     if len(name) > 63:
         causes.append(invalid(field, key, "name part must be no more than 63 bytes"))
-    if not _QUALIFIED.match(name):
+    if not qualified_name(name):
         causes.append(invalid(field, key, NAME_PART_TEXT))
     return causes
 
@@ -95,7 +76,7 @@ def label_causes(labels: Json, field: str) -> list[Cause]:
         value = labels[key]
         if len(value) > 63:
             causes.append(invalid(field, value, "must be no more than 63 bytes"))
-        elif not _LABEL_VALUE.match(value):
+        elif not is_label_value(value):
             causes.append(invalid(field, value, LABEL_VALUE_TEXT))
     return causes
 
@@ -122,8 +103,28 @@ def metadata(resource: Resource, obj: Json, old: Json | None) -> list[Cause]:
             causes.append(
                 invalid(field, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
             )
+    causes.extend(_owners(meta.get("ownerReferences") or []))
     if old is not None:
         causes.extend(_unchanged(meta, old["metadata"]))
+    return causes
+
+
+def _owners(references: list[Json]) -> list[Cause]:
+    causes: list[Cause] = []
+    field = "metadata.ownerReferences"
+    for reference in references:
+        causes.extend(
+            invalid(f"{field}.{name}", "", "must not be empty")
+            for name in ("kind", "name", "uid")
+            if not reference.get(name)
+        )
+    controllers = [reference for reference in references if reference.get("controller")]
+    if len(controllers) > 1:
+        first, second = (f"{reference['kind']}/{reference['name']}" for reference in controllers[:2])
+        text = (
+            f'Only one reference can have Controller set to true. Found "true" in references for {first} and {second}'
+        )
+        causes.append(invalid(field, references, text))
     return causes
 
 

@@ -40,6 +40,8 @@ class Watch:
         *,
         dress: Dress,
         head: Json,
+        scale: float = 1.0,
+        resource_key: str = "",
     ) -> None:
         """`head` holds the kind and apiVersion of bookmarks."""
         self._store = store
@@ -50,6 +52,8 @@ class Watch:
         self._chaos = chaos
         self._dress = dress
         self._head = head
+        self._scale = scale
+        self.resource_key = resource_key
         self._lines: deque[bytes] = deque()
         self._more = asyncio.Event()
         self._ended = False
@@ -123,7 +127,9 @@ class Watch:
     async def lines(self) -> AsyncIterator[bytes]:
         """The stream, several events at a time."""
         loop = asyncio.get_running_loop()
-        seconds = _DEFAULT_SECONDS if self._options.timeout is None else self._options.timeout
+        seconds = _DEFAULT_SECONDS if self._options.timeout is None else self._options.timeout * self._scale
+        if seconds < 0:
+            return
         ends = loop.time() + seconds
         if not self._begin():
             yield b"".join(self._lines)

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from support.kubernetes.controllers.base import Controller
+from support.kubernetes.controllers.definitions import DefinitionController
 from support.kubernetes.controllers.deployments import DeploymentController
 from support.kubernetes.controllers.endpoints import EndpointController
 from support.kubernetes.controllers.garbage import GarbageCollector
@@ -19,7 +20,18 @@ if TYPE_CHECKING:
     from support.kubernetes.server import ApiServer
 
 NAMES: Final = frozenset(
-    {"furnish", "remove", "garbage", "quota", "deployments", "replicasets", "scheduler", "kubelet", "endpoints"}
+    {
+        "definitions",
+        "furnish",
+        "remove",
+        "garbage",
+        "quota",
+        "deployments",
+        "replicasets",
+        "scheduler",
+        "kubelet",
+        "endpoints",
+    }
 )
 
 
@@ -30,6 +42,7 @@ class Controllers:
         self.kubelet = Kubelet(server)
         self.garbage = GarbageCollector(server)
         every: dict[str, Controller] = {
+            "definitions": DefinitionController(server),
             "furnish": NamespaceFurnisher(server),
             "remove": NamespaceRemover(server),
             "garbage": self.garbage,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from support.kubernetes.controllers.base import Controller
 from support.kubernetes.options import DeleteOptions
 from support.kubernetes.status import ApiError, Json
-from support.kubernetes.store import Key, copied
+from support.kubernetes.store import Event, Key, copied
 
 _DESCRIPTION = (
     "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal "
@@ -46,16 +46,24 @@ class NamespaceRemover(Controller):
     """Empties namespaces that are being deleted, says what is still in them, and lets go of those that are empty."""
 
     def begin(self) -> None:
-        self.follow("namespaces", existing=True)
+        self._begun: set[str] = set()
+        self.follow(
+            "namespaces", lambda event: [event.key] if event.before is None or _newly(event) else [], existing=True
+        )
 
     async def sync(self, key: Key) -> None:
         namespace = self.engine.peek("namespaces", "", key[1])
         if namespace is None or "deletionTimestamp" not in namespace["metadata"]:
             return
+        uid = namespace["metadata"]["uid"]
+        if self.server.pace.namespace_delete and uid not in self._begun:
+            self._begun.add(uid)
+            self.enqueue(key, after=self.server.pace.namespace_delete)
+            return
         left, held = self._empty(key[1])
         if not left:
-            if namespace["status"].get("conditions"):
-                self._tell(namespace, {}, {})
+            self._tell(namespace, {}, {})
+            self._begun.discard(uid)
             resource = self.resource("namespaces")
             fresh = copied(self.engine.find(resource, "", key[1]).obj)
             fresh["spec"] = {"finalizers": []}
@@ -136,3 +144,8 @@ class NamespaceRemover(Controller):
             obj["status"]["conditions"] = conditions
 
         self.change(self.resource("namespaces"), namespace, change, sub="status")
+
+
+def _newly(event: Event) -> bool:
+    before = event.before
+    return before is not None and "deletionTimestamp" not in before.obj["metadata"]

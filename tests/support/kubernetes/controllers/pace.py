@@ -25,8 +25,16 @@ class Pace:
     """Multiplies terminationGracePeriodSeconds for real processes."""
     back_off: float = 0.05
     """First back-off of pulls and restarts; doubles up to sixteen times this."""
+    namespace_delete: float = 0.0
+    """Until the content of a namespace that is being deleted is touched."""
     namespace_check: float = 0.05
+    establish: float = 0.0
+    """Until a CustomResourceDefinition is established."""
     retry_create: float = 0.2
     """Until a ReplicaSet tries again to create a refused Pod."""
     deadline_scale: float = 1.0
     """Multiplies progressDeadlineSeconds."""
+    watch_scale: float = 1.0
+    """Multiplies timeoutSeconds of watches."""
+    patience: float = 3.0
+    """How long a read waits for a version of the future."""

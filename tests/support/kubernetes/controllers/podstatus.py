@@ -68,6 +68,7 @@ def write(
             for item in sorted(spec["containers"], key=lambda item: str(item["name"]))
         ],
         "qosClass": old.get("qosClass", "BestEffort"),
+        "resources": old.get("resources") or _total(spec),
     }
     if address:
         status["podIP"] = address
@@ -91,7 +92,26 @@ def _container(
     if "running" in state or "terminated" in state:
         out["imageID"] = f"{str(item.get('image', '')).partition('@')[0]}@{_DIGEST}"
         out["containerID"] = container_id(metadata["uid"], restarts)
+        out["resources"] = item.get("resources") or {}
+        out["user"] = {"linux": {"uid": 0, "gid": 0, "supplementalGroups": [0]}}
+    mounts = [_mount(mount) for mount in item.get("volumeMounts") or ()]
+    if mounts:
+        out["volumeMounts"] = mounts
     return out
+
+
+def _mount(mount: Json) -> Json:
+    shown = {key: mount[key] for key in ("name", "mountPath", "readOnly") if key in mount}
+    return {**shown, "recursiveReadOnly": "Disabled"} if mount.get("readOnly") else shown
+
+
+def _total(spec: Json) -> Json:
+    found: Json = {}
+    for side in ("requests", "limits"):
+        for item in spec["containers"]:
+            for name, value in ((item.get("resources") or {}).get(side) or {}).items():
+                found.setdefault(side, {})[name] = value
+    return found
 
 
 def container_id(uid: str, restarts: int) -> str:

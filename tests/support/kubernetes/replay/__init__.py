@@ -1,0 +1,1 @@
+"""Replays transcripts of a real API server against the double, and says where they differ."""
