@@ -47,6 +47,9 @@ def until(condition: Callable[[], T], *, what: str, within: float = PATIENCE) ->
 class Plane:
     """Workers, their feed and what stands in for the REST API. Everything is released by `close`."""
 
+    python = sys.executable
+    """What runs the workers."""
+
     def __init__(self, *, workers: int = 1, routes: bool = True, **gateway: object) -> None:
         """`gateway` are settings; `routes=False` leaves the workers without a table."""
         self.folder = Path(tempfile.mkdtemp(prefix="hb-"))
@@ -182,7 +185,7 @@ class Plane:
         os.lseek(document, 0, os.SEEK_SET)
         with self.log.open("ab") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", "hilbert.dataplane.worker", str(document)],
+                [self.python, "-W", "error", "-m", "hilbert.dataplane.worker", str(document)],
                 pass_fds=[document, done, self.sockets[index].fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

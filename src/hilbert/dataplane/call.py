@@ -142,21 +142,27 @@ class FunctionCall(Exchange):
             incoming.host,
         )
 
-    def head_lines(self, response: Response) -> bytes:
-        lines, typed = headers.outgoing(response.headers)
+    def head_lines(self, response: Response) -> list[bytes]:
+        parts, typed = headers.outgoing(response.headers)
         if not typed and response.length != 0:
-            lines += b"Content-Type: %b\r\n" % (self.incoming.content_type or b"text/plain")
-        return b"%bX-Call-Id: %b\r\nX-Start-Time: %b\r\n" % (lines, self.call_id, self.started_at)
+            parts += (b"Content-Type: ", self.incoming.content_type or b"text/plain", b"\r\n")
+        parts += (b"X-Call-Id: ", self.call_id, b"\r\nX-Start-Time: ", self.started_at, b"\r\n")
+        return parts
 
     def on_end(self, status: int) -> None:
         if self._waits:
             self.state.waiting.pop(self, None)  # It must not count against those that still wait.
         if self.wheel_due:
             self._proxy.wheel.forget(self)
-        now = self._proxy.now()
-        self.state.counters.end(status, now - self._began)
+        self.state.counters.end(status, self._proxy.now() - self._began)
         self._let_go()
-        self._proxy.ended(self, status, waited=(self._sent or now) - self._began, took=now - (self._sent or now))
+        self._proxy.ended(self, status)
+
+    def times(self) -> tuple[float, float]:
+        """Seconds that it has waited for a replica, and that the replica has had it."""
+        now = self._proxy.now()
+        sent = self._sent or now
+        return sent - self._began, now - sent
 
     def _let_go(self) -> None:
         """Give the replica's place back."""

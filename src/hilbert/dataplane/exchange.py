@@ -176,8 +176,8 @@ class Exchange:
         length = None if status in EMPTY_STATUSES and status != 304 else response.length
         self.responder.start(status, [], lines=self.head_lines(response), length=length, hold=True)
 
-    def head_lines(self, response: Response) -> bytes:
-        """The header lines that the client gets."""
+    def head_lines(self, response: Response) -> list[bytes]:
+        """The header lines that the client gets, in parts."""
         return headers.outgoing(response.headers)[0]
 
     def on_response_body(self, data: bytes) -> None:

@@ -66,13 +66,13 @@ class Incoming:
         self.host = b""
         self.upgrade = b""
         self.passed: list[bytes] = []
-        """Whole header lines."""
-        named: set[bytes] = set()
-        lines: list[tuple[bytes, bytes]] = []
+        """Parts of whole header lines."""
+        passed = self.passed
+        named: frozenset[bytes] = frozenset()
         for name, value in headers:
             lowered = name.lower()
             if lowered not in _REPLACED:
-                lines.append((lowered, b"%b: %b\r\n" % (name, value)))
+                passed += (name, b": ", value, b"\r\n")
                 if lowered == b"accept":
                     self.accept = value
                 elif lowered == b"content-type":
@@ -83,33 +83,35 @@ class Incoming:
                 if _CALL_ID.fullmatch(value):
                     self.call_id = value
             elif lowered == b"connection":
-                named.update(token.strip().lower() for token in value.split(b","))
+                if value.lower() not in _PLAIN:
+                    named |= {token.strip().lower() for token in value.split(b",")}
             elif lowered == b"upgrade" and upgrade:
                 self.upgrade = value
         if named:  # Headers that Connection names are this hop's too.
-            lines = [(lowered, line) for lowered, line in lines if lowered not in named]
-        self.passed = [line for _, line in lines]
+            for at in range(len(passed) - 4, -1, -4):
+                if passed[at].lower() in named:
+                    del passed[at : at + 4]
 
 
-def outgoing(headers: Headers) -> tuple[bytes, bool]:
-    """An upstream's response headers as lines, less what belongs to its hop or is the gateway's to say.
+def outgoing(headers: Headers) -> tuple[list[bytes], bool]:
+    """An upstream's response headers as parts of lines, less what belongs to its hop or is the gateway's to say.
 
     Also whether there is a Content-Type among them.
     """
-    lines: list[bytes] = []
+    parts: list[bytes] = []
     typed = False
     for name, value in headers:
         lowered = name.lower()
         if lowered not in _RESPONSE_REPLACED:
-            lines.append(b"%b: %b\r\n" % (name, value))
+            parts += (name, b": ", value, b"\r\n")
             if lowered == b"content-type":
                 typed = True
         elif lowered == b"connection" and value.lower() not in _PLAIN:
             return _without_named(headers, value)
-    return b"".join(lines), typed
+    return parts, typed
 
 
-def _without_named(headers: Headers, value: bytes) -> tuple[bytes, bool]:
+def _without_named(headers: Headers, value: bytes) -> tuple[list[bytes], bool]:
     """As `outgoing`, less the headers that Connection names."""
     named = {token.strip().lower() for token in value.split(b",")}
     return outgoing([header for header in headers if header[0].lower() not in named | {b"connection"}])

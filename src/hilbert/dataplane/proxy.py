@@ -133,11 +133,12 @@ class Proxy:
             call, _ = state.waiting.popitem(last=False)
             call.fail(failures.gone(call.name))
 
-    def ended(self, call: FunctionCall, status: int, *, waited: float, took: float) -> None:
+    def ended(self, call: FunctionCall, status: int) -> None:
         self.inflight -= 1
         if call.state.waiting:
             self.released(call.state)
         if self._access_log:
+            waited, took = call.times()
             _access.info(
                 "call",
                 function=call.name,

@@ -23,11 +23,10 @@ _HIGH_WATER: Final = 256 * 1024
 class Response:
     """The head of one response, as it came."""
 
-    __slots__ = ("headers", "length", "status", "until_close", "version")
+    __slots__ = ("headers", "length", "status", "until_close")
 
     def __init__(self) -> None:
         self.status = 0
-        self.version = "1.1"
         self.headers: Headers = []
         self.length: int | None = None
         """Bytes of the body as Content-Length says; None when it does not."""
@@ -239,7 +238,6 @@ class ClientConnection(AsyncioProtocol):
         self._in_head = False
         self._trailers = []
         response.status = parser.get_status_code()
-        response.version = parser.get_http_version()
         if response.status == 101:
             return
         listener = self._listener

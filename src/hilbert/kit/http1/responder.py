@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from hilbert.kit.http1.status import EMPTY_STATUSES, status_line
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from hilbert.kit.http1.server import ServerConnection
 
 Headers = list[tuple[bytes, bytes]]
+
+
+def _lines(headers: Headers) -> list[bytes]:
+    return [b"%b: %b\r\n" % header for header in headers]
 
 
 class Request:
@@ -86,16 +90,22 @@ class Responder:
         """What came for this request before its turn: body parts, and trailers once it is whole."""
 
     def start(
-        self, status: int, headers: Headers, *, length: int | None = None, lines: bytes = b"", hold: bool = False
+        self,
+        status: int,
+        headers: Headers,
+        *,
+        length: int | None = None,
+        lines: Sequence[bytes] = (),
+        hold: bool = False,
     ) -> None:
         """Send the head. Without `length` the body is chunked (HTTP/1.0: until the connection closes).
 
-        `headers`, and `lines` which are rendered already, hold no Content-Length, Transfer-Encoding, Connection or other
+        `headers`, and `lines` which are parts of whole header lines, hold no Content-Length, Transfer-Encoding, Connection or other
         hop-by-hop header. With `hold` the head goes out with the first part of the body, at the end, or by `flush`.
         """
         request = self.request
         self.started = True
-        parts = [status_line(status), *[b"%b: %b\r\n" % header for header in headers], lines]
+        parts = [status_line(status), *_lines(headers), *lines]
         empty = status in EMPTY_STATUSES
         self._silent = empty or request.method == b"HEAD"
         if not empty or (status == 304 and length is not None):
@@ -124,10 +134,10 @@ class Responder:
             self._connection.send(self._head)
             self._head = b""
 
-    def inform(self, status: int, headers: Headers, *, lines: bytes = b"") -> None:
+    def inform(self, status: int, headers: Headers, *, lines: Sequence[bytes] = ()) -> None:
         """Send an interim response (1xx); not to an HTTP/1.0 client."""
         if self.request.version == "1.1" and not self.started:
-            parts = [status_line(status), *[b"%b: %b\r\n" % header for header in headers], lines, b"\r\n"]
+            parts = [status_line(status), *_lines(headers), *lines, b"\r\n"]
             self._connection.send(b"".join(parts))
 
     def write(self, data: bytes) -> bool:
@@ -145,7 +155,7 @@ class Responder:
             return
         self.finished = True
         if self._chunked:
-            lines = [self._head, b"0\r\n", *(b"%b: %b\r\n" % header for header in trailers or ()), b"\r\n"]
+            lines = [self._head, b"0\r\n", *_lines(trailers or []), b"\r\n"]
             self._head = b""
             self._connection.send(b"".join(lines))
         elif self._head:
@@ -165,10 +175,10 @@ class Responder:
     def resume_body(self) -> None:
         self._connection.resume(self)
 
-    def upgrade(self, status: int, headers: Headers, tunnel: Tunnel, *, lines: bytes = b"") -> None:
+    def upgrade(self, status: int, headers: Headers, tunnel: Tunnel, *, lines: Sequence[bytes] = ()) -> None:
         """Answer (101) and hand the connection's bytes to `tunnel` from here on."""
         self.started = self.finished = True
-        parts = [status_line(status), *[b"%b: %b\r\n" % header for header in headers], lines, b"\r\n"]
+        parts = [status_line(status), *_lines(headers), *lines, b"\r\n"]
         self._connection.send(b"".join(parts))
         self._connection.become_tunnel(tunnel)
 
