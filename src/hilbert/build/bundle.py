@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from hilbert.build.dependencies import ALLOW_SCRIPTS, Dependencies, compile_tree
+from hilbert.build.dependencies import ALLOW_SCRIPTS, Dependencies, compile_tree, read_package
 from hilbert.build.errors import BuildFailed, InvalidHandler, storage_faults
 from hilbert.build.job import Job
 from hilbert.build.layout import lay_out
@@ -69,6 +69,8 @@ def build_bundle(
                 f"function {request.name}: the handler {_in_handler(recipe.handler, located)} is not in {request.handler}",
                 hint=f"template {located.name} runs that file",
             )
+        if recipe.packages:
+            read_package(content / recipe.packages)  # node would say less clearly what is wrong with it.
         _check(recipe, content, request, job, env)
         allow = truthy(request.build_args, ALLOW_SCRIPTS, default=False)
         dependencies = Dependencies(store, job, env, allow_scripts=allow, fresh=fresh)

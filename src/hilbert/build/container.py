@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,6 @@ from hilbert.core.errors import Unsupported
 Program = Literal["docker", "podman", "buildah"]
 
 _PROXY_VARIABLES: Final = ("http_proxy", "https_proxy", "no_proxy")
-_LOOPBACK: Final = ("localhost", "127.", "[::1]")
 
 
 class Builder(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +180,13 @@ def _arguments(
 
 def _transport(image: str) -> list[str]:
     """Registries on this machine's loopback need no TLS, as docker has it."""
-    return ["--tls-verify=false"] if image.startswith(_LOOPBACK) else []
+    host = image.partition("/")[0]
+    host = host.removeprefix("[").partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    return ["--tls-verify=false"] if loopback else []
 
 
 def _failed(what: str, job: Job) -> BuildFailed:

@@ -89,12 +89,7 @@ class Dependencies:
 
         Raises `BuildFailed` and `StorageFull`.
         """
-        if not package.is_file():
-            return ""
-        try:
-            document = msgspec.json.decode(package.read_bytes(), type=dict[str, object])
-        except (OSError, msgspec.MsgspecError) as exc:
-            raise BuildFailed(f"{package.parent.name}/{package.name} is not JSON: {exc}") from exc
+        document = read_package(package)
         wanted = {key: document[key] for key in _PACKAGE_KEYS if document.get(key)}
         if not wanted:
             return ""
@@ -129,12 +124,21 @@ class Dependencies:
                 "--no-input",
                 "--disable-pip-version-check",
                 "--no-warn-script-location",
-                "--quiet",
             ]
-            return [sys.executable, "-m", "pip", "install", *common, "--prefer-binary", *wheels]
+            return [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                *common,
+                "--progress-bar",
+                "off",
+                "--prefer-binary",
+                *wheels,
+            ]
         uv = shutil.which("uv", path=self._env.get("PATH"))
         if uv is not None:
-            return [uv, "pip", "install", "--quiet", "--python", sys.executable, *wheels]
+            return [uv, "pip", "install", "--no-progress", "--python", sys.executable, *wheels]
         raise BuildFailed(
             "neither pip nor uv is here to install the requirements",
             hint=f"'{sys.executable} -m ensurepip' brings pip",
@@ -162,12 +166,11 @@ class Dependencies:
         if any(sign in said for sign in ("connection refused", "failed to establish", "timed out", "name resolution")):
             return "the package index cannot be reached; check the network, or the index in pip's configuration"
         if "no matching distribution" in said or "could not find a version" in said:
+            right = "is the name right, and can the package index be reached?"
+            right = right if "from versions: none" in said else "is the version right?"
             if self._allow_scripts:
-                return "is the name and version right?"
-            return (
-                "is the name and version right? only wheels are taken; "
-                f"'--build-arg {ALLOW_SCRIPTS}=true' lets packages build themselves"
-            )
+                return right
+            return f"{right} only wheels are taken; '--build-arg {ALLOW_SCRIPTS}=true' lets packages build themselves"
         return ""
 
     def _npm_hint(self) -> str:
@@ -179,6 +182,16 @@ class Dependencies:
         if "npm ci" in said and "in sync" in said:
             return "package.json and its lock file differ; run 'npm install' in the handler's folder"
         return ""
+
+
+def read_package(package: Path) -> dict[str, object]:
+    """A `package.json`; empty if it is missing. Raises `BuildFailed`."""
+    if not package.is_file():
+        return {}
+    try:
+        return msgspec.json.decode(package.read_bytes(), type=dict[str, object])
+    except (OSError, msgspec.MsgspecError) as exc:
+        raise BuildFailed(f"{package.parent.name}/{package.name} is not JSON: {exc}") from exc
 
 
 def compile_tree(folder: Path) -> None:

@@ -35,7 +35,7 @@ def check_source(url: str) -> str:
     """`url` if git may be asked for it. Raises `InvalidTemplate`."""
     if url.startswith(_SCHEMES) or _SCP_LIKE.fullmatch(url):
         return url
-    if not url.startswith("-") and "://" not in url and "::" not in url and Path(url).is_dir():
+    if url and not url.startswith("-") and "://" not in url and "::" not in url and Path(url).is_dir():
         return str(Path(url).absolute())
     raise InvalidTemplate(
         f"{url[:200]!r} is neither the URL of a git repository nor a folder",

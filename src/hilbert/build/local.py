@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -200,25 +200,25 @@ class LocalRun:
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         replica = self._current
-        with contextlib.closing(writer):
+        async with _closing(writer):
             if replica is None:
                 return
             try:
                 far_reader, far_writer = await asyncio.open_unix_connection(replica.socket, limit=_PIECE)
             except OSError:
                 return
-            with contextlib.closing(far_writer):
+            async with _closing(far_writer):
                 await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
 
     async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
         self._current = None
-        await asyncio.gather(*(replica.stop() for replica in self._replicas))
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(replica.stop() for replica in self._replicas), return_exceptions=True)
+        while tasks := [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=1.0)
 
 
 class _Replica:
@@ -299,7 +299,7 @@ class _Replica:
 
     async def _ask(self) -> bool:
         reader, writer = await asyncio.open_unix_connection(self.socket)
-        with contextlib.closing(writer):
+        async with _closing(writer):
             writer.write(b"GET /_/ready HTTP/1.1\r\nHost: function\r\nConnection: close\r\n\r\n")
             status = await reader.readline()
             return status.split(b" ")[1:2] == [b"200"]
@@ -320,6 +320,16 @@ class _Replica:
                 self._on_line(line)
             elif len(self._tail) < _KEPT_LINES:
                 self._tail.append(line)
+
+
+@contextlib.asynccontextmanager
+async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -86,15 +86,23 @@ function toObject(parameters) {
   return found;
 }
 
-async function read(request, limit) {
-  const pieces = [];
-  let size = 0;
-  for await (const piece of request) {
-    size += piece.length;
-    if (size > limit) throw new TooLarge(`the body is larger than ${limit} bytes`);
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces);
+// The whole body. One that is too large is refused at once and read to its end, so that the connection stays of use.
+function read(request, limit) {
+  return new Promise((resolve, reject) => {
+    let pieces = [];
+    let size = 0;
+    request.on('data', (piece) => {
+      size += piece.length;
+      if (size <= limit) {
+        pieces.push(piece);
+      } else {
+        pieces = [];
+        reject(new TooLarge(`the body is larger than ${limit} bytes`));
+      }
+    });
+    request.on('end', () => resolve(Buffer.concat(pieces)));
+    request.on('error', reject);
+  });
 }
 
 // The body as its content type says: an object for JSON and forms, text for text, bytes for the rest.
@@ -141,8 +149,9 @@ function refuse(response, status, text) {
     return;
   }
   for (const name of response.getHeaderNames()) response.removeHeader(name);
-  response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8' });
-  response.end(`${text}\n`);
+  const body = `${text}\n`;
+  response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': Buffer.byteLength(body) });
+  response.end(body);
 }
 
 async function call(handler, request, response) {
