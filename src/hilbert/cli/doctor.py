@@ -10,6 +10,7 @@ from hilbert.cli.options import HERE, PLAIN, Connection, Namespace, Shape, flag
 from hilbert.cli.target import client_for, find_auth, resolve
 from hilbert.cli.terminal import harmless, out, paint, progress
 from hilbert.cli.values import split_name
+from hilbert.client.url import is_loopback, parse_url
 from hilbert.core.settings import environment
 
 _MARKS = {Level.OK: ("ok", "32"), Level.WARNING: ("warning", "33"), Level.BROKEN: ("broken", "1;31")}
@@ -29,7 +30,7 @@ def doctor(
     auth = find_auth(target.url, token=at.token, environ=environ)
     found: list[Finding] = []
     with client_for(target.url, auth, tls_no_verify=at.tls_no_verify, timeout=10.0) as client, progress("looking"):
-        if not name and not namespace:
+        if not name and not namespace and is_loopback(parse_url(target.url)):
             found += check_machine(environ)
         reached, facts = check_gateway(client, target)
         found += facts

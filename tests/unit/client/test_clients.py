@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import uvloop
 
 from hilbert.client import AsyncClient, BasicAuth, Client, Deployment, GatewayTimeout, GatewayUnreachable, TokenAuth
 from hilbert.client.exchange import BrokenAnswer
@@ -24,7 +25,7 @@ class Either:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.runner = asyncio.Runner()
+        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop if kind == "uvloop" else None)
         self.client: Any = None
 
     def open(self, url: str, **options: Any) -> Either:
@@ -65,7 +66,7 @@ async def _collect(pieces: Any) -> list[Any]:
     return [piece async for piece in pieces]
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=["sync", "async", "uvloop"])
 def either(request: pytest.FixtureRequest) -> Iterator[Either]:
     found = Either(request.param)
     yield found
@@ -454,3 +455,14 @@ def test_a_trace_shows_requests_without_credentials(either: Either, gateway: Gat
     assert "Authorization: Basic [redacted]\n" in text
     assert "hidden-value" not in text
     assert "aGlkZGVuLXZhbHVl" not in text  # The same in base64.
+
+
+def test_everything_that_is_public_is_there() -> None:
+    """The names that users import."""
+    import hilbert.client
+
+    assert sorted(hilbert.client.__all__) == hilbert.client.__all__
+    for name in hilbert.client.__all__:
+        assert getattr(hilbert.client, name).__name__ == name
+    with pytest.raises(AttributeError):
+        hilbert.client.nothing  # noqa: B018 - the look-up is the test

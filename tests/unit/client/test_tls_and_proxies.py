@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from hilbert.client import AsyncClient, BasicAuth, Client, GatewayUnreachable
 from support.cli import PASSWORD, USER, Gateway
@@ -22,7 +23,7 @@ AUTH = BasicAuth(USER, PASSWORD)
 Names = Callable[..., list[str]]
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=["sync", "async", "uvloop"])
 def names(request: pytest.FixtureRequest) -> Names:
     """`list_namespaces` by either client."""
 
@@ -37,7 +38,8 @@ def names(request: pytest.FixtureRequest) -> Names:
                 await client.list_namespaces()
                 return await client.list_namespaces()
 
-        return asyncio.run(run())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop if request.param == "uvloop" else None) as runner:
+            return runner.run(run())
 
     return ask
 
