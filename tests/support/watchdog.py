@@ -17,6 +17,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+START = (
+    "import sys; sys.path[:0] = sys.argv[1].split(':'); from hilbert.watchdog.run import run_and_exit; run_and_exit()"
+)
+"""Without `site`, as the process runtime starts it."""
+
+SEARCH = ":".join(path for path in sys.path if path.endswith(("/src", "site-packages")))
+
 
 @dataclass
 class Reply:
@@ -50,7 +57,7 @@ class Watchdog:
 
     env: Mapping[str, str]
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="hb-", dir="/tmp")))
-    command: tuple[str, ...] = (sys.executable, "-m", "hilbert.watchdog")
+    command: tuple[str, ...] = (sys.executable, "-I", "-S", "-c", START, SEARCH)
     process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.watchdog import free_port, until
+from support.watchdog import SEARCH, START, free_port, until
 
 LOCK = Path("/tmp/.lock")
 
@@ -25,7 +25,7 @@ def container(**env: str) -> Iterator[tuple[subprocess.Popen[bytes], str, Path]]
 
     port = free_port()
     with tempfile.NamedTemporaryFile(prefix="hb-") as log:
-        command = [sys.executable, "-m", "hilbert.watchdog"]
+        command = [sys.executable, "-I", "-S", "-c", START, SEARCH]
         environment = {"PATH": "/usr/bin:/bin", "port": str(port), "fprocess": "cat"} | env
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         url = f"http://127.0.0.1:{port}"
@@ -85,7 +85,7 @@ def test_a_port_that_is_taken() -> None:
     with container(suppress_lock="true") as (_, url, _log):
         port = url.rpartition(":")[2]
         done = subprocess.run(
-            [sys.executable, "-m", "hilbert.watchdog"],
+            [sys.executable, "-I", "-S", "-c", START, SEARCH],
             env={"PATH": "/usr/bin:/bin", "fprocess": "cat", "port": port, "suppress_lock": "true"},
             capture_output=True,
             timeout=20,

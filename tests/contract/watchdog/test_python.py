@@ -13,7 +13,7 @@ import pytest
 from support.watchdog import Watchdog, until, watchdog
 
 HANDLER = """
-import json, time, types
+import json, sys, time
 from pathlib import Path
 
 def endless():
@@ -60,7 +60,7 @@ ANSWERS = {
     "/bad-chunk": lambda: iter([1]),
     "/bad-json": lambda: {"body": {"a": object()}},
     "/raise": lambda: 1 / 0,
-    "/exit": lambda: exit(4),
+    "/exit": lambda: sys.exit(4),
 }
 
 def handle(event, context):

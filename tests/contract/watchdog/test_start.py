@@ -8,12 +8,7 @@ import sys
 
 import pytest
 
-from support.watchdog import Watchdog, running, until, watchdog
-
-START = (
-    "import sys; sys.path[:0] = sys.argv[1].split(':'); from hilbert.watchdog.run import run_and_exit; run_and_exit()"
-)
-SEARCH = ":".join(path for path in sys.path if path.endswith(("/src", "site-packages")))
+from support.watchdog import SEARCH, START, Watchdog, running, until, watchdog
 
 
 def for_everybody(python: str) -> bool:
@@ -133,7 +128,6 @@ def test_asyncio_is_imported_only_when_it_is_needed() -> None:
         "def handle(event, context): return ' '.join(name for name in heavy if name in sys.modules)\n"
     )
     with watchdog(handler=source, start=False) as function:
-        function.command = (sys.executable, "-I", "-S", "-c", START, SEARCH)
         function.start()
         function.wait_ready()
         assert function.call().text == ""
@@ -191,7 +185,9 @@ def test_another_user_for_good() -> None:
 
 def test_the_module_runs_by_itself() -> None:
     """`python -m hilbert.watchdog` with nothing configured says what is missing, to standard error."""
-    done = subprocess.run([sys.executable, "-m", "hilbert.watchdog"], env={}, capture_output=True, timeout=20)
+    done = subprocess.run(
+        [sys.executable, "-m", "hilbert.watchdog"], env={"PYTHONPATH": SEARCH}, capture_output=True, timeout=20
+    )
     assert done.returncode == 3
     assert done.stderr == b"Cannot start: mode streaming needs a process; set fprocess\n"
 
