@@ -55,9 +55,12 @@ def is_alive(gateway: LocalGateway) -> bool:
 
 
 def load_auth(environ: Mapping[str, str], url: str) -> BasicAuth | None:
-    """The credentials that the gateway at `url` made for itself, if it is the one of this machine."""
+    """The credentials that the gateway at `url` made for itself, if it is the one of this machine.
+
+    Only while it runs: afterwards its port may be anybody's, who must not be told its password.
+    """
     gateway = find(environ)
-    if gateway is None or gateway.url.rstrip("/") != url.rstrip("/"):
+    if gateway is None or gateway.url.rstrip("/") != url.rstrip("/") or not is_alive(gateway):
         return None
     folder = state_dir(environ) / "auth"
     try:

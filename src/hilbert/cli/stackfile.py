@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # The parser takes long to load, and most commands meet no st
     from hilbert.wire.stack import Amounts, Stack, StackFunction
 
 _NAMES: Final = ("stack.yaml", "stack.yml")
+"""`wire.stack.DEFAULT_FILES`, without loading it."""
 
 
 def find(file: StackSource) -> str:

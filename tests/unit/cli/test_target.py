@@ -75,6 +75,16 @@ def test_a_broken_file_is_no_gateway(environ: dict[str, str], tmp_path: Path) ->
         assert local.find(environ) is None
 
 
+def test_a_gateway_that_is_gone_gives_no_password(environ: dict[str, str], tmp_path: Path) -> None:
+    """Whoever listens on its port now must not be told."""
+    state = tmp_path / "state"
+    (state / "auth").mkdir(parents=True)
+    (state / "auth" / "basic-auth-user").write_text("admin")
+    (state / "auth" / "basic-auth-password").write_text("local")
+    (state / "gateway.json").write_text(json.dumps({"url": "http://127.0.0.1:9", "pid": os.getpid()}))
+    assert target.find_auth("http://127.0.0.1:9", token="", environ=environ) is None
+
+
 def test_the_order_of_credentials(environ: dict[str, str], running: str, tmp_path: Path) -> None:
     """Token, the local gateway's own, saved ones; another gateway never gets the local password."""
     config = credentials.config_file(environ)
