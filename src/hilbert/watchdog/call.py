@@ -6,8 +6,9 @@ say what it answers.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hilbert.watchdog.config import parse_seconds
@@ -172,20 +173,25 @@ class Call:
 
     # The connection's side
 
-    def attach(self, work: Work) -> None:
-        self._work = work
+    def begin(self, accept: Callable[[Call], Work]) -> None:
+        """Let a mode make the work of this call."""
+        with self._guard():
+            self._work = accept(self)
 
     def on_body(self, data: bytes) -> None:
         if self._work is not None and not self._over:
-            self._work.on_body(data)
+            with self._guard():
+                self._work.on_body(data)
 
     def on_body_end(self, _trailers: Headers) -> None:
         if self._work is not None and not self._over:
-            self._work.on_body_end()
+            with self._guard():
+                self._work.on_body_end()
 
     def on_drain(self) -> None:
         if self._work is not None and not self._over:
-            self._work.on_drain()
+            with self._guard():
+                self._work.on_drain()
 
     def on_abort(self) -> None:
         if not self._over:
@@ -199,6 +205,17 @@ class Call:
             self._work.on_stop(timeout=True)
         if not self._over:
             self.fail(504)
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        """A mistake in a mode is this call's end, not a place under `max_inflight` that is never given back."""
+        try:
+            yield
+        except Exception:  # noqa: BLE001 - the request's boundary
+            import traceback
+
+            traceback.print_exc()
+            self.fail(500, "The watchdog failed; its log says why.")
 
     def _close(self) -> None:
         self._over = True

@@ -68,7 +68,12 @@ def spawn(
         setsigmask=(),
         setsid=True,
     )
-    return Child(pid)
+    try:
+        return Child(pid)
+    except OSError:  # Out of descriptors: nobody could watch it.
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def spawn_bound(path: str, argv: tuple[str, ...], env: Mapping[str, str], *, stdin: int) -> Child:

@@ -108,7 +108,7 @@ class Front:
         seconds = limit_of(call.header(b"x-timeout"), (config.exec_timeout, config.write_timeout))
         call.set_limit(seconds)
         self._calls += 1
-        call.attach(self._mode.accept(call))
+        call.begin(self._mode.accept)
         return call
 
     def _finished(self, call: Call) -> None:

@@ -26,7 +26,10 @@ class Pool:
         self._change = threading.Condition(threading.Lock())
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Run `work` on a thread, as soon as one is free. It must not raise."""
+        """Run `work` on a thread, as soon as one is free. It must not raise.
+
+        Raises `RuntimeError` when there is no thread and none can be started.
+        """
         with self._change:
             self._work.append(work)
             if self._idle >= len(self._work):
@@ -51,8 +54,14 @@ class Pool:
 
     def _grow(self) -> None:
         if self._threads < self._bound():
-            self._threads += 1
-            threading.Thread(target=self._run, name=f"handler-{self._threads}", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name=f"handler-{self._threads + 1}", daemon=True).start()
+            except RuntimeError:  # A limit on processes or memory: the threads that there are have to do.
+                if not self._threads:
+                    self._work.pop()
+                    raise
+            else:
+                self._threads += 1
 
     def _run(self) -> None:
         while True:

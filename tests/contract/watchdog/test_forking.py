@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
 import re
+import resource
 
 import pytest
 
-from support.watchdog import Watchdog, until, watchdog
+from support.watchdog import Watchdog, running, until, waiting, watchdog
 
 
 def environment(function: Watchdog, *args: object) -> dict[str, str]:
@@ -102,6 +105,21 @@ def test_a_command_that_vanishes(forking: str) -> None:
         script.unlink()
         assert function.call().status == 500
         until(lambda: "Cannot start the process: No such file or directory" in function.log, what="the reason")
+
+
+def test_out_of_descriptors(forking: str) -> None:
+    """Calls that find none left are refused, or wait to be accepted; afterwards everything is as before."""
+    with running(forking) as function:
+        before = len(os.listdir(f"/proc/{function.pid}/fd"))
+        resource.prlimit(function.pid, resource.RLIMIT_NOFILE, (before + 40, before + 40))
+        with contextlib.ExitStack() as stack:
+            calls = [stack.enter_context(waiting(function)) for _ in range(40)]
+            (function.folder / "release").touch()
+            answers = [call.result() for call in calls]
+        assert {answer.status for answer in answers} <= {200, 500}
+        assert {answer.body for answer in answers if answer.status == 200} == {b"done"}
+        assert function.call("POST", body=b"fine").body == b"fine"
+        until(lambda: len(os.listdir(f"/proc/{function.pid}/fd")) == before, what="every descriptor to be given back")
 
 
 def test_a_header_too_long_for_a_process(forking: str) -> None:

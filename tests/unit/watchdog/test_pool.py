@@ -5,6 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 
+import pytest
+
 from hilbert.watchdog.pool import Pool
 
 
@@ -52,6 +54,27 @@ def until_idle(pool: Pool) -> None:
                 return
         threading.Event().wait(0.0005)
     raise AssertionError("the thread did not come to rest")
+
+
+def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is missed at once, a later one is done without."""
+    pool, done = Pool(2), queue.SimpleQueue[int]()
+    gate = threading.Event()
+    start = threading.Thread.start
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError):
+        pool.submit(lambda: done.put(0))
+    monkeypatch.setattr(threading.Thread, "start", start)
+    pool.submit(lambda: (done.put(1), gate.wait(10)))  # type: ignore[arg-type, return-value]
+    assert done.get(timeout=10) == 1
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pool.submit(lambda: done.put(2))
+    gate.set()
+    assert done.get(timeout=10) == 2
 
 
 def test_written_off_work_makes_room() -> None:
