@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from hilbert.core.model import Phase
+from hilbert.providers.process.limits import ProcessLimits
 from hilbert.testing.harness import PATIENCE, call, eventually, spec_of, watching
 from support.mortal import MOMENTS
 from support.processes import LEVELS, ProcessHarness, is_of
@@ -148,8 +149,13 @@ async def test_a_stopped_replica_is_found_out_and_replaced(harness: ProcessHarne
     await eventually(lambda: len(list((harness.folder / "run" / "r").iterdir())) == 1)
 
 
-async def test_a_replica_ends_with_all_that_it_started(harness: ProcessHarness) -> None:
+@pytest.mark.parametrize("groups", [True, False], ids=["control groups", "no control groups"])
+async def test_a_replica_ends_with_all_that_it_started(
+    harness: ProcessHarness, groups: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also with what has left its session, and whether it is stopped or killed."""
+    if not groups:
+        monkeypatch.setattr(harness.runtime.machine, "limiter", ProcessLimits())
     spec = spec_of(harness, image="run")
     async with watching(harness.provider) as table:
         await harness.provider.apply(spec)

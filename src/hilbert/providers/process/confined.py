@@ -19,6 +19,9 @@ _READ: Final = (
     "/proc/sys", "/proc/uptime", "/proc/version", "/sys/devices/system/cpu", "/run/systemd/resolve/stub-resolv.conf",
     "/run/systemd/resolve/resolv.conf",
 )  # fmt: skip
+_MARK: Final = "HILBERT_REPLICA"
+"""In the environment of the watchdog's program; its children have the folder in theirs, as that of their secrets."""
+
 _WRITE: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 
 
@@ -50,6 +53,7 @@ class Landlock:
             ),
             places=places,
             isolated=False,
+            mark={_MARK: str(job.folder)},
             unix_sockets=not self._filter,
         )
 
@@ -82,7 +86,14 @@ class Plain:
             own_network=not job.network,
             filter=seccomp.supported(),
         )
-        return Command(argv=(), entry=entry, places=places, isolated=False, unix_sockets=not seccomp.supported())
+        return Command(
+            argv=(),
+            entry=entry,
+            places=places,
+            isolated=False,
+            mark={_MARK: str(job.folder)},
+            unix_sockets=not seccomp.supported(),
+        )
 
     def facts(self) -> Mapping[str, str]:
         who = "root, which owns everything" if os.geteuid() == 0 else "this user"

@@ -72,6 +72,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     places: Places
     isolated: bool
     """The process started is the parent of the replica, in another process namespace; it tells the child on `INFO`."""
+    mark: Mapping[str, str] = {}
+    """An environment variable by which what the replica leaves behind is found."""
     unix_sockets: bool = True
     """Processes inside can make named unix sockets."""
     filter: bytes = b""

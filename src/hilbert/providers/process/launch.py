@@ -67,7 +67,7 @@ async def launch(
             child = os.posix_spawn(  # noqa: ASYNC221 - returns within a millisecond
                 argv[0],
                 argv,
-                _SANE,
+                {**_SANE, **command.mark},
                 file_actions=actions,
                 setsid=not command.isolated,
                 setsigmask=[],

@@ -53,18 +53,28 @@ def kill_tree(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def kill_session(leader: int, started: str) -> None:
-    """Kill what is left of a session whose leader is gone."""
-    with contextlib.suppress(ProcessLookupError):
-        if start_time(leader) != started:
-            return  # Its number was given again, and so may the session's be.
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - many entries, and only their names
-        if not entry.isdigit():
-            continue
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            session = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[3])
-            if session == leader:
-                os.kill(int(entry), signal.SIGKILL)
+def kill_marked(mark: str) -> None:
+    """Kill every process whose environment has `mark` in it, as it was when its program was started.
+
+    For what a replica has left behind where no control group holds it together: also a daemon in a session of its own.
+    One that wants to hide can.
+    """
+    wanted = os.fsencode(mark)
+    for _ in range(20):  # One may start another while the list is made.
+        found = [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and wanted in _environment(entry)]  # noqa: PTH208 - many entries, and only their names
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+
+
+def _environment(pid: str) -> bytes:
+    """Empty for a process that has ended, and for those of others."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
 
 
 def _is_zombie(pid: int) -> bool:

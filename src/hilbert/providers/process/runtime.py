@@ -348,7 +348,7 @@ def _clean(handle: Handle) -> None:
     kill_groups(groups)
     remove_groups(groups)
     if not groups and "pid" in handle.data:
-        proc.kill_session(int(handle.data["pid"]), handle.data["started"])
+        proc.kill_marked(handle.data["folder"])
     if handle.data.get("folder"):
         remove_folder(Path(handle.data["folder"]))
 
