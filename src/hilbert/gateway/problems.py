@@ -55,7 +55,7 @@ TABLE: Final[Retold] = {
     errors.StorageFull: Told(507),
     errors.BackendError: Told(500),
     errors.UpstreamTimeout: Told(504),
-    errors.ActivationTimeout: Told(504),
+    errors.ActivationTimeout: Told(503),
     errors.InvocationError: Told(502),
 }
 """The nearest class in an error's order of bases counts. A route may tell some errors otherwise: `telling`."""

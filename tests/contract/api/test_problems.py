@@ -47,7 +47,7 @@ STATUSES = {
     "InvocationError": 502,
     "UpstreamUnreachable": 502,
     "UpstreamTimeout": 504,
-    "ActivationTimeout": 504,
+    "ActivationTimeout": 503,
 }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
 from hilbert.core.settings import Settings
+from hilbert.dataplane import failures
 from hilbert.gateway.metrics import exposition
 from hilbert.gateway.openapi import document
 from hilbert.gateway.problems import told
@@ -17,6 +20,7 @@ from support.api import error_classes, running
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
 
+LINE = r"^\| `([a-z-]+)` \| ([0-9, ]+) \|"
 ROUTERS_OWN = {"no-such-path", "method-not-allowed", "body-too-large", "bad-request", "internal"}
 
 
@@ -32,11 +36,20 @@ def test_every_endpoint_with_its_statuses() -> None:
 
 
 def test_every_error_code_with_its_status() -> None:
-    lines = re.findall(r"^\| `([a-z-]+)` \| ([0-9, ]+) \|", (REFERENCE / "errors.md").read_text(), re.MULTILINE)
-    page = {code: statuses.split(", ") for code, statuses in lines}
+    rest, _, _ = (REFERENCE / "errors.md").read_text().partition("## From calls of functions")
+    page = {code: statuses.split(", ") for code, statuses in re.findall(LINE, rest, re.MULTILINE)}
     assert set(page) == {kind.code for kind in error_classes()} | ROUTERS_OWN
     for kind in error_classes():
         assert str(told(kind).status) in page[kind.code]
+
+
+def test_every_failure_of_a_call_with_its_status() -> None:
+    _, _, calls = (REFERENCE / "errors.md").read_text().partition("## From calls of functions")
+    source = ast.parse(inspect.getsource(failures))
+    found = [node for node in ast.walk(source) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Failure"]
+    expected = {(ast.literal_eval(node.args[1]), str(ast.literal_eval(node.args[0]))) for node in found}
+    assert len(expected) >= 9
+    assert set(re.findall(LINE, calls, re.MULTILINE)) == expected
 
 
 @pytest.mark.anyio
