@@ -23,6 +23,9 @@ _FAILED_FOR: Final = 1.0
 """Seconds that a function must be seen as failed before its rollout is given up: the state just before may linger."""
 
 
+_LOST_FOR: Final = 10.0
+"""Seconds without an answer of the gateway after which the waiting ends; a restart of it is shorter."""
+
 _MAY_PASS: Final = frozenset({"Unschedulable"})
 """Reasons that go away by themselves where a cluster adds nodes: waited out."""
 
@@ -176,35 +179,37 @@ def _says_taken(error: HilbertError) -> bool:
 
 
 def _wait(client: Client, outcome: Outcome, within: float) -> None:
+    """Ask until the function is ready, or is seen to fail, or the time is over; the answer goes into `outcome`."""
+    name = full_name(outcome.name, outcome.namespace)
     began = time.monotonic()
     pause = _FIRST_POLL
-    failed_since: float | None = None
-    seen: Function | None = None
+    failing_since = lost_since = None
+    seen = Function(name=outcome.name)
     while True:
+        now = time.monotonic()
         try:
             seen = client.get_function(outcome.name, outcome.namespace)
         except FunctionNotFound:
-            outcome.error = f"function {outcome.name} was removed while it was waited for"
+            outcome.error = f"function {name} was removed while it was waited for"
             return
         except HilbertError as exc:
-            outcome.error, outcome.hint = exc.message, exc.hint
-            return
-        now = time.monotonic()
-        if is_ready(seen) or is_idle(seen):
-            outcome.ready = is_ready(seen)
-            outcome.seconds = now - began
-            return
-        if is_failing(seen):
-            failed_since = failed_since or now
-            if now - failed_since >= min(_FAILED_FOR, within):
-                break
+            lost_since = lost_since or now
+            if not exc.retryable or now - lost_since >= min(_LOST_FOR, within):
+                outcome.error, outcome.hint = exc.message, exc.hint
+                return
         else:
-            failed_since = None
+            lost_since = None
+            if is_ready(seen) or is_idle(seen):
+                outcome.ready = is_ready(seen)
+                outcome.seconds = time.monotonic() - began
+                return
+            failing_since = (failing_since or now) if is_failing(seen) else None
+            if failing_since is not None and now - failing_since >= min(_FAILED_FOR, within):
+                break
         if now - began >= within:
             break
         time.sleep(min(pause, within))
         pause = min(pause * 1.5, _LAST_POLL)
-    name = full_name(outcome.name, outcome.namespace)
     outcome.error = f"function {name} is not ready{_why(seen)}"
     outcome.hint = f"'hilbert doctor {name}' and 'hilbert logs {name}' show more; --no-wait does not wait"
 

@@ -77,6 +77,21 @@ def test_a_failure_that_was_the_old_one_s_is_outlived(gateway: Gateway) -> None:
     assert (outcome.ready, outcome.error) == (True, "")
 
 
+def test_a_gateway_that_restarts_meanwhile_is_waited_for(gateway: Gateway) -> None:
+    """The function does not mind either."""
+    gateway.script["GET", "/system/function/f"] = [Reply(503, b"starting"), Reply(503, b"starting")]
+    (outcome,) = deploy(gateway, Rollout())
+    assert (outcome.ready, outcome.error) == (True, "")
+
+
+def test_a_gateway_that_stays_away_is_not(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it said last."""
+    monkeypatch.setattr(rollout, "_LOST_FOR", 0.1)
+    gateway.script["GET", "/system/function/f"] = [Reply(503, b"no database") for _ in range(1000)]
+    (outcome,) = deploy(gateway, Rollout())
+    assert (outcome.ready, outcome.error) == (False, "no database")
+
+
 def test_replacing_waits_until_the_old_one_is_gone(gateway: Gateway) -> None:
     """A gateway removes in the background."""
     gateway.script["POST", "/system/functions"] = [Reply(500, b"deployments.apps already exists")] * 2
