@@ -195,9 +195,10 @@ class Call:
 
     def on_abort(self) -> None:
         if not self._over:
+            work = self._work
             self._close()
-            if self._work is not None:
-                self._work.on_stop(timeout=False)
+            if work is not None:
+                work.on_stop(timeout=False)
 
     def _expire(self) -> None:
         self._timer = None
@@ -219,6 +220,7 @@ class Call:
 
     def _close(self) -> None:
         self._over = True
+        self._work = None
         self.stop_clock()
         self.resume_body()  # The rest of the body is the connection's to throw away.
         self._finished(self)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _ACCEPTS: Final = 64
 """Connections taken in a row before others get their turn."""
 
+_CANCELLED: Final = 500
+"""Cancelled timers that may lie about."""
+
 _ACCEPT_PAUSE: Final = 0.1
 """Seconds without accepting after the process ran out of descriptors."""
 
@@ -32,9 +35,10 @@ _ACCEPT_PAUSE: Final = 0.1
 class EpollTimer:
     """A call to come."""
 
-    __slots__ = ("args", "callback", "when")
+    __slots__ = ("_loop", "args", "callback", "when")
 
-    def __init__(self, when: float, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(self, loop: EpollLoop, when: float, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self._loop = loop
         self.when = when
         self.callback: Callable[..., Any] | None = callback
         self.args = args
@@ -43,8 +47,10 @@ class EpollTimer:
         return self.when < other.when
 
     def cancel(self) -> None:
-        self.callback = None
-        self.args = ()
+        if self.callback is not None:
+            self.callback = None
+            self.args = ()
+            self._loop.forget_timer()
 
 
 class EpollLoop:
@@ -54,6 +60,7 @@ class EpollLoop:
         self._epoll = select.epoll()
         self._ready: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._timers: list[EpollTimer] = []
+        self._cancelled = 0
         self._readers: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
         self._writers: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
         self._signals: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
@@ -78,9 +85,17 @@ class EpollLoop:
             raise RuntimeError("the event loop is closed") from exc
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> EpollTimer:
-        timer = EpollTimer(time.monotonic() + delay, callback, args)
+        timer = EpollTimer(self, time.monotonic() + delay, callback, args)
         heapq.heappush(self._timers, timer)
         return timer
+
+    def forget_timer(self) -> None:
+        """A timer was cancelled. They are thrown out together: most time limits are never reached."""
+        self._cancelled += 1
+        if self._cancelled > _CANCELLED and self._cancelled * 2 > len(self._timers):
+            self._timers[:] = [timer for timer in self._timers if timer.callback is not None]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
 
     def add_reader(self, fd: int, callback: Callable[..., Any], *args: Any) -> None:
         known = fd in self._readers
@@ -137,6 +152,7 @@ class EpollLoop:
         while not self._stopping:
             while timers and timers[0].callback is None:
                 heapq.heappop(timers)
+                self._cancelled -= 1
             if ready:
                 timeout = 0.0
             elif timers:
@@ -152,8 +168,11 @@ class EpollLoop:
                 now = time.monotonic()
                 while timers and timers[0].when <= now:
                     timer = heapq.heappop(timers)
-                    if timer.callback is not None:
-                        _run(timer.callback, timer.args)
+                    callback, timer.callback = timer.callback, None
+                    if callback is None:
+                        self._cancelled -= 1
+                    else:
+                        _run(callback, timer.args)
             for _ in range(len(ready)):
                 _run(*ready.popleft())
 

@@ -76,6 +76,8 @@ class _Watchdog:
 
     def run(self) -> int:
         config = self._config
+        # As process 1 there is no default; and until calls are taken there is nothing to finish.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
         for note in config.notes:
             self._log.line(note)
         capture_output(

@@ -20,6 +20,15 @@ def test_an_idle_replica_ends_with_0(mode: str) -> None:
         assert function.wait() == 0
 
 
+def test_a_replica_that_is_still_starting_ends_at_once() -> None:
+    """SIGTERM while the handler is imported."""
+    source = "import pathlib, time\npathlib.Path('loading').touch()\ntime.sleep(1000)\n"
+    with watchdog(ready=False, handler=source) as function:
+        until(lambda: (function.folder / "loading").exists(), what="the import")
+        function.terminate()
+        assert function.wait() == 128 + signal.SIGTERM
+
+
 def test_a_call_under_way_is_answered(mode: str) -> None:
     """SIGTERM in the middle of a call: its answer comes, with `Connection: close`, and then the end."""
     with running(mode) as function:

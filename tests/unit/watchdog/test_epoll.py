@@ -33,6 +33,19 @@ def test_timers_run_in_order_and_can_be_cancelled(loop: EpollLoop) -> None:
     assert seen == [1, 2]
 
 
+def test_cancelled_timers_do_not_pile_up(loop: EpollLoop) -> None:
+    """A time limit for each of many calls, all of which end in time, beside timers that stay."""
+    seen: list[int] = []
+    for number in range(20):
+        loop.call_later(0.001 * number, seen.append, number)
+    for _ in range(20_000):
+        loop.call_later(3600, seen.append, -1).cancel()
+    assert len(loop._timers) < 1100
+    loop.call_later(0.03, loop.stop)
+    loop.run_forever()
+    assert seen == list(range(20))
+
+
 def test_other_threads_wake_it(loop: EpollLoop) -> None:
     """At once, however many call, and they are told when the loop is gone."""
     seen: list[int] = []
