@@ -24,7 +24,9 @@ class Zygote:
         self._here, there = socket.socketpair()
         with there:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(there.fileno())], pass_fds=[there.fileno()], stdin=subprocess.DEVNULL
+                [sys.executable, "-P", __file__, str(there.fileno())],
+                pass_fds=[there.fileno()],
+                stdin=subprocess.DEVNULL,
             )
         assert self._here.recv(1) == _READY
 
