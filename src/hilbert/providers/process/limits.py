@@ -20,6 +20,7 @@ PIDS_MOST: Final = 1024
 FILES_MOST: Final = 65536
 """Open files of one process."""
 
+_CONTROLLERS: Final = ("memory", "cpu", "pids")
 _PERIOD: Final = 100_000
 """Microseconds in which a CPU limit is kept."""
 
@@ -43,6 +44,10 @@ class Limiter(Protocol):
         """Put a process, that has started nothing yet, under the limits. Raises `OSError`."""
         ...
 
+    def close(self) -> None:
+        """Leave nothing behind, if no replica needs it any more. `create` can still be used."""
+        ...
+
 
 class ProcessLimits:
     """No control groups: the kernel's limits for each process. They bound a process, not a replica."""
@@ -63,9 +68,20 @@ class ProcessLimits:
                 # Data, not address space: runtimes such as Node's reserve far more addresses than they use.
                 resource.prlimit(pid, resource.RLIMIT_DATA, (limits.memory.units, limits.memory.units))
 
+    def close(self) -> None:
+        """Nothing was made."""
+
 
 class _Groups:
     """What both versions share."""
+
+    _own: tuple[Path, ...]
+    """The groups that hold those of the replicas."""
+
+    def close(self) -> None:
+        for group in self._own:
+            with contextlib.suppress(OSError):
+                group.rmdir()
 
     def enter(self, groups: Sequence[str], pid: int, limits: Resources | None) -> None:  # noqa: ARG002
         with contextlib.suppress(ProcessLookupError):
@@ -80,13 +96,21 @@ class GroupsV2(_Groups):
     memory = cpu = "cgroup v2"
 
     def __init__(self, parent: Path) -> None:
-        """`parent` has the controllers handed down to its children."""
+        """`parent` is made when it is not there, in a group that hands the controllers down."""
         self._parent = parent
+        self._own = (parent,)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        if not self._parent.is_dir():
+            self._parent.mkdir(exist_ok=True)
+            _hand_down(self._parent)
 
     def groups(self, name: str) -> tuple[str, ...]:
         return (str(self._parent / name),)
 
     def create(self, name: str, limits: Resources | None) -> None:
+        self._prepare()
         group = self._parent / name
         group.mkdir(exist_ok=True)
         _write(group / "pids.max", str(PIDS_MOST))
@@ -105,6 +129,7 @@ class GroupsV1(_Groups):
     def __init__(self, parents: Mapping[str, Path]) -> None:
         """`parents` by controller: `memory`, `pids`, `cpu` and `cpuacct`, as far as they are there."""
         self._parents = parents
+        self._own = tuple(dict.fromkeys(parents.values()))
         self.memory = "cgroup v1" if "memory" in parents else ProcessLimits.memory
         self.cpu = "cgroup v1" if "cpu" in parents else ProcessLimits.cpu
 
@@ -113,7 +138,7 @@ class GroupsV1(_Groups):
 
     def create(self, name: str, limits: Resources | None) -> None:
         for group in self.groups(name):
-            Path(group).mkdir(exist_ok=True)
+            Path(group).mkdir(parents=True, exist_ok=True)
         if "pids" in self._parents:
             _write(self._parents["pids"] / name / "pids.max", str(PIDS_MOST))
         if limits is not None and limits.memory is not None and "memory" in self._parents:
@@ -154,20 +179,20 @@ def find_limiter(label: str, *, root: Path = Path("/sys/fs/cgroup"), own: str | 
 
 
 def _version_2(root: Path, own: str, label: str) -> Path:
-    """A group of ours with the controllers handed down. Raises `OSError`."""
+    """Where our group goes: in one that hands the controllers down. Raises `OSError`."""
     where = root / own
     available = set((where / "cgroup.controllers").read_text().split())
-    wanted = ("memory", "cpu", "pids")
-    missing = [name for name in wanted if name not in available]
+    missing = [name for name in _CONTROLLERS if name not in available]
     if missing:
         raise OSError(errno.ENOTSUP, f"the controllers {', '.join(missing)} are not handed down to this process")
     # Fails with EBUSY where this process itself sits in a group that is not the root: then its service manager has to
     # hand down a group of its own (systemd: Delegate=yes with DelegateSubgroup=).
-    _write(where / "cgroup.subtree_control", " ".join(f"+{name}" for name in wanted))
-    parent = where / label
-    parent.mkdir(exist_ok=True)
-    _write(parent / "cgroup.subtree_control", " ".join(f"+{name}" for name in wanted))
-    return parent
+    _hand_down(where)
+    return where / label
+
+
+def _hand_down(group: Path) -> None:
+    _write(group / "cgroup.subtree_control", " ".join(f"+{name}" for name in _CONTROLLERS))
 
 
 def _version_1(hierarchy: Path, own: str, label: str) -> Path:

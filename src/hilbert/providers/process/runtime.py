@@ -99,6 +99,8 @@ class ProcessRuntime:
         await cancel(self._pulse)
         await asyncio.gather(*(monitor.close() for monitor in self._monitors.values()))
         self._monitors.clear()
+        if self._machine is not None:
+            self._machine.limiter.close()
 
     @property
     def machine(self) -> Machine:

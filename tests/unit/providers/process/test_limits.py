@@ -46,6 +46,8 @@ def test_version_2_is_taken_where_its_controllers_are_handed_down(tmp_path: Path
     assert int((group / "pids.max").read_text()) > 0
     limiter.create("f-2", None)
     assert not (tmp_path / "user.slice/me/hb/f-2/memory.max").exists()
+    limiter.close()
+    assert group.is_dir(), "it is still in use"
 
 
 def test_version_1_takes_the_controllers_that_are_there(tmp_path: Path) -> None:
@@ -57,6 +59,14 @@ def test_version_1_takes_the_controllers_that_are_there(tmp_path: Path) -> None:
     assert (tmp_path / "memory/me/hb/f-1/memory.limit_in_bytes").read_text() == str(64 << 20)
     assert (tmp_path / "cpu/me/hb/f-1/cpu.cfs_quota_us").read_text() == "25000"
     assert len(limiter.groups("f-1")) == 4
+
+
+def test_closing_leaves_nothing_and_can_be_followed_by_another_replica(tmp_path: Path) -> None:
+    limiter, _ = find_limiter("hb", root=tmp_path, own=version_1(tmp_path, "memory", "cpu"))
+    limiter.close()
+    assert not (tmp_path / "memory/me/hb").exists()
+    limiter.create("f-1", None)
+    assert all(Path(group).is_dir() for group in limiter.groups("f-1"))
 
 
 def test_a_hierarchy_whose_path_is_the_host_s_is_used_from_its_root(tmp_path: Path) -> None:
