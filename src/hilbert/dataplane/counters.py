@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from hilbert.dataplane.messages import CodeLevels, RouteLevels
 
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds in seconds of the duration buckets: Prometheus's usual ones. One more bucket has no bound."""
 
+Owner = TypeVar("Owner")
 
-class RouteCounters:
+
+class RouteCounters(Generic[Owner]):
     """Totals since the worker's start."""
 
-    __slots__ = ("_marked", "_on_change", "codes", "cold_starts", "inflight", "retries", "started")
+    __slots__ = ("_marked", "_on_change", "_owner", "codes", "cold_starts", "inflight", "retries", "started")
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
-        """`on_change` is called when they begin to differ from what was last reported."""
+    def __init__(self, on_change: Callable[[Owner], None], owner: Owner) -> None:
+        """`on_change(owner)` is called when they begin to differ from what was last reported."""
         self._on_change = on_change
+        self._owner = owner
         self._marked = False
         self.started = 0
         self.inflight = 0
@@ -47,7 +50,7 @@ class RouteCounters:
         """Report these counters next time."""
         if not self._marked:
             self._marked = True
-            self._on_change()
+            self._on_change(self._owner)
 
     def report(self, namespace: str, name: str, *, born: int, waiting: int) -> RouteLevels:
         self._marked = False

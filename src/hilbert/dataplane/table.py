@@ -18,6 +18,7 @@ from hilbert.kit.http1 import Pool
 if TYPE_CHECKING:
     from hilbert.dataplane.call import FunctionCall
 
+_POLICIES: Final = 1024
 _TRY_SOON: Final = 0.05
 """Seconds before a replica that has begun to refuse connections gets another call."""
 _TRY_LATER: Final = 0.5
@@ -76,7 +77,7 @@ class RouteState:
         self.replicas: list[Replica] = []
         self.waiting: OrderedDict[FunctionCall, None] = OrderedDict()
         """In order of arrival; a call that ends leaves it at once."""
-        self.counters = RouteCounters(lambda: note(self))
+        self.counters = RouteCounters(note, self)
         self.digest = 0
         self.woken_at = 0.0
         self.retry_due = False
@@ -122,6 +123,9 @@ class Table:
         self._states: dict[tuple[str, str], RouteState] = {}
         self.by_segment: dict[bytes, RouteState] = {}
         """`NAME.NAMESPACE`, and `NAME` for the default namespace, as they stand in a path."""
+        self._policies: dict[CallPolicy, CallPolicy] = {}
+        """One object for each policy: most functions share a few."""
+        self._noted = self._note
         self._changed: list[RouteState] = []
         self.on_changed: Callable[[], None] = lambda: None
         """Called when a counter changes and none had since `take_changed`."""
@@ -172,13 +176,15 @@ class Table:
             self.drop(route.key)
             gone, state = [state], None
         if state is None:
-            state = self._states[route.key] = RouteState(route.namespace, route.name, entry.born, self._note)
+            state = self._states[route.key] = RouteState(route.namespace, route.name, entry.born, self._noted)
             for segment in self._segments(route.key):
                 self.by_segment[segment] = state
         digest = route_digest(route)
         self.digest ^= state.digest ^ digest
         state.digest = digest
-        state.policy = route.policy
+        if len(self._policies) > _POLICIES:
+            self._policies.clear()
+        state.policy = self._policies.setdefault(route.policy, route.policy)
         known = {replica.endpoint: replica for replica in state.replicas}
         state.replicas = [
             known.pop(endpoint) if endpoint in known else Replica(endpoint, self._make_pool(endpoint.address))

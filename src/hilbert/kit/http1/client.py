@@ -307,6 +307,8 @@ class ClientConnection(AsyncioProtocol):
 class Pool:
     """Connections to one upstream address, `unix:/path` or `tcp:host:port`."""
 
+    __slots__ = ("_closed", "_idle", "_idle_time", "_loop", "_most_idle", "_wheel", "address")
+
     def __init__(self, address: str, wheel: TimerWheel, *, idle_time: float = 30.0, most_idle: int = 256) -> None:
         self.address = address
         self._wheel = wheel
