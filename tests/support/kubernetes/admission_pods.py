@@ -17,7 +17,8 @@ _MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
 def _refused(pod: Json, text: str) -> Exception:
-    return forbidden("", "pods", pod["metadata"].get("name", ""), text)
+    metadata = pod["metadata"]
+    return forbidden("", "pods", metadata.get("name") or metadata.get("generateName", ""), text)
 
 
 def runtime_class(engine: Engine, pod: Json) -> None:

@@ -162,7 +162,7 @@ class Decoder:
         out: Json = {}
         for key, inner in value.items():
             if inner is None:
-                if item.kind == "string":
+                if item.kind in ("string", "bytes"):
                     out[key] = ""
                 continue
             if item.kind in ("string", "bytes") and not isinstance(inner, str):

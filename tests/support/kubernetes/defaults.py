@@ -93,6 +93,8 @@ def _pod(obj: Json) -> None:
     spec = obj.setdefault("spec", {})
     pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
+    for condition in (obj.get("status") or {}).get("conditions") or ():
+        condition.setdefault("lastProbeTime", None)
     for kind in ("initContainers", "containers"):
         for item in spec.get(kind) or ():
             for name, value in (item["resources"].get("limits") or {}).items():

@@ -155,7 +155,9 @@ def _openapi(registry: Registry, path: str) -> Answer:
     documents = schema.documents()
     if path == "/openapi/v3":
         paths = {name: {"serverRelativeURL": f"/openapi/v3/{name}?hash=0"} for name in documents}
-        return json_answer(200, {"paths": paths})
+        found = json_answer(200, {"paths": paths})
+        found.content_type = "text/plain; charset=utf-8"
+        return found
     name = path.removeprefix("/openapi/v3/")
     if name in documents:
         return json_answer(200, documents[name])

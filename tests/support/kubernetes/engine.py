@@ -82,9 +82,8 @@ class Engine:
             raise ApiError(500, "resourceVersion should not be set on objects to be created")
         if resource.namespaced:
             metadata["namespace"] = namespace
-        generated = not metadata.get("name") and bool(metadata.get("generateName"))
-        if generated:
-            metadata["name"] = metadata["generateName"][:58] + suffix()
+        if resource.key != "pods":
+            _generate(metadata)
         for gone in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"):
             metadata.pop(gone, None)
         metadata["uid"] = str(uuid.uuid4())
@@ -103,6 +102,8 @@ class Engine:
             )
         request = Request("CREATE", resource, namespace, obj, None, options)
         self.admission.mutate(request)
+        # Refusals of a Pod so far know no more of its name than how it begins.
+        _generate(metadata)
         kinds.prepare_create(self, resource, obj)
         self._validate(resource, obj, None)
         key = (namespace if resource.namespaced else "", metadata["name"])
@@ -403,7 +404,7 @@ class Engine:
             after["deletionTimestamp"] = stamp(datetime.now(UTC) + timedelta(seconds=seconds))
             if resource.key != "namespaces":
                 after["deletionGracePeriodSeconds"] = seconds
-            if resource.has_generation and after.get("generation"):
+            if resource.has_generation and resource.key != kinds.DEFINITIONS and after.get("generation"):
                 after["generation"] += 1
         if finalizers:
             after["finalizers"] = finalizers
@@ -526,6 +527,11 @@ def invalid_or_bad(resource: Resource, text: str) -> ApiError:
     return bad_request(text)
 
 
+def _generate(metadata: Json) -> None:
+    if not metadata.get("name") and metadata.get("generateName"):
+        metadata["name"] = metadata["generateName"][:58] + suffix()
+
+
 def _identity(resource: Resource, name: str, namespace: str) -> Json:
     metadata: Json = {"name": name}
     if resource.namespaced:
@@ -554,6 +560,10 @@ def _same(old: Json, new: Json) -> bool:
 
 
 def _spec_differs(resource: Resource, old: Json, new: Json) -> bool:
+    if resource.plural == "endpointslices":
+        return any((old.get(name) or []) != (new.get(name) or []) for name in ("endpoints", "ports"))
+    if resource.key == "deployments.apps" and old["metadata"].get("annotations") != new["metadata"].get("annotations"):
+        return True
     if resource.custom is None:
         return old.get("spec") != new.get("spec")
     skipped = {"metadata", "status"} if resource.has_status else {"metadata"}
@@ -580,10 +590,10 @@ _ApplyLoader.yaml_implicit_resolvers = {
 
 def _go_yaml(error: yaml.YAMLError, raw: bytes) -> str:
     mark = getattr(error, "problem_mark", None)
-    line = (mark.line if mark is not None else 0) or 0
+    line = (mark.line if mark is not None else 0) + 1
     problem = str(getattr(error, "problem", error))
     if raw.lstrip().startswith(b"{"):
-        return f"yaml: line {max(line, 1)}: did not find expected ',' or '}}'"
+        return f"yaml: line {line}: did not find expected ',' or '}}'"
     if "expected the node content" in problem:
         problem = "did not find expected node content"
-    return f"yaml: line {max(line, 1)}: {problem}"
+    return f"yaml: line {line}: {problem}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,7 +25,7 @@ from support.kubernetes.status import (
     throttled,
 )
 from support.kubernetes.store import Item
-from support.kubernetes.watching import Watch
+from support.kubernetes.watching import Dress, Watch
 
 if TYPE_CHECKING:
     from support.kubernetes.server import ApiServer
@@ -229,11 +229,7 @@ class Handlers:
             )
             raise ApiError(500, text)
         call.watch = True
-        head = {"kind": resource.kind, "apiVersion": resource.api_version}
-        if form.as_.startswith("Partial"):
-            head = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
-        elif form.as_ == "Table":
-            head = {"kind": "Table", "apiVersion": "meta.k8s.io/v1"}
+        dress, mark = self._dress(resource, form, call)
         watch = Watch(
             self.engine.store,
             self.engine.store.collection(resource.key),
@@ -241,30 +237,41 @@ class Handlers:
             options,
             matches,
             self.server.chaos,
-            dress=self._dress(resource, form, call),
-            head=head,
+            dress=dress,
+            mark=mark,
             scale=self.server.pace.watch_scale,
             resource_key=resource.key,
         )
         return Answer(200, stream=watch.lines())
 
-    def _dress(self, resource: Resource, form: Form, call: Call) -> Any:
+    def _dress(self, resource: Resource, form: Form, call: Call) -> tuple[Dress, Callable[[Json], bytes]]:
+        """What makes the objects of events and of bookmarks."""
+        encode = msgspec.json.encode
         if form.as_ == "Table":
             first = [True]
 
-            def dress(item: Item) -> bytes:
-                table = tables.table(resource, [item], {"resourceVersion": str(item.version)}, call.query)
+            def once(table: Json) -> bytes:
                 if not first[0]:
                     table["columnDefinitions"] = None
                 first[0] = False
-                return msgspec.json.encode(table)
+                return encode(table)
 
-            return dress
+            return (
+                lambda item: once(tables.table(resource, [item], {"resourceVersion": str(item.version)}, call.query)),
+                lambda metadata: once(tables.bookmark(resource, metadata)),
+            )
         if form.as_:
-            return lambda item: msgspec.json.encode(negotiation.partial(item.obj))
+            return (
+                lambda item: encode(negotiation.partial(item.obj)),
+                lambda metadata: encode(negotiation.partial({"metadata": metadata})),
+            )
+
+        def mark(metadata: Json) -> bytes:
+            return encode({"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata})
+
         if resource.custom is not None:
-            return lambda item: msgspec.json.encode(self.versioned(resource, item.obj))
-        return lambda item: item.whole
+            return lambda item: encode(self.versioned(resource, item.obj)), mark
+        return lambda item: item.whole, mark
 
     def _page(self, resource: Resource, page: listing.Page, form: Form, call: Call) -> Answer:
         if form.as_ == "Table":

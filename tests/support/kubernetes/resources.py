@@ -51,6 +51,7 @@ _GENERATION: Final = frozenset(
     {
         *("deployments", "replicasets", "statefulsets", "daemonsets", "replicationcontrollers", "pods"),
         *("networkpolicies", "ingresses", "ingressclasses", "poddisruptionbudgets", "customresourcedefinitions"),
+        "endpointslices",
     }
 )
 _UNCONDITIONAL: Final = frozenset({"leases", "customresourcedefinitions"})
@@ -129,6 +130,9 @@ class Resource:
         return schema.node_of(self.group, self.version, self.kind)
 
 
+_CONNECT: Final = {"get": "get", "post": "create", "put": "update", "delete": "delete", "patch": "patch"}
+
+
 def _singular(plural: str, kind: str) -> str:
     return _SINGULAR.get(plural) or kind.lower()
 
@@ -150,7 +154,7 @@ def _built_in() -> dict[tuple[str, str, str], dict[str, Any]]:
             sub = parts[2] if len(parts) == 3 else ""
             if (len(parts) >= 2 and not parts[1].startswith("{")) or sub.startswith("{"):
                 continue
-            for method in methods.values():
+            for http, method in methods.items():
                 if not isinstance(method, dict) or "x-kubernetes-group-version-kind" not in method:
                     continue
                 gvk = method["x-kubernetes-group-version-kind"]
@@ -163,7 +167,10 @@ def _built_in() -> dict[tuple[str, str, str], dict[str, Any]]:
                 )
                 if sub:
                     inner = entry["subs"].setdefault(sub, {"gvk": gvk, "verbs": set()})
-                    inner["verbs"].add("get" if verb == "connect" else verb)
+                    if verb == "connect":
+                        verb = _CONNECT.get(http, "")
+                    if verb:
+                        inner["verbs"].add(verb)
                     continue
                 entry["namespaced"] |= namespaced
                 entry["verbs"].add(verb)

@@ -192,6 +192,19 @@ def _columns(resource: Resource) -> tuple[list[Json], list[Cell]]:
     ]
 
 
+def bookmark(resource: Resource, metadata: Json) -> Json:
+    """A bookmark in a stream of Tables: one row without a name."""
+    definitions, cells = _columns(resource)
+    inner = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": metadata["resourceVersion"]},
+        "columnDefinitions": definitions,
+        "rows": [{"cells": ["", *([None] * (len(cells) - 1))], "object": inner}],
+    }
+
+
 def table(resource: Resource, items: Sequence[Item], metadata: Json, query: Mapping[str, str]) -> Json:
     """Rows carry what `includeObject` asks for: the metadata (default), the object, or nothing."""
     definitions, cells = _columns(resource)

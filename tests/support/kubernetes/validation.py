@@ -21,7 +21,9 @@ from support.kubernetes.texts import (
 from support.kubernetes.validation_kinds import CHECKS
 
 _SHORT_NAMES: Final = frozenset({"namespaces"})
-_STANDARD_FINALIZERS: Final = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
+_STANDARD_FINALIZERS: Final = frozenset(
+    {"orphan", "foregroundDeletion", "kubernetes", "customresourcecleanup.apiextensions.k8s.io"}
+)
 _ANY_NAME: Final = frozenset(
     {
         "roles.rbac.authorization.k8s.io",

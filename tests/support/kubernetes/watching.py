@@ -39,11 +39,11 @@ class Watch:
         chaos: Chaos,
         *,
         dress: Dress,
-        head: Json,
+        mark: Callable[[Json], bytes],
         scale: float = 1.0,
         resource_key: str = "",
     ) -> None:
-        """`head` holds the kind and apiVersion of bookmarks."""
+        """`mark` makes the object of a bookmark from its metadata."""
         self._store = store
         self._collection = collection
         self._namespace = namespace
@@ -51,7 +51,7 @@ class Watch:
         self._matches = matches
         self._chaos = chaos
         self._dress = dress
-        self._head = head
+        self._mark = mark
         self._scale = scale
         self.resource_key = resource_key
         self._lines: deque[bytes] = deque()
@@ -96,7 +96,7 @@ class Watch:
         metadata: Json = {"resourceVersion": str(self._store.version)}
         if initial:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
-        return _line(b"BOOKMARK", msgspec.json.encode({**self._head, "metadata": metadata}))
+        return _line(b"BOOKMARK", self._mark(metadata))
 
     def _begin(self) -> bool:
         """Fill in what comes before the changes; False when the version is too old."""

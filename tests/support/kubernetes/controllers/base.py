@@ -22,6 +22,8 @@ class Controller:
     """Brings objects of one kind to what they ask for. Subclasses set `manager` and write `sync`."""
 
     manager = "kube-controller-manager"
+    component = "kube-controller-manager"
+    """Who reports events."""
 
     def __init__(self, server: ApiServer) -> None:
         self.server = server
@@ -154,7 +156,7 @@ class Controller:
 
     def event(self, obj: Json, kind: str, reason: str, message: str, *, component: str = "") -> None:
         """Record an Event about `obj`."""
-        self.server.recorder.record(obj, kind, reason, message, component=component or self.manager)
+        self.server.recorder.record(obj, kind, reason, message, component=component or self.component)
 
 
 def controller_of(obj: Json) -> Json | None:

@@ -63,6 +63,8 @@ def _observed(sets: list[Json], name: str) -> int:
 class DeploymentController(Controller):
     """Rolls Deployments out."""
 
+    component = "deployment-controller"
+
     def begin(self) -> None:
         self.follow("deployments.apps", existing=True)
         self.follow("replicasets.apps", self._owners)

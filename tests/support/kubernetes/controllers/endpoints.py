@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from support.kubernetes.controllers.base import Controller, controller_of, owner_reference
 from support.kubernetes.controllers.replicasets import is_ready
+from support.kubernetes.engine import stamp
 from support.kubernetes.status import Json
 from support.kubernetes.store import Event, Key
 
 _MANAGED = "endpointslice.kubernetes.io/managed-by"
 _SERVICE = "kubernetes.io/service-name"
+_TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
 _MOST = 100
 """Endpoints in one slice."""
 
@@ -73,6 +75,7 @@ class EndpointController(Controller):
             metadata = {
                 "generateName": f"{key[1]}-",
                 "labels": labels,
+                "annotations": {_TRIGGER: stamp()},
                 "ownerReferences": [owner_reference(service)],
             }
             head = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4"}
@@ -88,6 +91,7 @@ class EndpointController(Controller):
         def change(fresh: Json) -> None:
             fresh.update(body)
             fresh["metadata"]["labels"] = labels
+            fresh["metadata"].setdefault("annotations", {})[_TRIGGER] = stamp()
 
         self.change(self.resource("endpointslices", "discovery.k8s.io"), old, change)
 

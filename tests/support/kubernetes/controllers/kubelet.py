@@ -28,6 +28,7 @@ class Kubelet(Controller):
     """Runs the Pods of every node."""
 
     manager = "kubelet"
+    component = "kubelet"
 
     def __init__(self, server: ApiServer) -> None:
         super().__init__(server)
@@ -218,6 +219,9 @@ class Life:
             self._event("Warning", "FailedMount", f"MountVolume.SetUp failed for volume {missing}")
             await self._pause(self._pace.back_off * 2)
             missing = self._missing_volume()
+        while outcome.sandbox:
+            self._event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {outcome.sandbox}")
+            await self._pause(self._pace.back_off * _MOST_BACK_OFF)
         await self._pause(self._pace.start)
         self._state(waiting, phase="Pending", ready=False, started=False)
         if outcome.process is None:
@@ -368,7 +372,7 @@ class Life:
             code = await self._stop_process(seconds * self._pace.grace_scale)
         elif self._started:
             await asyncio.sleep(self._pace.stop)
-            code = 0
+            code = self._kubelet.server.images.outcome(self.pod).stop_code
         if self._started and code is not None:
             reason = "Completed" if code == 0 else "Error"
             ended = podstatus.terminated(self.pod, code, reason, self._started)

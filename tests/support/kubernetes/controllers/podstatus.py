@@ -70,6 +70,9 @@ def write(
         "qosClass": old.get("qosClass", "BestEffort"),
         "resources": old.get("resources") or _total(spec),
     }
+    requests = status["resources"].get("requests")
+    if requests and ("running" in state or "allocatedResources" in old):
+        status["allocatedResources"] = requests
     if address:
         status["podIP"] = address
         status["podIPs"] = [{"ip": address}]
@@ -93,6 +96,8 @@ def _container(
         out["imageID"] = f"{str(item.get('image', '')).partition('@')[0]}@{_DIGEST}"
         out["containerID"] = container_id(metadata["uid"], restarts)
         out["resources"] = item.get("resources") or {}
+        if out["resources"].get("requests"):
+            out["allocatedResources"] = out["resources"]["requests"]
         out["user"] = {"linux": {"uid": 0, "gid": 0, "supplementalGroups": [0]}}
     mounts = [_mount(mount) for mount in item.get("volumeMounts") or ()]
     if mounts:

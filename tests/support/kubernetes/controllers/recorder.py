@@ -40,7 +40,7 @@ class Recorder:
                 return
             name = f"{metadata['name']}.{time.time_ns():x}"
             self._known[key] = name
-            body = {
+            body: Json = {
                 "apiVersion": "v1",
                 "kind": "Event",
                 "metadata": {"name": name, "namespace": namespace},
@@ -54,14 +54,18 @@ class Recorder:
                 },
                 "reason": reason,
                 "message": message,
-                "source": {"component": component},
-                "firstTimestamp": now,
-                "lastTimestamp": now,
-                "count": 1,
                 "type": kind,
                 "reportingComponent": component,
-                "reportingInstance": "",
             }
+            if component == "default-scheduler":
+                moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+                action = "Binding" if reason == "Scheduled" else "Scheduling"
+                body |= {"eventTime": moment, "action": action, "reportingInstance": "default-scheduler-server-1"}
+            else:
+                body |= {"firstTimestamp": now, "lastTimestamp": now, "count": 1, "source": {"component": component}}
+                if component == "kubelet":
+                    node = obj["spec"].get("nodeName", "")
+                    body["source"]["host"] = body["reportingInstance"] = node
             engine.create(resource, namespace, body, options)
         except ApiError:
             # An event of a namespace that goes away is nobody's.

@@ -44,6 +44,8 @@ def ready_for(pod: Json) -> float:
 class ReplicaSetController(Controller):
     """Creates and deletes Pods."""
 
+    component = "replicaset-controller"
+
     def begin(self) -> None:
         self.follow("replicasets.apps", existing=True)
         self.follow("pods", self._owners)

@@ -17,6 +17,8 @@ class Outcome:
     message: str = ""
     unschedulable: str = ""
     """The text of the scheduler, which finds no node."""
+    sandbox: str = ""
+    """Why not even its sandbox can be made; it stays in ContainerCreating."""
     exits: Sequence[int] = ()
     """Exit codes of one start after the other; the last one repeats. Empty: it runs."""
     oom: bool = False
@@ -27,6 +29,8 @@ class Outcome:
     ready_after: float = 0.0
     log: Sequence[str] = ()
     """Lines that each start writes."""
+    stop_code: int = 0
+    """With which it ends on SIGTERM."""
     process: Process | None = None
     """A real process at the Pod's address."""
 

@@ -8,8 +8,10 @@ from typing import Final
 
 from support.kubernetes.controllers import NAMES
 from support.kubernetes.controllers.pace import Pace
+from support.kubernetes.controllers.scripts import Outcome
 from support.kubernetes.options import WriteOptions
 from support.kubernetes.replay.compare import Rules
+from support.kubernetes.replay.milestones import milestones
 from support.kubernetes.replay.runner import Hook, Project, Replay, transcript
 from support.kubernetes.server import ApiServer
 from support.kubernetes.status import Json
@@ -24,6 +26,32 @@ _UNROLLED: Final = Rules(
         r"^status\.(observedGeneration|conditions|terminatingReplicas|replicas|updatedReplicas|unavailableReplicas)$",
     ),
 )
+_DISCOVERY: Final = Rules(
+    ignored_at={
+        2: (r"^groups\[\d+\]\.versions",),  # shortened to their names in the transcript
+        21: (r"^paths$",),  # shortened; the double has the documents of nine groups
+        25: (r"^paths$",),  # the double has no /metrics, /flagz and the like
+        29: (r"^items$",),  # the namespaces of other scenarios
+    },
+    subset_at={9: (r"^resources$",), 10: (r"^items$",)},
+    skipped={17: "the names of the checks of that build"},
+)
+
+
+def _life(obj: Json) -> Json:
+    """The part of an object's state that does not depend on the pace of controllers."""
+    metadata = obj["metadata"]
+    kept = {key: metadata[key] for key in ("name", "ownerReferences") if key in metadata}
+    return {"metadata": kept}
+
+
+_DEPLOYED: Final = Rules(
+    ignored=(
+        r"^status\.resources$",  # of stopped Pods the kubelet of the transcript tells odd things
+        r"^items\[\d+\]\.status\.resources$",
+        r"^items\[0\]\.metadata\.generation$",  # of a slice: how often it was written
+    )
+)
 _CRD: Final = {
     20: (r"^message$", r"^details\.causes$"),  # two more causes of the rules' type checker
     71: (r"^metadata\.(generation|deletion)", r"^status"),  # seen before the collector came by
@@ -31,6 +59,34 @@ _CRD: Final = {
 }
 _ROLLED: Final = (r"metadata\.annotations$", r"status\.conditions$")
 """What the deployment controller, which does not run, would have added."""
+
+
+async def _slow_start(run: Replay, number: int, step: Json) -> None:
+    """The Pods of the second half take their time."""
+    if number == 15:
+        run.server.pace.start = 0.6
+
+
+async def _secret_log(run: Replay, number: int, step: Json) -> None:
+    """The container of the transcript prints a Secret as file and as environment."""
+    lines = {36: "file=third env=third", 39: "file=fourth env=third"}
+    if number in lines:
+        await run.server.controllers.settled()
+        pod = run.server.object("pods", "uses", "rec-sec")
+        if pod is not None:
+            run.server.kubelet.log(pod["metadata"]["uid"]).write(lines[number])
+
+
+async def _no_handler(run: Replay, number: int, step: Json) -> None:
+    """The node of the transcript knows no runtime of that name."""
+    if number == 0:
+        text = "rpc error: code = Unknown desc = unable to get OCI runtime for sandbox"
+        text += f' "{"0" * 63}1": no runtime for "nohandler" is configured'
+
+        def rule(pod: Json) -> Outcome | None:
+            return Outcome(sandbox=text) if pod["spec"].get("runtimeClassName") == "rec-nohandler" else None
+
+        run.server.images.rules.append(rule)
 
 
 async def _forget(run: Replay, number: int, step: Json) -> None:
@@ -50,6 +106,13 @@ async def _forget(run: Replay, number: int, step: Json) -> None:
 _PACE: Final = Pace(watch_scale=0.03, patience=0.1, namespace_delete=0.25, namespace_check=0.25, establish=0.15)
 
 
+async def _stopped(run: Replay, number: int, step: Json) -> None:
+    """httpd answers SIGTERM with exit code 2; a Pod takes a moment to start and to stop."""
+    if number == 0:
+        run.server.images["registry.local/httpd:2"] = Outcome(stop_code=2)
+        run.server.pace.stop = 0.15
+
+
 @dataclass
 class Case:
     """One transcript."""
@@ -58,6 +121,7 @@ class Case:
     controllers: frozenset[str] = _API
     hook: Hook | None = None
     states: Project | None = None
+    bookmarks: float = 60.0
     pace: Pace = field(default_factory=lambda: replace(_PACE))
 
 
@@ -66,20 +130,33 @@ CASES: Final[dict[str, Case]] = {
     "namespace-fresh": Case(),
     "field-validation": Case(),
     "optimistic-concurrency": Case(Rules(ignored_at=dict.fromkeys((49, 50), _ROLLED))),
-    "watch": Case(),
+    "watch": Case(bookmarks=0.4),
     "watch-too-old": Case(hook=_forget),
     "list": Case(Rules(ignored_at={29: (r"metadata\.continue$",)})),
-    "discovery": Case(),
+    "discovery": Case(_DISCOVERY),
     "leases": Case(),
-    "secrets": Case(),
+    "secrets": Case(Rules(ignored=(r"^status\.resources$",)), controllers=NAMES, hook=_secret_log, states=milestones),
     "rbac": Case(Rules(ignored_at={55: (r"^rules$", r"^aggregationRule$")})),
     "server-side-apply": Case(_UNROLLED, states=lambda obj: obj),
-    "network-policy-runtime-class": Case(controllers=NAMES),
-    "admission-quota": Case(controllers=NAMES),
+    "network-policy-runtime-class": Case(controllers=NAMES, hook=_no_handler),
+    "admission-quota": Case(controllers=NAMES, hook=_slow_start, states=milestones),
     "admission-limitrange": Case(controllers=NAMES),
-    "admission-pod-security": Case(controllers=NAMES),
-    "crd": Case(Rules(ignored_at=_CRD), states=lambda obj: obj, controllers=_API | {"deployments"}),
-    "logs": Case(),
+    "admission-pod-security": Case(Rules(ignored_at={10: (r"^status\.unavailableReplicas$",)}), controllers=NAMES),
+    "crd": Case(Rules(ignored_at=_CRD), states=_life, controllers=_API | {"deployments"}),
+    "logs": Case(controllers=NAMES),
+    "deployment-scale": Case(_DEPLOYED, controllers=NAMES, states=milestones, hook=_stopped),
+    "deployment-rolling-update": Case(_DEPLOYED, controllers=NAMES, states=milestones, hook=_stopped),
+    "deployment-failed-rollout": Case(
+        _DEPLOYED,
+        controllers=NAMES,
+        states=milestones,
+        hook=_stopped,
+        pace=replace(_PACE, deadline_scale=0.1, back_off=5.0),
+    ),
+    "deployment-delete": Case(_DEPLOYED, controllers=NAMES, states=milestones, hook=_stopped),
+    "pod-image-errors": Case(_DEPLOYED, controllers=NAMES, states=milestones),
+    "pod-crash-oom": Case(_DEPLOYED, controllers=NAMES, states=milestones),
+    "pod-pending-unready": Case(_DEPLOYED, controllers=NAMES, states=milestones),
 }
 
 
@@ -89,7 +166,7 @@ async def replay(name: str) -> Replay:
     scenario = transcript(name)
     case.rules.cut_pods = any("spec cut" in text for text in scenario.get("trimmed") or ())
     async with ApiServer(controllers=case.controllers, pace=case.pace) as server:
-        server.chaos.bookmark_seconds = 0.4
+        server.chaos.bookmark_seconds = case.bookmarks
         run = Replay(server, scenario, case.rules, hook=case.hook, states=case.states)
         await run.run()
         return run

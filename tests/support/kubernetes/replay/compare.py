@@ -43,6 +43,8 @@ class Rules:
     """Regular expressions of paths that are not compared."""
     ignored_at: dict[int, tuple[str, ...]] = field(default_factory=dict)
     """The same for single steps."""
+    subset_at: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """Lists of which the transcript shows only a part, by step."""
     extra: tuple[str, ...] = ()
     """Regular expressions of paths that only we have."""
     skipped: dict[int, str] = field(default_factory=dict)
@@ -54,18 +56,24 @@ class Rules:
 class Comparison:
     """Compares under one set of rules."""
 
-    def __init__(self, rules: Rules, names: Names) -> None:
+    def __init__(self, rules: Rules, names: Names, *, subsets: tuple[str, ...] = ()) -> None:
         self._rules = rules
+        self._subsets = [re.compile(pattern) for pattern in subsets]
         self._names = names
         self._ignored = [re.compile(pattern) for pattern in rules.ignored]
         self._extra = [re.compile(pattern) for pattern in rules.extra]
 
+    def under(self, names: Names) -> Comparison:
+        """The same with other names."""
+        return Comparison(self._rules, names)
+
     def at(self, step: int) -> Comparison:
         """With the rules of one step on top."""
-        more = self._rules.ignored_at.get(step)
-        if not more:
+        more, parts = self._rules.ignored_at.get(step, ()), self._rules.subset_at.get(step, ())
+        if not more and not parts:
             return self
-        return Comparison(replace(self._rules, ignored=(*self._rules.ignored, *more), ignored_at={}), self._names)
+        rules = replace(self._rules, ignored=(*self._rules.ignored, *more), ignored_at={}, subset_at={})
+        return Comparison(rules, self._names, subsets=parts)
 
     def differences(self, recorded: Any, actual: Any, path: str = "") -> Iterator[str]:
         if any(pattern.search(path) for pattern in self._ignored):
@@ -105,6 +113,8 @@ class Comparison:
                 out[self._names.text(name) if theirs else name] = self.projected(inner, here, theirs=theirs)
             return out
         if isinstance(value, list):
+            if key == "managedFields":
+                value = sorted((e for e in value if e["manager"] != "kube-controller-manager"), key=_owner)
             return [self.projected(inner, f"{path}[{at}]", theirs=theirs) for at, inner in enumerate(value)]
         if key in _FREE or _TIMES.search(key):
             return value is None
@@ -133,6 +143,15 @@ class Comparison:
                 continue
             yield f"{here}: should not be there, is {_short(actual[key])}"
 
+    def _in_their_order(self, recorded: list[Any], actual: list[Any]) -> list[Any]:
+        """A list is ordered by names, and generated names are others now."""
+        try:
+            ours = {item["metadata"]["name"]: item for item in actual}
+            wanted = [self._names.text(item["metadata"]["name"]) for item in recorded]
+        except (KeyError, TypeError):
+            return actual
+        return [ours[name] for name in wanted] if sorted(wanted) == sorted(ours) else actual
+
     def _lists(self, recorded: list[Any], actual: list[Any], path: str, key: str) -> Iterator[str]:
         if key in ("clusterIPs", "podIPs", "hostIPs"):
             return
@@ -140,6 +159,11 @@ class Comparison:
             recorded = [entry for entry in recorded if entry["manager"] != "kube-controller-manager"]
             actual = [entry for entry in actual if entry["manager"] != "kube-controller-manager"]
             recorded, actual = sorted(recorded, key=_owner), sorted(actual, key=_owner)
+        if any(pattern.search(path) for pattern in self._subsets):
+            known = {_called(item): item for item in actual}
+            actual = [known.get(_called(item)) for item in recorded]
+        if key == "items":
+            actual = self._in_their_order(recorded, actual)
         if key in ("nonResourceRules", "resourceRules"):
             recorded, actual = sorted(recorded, key=repr), sorted(actual, key=repr)
         if len(recorded) != len(actual):
@@ -164,3 +188,7 @@ def _is_cut(path: str, recorded: Json, key: str) -> bool:
 
 def _owner(entry: Json) -> tuple[str, str, str]:
     return entry["manager"], entry["operation"], entry.get("subresource", "")
+
+
+def _called(item: Json) -> str:
+    return str(item.get("name") or item.get("resource") or item.get("metadata", {}).get("name"))

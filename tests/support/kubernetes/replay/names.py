@@ -17,6 +17,8 @@ _YAML_VERSION: Final = re.compile(r'resourceVersion(\\*"?: ?\\*")\d+')
 _AGE: Final = re.compile(r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$")
 _CONTAINER: Final = re.compile(r"containerd://[0-9a-f]{64}")
 _DIGEST: Final = re.compile(r"[^\s\"]*@?sha256:[0-9a-f]{64}")
+_GENERATED: Final = re.compile(r"\b[a-z0-9]+-[bcdfghjklmnpqrstvwxz2456789]{5,10}(?:-[bcdfghjklmnpqrstvwxz2456789]{5})?\b")
+_EVENT: Final = re.compile(r"\.[0-9a-f]{16}$")
 _LITERAL: Final = frozenset({"", "0", "1", "999999999", "abc"})
 
 
@@ -27,6 +29,11 @@ class Names:
         self._ours: dict[str, str] = {}
         self._versions: dict[int, int] = {}
         self._words: dict[str, str] = {}
+
+    def copy(self) -> Names:
+        other = Names()
+        other._ours, other._versions, other._words = dict(self._ours), dict(self._versions), dict(self._words)
+        return other
 
     def learn(self, recorded: Any, actual: Any, key: str = "") -> None:
         """Walk both side by side."""
@@ -47,8 +54,12 @@ class Names:
             recorded.startswith("continue-token-") and key == "continue"
         ):
             self._ours.setdefault(recorded, actual)
-        elif key in ("name", "pod-template-hash") and recorded != actual:
+        elif key == "pod-template-hash" or (key == "name" and _GENERATED.search(recorded)):
             self.rename(recorded, actual)
+        elif key in ("message", "targetRef"):
+            for left, right in zip(_GENERATED.findall(recorded), _GENERATED.findall(actual), strict=False):
+                if left.partition("-")[0] == right.partition("-")[0]:
+                    self.rename(left, right)
 
     def rename(self, recorded: str, actual: str) -> None:
         """A generated name, or the hash of a template."""
@@ -97,6 +108,7 @@ def plain(text: str) -> str:
     text = _ADDRESS.sub("ADDRESS", text)
     text = _ACCESS.sub("kube-api-access", text)
     text = _OURS.sub("UID", text)
+    text = _EVENT.sub(".EVENT", text)
     text = _YAML_VERSION.sub("resourceVersion: VERSION", text)
     if text and _AGE.match(text):
         return "AGE"

@@ -13,12 +13,14 @@ from urllib.parse import quote
 import httpx2
 
 from support.kubernetes.replay.compare import Comparison, Rules
+from support.kubernetes.replay.milestones import SKIPPED
 from support.kubernetes.replay.names import Names
 from support.kubernetes.schema import DATA
 from support.kubernetes.server import ApiServer
 from support.kubernetes.status import Json
 
 _PATIENCE = 3.0
+_QUIET = 0.35
 _CONTROLLED = ("/deployments", "/replicasets", "/pods", "/endpointslices", "/resourcequotas")
 _HEADERS = ("content-type", "warning", "retry-after", "allow")
 
@@ -69,6 +71,7 @@ class Replay:
         self._scenario = scenario
         self._rules = rules
         self._comparison = Comparison(rules, self.names)
+        self._trial: Names | None = None
         self._hook = hook
         self._states = states
         self._tokens: dict[str, str] = {"admin": server.token("admin", groups=("system:masters",))}
@@ -87,6 +90,8 @@ class Replay:
                     await self._open(number, step, steps[number + 1 :])
                 elif "request" in step:
                     await self._request(number, step)
+                elif "polled until" in step.get("note", ""):
+                    await self._quiet()
             await self._close_ended(float("inf"))
         return self.findings
 
@@ -96,6 +101,16 @@ class Replay:
         async with httpx2.AsyncClient(base_url=self.server.url, timeout=timeout) as client:
             client.headers["User-Agent"] = "recorder/1.0"
             yield client
+
+    async def _quiet(self) -> None:
+        """Wait until nothing has been written for a while."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + _PATIENCE
+        version, since = self.server.store.version, loop.time()
+        while loop.time() < ends and loop.time() - since < _QUIET:
+            await asyncio.sleep(0.01)
+            if self.server.store.version != version:
+                version, since = self.server.store.version, loop.time()
 
     # Requests
 
@@ -138,17 +153,25 @@ class Replay:
             await self.server.controllers.settled(quiet=5)
         is_read = step["request"]["method"] == "GET"
         while True:
+            self._learn_streams(step["at_ms"])
             answer = await self._send(step)
             found = list(self._compare(number, step, answer))
-            if not found or not is_read or loop.time() >= ends or number in self._rules.skipped:
+            refused = answer.status_code >= 400 > step["response"]["status"]
+            if not found or not (is_read or refused) or loop.time() >= ends or number in self._rules.skipped:
                 break
             await asyncio.sleep(0.03)
+        if self._trial is not None:
+            self._adopt(self._trial)
         self._remember(step, answer)
         if number in self._rules.skipped:
             return
         self.compared += 1
         request = step["request"]
         self.findings.extend(Finding(number, f"{request['method']} {request['path']}: {what}") for what in found)
+
+    def _adopt(self, names: Names) -> None:
+        self.names, self._trial = names, None
+        self._comparison = self._comparison.under(names)
 
     def _remember(self, step: Json, answer: httpx2.Response) -> None:
         recorded = step["response"].get("body")
@@ -181,9 +204,10 @@ class Replay:
                 actual = answer.json()
             except ValueError:
                 return [*found, f"no JSON: {answer.text[:200]!r}"]
-            probe = Names()
-            probe.learn(recorded["body"], actual)
-            self.names.learn(_generated(recorded["body"]), actual)
+            trial = self.names.copy()
+            trial.learn(_generated(recorded["body"]), actual)
+            self._trial = trial
+            comparison = self._comparison.under(trial).at(number)
             found.extend(comparison.differences(recorded["body"], actual))
         elif "body_text" in recorded:
             found.extend(comparison.differences(recorded["body_text"], answer.text, "text"))
@@ -249,31 +273,45 @@ class Replay:
         if stream.step not in self._rules.skipped:
             self.findings.extend(Finding(stream.step, what) for what in self.compare_events(stream))
 
-    def _sequences(self, events: list[Json], project: Project, *, theirs: bool) -> dict[str, list[Any]]:
+    def _sequences(self, events: list[Json], project: Project, *, theirs: bool) -> list[list[Any]]:
+        """The states of each object in order, repeats collapsed; the objects themselves in no order."""
         found: dict[str, list[Any]] = {}
         for event in events:
             obj = event["object"]
-            name = obj["metadata"]["name"]
-            state = self._comparison.projected(project(obj), theirs=theirs)
+            reduced = project(obj)
+            if reduced is SKIPPED:
+                continue
+            state = self._comparison.projected(reduced, theirs=theirs)
             kind = "" if event["type"] == "MODIFIED" else event["type"]
-            sequence = found.setdefault(self.names.text(name) if theirs else name, [])
+            sequence = found.setdefault(obj["metadata"]["name"], [])
             if not sequence or sequence[-1][1] != state or kind:
                 sequence.append((kind, state))
-        return found
+        return sorted(found.values(), key=repr)
 
     def _compare_states(self, stream: Stream, project: Project) -> list[str]:
-        """Object by object: the sequence of states, repeats collapsed."""
         found: list[str] = []
         theirs = self._sequences(stream.recorded["events"], project, theirs=True)
         ours = self._sequences(stream.events, project, theirs=False)
         if len(theirs) != len(ours):
-            found.append(f"objects {sorted(theirs)} != {sorted(ours)}")
-        for (name, left), (other, right) in zip(theirs.items(), ours.items(), strict=False):
+            found.append(f"{len(theirs)} objects != {len(ours)}")
+        for number, (left, right) in enumerate(zip(theirs, ours, strict=False)):
             if left == right:
                 continue
             at = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
-            found.append(f"{name}/{other}: state {at} of {len(left)}, {len(right)}: {left[at : at + 2]} != {right[at : at + 2]}")
+            found.append(
+                f"object {number}: state {at} of {len(left)}, {len(right)}: {left[at : at + 2]} != {right[at : at + 2]}"
+            )
         return found
+
+    def _learn_streams(self, until: float) -> None:
+        """The nth object that a watch saw then is the nth that it sees now."""
+        for stream in self.streams:
+            began = stream.recorded["at_ms"]
+            theirs = [e for e in stream.recorded["events"] if e["type"] == "ADDED" and began + e["ms"] <= until]
+            ours = [e for e in stream.events if e["type"] == "ADDED"]
+            for left, right in zip(theirs, ours, strict=False):
+                if left["object"]["kind"] in ("Pod", "ReplicaSet", "EndpointSlice"):
+                    self.names.learn(_identity(left["object"]), _identity(right["object"]))
 
     def compare_events(self, stream: Stream) -> list[str]:
         """Every event, in order. Bookmarks carry a version only."""
@@ -297,9 +335,23 @@ class Replay:
         return found
 
 
+def _identity(obj: Json) -> Json:
+    metadata = obj["metadata"]
+    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key == "pod-template-hash"}
+    return {"metadata": {"name": metadata["name"], "uid": metadata["uid"], "labels": labels}}
+
+
 def _generated(obj: Any) -> Json:
-    """Only what carries a generated name."""
+    """Only what carries or quotes a generated name."""
     if isinstance(obj, dict):
+        if str(obj.get("kind", "")).endswith("List"):
+            kind = str(obj["kind"]).removesuffix("List")
+            return {"items": [_generated({"kind": kind, **item}) for item in obj.get("items") or ()]}
+        if obj.get("kind") in ("Deployment", "ReplicaSet", "Event", "EndpointSlice"):
+            kept: Json = {key: obj[key] for key in ("message", "status", "endpoints") if key in obj}
+            if obj["kind"] in ("ReplicaSet", "EndpointSlice"):
+                kept["metadata"] = {"name": obj["metadata"]["name"]}
+            return kept
         metadata = obj.get("metadata")
         if isinstance(metadata, dict) and metadata.get("generateName"):
             return {"metadata": {"name": metadata["name"]}}
