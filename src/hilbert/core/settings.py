@@ -8,7 +8,6 @@ Nothing but this module reads the environment of the platform's processes.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
@@ -241,6 +240,8 @@ def _find_file(env: Mapping[str, str]) -> Path | None:
 
 
 def _from_file(path: Path) -> dict[str, tuple[object, str]]:
+    import tomllib  # Most start without a file, and quickly.
+
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
