@@ -13,9 +13,22 @@ from hilbert.build.errors import BuildFailed, InvalidHandler, InvalidTemplate
 from support.build import Project, needs_node, needs_npm
 
 
+@pytest.fixture(scope="module")
+def dependencies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Layers that the tests here share, so that each set of packages is fetched once."""
+    folder = tmp_path_factory.mktemp("dependencies")
+    for name in ("layers", "keys"):
+        (folder / name).mkdir()
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path, dependencies: Path) -> Project:
+    made = Project(tmp_path)
+    made.store.path.mkdir(parents=True)
+    for name in ("layers", "keys"):
+        (made.store.path / name).symlink_to(dependencies / name)
+    return made
 
 
 def call(url: str, body: bytes | None = None, **headers: str) -> tuple[int, str, str]:
