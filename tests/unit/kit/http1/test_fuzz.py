@@ -1,0 +1,252 @@
+"""The request parser against h11, a second implementation of the same standard.
+
+Where ours accepts, h11 must accept and see the same request; where they differ, the difference is in `explained`, and in
+each such case ours is the stricter or the standard leaves the choice.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import h11
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from hilbert.kit.http1 import Headers, Limits, Request, Responder, ServerConnection, TimerWheel
+from support.transports import ManualLoop, MemoryTransport
+
+Seen = tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]
+
+
+class Collect:
+    """Answers every whole request, and keeps it."""
+
+    def __init__(self, request: Request, responder: Responder, seen: list[Seen]) -> None:
+        self._request = request
+        self._responder = responder
+        self._seen = seen
+        self._body = b""
+
+    def on_body(self, data: bytes) -> None:
+        self._body += data
+
+    def on_body_end(self, _trailers: Headers) -> None:
+        request = self._request
+        headers = [(name.lower(), value.strip(b" \t")) for name, value in request.headers]
+        self._seen.append((request.method, request.target, headers, self._body))
+        self._responder.start(200, [], length=0)
+        self._responder.end()
+
+    def on_abort(self) -> None: ...
+
+    def on_drain(self) -> None: ...
+
+
+def ours(data: bytes, cuts: list[int]) -> tuple[list[Seen], bool]:
+    """Whole requests, and whether something was refused."""
+    seen: list[Seen] = []
+    wheel = TimerWheel(loop=ManualLoop())  # type: ignore[arg-type]  # what it uses of a loop
+    connection = ServerConnection(lambda request, responder: Collect(request, responder, seen), Limits(), wheel)
+    transport = MemoryTransport()
+    connection.connection_made(transport)  # type: ignore[arg-type]  # what it uses of a transport
+    places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    for start, end in itertools.pairwise(places):
+        connection.data_received(data[start:end])
+    answers = transport.sent.split(b"HTTP/1.1 ")[1:]
+    return seen, any(not answer.startswith((b"200", b"100")) for answer in answers)
+
+
+def theirs(data: bytes) -> tuple[list[Seen], bool]:
+    """The same from h11."""
+    seen: list[Seen] = []
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=65536)
+    connection.receive_data(data)
+    try:
+        while True:
+            request, body = None, b""
+            while True:
+                event = connection.next_event()
+                if event in (h11.NEED_DATA, h11.PAUSED):
+                    return seen, False
+                if isinstance(event, h11.Request):
+                    request = event
+                elif isinstance(event, h11.Data):
+                    body += bytes(event.data)
+                elif isinstance(event, h11.EndOfMessage):
+                    break
+                else:
+                    return seen, False
+            assert request is not None
+            headers = [(bytes(name), bytes(value)) for name, value in request.headers]
+            seen.append((bytes(request.method), bytes(request.target), headers, body))
+            if request.method == b"CONNECT":
+                return seen, False
+            connection.send(h11.Response(status_code=200, headers=[(b"Content-Length", b"0")]))
+            connection.send(h11.EndOfMessage())
+            if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                return seen, False
+            connection.start_next_cycle()
+    except h11.RemoteProtocolError:
+        return seen, True
+
+
+def explained(seen: Seen) -> str:
+    """Why ours may refuse, or leave to its own rules, a request that h11 takes; empty: it may not."""
+    method, target, headers, _ = seen
+    names = [name for name, _ in headers]
+    if not target.startswith(b"/") and (target != b"*" or method != b"OPTIONS"):
+        return "we take paths alone (RFC 9112, 3.2.1); h11 leaves the form to its user"
+    if not all(0x21 <= byte < 0x7F for byte in target):
+        return "llhttp takes no byte in a target that RFC 3986 has not; h11 takes more"
+    if b"content-length" in names and b"transfer-encoding" in names:
+        return "we refuse both together (RFC 9112, 6.1 permits it); h11 drops Content-Length"
+    if names.count(b"content-length") > 1 or any(
+        name == b"content-length" and not value.isdigit() for name, value in headers
+    ):
+        return "we refuse repeated lengths even if they agree (RFC 9112, 6.3 permits it)"
+    if any(name == b"content-length" and len(value) > 18 for name, value in headers):
+        return "lengths of more than 64 bits"
+    if b"upgrade" in names or method == b"CONNECT":
+        return "what follows an upgrade is another protocol's"
+    if b"expect" in names:
+        return "expectations other than 100-continue are refused with 417"
+    if any(name == b"connection" for name in names):
+        return "h11 reads on after Connection: close, we do not"
+    if method not in METHODS:
+        return "llhttp knows a fixed list of methods"
+    if names.count(b"host") > 1:
+        return "h11 counts only up to HTTP/1.1's rule; we refuse repetitions for HTTP/1.0 as well"
+    return ""
+
+
+METHODS = [b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH"]
+token = st.sampled_from([b"X-A", b"x", b"Accept", b"a-b_c.d", b"X A", b"", b"X\x00", b"\xc3\xa4", b"X:"])
+value = st.one_of(
+    st.sampled_from([b"", b"1", b" a ", b"a\tb", b"a\x00b", b"a\rb", b"a\nb", b"\xff", b"a\x0bb", b"\x7f"]),
+    st.binary(max_size=6),
+)
+framing = st.sampled_from(
+    [
+        b"Content-Length: 3",
+        b"Content-Length: 03",
+        b"Content-Length: +3",
+        b"Content-Length: 3,3",
+        b"content-length:3",
+        b"Content-Length : 3",
+        b"Content-Length: 0",
+        b"Content-Length: 18446744073709551616",
+        b"Transfer-Encoding: chunked",
+        b"transfer-encoding: Chunked",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: identity",
+        b"Transfer-Encoding: chunked, chunked",
+        b"Transfer-Encoding:\tchunked",
+        b"Host: x",
+        b"Host:",
+        b"Connection: close",
+        b"Connection: keep-alive",
+        b"Expect: 100-continue",
+        b" folded",
+        b"\tfolded",
+    ]
+)
+line = st.one_of(framing, st.tuples(token, value).map(lambda pair: b"%b: %b" % pair), st.binary(max_size=8))
+target = st.one_of(
+    st.sampled_from(
+        [b"/", b"/a%2Fb?c=d", b"*", b"http://x/", b"//", b"/a b", b"", b"/\xff", b"/#f", b"x:80", b"/\x7f"]
+    ),
+    st.text(alphabet="/a?%.#:", max_size=6).map(str.encode),
+)
+end = st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r", b"\r\r\n", b" \r\n"])
+body = st.one_of(
+    st.sampled_from(
+        [
+            b"",
+            b"abc",
+            b"3\r\nabc\r\n0\r\n\r\n",
+            b"0\r\n\r\n",
+            b"3;e=1\r\nabc\r\n0\r\nT: 1\r\n\r\n",
+            b"3\nabc\n0\n\n",
+            b"03\r\nabc\r\n0\r\n\r\n",
+            b"0x3\r\nabc\r\n0\r\n\r\n",
+            b"ffffffffffffffffff\r\n",
+            b"3 \r\nabc\r\n0\r\n\r\n",
+            b"3\r\nabcd\r\n0\r\n\r\n",
+            b"-3\r\nabc\r\n",
+        ]
+    ),
+    st.binary(max_size=12),
+)
+
+
+@st.composite
+def message(draw: st.DrawFn) -> bytes:
+    """Something like a request, right or wrong in one place or several."""
+    method = draw(st.sampled_from([*METHODS, b"get", b"G ET", b"", b"BREW", b"CONNECT"]))
+    version = draw(
+        st.sampled_from([b"HTTP/1.1"] * 8 + [b"HTTP/1.0", b"HTTP/2.0", b"http/1.1", b"HTTP/1.1 ", b"HTTP/01.1", b""])
+    )
+    lines = [b"%b %b %b" % (method, draw(target), version)]
+    if draw(st.integers(0, 9)):
+        lines.append(b"Host: x")
+    lines += draw(st.lists(line, max_size=4))
+    return b"".join(one + draw(end) for one in [*lines, b""]) + draw(body)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(message(), min_size=1, max_size=3).map(b"".join), st.lists(st.integers(0, 200), max_size=4))
+@example(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", [])
+@example(
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: y\r\n\r\n",
+    [70, 75],
+)
+def test_no_request_that_h11_does_not_see(data: bytes, cuts: list[int]) -> None:
+    """Each request that reaches a handler is one that h11 reads from the same bytes, up to the first difference explained."""
+    mine, refused = ours(data, cuts)
+    other, wrong = theirs(data)
+    for at, request in enumerate(mine):
+        if at and explained(mine[at - 1]):
+            return  # The two may go separate ways behind this one.
+        if at >= len(other):
+            assert wrong, request
+            assert lenient(data), request
+            return
+        assert request == other[at]
+    if len(other) > len(mine):
+        assert refused or (mine and explained(mine[-1])), other[len(mine)]
+        assert not refused or explained(other[len(mine)]) or stricter(data), other[len(mine)]
+
+
+def lenient(data: bytes) -> str:
+    """Why ours may take a request that h11 does not."""
+    if any(byte >= 0x80 for byte in data):
+        return "bytes above 127 in header values (obs-text, RFC 9110, 5.5), of which h11 takes some"
+    return ""
+
+
+def stricter(data: bytes) -> str:
+    """Why ours may refuse a request that h11 takes, as far as the request itself does not tell."""
+    if b"\n" in data.replace(b"\r\n", b""):
+        return "lines that end with LF alone; h11 takes them (RFC 9112, 2.2 permits it)"
+    if b"\r\n " in data or b"\r\n\t" in data:
+        return "folded headers; h11 unfolds them (RFC 9112, 5.2 asks for one or the other)"
+    if b"chunked" in data.lower():
+        return "chunk sizes with blanks behind them, which h11 takes; codings beside chunked"
+    if b"HTTP/2.0" in data:
+        return "h11 takes any version and leaves it to its user"
+    return ""
+
+
+@settings(max_examples=300, deadline=None)
+@given(message(), st.lists(st.integers(0, 300), max_size=8))
+def test_packets_make_no_difference(data: bytes, cuts: list[int]) -> None:
+    """However the bytes are cut, the same requests are seen."""
+    whole, _ = ours(data, [])
+    assert ours(data, cuts)[0] == whole
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=3))
+def test_noise(data: bytes, cuts: list[int]) -> None:
+    """Never an exception."""
+    ours(data, cuts)
