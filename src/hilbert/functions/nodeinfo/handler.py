@@ -1,25 +1,25 @@
 """Tells about the machine that this replica runs on; with the body `verbose`, in more detail."""
 
 import os
-import platform
-from pathlib import Path
+import sys
 
 
 def handle(event, context):
+    machine = os.uname()
     lines = [
         f"Hostname: {context.hostname}",
         "",
-        f"Arch: {platform.machine()}",
+        f"Arch: {machine.machine}",
         f"CPUs: {len(os.sched_getaffinity(0))}",
         f"Total mem: {_memory() // 2**20}MB",
-        f"Platform: {platform.system().lower()}",
+        f"Platform: {machine.sysname.lower()}",
         f"Uptime: {_uptime():.0f}",
     ]
     if event.body.strip() == b"verbose":
         lines += [
             "",
-            f"Kernel: {platform.release()}",
-            f"Python: {platform.python_version()}",
+            f"Kernel: {machine.release}",
+            f"Python: {sys.version.split()[0]}",
             f"Function: {context.name}.{context.namespace}",
             f"User: {os.getuid()}:{os.getgid()}",
             "Load: " + " ".join(f"{load:.2f}" for load in os.getloadavg()),
@@ -33,10 +33,15 @@ def _memory():
 
 
 def _uptime():
-    return float(Path("/proc/uptime").read_text().split()[0])
+    return float(_read("/proc/uptime").split()[0])
 
 
 def _processors():
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    lines = _read("/proc/cpuinfo").splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return [f"CPU {number}: {name}" for number, name in enumerate(names)]
+
+
+def _read(path):
+    with open(path) as file:  # noqa: PTH123 - pathlib's import would be a good part of this function's start
+        return file.read()
