@@ -50,7 +50,7 @@ class ImageStore:
             raise ImageUnavailable(
                 f"image {image} was neither built on this machine nor ships with Hilbert; "
                 "the process runtime cannot run container images",
-                hint="build it with 'hilbert build', or use the docker or kubernetes provider",
+                hint="build it with 'hilbert build', or deploy it to a gateway with the kubernetes provider, which runs container images",
             )
         return bundle
 
