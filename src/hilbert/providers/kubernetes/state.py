@@ -333,7 +333,7 @@ class State:
 
 
 def _scoped(reflectors: Mapping[str, Reflector[T]], namespace: str) -> Reflector[T] | None:
-    return reflectors.get("") or reflectors.get(namespace)
+    return reflectors[""] if "" in reflectors else reflectors.get(namespace)
 
 
 def _file(index: dict[Key, dict[str, T]], key: Key, old: T | None, new: T | None, tell: Callable[[Key], None]) -> None:

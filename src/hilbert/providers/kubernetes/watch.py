@@ -87,9 +87,6 @@ class Reflector(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return iter(self._objects.values())
 
-    def __len__(self) -> int:
-        return len(self._objects)
-
     def get(self, key: Key) -> T | None:
         return self._objects.get(key)
 
