@@ -3,7 +3,7 @@
 `os.posix_spawn` uses `vfork` in the C library, so its cost does not grow with the size of the watchdog.
 """
 
-# ruff: noqa: PTH100, PTH113, PTH118
+# ruff: noqa: PTH100, PTH113, PTH118, PTH123
 # The import of pathlib would be paid at every start.
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ _RESET_SIGNALS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 _PR_SET_PDEATHSIG: Final = 1
 
 
+_living: set[int] = set()
+"""Numbers of our own processes that have not been reaped."""
+
+
 class Child:
     """A running process, the leader of a session and process group of its own."""
 
@@ -29,6 +33,7 @@ class Child:
         self.pidfd = os.pidfd_open(pid)
         """Readable once the process has ended."""
         self._status: int | None = None
+        _living.add(pid)
 
     def reap(self) -> int | None:
         """The exit status once the process has ended, negative for a signal's number; None before.
@@ -41,6 +46,7 @@ class Child:
                 return None
             self.kill()
             _, status = os.waitpid(self.pid, 0)
+            _living.discard(self.pid)
             self._status = os.waitstatus_to_exitcode(status)
             os.close(self.pidfd)
         return self._status
@@ -50,6 +56,19 @@ class Child:
         if self._status is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
+
+
+def reap_strangers() -> None:
+    """Reap what fell to this process as process 1 of a container: orphans that had left their group, once they end."""
+    try:
+        with open("/proc/thread-self/children") as file:
+            found = [int(pid) for pid in file.read().split()]
+    except OSError:
+        return  # A kernel without this file; they stay zombies until the replica's end.
+    for pid in found:
+        if pid not in _living:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
 
 
 def spawn(

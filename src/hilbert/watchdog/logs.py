@@ -145,6 +145,8 @@ class Pump:
                 break
         for stream in streams.values():
             stream.finish(self._limit)
+        for descriptor in (self._wake_read, *(stream.descriptor for stream in self._streams)):
+            os.close(descriptor)
 
 
 def capture_output(pump: Pump, stdout: Log, stderr: Log, *, merge: bool, prefix: bool) -> Capture:

@@ -32,6 +32,9 @@ DRAIN_DELAY: Final = 0.25
 _EXIT_SECONDS: Final = 5.0
 """Most time for what a handler does at the end of the process."""
 
+_REAP_SECONDS: Final = 1.0
+"""Between two looks for orphans, as process 1 of a container."""
+
 _FAILED_START: Final = 3
 """Exit status when the function cannot be started."""
 
@@ -174,8 +177,17 @@ class _Watchdog:
             front.on_finished = self._log_access
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
+        if os.getpid() == 1 and handle is None:  # A handler's own children are the handler's to wait for.
+            self._reap()
         self._announce()
         return front
+
+    def _reap(self) -> None:
+        from hilbert.watchdog.child import reap_strangers
+
+        reap_strangers()
+        if self._loop is not None:
+            self._loop.call_later(_REAP_SECONDS, self._reap)
 
     def _make_mode(self, handle: Handle | None, loop: Loop) -> Mode:
         if handle is None:
