@@ -1,10 +1,20 @@
-"""Fixtures for every test: asyncio on uvloop, and a check that nothing leaks."""
+"""Fixtures for every test: asyncio on uvloop, and a check that no module leaves processes or descriptors behind."""
 
 from __future__ import annotations
 
-import inspect
+import contextlib
+import gc
+import os
+import time
+from collections.abc import Iterator
 
+import psutil
 import pytest
+
+_SETTLE = 5.0
+"""Seconds for what a module started to end."""
+_DESCRIPTORS = 12
+"""Descriptors that a module may add for good: caches, event loops, log handlers."""
 
 
 @pytest.fixture
@@ -13,8 +23,28 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Coroutine tests need no mark of their own."""
-    for item in items:
-        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
-            item.add_marker(pytest.mark.anyio)
+@pytest.fixture(autouse=True, scope="module")
+def nothing_leaks() -> Iterator[None]:
+    """Fail a module that leaves child processes running or descriptors open."""
+    children, descriptors = _children(), _descriptors()
+    yield
+    end = time.monotonic() + _SETTLE
+    while (left := _children() - children) and time.monotonic() < end:
+        time.sleep(0.02)
+    gc.collect()
+    assert not left, f"left running: {[_named(pid) for pid in left]}"
+    assert _descriptors() <= descriptors + _DESCRIPTORS, f"{_descriptors()} descriptors open, {descriptors} before"
+
+
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _named(pid: int) -> str:
+    with contextlib.suppress(psutil.Error):
+        return f"{pid} {' '.join(psutil.Process(pid).cmdline())[:200]}"
+    return str(pid)
