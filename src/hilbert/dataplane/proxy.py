@@ -162,7 +162,7 @@ class Proxy:
         return _Refused(self, request, responder, incoming, failure)
 
     def _to_control(self, request: Request, responder: Responder, incoming: headers.Incoming) -> Handler:
-        exchange = _ControlCall(self, request, responder, incoming, request.target)
+        exchange = _ControlCall(self, request, responder, incoming, most=self._max_api_body)
         exchange.policy = _CONTROL_POLICY
         if (request.length or 0) > self._max_api_body:
             exchange.fail(failures.body_too_large(self._max_api_body, "gateway.max_api_body"))
@@ -199,10 +199,12 @@ class _ControlCall(Exchange):
     """A request for the REST API."""
 
     def __init__(
-        self, proxy: Proxy, request: Request, responder: Responder, incoming: headers.Incoming, path: bytes
+        self, proxy: Proxy, request: Request, responder: Responder, incoming: headers.Incoming, *, most: int
     ) -> None:
-        super().__init__(request, responder, incoming, path)
+        super().__init__(request, responder, incoming, request.target)
         self._proxy = proxy
+        self._room = most
+        self._most = most
         self._pool: Pool | None = None
         self._tries = 0
 
@@ -225,6 +227,12 @@ class _ControlCall(Exchange):
             pool.release(connection)
         else:
             self.attach(connection)
+
+    def on_body(self, data: bytes) -> None:
+        self._room -= len(data)
+        if self._room < 0:
+            self.fail(failures.body_too_large(self._most, "gateway.max_api_body"))
+        super().on_body(data)
 
     def again(self, reason: str, *, refused: bool) -> bool:
         del reason, refused

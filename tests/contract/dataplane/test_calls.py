@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 
@@ -255,3 +256,22 @@ def test_answer_of_the_control_plane_streams(plane: Plane) -> None:
         wire.send(b"GET /system/logs?name=x HTTP/1.1\r\nHost: x\r\n\r\n")
         assert wire.head().status == 200
         assert wire.chunk() == b"a\n"
+
+
+def test_bodies_for_the_control_plane_have_a_limit_of_their_own(plane: Plane) -> None:
+    """By length at once, by chunks once they exceed it."""
+    control = plane.start_control(lambda call: call.answer(call.body()[:2]))
+    too_long = 4 * 1024 * 1024 + 1
+    with plane.connect() as wire:
+        wire.send(b"POST /system/functions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % too_long)
+        answer = wire.response()
+        assert (answer.status, answer.get("X-Hilbert-Error")) == (413, b"body-too-large")
+        assert b"gateway.max_api_body" in answer.body
+    with plane.connect() as wire:
+        wire.send(b"POST /system/functions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(OSError):
+            for _ in range(5):
+                wire.send(b"100000\r\n" + bytes(0x100000) + b"\r\n")
+        assert wire.response().status == 413
+    assert plane.call("/system/functions", b"ok").body == b"ok"
+    control.stop()

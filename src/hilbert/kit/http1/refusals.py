@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hilbert.kit.http1.status import status_line
+
 if TYPE_CHECKING:
     from hilbert.kit.http1.limits import Limits
     from hilbert.kit.http1.responder import Headers, Request
@@ -36,6 +38,25 @@ def check_head(request: Request, *, hosts: int, size: int, limits: Limits) -> No
         raise Refusal(431, f"request headers of more than {limits.head} bytes")
     if limits.body and (request.length or 0) > limits.body:
         raise Refusal(413, f"request body of more than {limits.body} bytes")
+
+
+def check_coding(value: bytes) -> None:
+    """A Transfer-Encoding. Raises `Refusal`."""
+    if value.strip().lower() != b"chunked":
+        raise Refusal(501, "only the chunked transfer encoding is understood")
+
+
+def check_expectation(value: bytes) -> None:
+    """An Expect. Raises `Refusal`."""
+    if value.strip().lower() != b"100-continue":
+        raise Refusal(417, "the only expectation that is understood is 100-continue")
+
+
+def render(status: int, headers: Headers, body: bytes) -> bytes:
+    """The whole answer, after which the connection closes."""
+    lines = [status_line(status), *(b"%b: %b\r\n" % header for header in headers)]
+    lines += [b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body), body]
+    return b"".join(lines)
 
 
 def plain_refusal(_status: int, reason: str) -> tuple[Headers, bytes]:

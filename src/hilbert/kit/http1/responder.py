@@ -19,6 +19,14 @@ def _lines(headers: Headers) -> list[bytes]:
     return [b"%b: %b\r\n" % header for header in headers]
 
 
+def peer_address(peer: object) -> bytes:
+    """`ip:port`, as Go prints a remote address; empty for a unix socket."""
+    if not isinstance(peer, tuple):
+        return b""
+    host, port = peer[:2]
+    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
+
+
 class Request:
     """The head of one request, as it came."""
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
+from hilbert.kit.http1 import refusals
 from hilbert.kit.http1.limits import Limits
-from hilbert.kit.http1.refusals import Refusal, check_head, plain_refusal
-from hilbert.kit.http1.responder import Accept, Headers, Request, Responder, Tunnel
-from hilbert.kit.http1.status import status_line
+from hilbert.kit.http1.refusals import Refusal
+from hilbert.kit.http1.responder import Accept, Headers, Request, Responder, Tunnel, peer_address
 from hilbert.kit.http1.timers import TimerWheel
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ServerConnection(AsyncioProtocol):
         self._accept = accept
         self._limits = limits
         self._wheel = wheel
-        self._refuse = refuse or plain_refusal
+        self._refuse = refuse or refusals.plain_refusal
         self._on_lost = on_lost
         self._half_close = half_close
         self._loop = wheel.loop
@@ -107,7 +107,7 @@ class ServerConnection(AsyncioProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from asyncio's
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
-        self.peer = _address(transport.get_extra_info("peername"))
+        self.peer = peer_address(transport.get_extra_info("peername"))
         self._arm()
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -228,12 +228,10 @@ class ServerConnection(AsyncioProtocol):
                 request.length = int(value)
         elif size == 17:
             if name.lower() == b"transfer-encoding":
+                refusals.check_coding(value)
                 request.length = None
-                if value.strip().lower() != b"chunked":
-                    raise Refusal(501, "only the chunked transfer encoding is understood")
         elif size == 6 and name.lower() == b"expect":
-            if value.strip().lower() != b"100-continue":
-                raise Refusal(417, "the only expectation that is understood is 100-continue")
+            refusals.check_expectation(value)
             request.expects_continue = True
 
     def on_headers_complete(self) -> None:
@@ -245,7 +243,7 @@ class ServerConnection(AsyncioProtocol):
         request.version = parser.get_http_version()
         request.keep_alive = parser.should_keep_alive()
         request.upgrade = parser.should_upgrade()
-        check_head(request, hosts=self._host, size=self._head_size, limits=self._limits)
+        refusals.check_head(request, hosts=self._host, size=self._head_size, limits=self._limits)
         self._head_bytes = 0
         responder = self._parsed = Responder(self, request)
         if self._current is None:
@@ -439,10 +437,7 @@ class ServerConnection(AsyncioProtocol):
         elif current is not None:
             self.cut()
             return
-        headers, body = self._refuse(status, reason)
-        lines = [status_line(status), *(b"%b: %b\r\n" % header for header in headers)]
-        lines += [b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body), body]
-        self.send(b"".join(lines))
+        self.send(refusals.render(status, *self._refuse(status, reason)))
         self._linger()
 
     def _close(self) -> None:
@@ -483,11 +478,8 @@ class ServerConnection(AsyncioProtocol):
             seconds = limits.body_time
         else:
             seconds = 0.0
-        if seconds:
-            self.deadline = self._loop.time() + seconds
-            self._wheel.watch(self)
-        else:
-            self.deadline = 0.0
+        self.deadline = self._loop.time() + seconds if seconds else 0.0
+        self._wheel.watch(self)
 
     def on_deadline(self) -> None:
         if self._dead:
@@ -506,11 +498,3 @@ class ServerConnection(AsyncioProtocol):
                 self._close()
         elif self._parsed is self._current:
             self._reject(408, f"no byte of the request's body for {self._limits.body_time:g} s")
-
-
-def _address(peer: object) -> bytes:
-    """`ip:port`, as Go prints a remote address; empty for a unix socket."""
-    if not isinstance(peer, tuple):
-        return b""
-    host, port = peer[:2]
-    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
