@@ -143,7 +143,8 @@ def function_environment(environ: Mapping[str, str], layers: tuple[str, ...]) ->
     for name, folder in (("PATH", "bin"), ("NODE_PATH", "node_modules"), ("PYTHONPATH", "")):
         found = [path for layer in layers if os.path.isdir(path := os.path.join(layer, folder).rstrip("/"))]
         if found:
-            env[name] = ":".join([*found, *filter(None, [env.get(name, "")])])
+            rest = env.get(name) or (os.defpath if name == "PATH" else "")
+            env[name] = ":".join([*found, *filter(None, [rest])])
     return env
 
 

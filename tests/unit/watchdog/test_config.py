@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,12 @@ def test_the_functions_environment(tmp_path: Path) -> None:
         "NODE_PATH": f"{two}/node_modules",
         "PYTHONPATH": f"{one}:{two}",
     }
+
+
+def test_a_layer_does_not_hide_the_machines_commands(tmp_path: Path) -> None:
+    """Where no `PATH` is given, the default one still follows."""
+    (tmp_path / "bin").mkdir()
+    assert function_environment({}, (str(tmp_path),))["PATH"] == f"{tmp_path}/bin:{os.defpath}"
 
 
 def test_commands_are_split_as_a_shell_does() -> None:
