@@ -173,7 +173,22 @@ async def serving(app: Any, path: Path) -> AsyncIterator[None]:
             listener.close()
         for connection in list(server.server_state.connections):
             connection.shutdown()
-        async with asyncio.timeout(5):
-            while server.server_state.connections or server.server_state.tasks:
-                await asyncio.sleep(0.001)
+        await _rest(server)
         await server.lifespan.shutdown()
+
+
+async def _rest(server: uvicorn.Server) -> None:
+    """Until nothing is under way. What does not end by itself is ended, so that the event loop can close, and told."""
+    state = server.server_state
+    for _ in range(10_000):
+        if not state.connections and not state.tasks:
+            return
+        await asyncio.sleep(0.001)
+    left = f"{len(state.connections)} connections and {len(state.tasks)} requests"
+    tasks = list(state.tasks)
+    for task in tasks:
+        task.cancel()
+    for connection in list(state.connections):
+        connection.transport.close()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    raise AssertionError(f"the gateway did not come to rest: {left}")
