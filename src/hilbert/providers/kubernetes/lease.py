@@ -81,7 +81,9 @@ class Leadership:
     async def _run(self) -> None:
         while True:
             try:
-                held = await asyncio.wait_for(self._claim(), self._duration * 2 / 3)
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes with the result.
+                async with asyncio.timeout(self._duration * 2 / 3):
+                    held = await self._claim()
             except (Refused, Unreachable, TimeoutError, msgspec.MsgspecError) as exc:
                 _log.info("lease not renewed", reason=str(exc) or type(exc).__name__)
                 # Nobody else can have it before the duration is over; two thirds leave room for the work under way.
