@@ -44,12 +44,12 @@ def generate(
     else:
         deployments = deployments_of(load(file), namespace=namespace)
     said = Specification(label=label, annotation=annotation) if label or annotation else UNSAID
-    import yaml
+    from hilbert.wire.yamltext import write_yaml
 
     documents = [_object(over(deployment, said), api, namespace) for deployment in deployments]
     for document in documents:
         sys.stdout.write("---\n")
-        yaml.safe_dump(document, sys.stdout, sort_keys=False, allow_unicode=True)
+        sys.stdout.write(write_yaml(document))
 
 
 def _object(deployment: Deployment, api: str, namespace: str) -> dict[str, object]:

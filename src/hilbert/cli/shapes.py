@@ -16,7 +16,7 @@ def write(document: object, form: Literal["json", "yaml"]) -> None:
     if form == "json":
         text = msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n"
     else:
-        import yaml
+        from hilbert.wire.yamltext import write_yaml
 
-        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        text = write_yaml(plain)
     sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)

@@ -25,7 +25,7 @@ def read_document(source: str) -> str:
         # urllib's errors are OSErrors, whose `reason` may be an OSError again.
         reason = getattr(exc, "reason", exc)
         shown = getattr(reason, "strerror", None) or str(reason)
-        raise InvalidStack(f"cannot read {source}: {shown}", hint=_hint(exc)) from exc
+        raise InvalidStack(f"cannot read {source}: {shown}") from exc
     except (http.client.HTTPException, ValueError) as exc:
         raise InvalidStack(f"cannot read {source}: {exc}") from exc
     if len(data) > MOST_BYTES:
@@ -72,9 +72,3 @@ def _fetch(url: str) -> bytes:
             if time.monotonic() > end:
                 raise TimeoutError(0, f"no whole answer within {_SECONDS:.0f} s")
     return bytes(body)
-
-
-def _hint(exc: OSError) -> str:
-    if isinstance(exc, FileNotFoundError):
-        return "name another with -f, or make one with 'hilbert new NAME --lang python3-http'"
-    return ""

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import yaml
 
 from hilbert.core.errors import HilbertError, InvalidStack
 from hilbert.core.values import parse_function_name
 from hilbert.wire.document import read_document
 from hilbert.wire.envsubst import substitute
-from hilbert.wire.yamltext import Map, decode, parse
+from hilbert.wire.yamltext import Map, decode, parse, write_yaml
 
 DEFAULT_FILES: Final = ("stack.yaml", "stack.yml")
 """Looked for in the working folder, in this order."""
@@ -148,7 +147,11 @@ def load_stack(
             "there is no stack.yaml or stack.yml in this folder",
             hint="name one with -f, or make one with 'hilbert new NAME --lang python3-http'",
         )
-    text = read_document(name)
+    try:
+        text = read_document(name)
+    except InvalidStack as exc:
+        hint = "name another with -f, or make one with 'hilbert new NAME --lang python3-http'"
+        raise InvalidStack(exc.message, hint=exc.hint or hint) from exc
     if envsubst:
         text = substitute(text, environ, name=name)
     return select(parse_stack(text, name=name), regex=regex or "", wildcard=filter or "")
@@ -202,8 +205,7 @@ def dump_stack(stack: Document) -> str:
     tree.pop("source", None)
     tree.pop("warnings", None)
     tree = {key: tree[key] for key in ("version", "provider", "functions", "configuration") if key in tree}
-    text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=False, width=2**16)
-    return text
+    return write_yaml(tree)
 
 
 def read_environment(function: StackFunction, *, folder: Path | None = None) -> dict[str, str]:

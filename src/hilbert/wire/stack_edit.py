@@ -5,11 +5,10 @@ from __future__ import annotations
 import textwrap
 
 import msgspec
-import yaml
 
 from hilbert.core.errors import InvalidStack
 from hilbert.wire.stack import Document, Provider, StackFunction, dump_stack, parse_stack
-from hilbert.wire.yamltext import Map, Scalar, parse
+from hilbert.wire.yamltext import Map, Scalar, parse, write_yaml
 
 
 def new_stack(name: str, function: StackFunction, *, gateway: str) -> str:
@@ -45,7 +44,7 @@ def append_function(text: str, name: str, function: StackFunction, *, source: st
         at = min(following) - 1 if following else len(lines)
         while at > begin and (not lines[at - 1].strip() or lines[at - 1].startswith("#")):
             at -= 1
-    entry = yaml.safe_dump({name: msgspec.to_builtins(function)}, sort_keys=False, allow_unicode=True, width=2**16)
+    entry = write_yaml({name: msgspec.to_builtins(function)})
     lines[at:at] = textwrap.indent(entry, " " * indent).splitlines()
     written = "\n".join(lines) + "\n"
     try:

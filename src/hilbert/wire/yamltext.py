@@ -281,3 +281,12 @@ def _called(node: Node) -> str:
             return "a list"
         case Map():
             return "a map"
+
+
+def write_yaml(tree: object) -> str:
+    """`tree`, of plain values, as YAML that reads back as the same."""
+    text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=False, width=2**16)
+    if "\x85" in text:
+        # YAML reads this character as the end of a line; the library escapes it only along with all that is not ASCII.
+        text = yaml.safe_dump(tree, sort_keys=False, default_flow_style=False, width=2**16)
+    return text

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hilbert.core.errors import InvalidStack
@@ -304,6 +304,7 @@ DOCUMENTS = st.builds(
 )
 
 
+@example(Document(provider=Provider(name="openfaas", gateway="\x85"), functions={}))
 @given(DOCUMENTS)
 def test_what_is_accepted_round_trips(document: Document) -> None:
     """Written out and read again, a stack is the same."""
