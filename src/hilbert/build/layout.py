@@ -57,7 +57,9 @@ def lay_out_image(request: BuildRequest, located: Located) -> Path:
     if not (place / "Dockerfile").is_file():
         raise InvalidHandler(
             f"function {request.name}: there is no Dockerfile in {place.relative_to(request.project)}",
-            hint="with lang dockerfile, the handler's folder holds it" if place else "",
+            hint="write one into the handler's folder"
+            if split_lang(request.lang)[0].lower() == DOCKERFILE
+            else f"template {located.name} has none",
         )
     return place
 

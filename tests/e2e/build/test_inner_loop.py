@@ -1,0 +1,253 @@
+"""The inner loop with the real platform: up, up --watch, local-run --watch, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support.build import needs_node
+from support.platform import HILBERT, Platform, running, until
+
+LANGUAGES = [
+    pytest.param("python3-http", "handler.py", id="python3-http"),
+    pytest.param("node22", "handler.js", id="node22", marks=needs_node),
+    pytest.param("bash", "handler.sh", id="bash"),
+]
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Platform]:
+    with running() as found:
+        yield found
+
+
+class Command:
+    """A command that runs until it is interrupted."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self._log = log
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, text: str, *, within: float = 30.0) -> re.Match[str]:
+        """Until it has written something that matches."""
+        until(lambda: re.search(text, self.said), within=within, what=repr(text), log=lambda: self.said)
+        found = re.search(text, self.said)
+        assert found is not None
+        return found
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(20)
+
+
+@contextmanager
+def command(platform: Platform, folder: Path, *words: str) -> Iterator[Command]:
+    """`hilbert WORDS...` in a folder, ended with the block."""
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [HILBERT, *words], env=platform.environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    try:
+        yield Command(process, folder / "log")
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def hilbert(platform: Platform, folder: Path, *words: str, expect: int = 0) -> str:
+    done = subprocess.run(
+        [HILBERT, *words], env=platform.environ, cwd=folder, capture_output=True, timeout=60, check=False
+    )
+    said = done.stdout.decode() + done.stderr.decode()
+    assert done.returncode == expect, said
+    return said
+
+
+def save(file: Path, old: str, new: str) -> None:
+    """As careful editors do: a new file over the old."""
+    part = file.with_name(f".{file.name}.swp")
+    part.write_text(file.read_text().replace(old, new))
+    part.chmod(file.stat().st_mode)
+    part.replace(file)
+
+
+def ask(url: str) -> str:
+    with urllib.request.urlopen(url, data=b"Ada", timeout=20) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def test_up_builds_deploys_and_builds_again(platform: Platform, tmp_path: Path) -> None:
+    """One command from source to answer; a second one changes the answer."""
+    hilbert(platform, tmp_path, "new", "first", "--lang", "python3-http")
+    said = hilbert(platform, tmp_path, "up")
+    assert "Building first done" in said
+    assert "bundle first:latest" in said
+    url = f"{platform.url}/function/first?name=Ada"
+    assert ask(url) == "Hello, Ada!\n"
+    save(tmp_path / "first" / "handler.py", "Hello", "Bye")
+    assert "its tests fail" in hilbert(platform, tmp_path, "up", expect=1)
+    assert ask(url) == "Hello, Ada!\n"
+    hilbert(platform, tmp_path, "up", "--skip-tests")
+    assert ask(url) == "Bye, Ada!\n"
+    assert "unchanged" in hilbert(platform, tmp_path, "build", "--skip-tests")
+    assert re.search(r"first:latest +[0-9a-f]{12} +python", hilbert(platform, tmp_path, "images", "list"))
+
+
+@pytest.mark.parametrize(("lang", "file"), LANGUAGES)
+def test_up_watch(platform: Platform, tmp_path: Path, lang: str, file: str) -> None:
+    """What is saved answers, calls meanwhile are answered, mistakes leave the old version serving."""
+    name = f"watch-{lang}"
+    hilbert(platform, tmp_path, "new", name, "--lang", lang, "--quiet")
+    handler, url = tmp_path / name / file, f"{platform.url}/function/{name}?name=Ada"
+    with command(platform, tmp_path, "up", "--watch") as watch:
+        watch.wait_for("Ctrl-C ends it")
+        assert ask(url) == "Hello, Ada!\n"
+        save(handler, "Hello", "Bye")
+        answers = {ask(url)}
+        until(lambda: answers.add(ask(url)) or "Bye, Ada!\n" in answers, what="the new answer", log=lambda: watch.said)
+        assert answers <= {"Hello, Ada!\n", "Bye, Ada!\n"}
+        watch.wait_for(rf"{name}: sha256:[0-9a-f]{{12}} serves")
+        good = handler.read_text()
+        handler.write_text(f"{good}\nif ((\n")
+        watch.wait_for("goes on serving")
+        assert ask(url) == "Bye, Ada!\n"
+        handler.write_text(good.replace("Bye", "Back"))
+        until(lambda: ask(url) == "Back, Ada!\n", what="the mended handler", log=lambda: watch.said)
+        assert watch.interrupt() == 130
+    assert ask(url) == "Back, Ada!\n"
+
+
+def test_up_watch_follows_the_stack_file(platform: Platform, tmp_path: Path) -> None:
+    """A broken one stays without effect; a new environment takes effect."""
+    hilbert(platform, tmp_path, "new", "envy", "--lang", "bash", "--quiet")
+    (tmp_path / "envy" / "handler.sh").write_text('cat > /dev/null; echo "${WORD:-none}"\n')
+    (tmp_path / "envy" / "handler_test.sh").unlink()
+    stack, url = tmp_path / "stack.yaml", f"{platform.url}/function/envy"
+    with command(platform, tmp_path, "up", "--watch") as watch:
+        watch.wait_for("Ctrl-C ends it")
+        assert ask(url) == "none\n"
+        good = stack.read_text()
+        stack.write_text(good + "functions: {}\n")
+        watch.wait_for("stays in force")
+        stack.write_text(good + "    environment:\n      WORD: 1.10\n")
+        until(lambda: ask(url) == "1.10\n", what="the new environment", log=lambda: watch.said)
+        assert watch.interrupt() == 130
+
+
+def test_a_handler_that_does_not_start(platform: Platform, tmp_path: Path) -> None:
+    """It gets past every check, fails when it is loaded, and the version before goes on serving."""
+    hilbert(platform, tmp_path, "new", "late", "--lang", "python3-http", "--quiet")
+    handler, url = tmp_path / "late" / "handler.py", f"{platform.url}/function/late?name=Ada"
+    with command(platform, tmp_path, "up", "--watch") as watch:
+        watch.wait_for("Ctrl-C ends it")
+        good = handler.read_text()
+        handler.write_text(f"import no_such_module\n{good}")
+        watch.wait_for(r"no_such_module.*\n?.*goes on serving")
+        assert ask(url) == "Hello, Ada!\n"
+        handler.write_text(good.replace("Hello", "Again"))
+        until(lambda: ask(url) == "Again, Ada!\n", what="the mended handler", log=lambda: watch.said)
+
+
+@pytest.mark.parametrize(("lang", "file"), LANGUAGES)
+def test_local_run_watch(platform: Platform, tmp_path: Path, lang: str, file: str) -> None:
+    """The same without a gateway; nothing is left when it ends."""
+    hilbert(platform, tmp_path, "new", "alone", "--lang", lang, "--quiet")
+    handler = tmp_path / "alone" / file
+    with command(platform, tmp_path, "local-run", "--port", "0", "--watch") as run:
+        url = run.wait_for(r"answers at (http://\S+)")[1] + "/?name=Ada"
+        assert ask(url) == "Hello, Ada!\n"
+        run.wait_for("Watching")
+        save(handler, "Hello", "Bye")
+        until(lambda: ask(url) == "Bye, Ada!\n", what="the new answer", log=lambda: run.said)
+        run.wait_for(r"version 2 \([0-9a-f]{12}\) answers")
+        handler.write_text(f"{handler.read_text()}\nif ((\n")
+        run.wait_for("goes on answering")
+        assert ask(url) == "Bye, Ada!\n"
+        children = psutil.Process(run.process.pid).children(recursive=True)
+        assert children
+        assert run.interrupt() == 0
+    until(lambda: not any(child.is_running() for child in children), what="its processes to end")
+
+
+def test_local_run_with_environment_and_secrets(platform: Platform, tmp_path: Path) -> None:
+    """Flags win over the file; a secret that is missing is named."""
+    hilbert(platform, tmp_path, "new", "needy", "--lang", "bash", "--quiet")
+    script = 'cat > /dev/null; echo "$A $B $(cat "$HILBERT_SECRETS_DIR/key") $OPENFAAS_NAME"\n'
+    (tmp_path / "needy" / "handler.sh").write_text(script)
+    (tmp_path / "needy" / "handler_test.sh").unlink()
+    with (tmp_path / "stack.yaml").open("a") as stack:
+        stack.write("    environment: {A: 1.0, B: two}\n    secrets: [key]\n")
+    said = hilbert(platform, tmp_path, "local-run", "--port", "0", expect=1)
+    assert "needs the secret key" in said
+    (tmp_path / ".secrets").mkdir()
+    (tmp_path / ".secrets" / "key").write_text("s3cret")
+    with command(platform, tmp_path, "local-run", "needy", "--port", "0", "--env", "B=three") as run:
+        url = run.wait_for(r"answers at (http://\S+)")[1]
+        assert ask(url) == "1.0 three s3cret needy\n"
+        assert run.interrupt() == 0
+    printed = hilbert(platform, tmp_path, "local-run", "needy", "--print")
+    assert "export A=1.0\n" in printed
+    assert "-m hilbert.watchdog\n" in printed
+    assert "s3cret" not in printed
+
+
+def test_local_run_that_cannot_start(platform: Platform, tmp_path: Path) -> None:
+    """Its output is shown, and the status says that it failed."""
+    hilbert(platform, tmp_path, "new", "broken", "--lang", "python3-http", "--quiet")
+    (tmp_path / "broken" / "handler.py").write_text("import no_such_module\n\ndef handle(event, context): ...\n")
+    said = hilbert(platform, tmp_path, "local-run", "--port", "0", "--skip-tests", expect=1)
+    assert "no_such_module" in said
+    assert "function broken does not start" in said
+
+
+def test_ctrl_c_leaves_nothing_half_built(platform: Platform, tmp_path: Path) -> None:
+    """The program that runs is ended, the store is as before, the next build works."""
+    hilbert(platform, tmp_path, "new", "slow", "--lang", "bash", "--quiet")
+    test = tmp_path / "slow" / "handler_test.sh"
+    good = test.read_text()
+    test.write_text(f"echo $$ > {tmp_path}/pid.part; mv {tmp_path}/pid.part {tmp_path}/pid; sleep 1000\n")
+    with command(platform, tmp_path, "build", "--bundle") as build:
+        until(lambda: (tmp_path / "pid").exists(), what="the test to run", log=lambda: build.said)
+        pid = int((tmp_path / "pid").read_text())
+        assert build.interrupt() == 130
+    until(
+        lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE,
+        what="the test to end",
+    )
+    assert not list((platform.state / "images" / "tmp").iterdir())
+    assert "slow:latest" not in hilbert(platform, tmp_path, "images", "list")
+    test.write_text(good)
+    hilbert(platform, tmp_path, "build", "--bundle")
+    assert "slow:latest" in hilbert(platform, tmp_path, "images", "list")
+
+
+def test_a_killed_build_is_cleaned_up_by_the_next(platform: Platform, tmp_path: Path) -> None:
+    """SIGKILL gives no chance to; what it left is no bundle, and goes."""
+    hilbert(platform, tmp_path, "new", "killed", "--lang", "bash", "--quiet")
+    test = tmp_path / "killed" / "handler_test.sh"
+    good = test.read_text()
+    test.write_text(f"echo $$ > {tmp_path}/pid.part; mv {tmp_path}/pid.part {tmp_path}/pid; exec sleep 1000\n")
+    with command(platform, tmp_path, "build", "--bundle") as build:
+        until(lambda: (tmp_path / "pid").exists(), what="the test to run", log=lambda: build.said)
+        build.process.kill()
+        build.process.wait()
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert list((platform.state / "images" / "tmp").iterdir())
+    test.write_text(good)
+    hilbert(platform, tmp_path, "build", "--bundle")
+    assert not list((platform.state / "images" / "tmp").iterdir())
