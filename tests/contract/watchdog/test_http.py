@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from support.watchdog import Watchdog, running, until, watchdog
+from support.watchdog import FUNCTION, Watchdog, free_port, running, until, watchdog
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,21 @@ def test_a_body_can_be_made_whole_first() -> None:
     assert b"Transfer-Encoding: chunked\n" not in data
 
 
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_process_may_listen_on_a_unix_socket(absolute: bool) -> None:
+    """`unix:/PATH`, or `unix:NAME` in the folder for scratch files: no port to share with other replicas."""
+    with watchdog(start=False, HILBERT_MODE="http", fprocess=f"{sys.executable} -u server.py") as function:
+        shutil.copy(FUNCTION / "server.py", function.folder)
+        path = f"{function.folder}/up.sock"
+        url = f"unix:{path}" if absolute else "unix:up.sock"
+        own = {"upstream_url": url, "UPSTREAM_SOCKET": path, "TMPDIR": str(function.folder)}
+        function.env = dict(function.env) | own
+        function.start()
+        function.wait_ready()
+        assert function.exchange("/stream", b"x" * 500_000).body == b"x" * 500_000
+        assert function.call("POST", body=b"again").body == b"again"
+
+
 def test_a_process_that_stops_listening_is_an_error_of_the_watchdogs() -> None:
     """500, marked as not the function's own."""
     source = (
@@ -125,10 +142,6 @@ def test_a_process_that_stops_listening_is_an_error_of_the_watchdogs() -> None:
         "    c.recv(1000)\n"
         "    c.close()\n"
     )
-    import sys
-
-    from support.watchdog import free_port
-
     port = free_port()
     with watchdog(start=False, HILBERT_MODE="http", http_upstream_url=f"http://127.0.0.1:{port}") as function:
         (function.folder / "s.py").write_text(source)

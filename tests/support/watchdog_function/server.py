@@ -123,4 +123,16 @@ class Function(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-Server(("127.0.0.1", int(os.environ["UPSTREAM_PORT"])), Function).serve_forever()
+class UnixServer(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+
+class UnixFunction(Function):
+    disable_nagle_algorithm = False
+    address_string = str
+
+
+if "UPSTREAM_PORT" in os.environ:
+    Server(("127.0.0.1", int(os.environ["UPSTREAM_PORT"])), Function).serve_forever()
+else:
+    UnixServer(os.environ["UPSTREAM_SOCKET"], UnixFunction).serve_forever()
