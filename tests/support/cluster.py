@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+from hilbert.core.model import Endpoint
 from hilbert.core.settings import KubernetesSettings, ProviderSettings
 from hilbert.core.values import Duration
 from hilbert.providers.kubernetes.install import plan
 from hilbert.providers.kubernetes.provider import KubernetesProvider
-from support.kubernetes import ApiServer
+from support.kubernetes import ApiServer, Outcome, Process
+from support.processes import ECHO
 
 ACCOUNT = "system:serviceaccount:openfaas:hilbert"
 _SKIPPED = {"Deployment", "PodDisruptionBudget"}
@@ -25,19 +29,6 @@ def install(cluster: ApiServer, options: plan.Options | None = None) -> None:
     for manifest in plan.make(options or plan.Options()).every():
         if manifest["kind"] not in _SKIPPED:
             cluster.put(manifest)
-    _hack(cluster)
-
-
-def _hack(cluster: ApiServer) -> None:
-    from types import SimpleNamespace
-    from support.kubernetes import schema
-    from support.kubernetes.resources import Resource, Subresource
-    if ("openfaas.com" in cluster.engine.registry.groups()): return
-    for d in cluster.objects("customresourcedefinitions", group="apiextensions.k8s.io"):
-        sp=d["spec"]; n=sp["names"]; v=sp["versions"][0]
-        node=schema.custom_node(v["schema"]["openAPIV3Schema"])
-        subs={"status": Subresource("status",sp["group"],"v1",n["kind"],("get","patch","update"))} if "subresources" in v else {}
-        cluster.engine.registry.add(Resource(sp["group"],"v1",n["plural"],n["kind"],True,singular=n["singular"],subresources=subs,custom=SimpleNamespace(fill=lambda o: None, check=lambda o, old: [], selectable=(), node=node, schema=v["schema"]["openAPIV3Schema"], version=v, definition=d),list_kind=n["listKind"],stored_version="v1"))
 
 
 def settings_of(cluster: ApiServer, **given: Any) -> KubernetesSettings:
@@ -63,13 +54,62 @@ def make_gateway(cluster: ApiServer, **given: Any) -> KubernetesProvider:
     return KubernetesProvider(settings_of(cluster, **given), provider=general)
 
 
+def watchdog(folder: Path) -> Outcome:
+    """An image whose Pods are real watchdogs that answer with the request's body and write a line for each call."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "handler.py").write_text(ECHO)
+    environment = {
+        "HILBERT_MODE": "python",
+        "HILBERT_BUNDLE": str(folder),
+        "HILBERT_HANDLER": str(folder / "handler.py"),
+    }
+    return Outcome(process=Process((sys.executable, "-m", "hilbert.watchdog"), environment))
+
+
+class KubernetesHarness:
+    """For the provider contract."""
+
+    image = "echo:1"
+
+    def __init__(self, cluster: ApiServer, folder: Path) -> None:
+        self.cluster = cluster
+        cluster.images[self.image] = watchdog(folder)
+
+    async def start(self) -> KubernetesProvider:
+        self.provider = make_gateway(self.cluster)
+        await self.provider.start()
+        await asyncio.wait_for(self.provider.wait_ready(), PATIENCE)
+        return self.provider
+
+    async def close(self) -> None:
+        """End the gateway, once no Pod is half started: those cannot be stopped."""
+        await self.cluster.controllers.settled()
+        lives = self.cluster.controllers.kubelet._lives
+        await until(lambda: all(life.running is not None or life.is_over for life in lives.values()))
+        await self.provider.close()
+
+    async def crash(self, endpoint: Endpoint) -> bool:
+        """The node loses the Pod."""
+        for namespace in {item["metadata"]["namespace"] for item in self.cluster.objects("pods")}:
+            pod = self.cluster.object("pods", endpoint.replica, namespace)
+            if pod is not None:
+                self.cluster.controllers.kubelet.remove(pod)
+                return True
+        return False
+
+    async def restart(self) -> bool:
+        """Everything is in the cluster: a gateway that ends takes nothing along."""
+        await self.provider.close()
+        await self.start()
+        return True
+
+
 @asynccontextmanager
 async def installed(options: plan.Options | None = None, **given: Any) -> AsyncIterator[ApiServer]:
     """A cluster with the platform installed."""
     async with ApiServer(**given) as cluster:
         install(cluster, options)
         yield cluster
-
 
 
 async def until(met: Callable[[], Any], *, what: str = "") -> Any:

@@ -1,0 +1,150 @@
+"""The installation as its user runs it: the installed command, and kubectl, against the double."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hilbert.core.model import FunctionSpec
+from hilbert.core.values import FunctionRef
+from hilbert.providers.kubernetes.install import plan
+from support.cluster import gateway, until
+from support.kubernetes import ApiServer
+
+pytestmark = pytest.mark.anyio
+
+DEPLOY = Path(__file__).parents[3] / "deploy" / "kubernetes"
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[ApiServer]:
+    async with ApiServer(controllers=False) as cluster:
+        yield cluster
+
+
+async def run(*command: str | Path, kubeconfig: Path) -> tuple[int, str, str]:
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "HOME": str(kubeconfig.parent)}
+    process = await asyncio.create_subprocess_exec(
+        *map(str, command),
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, error = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode or 0, out.decode(), error.decode()
+
+
+async def hilbert(cluster: ApiServer, *arguments: str, kubeconfig: Path | None = None) -> tuple[int, str, str]:
+    return await run(BIN / "hilbert", "install", "kubernetes", *arguments, kubeconfig=kubeconfig or cluster.kubeconfig)
+
+
+def there(cluster: ApiServer) -> set[tuple[str, str, str]]:
+    found = set()
+    for manifest in plan.make(plan.Options()).every():
+        resource = cluster.engine.registry.of_kind(manifest["apiVersion"], manifest["kind"])
+        assert resource is not None
+        metadata = manifest["metadata"]
+        item = cluster.object(resource.plural, metadata["name"], metadata.get("namespace", ""), group=resource.group)
+        if item is not None:
+            found.add((manifest["kind"], metadata.get("namespace", ""), metadata["name"]))
+    return found
+
+
+def wanted() -> set[tuple[str, str, str]]:
+    manifests = plan.make(plan.Options()).every()
+    return {(m["kind"], m["metadata"].get("namespace", ""), m["metadata"]["name"]) for m in manifests}
+
+
+async def test_the_command_installs_everything_and_can_be_run_again(cluster: ApiServer) -> None:
+    code, out, error = await hilbert(cluster)
+    assert (code, error) == (0, "")
+    assert f"Installed {len(wanted())} objects" in out
+    assert there(cluster) == wanted()
+    secret = cluster.object("secrets", "basic-auth", "openfaas")
+    assert secret is not None
+    before = {
+        item["metadata"]["uid"]: item["metadata"]["resourceVersion"]
+        for item in cluster.objects("deployments", "openfaas", group="apps")
+    }
+    assert (await hilbert(cluster))[0] == 0
+    again = cluster.object("secrets", "basic-auth", "openfaas")
+    assert again is not None
+    assert again["data"] == secret["data"], "a password that is there is kept"
+    after = {
+        item["metadata"]["uid"]: item["metadata"]["resourceVersion"]
+        for item in cluster.objects("deployments", "openfaas", group="apps")
+    }
+    assert after == before, "what says the same is left alone"
+
+
+async def test_what_it_installs_is_enough_for_a_gateway(cluster: ApiServer) -> None:
+    assert (await hilbert(cluster))[0] == 0
+    async with gateway(cluster) as provider:
+        await provider.apply(FunctionSpec(ref=FunctionRef.parse("echo"), image="echo:1"))
+        await until(lambda: cluster.object("deployments", "echo", "openfaas-fn", group="apps"))
+
+
+async def test_without_cluster_rights_it_passes_over_what_an_administrator_does(cluster: ApiServer) -> None:
+    """The installer may do everything in its namespaces, and nothing else."""
+    for name in ("openfaas", "dev-fn"):
+        cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        subject = {"kind": "User", "name": "team", "apiGroup": "rbac.authorization.k8s.io"}
+        everything = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "team"}
+        metadata = {"name": "team", "namespace": name}
+        rbac = "rbac.authorization.k8s.io/v1"
+        cluster.put({"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": everything})
+        cluster.put(
+            {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "roleRef": role, "subjects": [subject]}
+        )
+    team = cluster.kubeconfig_for("team")
+    arguments = ("--no-cluster-role", "--namespaces", "dev-fn")
+    code, _, error = await hilbert(cluster, *arguments, kubeconfig=team)
+    assert code == 0
+    assert "CustomResourceDefinition functions.openfaas.com" in error
+    assert cluster.object("roles", "hilbert-functions", "dev-fn", group="rbac.authorization.k8s.io") is not None
+    assert cluster.object("clusterroles", "openfaas-hilbert", group="rbac.authorization.k8s.io") is None
+    code, _, error = await hilbert(cluster, kubeconfig=team)
+    assert code == 1
+    assert "--no-cluster-role" in error, "says what to do"
+
+
+async def test_waiting_for_a_gateway_that_does_not_come_says_so(cluster: ApiServer) -> None:
+    code, _, error = await hilbert(cluster, "--wait", "--timeout", "1s")
+    assert code == 1
+    assert "0 of 2 replicas are ready" in error
+
+
+async def test_a_cluster_that_cannot_be_reached_says_so(cluster: ApiServer, tmp_path: Path) -> None:
+    code, _, error = await hilbert(cluster, "--kubeconfig", str(tmp_path / "absent"))
+    assert code == 1
+    assert "kubeconfig" in error
+    await cluster.refuse()
+    code, _, error = await hilbert(cluster)
+    assert code == 1
+    assert "cannot be reached" in error
+
+
+@pytest.mark.parametrize("overlay", ["cluster-wide", "split"])
+async def test_kubectl_applies_the_overlays(cluster: ApiServer, overlay: str) -> None:
+    kubectl = shutil.which("kubectl", path=str(BIN)) or shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    for _ in range(2):
+        code, _, error = await run(
+            *(kubectl, "apply", "--server-side", "-k", DEPLOY / "overlays" / overlay), kubeconfig=cluster.kubeconfig
+        )
+        if code == 0:
+            break
+    assert code == 0, error
+    assert cluster.object("deployments", "gateway", "openfaas", group="apps") is not None
+    cluster_role = cluster.object("clusterroles", "openfaas-hilbert", group="rbac.authorization.k8s.io")
+    assert (cluster_role is not None) is (overlay == "cluster-wide")

@@ -1,0 +1,201 @@
+"""Namespaces on the double: which count, how they come and go, what they bring along."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from hilbert.core.errors import AlreadyExists, Conflict, NamespaceNotFound, ReservedNamespace, Unsupported
+from hilbert.core.model import FunctionSpec, Namespace, Secret
+from hilbert.core.settings import KubernetesSettings
+from hilbert.core.values import FunctionRef, NamespaceName, SecretName
+from hilbert.providers.kubernetes import kinds
+from hilbert.providers.kubernetes.api import connect
+from hilbert.providers.kubernetes.install import plan
+from hilbert.providers.kubernetes.provider import KubernetesProvider
+from support.cluster import gateway, installed, until
+from support.kubernetes import ApiServer
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[ApiServer]:
+    async with installed() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def provider(cluster: ApiServer) -> AsyncIterator[KubernetesProvider]:
+    async with gateway(cluster) as provider:
+        yield provider
+
+
+async def names_of(provider: KubernetesProvider) -> list[str]:
+    return [found.name for found in await provider.list_namespaces()]
+
+
+async def annotate(cluster: ApiServer, name: str, **annotations: str | None) -> None:
+    """As `kubectl annotate` does, as the administrator."""
+    api = connect(KubernetesSettings(kubeconfig=str(cluster.kubeconfig)))
+    await api.patch(kinds.NAMESPACES, name, {"metadata": {"annotations": annotations}})
+    await api.close()
+
+
+def add_namespace(cluster: ApiServer, name: str, **annotations: str) -> None:
+    cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "annotations": annotations}})
+
+
+def pieces_in(cluster: ApiServer, namespace: str) -> set[str]:
+    found = set()
+    for plural, group in (("resourcequotas", ""), ("limitranges", ""), ("networkpolicies", "networking.k8s.io")):
+        found |= {f"{plural}/{item['metadata']['name']}" for item in cluster.objects(plural, namespace, group=group)}
+    return found
+
+
+async def test_an_annotation_takes_a_namespace_in_and_out(cluster: ApiServer, provider: KubernetesProvider) -> None:
+    add_namespace(cluster, "staging-fn")
+    await annotate(cluster, "staging-fn", openfaas="1")
+    await until(lambda: _is_listed(provider, "staging-fn"))
+    spec = FunctionSpec(ref=FunctionRef.parse("f.staging-fn"), image="i")
+    await provider.apply(spec)
+    await annotate(cluster, "staging-fn", openfaas=None)
+    await until(lambda: _is_not_listed(provider, "staging-fn"))
+    with pytest.raises(NamespaceNotFound):
+        await provider.get(spec.ref)
+    assert cluster.object("deployments", "f", "staging-fn", group="apps") is not None, "what runs is left alone"
+    await annotate(cluster, "staging-fn", openfaas="1")
+    await until(lambda: _is_listed(provider, "staging-fn"))
+    assert (await provider.get(spec.ref)).spec == spec
+
+
+async def _is_listed(provider: KubernetesProvider, name: str) -> bool:
+    return name in await names_of(provider)
+
+
+async def _is_not_listed(provider: KubernetesProvider, name: str) -> bool:
+    return name not in await names_of(provider)
+
+
+@pytest.mark.parametrize("value", ["true", "0", "yes", "", "1 "])
+async def test_only_the_value_1_counts(cluster: ApiServer, provider: KubernetesProvider, value: str) -> None:
+    add_namespace(cluster, "almost", openfaas=value)
+    add_namespace(cluster, "marker", openfaas="1")
+    await until(lambda: _is_listed(provider, "marker"))
+    assert "almost" not in await names_of(provider)
+
+
+@pytest.mark.parametrize("name", ["kube-system", "openfaas", "kube-public"])
+async def test_reserved_names_never_count(cluster: ApiServer, provider: KubernetesProvider, name: str) -> None:
+    await annotate(cluster, name, openfaas="1")
+    add_namespace(cluster, "marker", openfaas="1")
+    await until(lambda: _is_listed(provider, "marker"))
+    assert name not in await names_of(provider)
+    with pytest.raises(NamespaceNotFound):
+        await provider.apply(FunctionSpec(ref=FunctionRef.parse(f"f.{name}"), image="i"))
+    with pytest.raises(ReservedNamespace):
+        await provider.create_namespace(Namespace(name=NamespaceName(name)))
+
+
+async def test_a_namespace_comes_complete_and_follows_its_annotations(
+    cluster: ApiServer, provider: KubernetesProvider
+) -> None:
+    quota = {"com.hilbert.quota.replicas": "5", "com.hilbert.quota.memory": "4Gi"}
+    await provider.create_namespace(Namespace(name=NamespaceName("dev"), annotations=quota))
+    stored = cluster.object("namespaces", "dev")
+    assert stored is not None
+    assert stored["metadata"]["annotations"]["openfaas"] == "1"
+    assert stored["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert {"resourcequotas/hilbert", "limitranges/hilbert", "networkpolicies/hilbert-deny"} <= pieces_in(
+        cluster, "dev"
+    )
+    quotas = cluster.object("resourcequotas", "hilbert", "dev")
+    assert quotas is not None
+    assert quotas["spec"]["hard"] == {"pods": "5", "limits.memory": "4Gi"}
+    await provider.update_namespace(
+        Namespace(name=NamespaceName("dev"), annotations={"com.hilbert.tenant.network": "off"})
+    )
+    assert pieces_in(cluster, "dev") == set()
+
+
+async def test_the_leader_repairs_a_tenant_and_leaves_others_things(
+    cluster: ApiServer, provider: KubernetesProvider
+) -> None:
+    await provider.leadership.wait()
+    mine = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}}}
+    add_namespace(cluster, "team", openfaas="1")
+    cluster.put({**mine, "metadata": {"name": "theirs", "namespace": "team"}})
+    await until(lambda: _is_listed(provider, "team"))
+    assert pieces_in(cluster, "team") == {"networkpolicies/theirs"}, "made with kubectl: served, not furnished"
+    await annotate(cluster, "team", **{"com.hilbert.tenant": "managed"})
+    await until(lambda: "networkpolicies/hilbert-deny" in pieces_in(cluster, "team"))
+    await annotate(cluster, "team", **{"com.hilbert.tenant.network": "off"})
+    await until(lambda: pieces_in(cluster, "team") == {"networkpolicies/theirs"})
+
+
+async def test_updates_replace_what_the_api_set_and_keep_what_others_set(
+    cluster: ApiServer, provider: KubernetesProvider
+) -> None:
+    dev = NamespaceName("dev")
+    await provider.create_namespace(Namespace(name=dev, labels={"a": "1", "b": "1"}, annotations={"c": "1"}))
+    await annotate(cluster, "dev", theirs="kept")
+    await provider.update_namespace(Namespace(name=dev, labels={"b": "2"}))
+    await until(lambda: cluster.object("namespaces", "dev"))
+    found = await provider.get_namespace(dev)
+    assert (dict(found.labels), dict(found.annotations)) == ({"b": "2"}, {"theirs": "kept"})
+
+
+async def test_a_namespace_made_by_others_is_not_taken_over_by_creating_it(
+    cluster: ApiServer, provider: KubernetesProvider
+) -> None:
+    add_namespace(cluster, "theirs")
+    with pytest.raises(AlreadyExists):
+        await provider.create_namespace(Namespace(name=NamespaceName("theirs")))
+    stored = cluster.object("namespaces", "theirs")
+    assert stored is not None
+    assert "annotations" not in stored["metadata"] or "openfaas" not in stored["metadata"]["annotations"]
+
+
+async def test_deleting_one_with_others_things_is_refused_with_a_list(
+    cluster: ApiServer, provider: KubernetesProvider
+) -> None:
+    dev = NamespaceName("dev")
+    await provider.create_namespace(Namespace(name=dev))
+    await provider.create_secret(Secret(dev, SecretName("ours"), b"1"))
+    await provider.apply(FunctionSpec(ref=FunctionRef.parse("f.dev"), image="i"))
+    claim: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data", "namespace": "dev"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    cluster.put(claim)
+    with pytest.raises(Conflict, match="persistentvolumeclaims/data") as caught:
+        await provider.delete_namespace(dev)
+    assert "secrets/ours" not in caught.value.message
+    assert "deployments/f" not in caught.value.message
+    await provider.delete_namespace(dev, force=True)
+    with pytest.raises(NamespaceNotFound):
+        await provider.get_namespace(dev)
+
+
+async def test_without_cluster_wide_rights(cluster: ApiServer) -> None:
+    options = plan.Options(cluster_role=False, namespaces=("dev-fn", "prod-fn"), definitions=True)
+    async with installed(options) as split:
+        add_namespace(split, "other", openfaas="1")
+        async with gateway(split, namespaces="dev-fn,prod-fn") as provider:
+            assert await names_of(provider) == ["dev-fn", "prod-fn"]
+            await provider.apply(FunctionSpec(ref=FunctionRef.parse("f.dev-fn"), image="i"))
+            assert split.object("deployments", "f", "dev-fn", group="apps") is not None
+            for refused in (
+                provider.create_namespace(Namespace(name=NamespaceName("new"))),
+                provider.update_namespace(Namespace(name=NamespaceName("dev-fn"))),
+                provider.delete_namespace(NamespaceName("dev-fn")),
+            ):
+                with pytest.raises(Unsupported):
+                    await refused
+        ours = [call for call in split.requests if call.user.endswith(":hilbert")]
+        assert ours
+        assert not [call for call in ours if call.status == 403]

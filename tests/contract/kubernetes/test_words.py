@@ -1,0 +1,140 @@
+"""Why a function is not ready, in words, as the cluster makes it so."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from hilbert.core.errors import InvalidSpec, QuotaExceeded
+from hilbert.core.model import FunctionSpec, FunctionStatus, Namespace, Phase
+from hilbert.core.values import FunctionRef, NamespaceName
+from hilbert.providers.kubernetes.provider import KubernetesProvider
+from support.cluster import gateway, installed, until
+from support.kubernetes import ApiServer
+from support.kubernetes.controllers import scripts
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[ApiServer]:
+    async with installed() as cluster:
+        yield cluster
+        assert cluster.controllers.errors == []
+
+
+@pytest.fixture
+async def provider(cluster: ApiServer) -> AsyncIterator[KubernetesProvider]:
+    async with gateway(cluster) as provider:
+        yield provider
+
+
+async def reason_of(provider: KubernetesProvider, spec: FunctionSpec, reason: str) -> FunctionStatus:
+    async def told() -> FunctionStatus | None:
+        status = await provider.get(spec.ref)
+        return status if status.reason == reason else None
+
+    found = await until(told, what=f"{reason}, at last {await provider.get(spec.ref)}")
+    assert isinstance(found, FunctionStatus)
+    assert found.phase is Phase.FAILED
+    return found
+
+
+def spec_of(image: str, name: str = "f", namespace: str = "openfaas-fn") -> FunctionSpec:
+    return FunctionSpec(ref=FunctionRef.parse(f"{name}.{namespace}"), image=image)
+
+
+CASES = {
+    "absent:1": (scripts.absent("absent:1"), "ImageUnavailable", "not found"),
+    "crash:1": (scripts.Outcome(exits=(3,), log=("starting", "no database")), "CrashLoop", "exited with status 3"),
+    "oom:1": (scripts.Outcome(exits=(137,), oom=True), "OutOfMemory", "more memory"),
+    "big:1": (scripts.too_big("cpu"), "Unschedulable", "Insufficient cpu"),
+}
+
+
+@pytest.mark.parametrize("image", CASES)
+async def test_trouble_is_told(cluster: ApiServer, provider: KubernetesProvider, image: str) -> None:
+    outcome, reason, said = CASES[image]
+    cluster.images[image] = outcome
+    spec = spec_of(image)
+    await provider.apply(spec)
+    status = await reason_of(provider, spec, reason)
+    assert said in status.message
+
+    def stalled() -> bool:
+        found = cluster.object("functions", "f", "openfaas-fn", group="openfaas.com") or {}
+        conditions = {item["type"]: item for item in found.get("status", {}).get("conditions", ())}
+        return conditions.get("Stalled", {}).get("status") == "True" and said in conditions["Stalled"]["message"]
+
+    await until(stalled, what="the Function's own status says it too")
+
+
+async def test_a_bad_version_never_replaces_a_good_one_and_is_repaired_by_the_next(
+    cluster: ApiServer, provider: KubernetesProvider
+) -> None:
+    good = spec_of("good:1")
+    cluster.images["absent:1"] = scripts.absent("absent:1")
+    await provider.apply(good)
+    await until(lambda: _is_ready(provider, good))
+    bad = msgspec.structs.replace(good, image="absent:1")
+    await provider.apply(bad)
+    status = await reason_of(provider, bad, "ImageUnavailable")
+    assert (status.available, status.ready_generation, status.generation) == (1, 1, 2)
+    await provider.apply(msgspec.structs.replace(good, image="good:2"))
+    await until(lambda: _is_ready(provider, good))
+    assert (await provider.get(good.ref)).ready_generation == 3
+
+
+async def _is_ready(provider: KubernetesProvider, spec: FunctionSpec) -> bool:
+    return (await provider.get(spec.ref)).phase is Phase.READY
+
+
+async def test_quota_of_replicas_is_told(cluster: ApiServer, provider: KubernetesProvider) -> None:
+    dev = NamespaceName("dev")
+    await provider.create_namespace(Namespace(name=dev, annotations={"com.hilbert.quota.replicas": "1"}))
+    spec = spec_of("good:1", namespace="dev")
+    await provider.apply(spec)
+    await until(lambda: _is_ready(provider, spec))
+    second = spec_of("good:1", name="second", namespace="dev")
+    await provider.apply(second)
+    assert "exceeded quota" in (await reason_of(provider, second, "QuotaExceeded")).message
+
+
+async def test_quota_of_functions_refuses_the_deployment(cluster: ApiServer, provider: KubernetesProvider) -> None:
+    dev = NamespaceName("dev")
+    await provider.create_namespace(Namespace(name=dev, annotations={"com.hilbert.quota.functions": "1"}))
+    await until(lambda: (cluster.object("resourcequotas", "hilbert", "dev") or {}).get("status", {}).get("hard"))
+    await provider.apply(spec_of("good:1", namespace="dev"))
+    with pytest.raises(QuotaExceeded, match="exceeded quota"):
+        await provider.apply(spec_of("good:1", name="second", namespace="dev"))
+    assert [status.spec.ref.name for status in await provider.list(dev)] == ["f"]
+
+
+async def test_our_pods_pass_the_strictest_level(cluster: ApiServer, provider: KubernetesProvider) -> None:
+    """And one that a profile makes weaker is refused, in words."""
+    dev = NamespaceName("dev")
+    await provider.create_namespace(Namespace(name=dev))
+    spec = spec_of("good:1", namespace="dev")
+    await provider.apply(spec)
+    await until(lambda: _is_ready(provider, spec))
+    profile = {
+        "apiVersion": "openfaas.com/v1",
+        "kind": "Profile",
+        "metadata": {"name": "root", "namespace": "openfaas"},
+    }
+    cluster.put({**profile, "spec": {"podSecurityContext": {"runAsNonRoot": False, "runAsUser": 0}}})
+    weak = msgspec.structs.replace(
+        spec_of("good:1", name="weak", namespace="dev"), annotations={"com.openfaas.profile": "root"}
+    )
+
+    async def applied() -> bool:
+        try:
+            await provider.apply(weak)
+        except InvalidSpec:  # The profile has not been seen yet.
+            return False
+        return True
+
+    await until(applied)
+    assert "runAsNonRoot" in (await reason_of(provider, weak, "PodSecurity")).message
