@@ -7,6 +7,7 @@ each such case ours is the stricter or the standard leaves the choice.
 from __future__ import annotations
 
 import itertools
+import re
 
 import h11
 from hypothesis import example, given, settings
@@ -114,6 +115,8 @@ def explained(seen: Seen) -> str:
         return "h11 reads on after Connection: close, we do not"
     if method not in METHODS:
         return "llhttp knows a fixed list of methods"
+    if any((byte < 0x20 and byte != 0x09) or byte == 0x7F for _, value in headers for byte in value):
+        return "control characters in values, which we refuse (RFC 9110, 5.5 permits either)"
     if names.count(b"host") > 1:
         return "h11 counts only up to HTTP/1.1's rule; we refuse repetitions for HTTP/1.0 as well"
     return ""
@@ -232,6 +235,8 @@ def stricter(data: bytes) -> str:
         return "folded headers; h11 unfolds them (RFC 9112, 5.2 asks for one or the other)"
     if b"chunked" in data.lower():
         return "chunk sizes with blanks behind them, which h11 takes; codings beside chunked"
+    if data.lower().count(b"content-length") > 1 or re.search(rb"(?i)content-length:[^\r\n]*,", data):
+        return "repeated lengths that agree, which h11 merges (RFC 9112, 6.3 permits either)"
     if b"HTTP/2.0" in data:
         return "h11 takes any version and leaves it to its user"
     return ""
