@@ -3,7 +3,7 @@
 The format is that of `hilbert.core.bundle`; beside it the store keeps
 
     images/keys/<sha256>          which layer a set of dependencies became: the layer's digest
-    images/tmp/<pid>-<random>/    builds under way; those of processes that are gone are removed
+    images/tmp/<random>/          builds under way, each locked by its process; unlocked ones are removed
     images/lock                   shared by builds, exclusive for `prune`
     images/locks/<sha256>         one set of dependencies at a time
 
@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -74,13 +75,19 @@ class Store:
         """A new empty folder on the store's file system, removed at the end with what is still in it."""
         with storage_faults("preparing the image store"):
             self._prepare()
-            folder = self.path / "tmp" / f"{os.getpid()}-{secrets.token_hex(8)}"
-            folder.mkdir(mode=0o700)
+            folder = self.path / "tmp" / secrets.token_hex(8)
+            # Under a name that nobody looks at until it is locked.
+            new = folder.with_name(f".{folder.name}")
+            new.mkdir(mode=0o700)
+            descriptor = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            new.rename(folder)
         try:
             yield folder
         finally:
             with contextlib.suppress(OSError):
                 remove_tree(folder)
+            os.close(descriptor)
 
     def layer(self, key: str, make: Callable[[Path], None], *, fresh: bool = False) -> str:
         """The digest of the layer for `key` (any text), made by `make(folder)` if it is not there.
@@ -163,13 +170,15 @@ class Store:
     def prune(self, *, older_than: float) -> Freed:
         """Remove bundles and layers that no name needs and that are older than `older_than` seconds.
 
-        A running function may still use a bundle that lost its name, hence the age. Waits for builds under way.
+        What a running process uses is kept: a replica may still run a bundle that has lost its name. Waits for builds
+        under way.
         """
         bundles = layers = size = 0
         with storage_faults("pruning the image store"):
             self._prepare()
             with _locked(self.path / "lock", fcntl.LOCK_EX):
-                wanted = {_hex(record.digest) for record in self._records()}
+                used = _in_use()
+                wanted = {_hex(record.digest) for record in self._records()} | used
                 limit = time.time() - older_than
                 kept: set[str] = set()
                 for folder in _folders(self.path / "bundles"):
@@ -180,7 +189,7 @@ class Store:
                     size += self._discard(folder)
                     bundles += 1
                 for folder in _folders(self.path / "layers"):
-                    if folder.name not in kept and folder.stat().st_mtime <= limit:
+                    if folder.name not in kept | used and folder.stat().st_mtime <= limit:
                         size += self._discard(folder)
                         layers += 1
                 self._forget_keys()
@@ -191,10 +200,8 @@ class Store:
         for name in ("index", "bundles", "layers", "keys", "tmp", "locks"):
             (self.path / name).mkdir(mode=0o700, exist_ok=True)
         for folder in _folders(self.path / "tmp"):
-            pid = folder.name.partition("-")[0]
-            if not pid.isdigit() or not Path(f"/proc/{pid}").exists():
-                with contextlib.suppress(OSError):
-                    remove_tree(folder)
+            if not folder.name.startswith("."):
+                _remove_unlocked(folder)
 
     def _keep(self, folder: Path, home: Path) -> str:
         """Move a finished folder to where its content says; one that is there already is as good."""
@@ -225,7 +232,7 @@ class Store:
     def _discard(self, folder: Path) -> int:
         """Remove a folder of the store so that a crash leaves no half of it under its name; bytes freed."""
         size = size_of(folder)
-        gone = self.path / "tmp" / f"{os.getpid()}-{secrets.token_hex(8)}"
+        gone = self.path / "tmp" / secrets.token_hex(8)
         folder.rename(gone)
         remove_tree(gone)
         return size
@@ -243,6 +250,33 @@ class Store:
 
     def _index(self, image: str) -> Path:
         return self.path / "index" / f"{hashlib.sha256(image.encode()).hexdigest()}.json"
+
+
+def _remove_unlocked(folder: Path) -> None:
+    """Remove what a build left that is no more."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(folder)
+        finally:
+            os.close(descriptor)
+
+
+def _in_use() -> set[str]:
+    """Bundles and layers, of any store, that processes here name in their mounts, environment or working folder."""
+    # A mount shows its source from the top of its file system, not from ours, so there is no more to compare.
+    pattern = re.compile(rb"/(?:bundles|layers)/([0-9a-f]{64})")
+    found: set[str] = set()
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        for name in ("environ", "mountinfo"):
+            with contextlib.suppress(OSError):  # It has ended, or is somebody else's.
+                found |= {match.decode() for match in pattern.findall((process / name).read_bytes())}
+        with contextlib.suppress(OSError):
+            found |= {match.decode() for match in pattern.findall(bytes((process / "cwd").readlink()))}
+    return found
 
 
 def _read_record(path: Path) -> ImageRecord | None:

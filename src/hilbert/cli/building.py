@@ -44,13 +44,13 @@ class BuildingFlags:
     pull: Annotated[bool, flag("Ask registries for newer base images.", "--pull")] = False
     squash: Annotated[bool, flag("Make one layer of an image's layers.", "--squash")] = False
     build_arg: Annotated[tuple[str, ...], flag("Build argument KEY=VALUE; repeatable.", "--build-arg", "-b")] = ()
-    build_option: Annotated[tuple[str, ...], flag("Template's build option; repeatable.", "--build-option")] = ()
+    build_option: Annotated[tuple[str, ...], flag("Template's build option; repeatable.", "--build-option", "-o")] = ()
     build_label: Annotated[tuple[str, ...], flag("Label KEY=VALUE of the image; repeatable.", "--build-label")] = ()
     copy_extra: Annotated[tuple[str, ...], flag("Path of the project to build in; repeatable.", "--copy-extra")] = ()
     tag: Annotated[str, flag("Tag: latest, sha, branch, describe or digest.", "--tag")] = "latest"
     disable_stack_pull: Annotated[bool, flag("Do not pull templates.", "--disable-stack-pull")] = False
     quiet: Annotated[bool, flag("Say nothing but what went wrong.", "--quiet", "-q")] = False
-    verbose: Annotated[bool, flag("Show what builds write as it comes.", "--verbose", "-v")] = False
+    verbose: Annotated[bool, flag("Show what builds write as it comes.", "--verbose", "-v", "--debug")] = False
 
     def to_build_flags(self, platforms: str = "") -> BuildFlags:
         """Raises `UsageError`."""

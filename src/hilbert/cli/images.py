@@ -9,7 +9,7 @@ from hilbert.cli import shapes
 from hilbert.cli.building import store_path
 from hilbert.cli.failures import UsageError
 from hilbert.cli.options import PLAIN, Shape, flag
-from hilbert.cli.terminal import columns, harmless, out
+from hilbert.cli.terminal import columns, harmless, out, progress
 from hilbert.cli.values import seconds
 from hilbert.core.settings import environment
 
@@ -50,9 +50,11 @@ def remove(*names: str) -> None:
 
 def prune(
     *,
-    older_than: Annotated[str, flag("Keep what is younger: a replica may still use it.", "--older-than")] = "1h",
+    older_than: Annotated[str, flag("Keep what is younger.", "--older-than")] = "1h",
 ) -> None:
-    freed = _store().prune(older_than=seconds(older_than, "--older-than"))
+    age = seconds(older_than, "--older-than")
+    with progress("pruning, after the builds that are under way"):
+        freed = _store().prune(older_than=age)
     out(f"Removed {freed.bundles} bundles and {freed.layers} layers, {size_text(freed.size)}.")
 
 

@@ -251,3 +251,15 @@ def test_a_killed_build_is_cleaned_up_by_the_next(platform: Platform, tmp_path: 
     test.write_text(good)
     hilbert(platform, tmp_path, "build", "--bundle")
     assert not list((platform.state / "images" / "tmp").iterdir())
+
+
+def test_prune_keeps_what_serves(platform: Platform, tmp_path: Path) -> None:
+    """A replica runs a bundle that its image's name no longer means."""
+    hilbert(platform, tmp_path, "new", "kept", "--lang", "bash", "--quiet")
+    hilbert(platform, tmp_path, "up")
+    save(tmp_path / "kept" / "handler.sh", "Hello", "Bye")
+    hilbert(platform, tmp_path, "build", "--skip-tests")
+    hilbert(platform, tmp_path, "images", "prune", "--older-than", "0s")
+    assert ask(f"{platform.url}/function/kept") == "Hello, Ada!\n"
+    hilbert(platform, tmp_path, "up", "--skip-tests")
+    assert ask(f"{platform.url}/function/kept") == "Bye, Ada!\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -114,14 +115,38 @@ def test_a_full_disk_changes_nothing(store: Store, monkeypatch: pytest.MonkeyPat
 
 
 def test_leftovers_of_processes_that_are_gone_are_removed(store: Store) -> None:
-    """A build that was killed leaves its folder to the next one; a living process keeps its own."""
+    """A build that was killed leaves its folder to the next one; a build under way keeps its own."""
     put(store, "a", {"x": "1"})
-    dead, alive = store.path / "tmp" / "999999999-aa", store.path / "tmp" / f"{os.getpid()}-bb"
-    write(dead, {"half": ""})
-    write(alive, {"half": ""})
-    put(store, "b", {"x": "2"})
-    assert not dead.exists()
-    assert alive.exists()
+    left = write(store.path / "tmp" / "0123456789abcdef", {"half": ""})
+    with store.stage() as stage:
+        write(stage, {"half": ""})
+        put(store, "b", {"x": "2"})
+        assert not left.exists()
+        assert (stage / "half").exists()
+    assert not list((store.path / "tmp").iterdir())
+
+
+def test_what_runs_is_not_pruned(store: Store) -> None:
+    """Replicas name their bundle and layers in their environment, their mounts or their working folder."""
+    layer = store.layer("k", lambda folder: (folder / "x").touch())
+    named, entered = put(store, "f", {"a": "1"}), put(store, "f", {"a": "2"})
+    put(store, "f", {"a": "3"})
+    env = {
+        **os.environ,
+        "HILBERT_BUNDLE": str(store.bundle_path(named)),
+        "HILBERT_LAYERS": str(store.layer_path(layer)),
+    }
+    first = subprocess.Popen(["sleep", "1000"], env=env)
+    second = subprocess.Popen(["sleep", "1000"], cwd=store.bundle_path(entered))
+    try:
+        assert store.prune(older_than=0).bundles == 0
+        assert store.layer_path(layer).is_dir()
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.wait()
+    freed = store.prune(older_than=0)
+    assert (freed.bundles, freed.layers) == (2, 1)
 
 
 def test_list_remove_prune(store: Store) -> None:
