@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo check test bench docs
+.PHONY: setup demo check test test-cluster bench docs
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo 'make demo    a walk through the platform, against a gateway of its own'
 	@echo 'make check   format, lint, types, layers, file sizes, docs in step'
 	@echo 'make test    every test that this machine can run'
+	@echo 'make test-cluster   the Kubernetes suite against the cluster that KUBECONFIG names'
 	@echo 'make bench   benchmarks side by side with peers (about ten minutes)'
 	@echo 'make docs    regenerate docs/reference from the code'
 
@@ -35,6 +36,9 @@ check: $(BIN)/.ready
 
 test: $(BIN)/.ready
 	$(BIN)/python -m pytest
+
+test-cluster: $(BIN)/.ready
+	HILBERT_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/contract/kubernetes/test_real_cluster.py
 
 bench: $(BIN)/.ready
 	$(BIN)/python -m bench

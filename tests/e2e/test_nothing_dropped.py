@@ -34,11 +34,11 @@ def ready(platform: Platform, name: str, replicas: int, generation: int = 1) -> 
 
 
 def test_scale_up_and_down(platform: Platform) -> None:
-    """1 -> 6 -> 1 -> 6 replicas."""
+    """1 -> 10 -> 1 -> 10 replicas."""
     assert platform.api("POST", "/system/functions", body("scaled")).status == 202
     until(lambda: ready(platform, "scaled", 1), what="the first replica", log=lambda: platform.log)
     with SteadyLoad(platform.url + "/function/scaled", body=b"x").on() as load:
-        for count in (6, 1, 6):
+        for count in (10, 1, 10):
             answer = platform.api("POST", "/system/scale-function/scaled", {"serviceName": "scaled", "replicas": count})
             assert answer.status == 202, answer.text
             until(

@@ -9,6 +9,12 @@ from hilbert.client.types import Function, ResourceAmounts
 
 _COLUMN: Final = 21
 _MEBIBYTE: Final = 1024 * 1024
+_TIMEOUTS: Final = {
+    "firstByte": "first byte",
+    "idle": "between two bytes",
+    "total": "whole call",
+    "activation": "wait for a replica",
+}
 
 
 def state_of(function: Function) -> str:
@@ -41,6 +47,7 @@ def render_description(function: Function, url: str, async_url: str, *, verbose:
         ("Requests", _amounts(function.requests)),
         ("Limits", _amounts(function.limits)),
         ("Usage", _usage(function)),
+        ("Timeouts", _timeouts(detail.timeouts if detail else None)),
         ("Runs as", _entries(detail.placement if detail else None)),
     ]
     for title, lines in blocks:
@@ -64,3 +71,11 @@ def _usage(function: Function) -> list[str]:
     if usage is None:
         return []
     return [f"RAM: {usage.total_memory_bytes / _MEBIBYTE:.2f} MB", f"CPU: {usage.cpu:.0f} Mi"]
+
+
+def _timeouts(timeouts: Mapping[str, str] | None) -> list[str]:
+    """Zero is no limit."""
+    given = timeouts or {}
+    return [
+        f"{title}: {'none' if given[key] == '0s' else given[key]}" for key, title in _TIMEOUTS.items() if key in given
+    ]
