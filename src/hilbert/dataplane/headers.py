@@ -117,22 +117,32 @@ def _without_named(headers: Headers, value: bytes) -> tuple[list[bytes], bool]:
     return outgoing([header for header in headers if header[0].lower() not in named | {b"connection"}])
 
 
+_VERSION: Final = bytes(byte & 0x0F | 0x40 for byte in range(256))
+_VARIANT: Final = bytes(byte & 0x3F | 0x80 for byte in range(256))
+"""What makes a random number a UUID of version 4 (RFC 9562, section 5.4)."""
+
+
 class _CallIds:
     """Random UUIDs (version 4), from the kernel's random numbers by the hundred: the call for them is what costs."""
 
     def __init__(self) -> None:
-        self._digits = ""
+        self._digits = b""
         self._used = 0
 
     def __call__(self) -> bytes:
         if self._used == len(self._digits):
-            self._digits = os.urandom(16 * 128).hex()
-            self._used = 0
+            self._refill()
         at = self._used
         self._used = at + 32
-        hexa = self._digits[at : at + 32]
-        variant = "89ab"[int(hexa[16], 16) & 3]
-        return f"{hexa[:8]}-{hexa[8:12]}-4{hexa[13:16]}-{variant}{hexa[17:20]}-{hexa[20:]}".encode()
+        digits = self._digits[at : at + 32]
+        return b"%b-%b-%b-%b-%b" % (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+
+    def _refill(self) -> None:
+        raw = bytearray(os.urandom(16 * 128))
+        raw[6::16] = raw[6::16].translate(_VERSION)
+        raw[8::16] = raw[8::16].translate(_VARIANT)
+        self._digits = raw.hex().encode()
+        self._used = 0
 
 
 new_call_id = _CallIds()

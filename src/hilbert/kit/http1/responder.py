@@ -113,7 +113,10 @@ class Responder:
         """
         request = self.request
         self.started = True
-        parts = [status_line(status), *_lines(headers), *lines]
+        parts = [status_line(status)]
+        if headers:
+            parts += _lines(headers)
+        parts += lines
         empty = status in EMPTY_STATUSES
         self._silent = empty or request.method == b"HEAD"
         if not empty or (status == 304 and length is not None):
