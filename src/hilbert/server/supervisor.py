@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -246,10 +247,10 @@ class Supervisor:
     def _stop_all(self) -> None:
         self._stopping = True
         grace = self._settings.gateway.drain_timeout.seconds + 2
-        self._stop([place for place in self._workers], grace)  # noqa: C416 - one list type for both calls
+        self._stop(self._workers, grace)
         self._stop([self._control], self._settings.provider.grace.seconds + _CONTROL_STOP_SLACK)
 
-    def _stop(self, places: list[_Child], grace: float) -> None:
+    def _stop(self, places: Sequence[_Child], grace: float) -> None:
         """End these children politely, then by force; a second signal to stop shortens the wait to nothing."""
         live = {pid for place in places for pid in (place.pid, *place.retiring) if pid}
         for pid in live:
