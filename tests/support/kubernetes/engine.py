@@ -390,6 +390,9 @@ class Engine:
             finalizers = [f for f in finalizers if f != "foregroundDeletion"]
         grace = kinds.grace(resource, obj, options.grace)
         waiting = bool(finalizers) or kinds.keeps(resource, obj) or bool(grace)
+        if not waiting and resource.key == "pods" and metadata.get("deletionGracePeriodSeconds") != 0:
+            # A Pod is marked first, however short its notice.
+            self.store.put("pods", (space, name), self._ordered(resource, _marked(obj, 0, generation=True)))
         if not waiting:
             last = self.store.remove(resource.key, (space, name))
             self._after_removal(resource, last.obj)
@@ -525,6 +528,17 @@ class Engine:
 
 def invalid_or_bad(resource: Resource, text: str) -> ApiError:
     return bad_request(text)
+
+
+def _marked(obj: Json, seconds: int, *, generation: bool) -> Json:
+    """An object that is being deleted."""
+    new: Json = copied(obj)
+    metadata = new["metadata"]
+    metadata["deletionTimestamp"] = stamp(datetime.now(UTC) + timedelta(seconds=seconds))
+    metadata["deletionGracePeriodSeconds"] = seconds
+    if generation and "deletionTimestamp" not in obj["metadata"] and metadata.get("generation"):
+        metadata["generation"] += 1
+    return new
 
 
 def _generate(metadata: Json) -> None:

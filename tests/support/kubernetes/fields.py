@@ -63,7 +63,7 @@ def to_tree(fields: Iterable[Path]) -> Json:
         for depth, element in enumerate(path, 1):
             if element not in here:
                 # A member that has more below it says so first.
-                here[element] = {"." : {}} if path[:depth] in members and depth < len(path) else {}
+                here[element] = {".": {}} if path[:depth] in members and depth < len(path) else {}
             elif depth < len(path) and not here[element] and path[:depth] in members:
                 here[element]["."] = {}
             here = here[element]

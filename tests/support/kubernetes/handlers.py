@@ -192,7 +192,7 @@ class Handlers:
     def _review(self, call: Call, resource: Resource, user: User, form: Form) -> Answer:
         if call.method != "POST":
             raise method_not_allowed()
-        body = parse_body(call.body, call.content_type, resource.kind)
+        body, _ = self.body(call, resource, user, "CreateOptions")
         credential = call.headers.get("authorization", "")
         return self.encoded(201, reviews.answer(self.access, resource, user, body, credential), form)
 

@@ -72,7 +72,7 @@ def _refusal(pod: Json, container: str) -> str:
     if not reason or reason in ("CrashLoopBackOff", "RunContainerError"):
         return ""
     if reason in _PULLS:
-        return subject + ("trying and failing to pull image" if reason == "ErrImagePull" else "image can't be pulled")
+        return subject + "image can't be pulled"
     return subject + reason
 
 
@@ -87,7 +87,7 @@ async def handle(handlers: Handlers, call: Call, target: Target) -> Answer:
     refusal = _refusal(pod, container)
     if refusal:
         raise bad_request(refusal)
-    log = handlers.server.kubelet.log(pod["metadata"]["uid"])
+    log = handlers.server.kubelet.log(pod["metadata"]["uid"], container)
     start = len(log.starts) - 1
     if truth(call.query.get("previous", "")):
         start -= 1
@@ -113,7 +113,7 @@ async def _lines(log: PodLog, start: int, call: Call, since: datetime | None) ->
     following = truth(call.query.get("follow", ""))
     source = log.follow(start, first) if following else _given(lines[first:])
     async for moment, text in source:
-        line = f"{moment.strftime('%Y-%m-%dT%H:%M:%S.%f')}000Z {text}\n" if stamped else f"{text}\n"
+        line = f"{moment.strftime('%Y-%m-%dT%H:%M:%S.%f')}000Z {text}" if stamped else text
         raw = line.encode()
         if left >= 0:
             raw = raw[:left]

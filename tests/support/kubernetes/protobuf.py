@@ -14,6 +14,13 @@ from support.kubernetes.status import Json
 
 _MAGIC: Final = b"k8s\x00"
 _META: Final = {1: "name", 2: "generateName", 3: "namespace", 11: "labels", 12: "annotations", 14: "finalizers"}
+_ATTRIBUTES: Final = {
+    1: (
+        "resourceAttributes",
+        {1: "namespace", 2: "verb", 3: "group", 4: "version", 5: "resource", 6: "subresource", 7: "name"},
+    ),
+    2: ("nonResourceAttributes", {1: "path", 2: "verb"}),
+}
 _KINDS: Final[dict[str, dict[int, str]]] = {
     "Namespace": {2: "spec:skip", 3: "status:skip"},
     "ServiceAccount": {},
@@ -29,6 +36,8 @@ def decode(body: bytes) -> Json:
     envelope = dict(_fields(body[len(_MAGIC) :]))
     kind_of = dict(_fields(envelope[1]))
     api_version, kind = kind_of[1].decode(), kind_of[2].decode()
+    if (api_version, kind) == ("authorization.k8s.io/v1", "SelfSubjectAccessReview"):
+        return {"apiVersion": api_version, "kind": kind, "spec": _review(dict(_fields(envelope[2])).get(2, b""))}
     if api_version != "v1" or kind not in _KINDS:
         raise ValueError(f"{api_version} {kind} is not read as protobuf here")
     obj: Json = {"apiVersion": api_version, "kind": kind, "metadata": {}}
@@ -47,6 +56,14 @@ def decode(body: bytes) -> Json:
         elif value not in (b"", 0):
             raise ValueError(f"field {number} of {kind} is not read as protobuf here")
     return obj
+
+
+def _review(raw: bytes) -> Json:
+    spec: Json = {}
+    for number, value in _fields(raw):
+        name, words = _ATTRIBUTES[number]
+        spec[name] = {words[n]: inner.decode() for n, inner in _fields(value) if n in words and inner}
+    return spec
 
 
 def _metadata(raw: bytes) -> Json:

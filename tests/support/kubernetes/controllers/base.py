@@ -154,9 +154,9 @@ class Controller:
             if exc.code not in (404, 409):
                 raise
 
-    def event(self, obj: Json, kind: str, reason: str, message: str, *, component: str = "") -> None:
+    def event(self, obj: Json, kind: str, reason: str, message: str, *, component: str = "", part: str = "") -> None:
         """Record an Event about `obj`."""
-        self.server.recorder.record(obj, kind, reason, message, component=component or self.component)
+        self.server.recorder.record(obj, kind, reason, message, component=component or self.component, part=part)
 
 
 def controller_of(obj: Json) -> Json | None:

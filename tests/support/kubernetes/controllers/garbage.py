@@ -123,7 +123,10 @@ class GarbageCollector(Controller):
                 if other is not None:
                     references = [r for r in other.obj["metadata"].get("ownerReferences") or () if r["uid"] != uid]
                     self._keep(self._resource(other_key), other.obj, references)
-            self._release(resource, owner, "orphan")
+            if dependents:
+                self.enqueue(("waits", uid), after=0.02)
+            else:
+                self._release(resource, owner, "orphan")
             return
         blocking = False
         for other_key, where in dependents:

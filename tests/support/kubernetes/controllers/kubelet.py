@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from support.kubernetes.server import ApiServer
 
 _MOST_BACK_OFF = 16
+_ABOUT_THE_POD = frozenset({"FailedMount", "FailedCreatePodSandBox"})
 
 
 class Kubelet(Controller):
@@ -32,8 +33,8 @@ class Kubelet(Controller):
 
     def __init__(self, server: ApiServer) -> None:
         super().__init__(server)
-        self.logs: dict[str, PodLog] = {}
-        """By uid of the Pod; those of gone Pods go with them."""
+        self.logs: dict[str, dict[str, PodLog]] = {}
+        """By uid of the Pod and name of the container; those of gone Pods go with them."""
         self._lives: dict[str, Life] = {}
         self._addresses = itertools.count(1)
 
@@ -86,8 +87,13 @@ class Kubelet(Controller):
     def forget(self, uid: str) -> None:
         self._lives.pop(uid, None)
 
-    def log(self, uid: str) -> PodLog:
-        return self.logs.setdefault(uid, PodLog())
+    def log(self, uid: str, container: str) -> PodLog:
+        """What a container of a Pod wrote so far."""
+        return self.logs.setdefault(uid, {}).setdefault(container, PodLog())
+
+    def end_logs(self, uid: str) -> None:
+        for log in self.logs.get(uid, {}).values():
+            log.end()
 
     def write(self, pod: Json, change: Callable[[Json], Any], *, binding: bool = False) -> Json | None:
         """Change the status (and, for the scheduler, the node) of a Pod; None when it is gone or another one."""
@@ -119,6 +125,7 @@ class Life:
         self._ending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._restarts = 0
+        self._back_offs = 0
         self._last: Json = {}
         self._started = ""
 
@@ -182,7 +189,8 @@ class Life:
         raise _Ending
 
     def _event(self, kind: str, reason: str, message: str) -> None:
-        self._kubelet.event(self.pod, kind, reason, message)
+        part = "" if reason in _ABOUT_THE_POD else f"spec.containers{{{self.pod['spec']['containers'][0]['name']}}}"
+        self._kubelet.event(self.pod, kind, reason, message, part=part)
 
     def _write(self, change: Callable[[Json], Any]) -> None:
         written = self._kubelet.write(self.pod, change)
@@ -229,7 +237,11 @@ class Life:
         if outcome.waiting:
             await self._stuck(outcome)
         await self._missing_environment()
-        self._event("Normal", "Pulled", f'Container image "{self._image}" already present on machine')
+        self._event(
+            "Normal",
+            "Pulled",
+            f'Container image "{self._image}" already present on machine and can be accessed by the pod',
+        )
         while True:
             code = await self._once(outcome)
             if not await self._after_exit(outcome, code):
@@ -257,6 +269,7 @@ class Life:
                         f'Back-off pulling image "{self._image}": ErrImagePull: {outcome.message}',
                     )
                     self._event("Normal", "BackOff", f'Back-off pulling image "{self._image}"')
+                    self._event("Warning", "Failed", "Error: ImagePullBackOff")
                 else:
                     reason, message = "ErrImagePull", outcome.message
             fresh = self._kubelet.server.images.outcome(self.pod)
@@ -292,8 +305,11 @@ class Life:
 
     async def _once(self, outcome: Outcome) -> int:
         """Run the container until it exits."""
-        log = self._kubelet.log(self.uid)
-        log.begin()
+        if outcome.start_error:
+            return 128
+        for container in self.pod["spec"]["containers"]:
+            self._kubelet.log(self.uid, container["name"]).begin()
+        log = self._kubelet.log(self.uid, self.pod["spec"]["containers"][0]["name"])
         self._started = stamp()
         running = {"running": {"startedAt": self._started}}
         if outcome.process is not None:
@@ -304,6 +320,7 @@ class Life:
         has_probe = "readinessProbe" in self.pod["spec"]["containers"][0]
         ends_soon = bool(outcome.exits) and not outcome.runs
         at_once = outcome.ready and not has_probe and not outcome.ready_after and outcome.process is None
+        self._event("Normal", "Created", "Container created")
         self._event("Normal", "Started", "Container started")
         self._state(running, phase="Running", ready=at_once and not ends_soon, started=True)
         if outcome.exits:
@@ -335,27 +352,56 @@ class Life:
 
     async def _after_exit(self, outcome: Outcome, code: int) -> bool:
         """Write how the container ended; False when it is not started again."""
+        if outcome.start_error:
+            return await self._not_started(outcome)
         reason = "OOMKilled" if outcome.oom else ("Completed" if code == 0 else "Error")
         ended = podstatus.terminated(self.pod, code, reason, self._started)
         policy = self.pod["spec"].get("restartPolicy", "Always")
         if policy == "Never" or (policy == "OnFailure" and code == 0):
             phase = "Succeeded" if code == 0 else "Failed"
             why = "PodCompleted" if code == 0 else "PodFailed"
+            self._state(ended, phase="Running", ready=False, started=False, why=why)
             self._state(ended, phase=phase, ready=False, started=False, sandbox=False, why=why)
+            self._kubelet.end_logs(self.uid)
             return False
-        self._state(ended, phase="Running", ready=False, started=False)
+        if not outcome.killed and not outcome.start_error:
+            self._state(ended, phase="Running", ready=False, started=False)
         self._last = ended
-        if self._restarts:
-            seconds = 10 * 2 ** min(self._restarts - 1, 5)
-            namespace, name = self.key
-            text = f"back-off {seconds}s restarting failed container={self.pod['spec']['containers'][0]['name']} "
-            text += f"pod={name}_{namespace}({self.uid})"
-            state = {"waiting": {"reason": "CrashLoopBackOff", "message": text}}
-            self._event("Warning", "BackOff", f"Back-off restarting failed container in pod {name}")
-            self._state(state, phase="Running", ready=False, started=False)
-            await self._pause(self._pace.back_off * min(2 ** (self._restarts - 1), _MOST_BACK_OFF))
+        if self._restarts > (1 if outcome.killed else 0):
+            await self._back_off()
         self._restarts += 1
         return True
+
+    async def _not_started(self, outcome: Outcome) -> bool:
+        """A command that is not there: the container fails before it runs."""
+        text = outcome.start_error
+        self._last = podstatus.terminated(self.pod, 128, "StartError", "1970-01-01T00:00:00Z")
+        self._last["terminated"]["message"] = text
+        waiting = {"waiting": {"reason": "RunContainerError", "message": text}}
+        self._state(waiting, phase="Running", ready=False, started=False)
+        if self._restarts:
+            await self._back_off()
+        else:
+            await self._pause(self._pace.start)
+        self._restarts += 1
+        return True
+
+    async def _back_off(self) -> None:
+        await self._pause(self._pace.notice)
+        seconds = 10 * 2 ** min(self._back_offs, 5)
+        namespace, name = self.key
+        container = self.pod["spec"]["containers"][0]["name"]
+        text = f"back-off {seconds}s restarting failed container={container} "
+        text += f"pod={name}_{namespace}({self.uid})"
+        state = {"waiting": {"reason": "CrashLoopBackOff", "message": text}}
+        self._event(
+            "Warning",
+            "BackOff",
+            f"Back-off restarting failed container {container} in pod {name}_{namespace}({self.uid})",
+        )
+        self._state(state, phase="Running", ready=False, started=False)
+        await self._pause(self._pace.back_off * min(2**self._back_offs, _MOST_BACK_OFF))
+        self._back_offs += 1
 
     async def _end(self) -> None:
         """Terminate within the grace period, then take the Pod out of the API."""
@@ -373,13 +419,31 @@ class Life:
         elif self._started:
             await asyncio.sleep(self._pace.stop)
             code = self._kubelet.server.images.outcome(self.pod).stop_code
+        else:
+            await self._give_up()
         if self._started and code is not None:
             reason = "Completed" if code == 0 else "Error"
             ended = podstatus.terminated(self.pod, code, reason, self._started)
             phase, why = ("Succeeded", "PodCompleted") if code == 0 else ("Failed", "PodFailed")
             self._state(ended, phase=phase, ready=False, started=False, sandbox=False, why=why)
         self._kubelet.remove(self.pod)
+        self._kubelet.end_logs(self.uid)
         self._kubelet.logs.pop(self.uid, None)
+
+    async def _give_up(self) -> None:
+        """End a Pod whose container never ran."""
+        waiting = {"waiting": {"reason": "ContainerCreating"}}
+        self._state(waiting, phase="Pending", ready=False, started=False)
+        self._state(waiting, phase="Pending", ready=False, started=False, sandbox=False)
+        await asyncio.sleep(self._pace.stop)
+        unknown = {
+            "exitCode": 137,
+            "reason": "ContainerStatusUnknown",
+            "message": "The container could not be located when the pod was terminated",
+            "startedAt": None,
+            "finishedAt": None,
+        }
+        self._state({"terminated": unknown}, phase="Failed", ready=False, started=False, sandbox=False)
 
     async def _stop_process(self, seconds: float) -> int | None:
         process, self.running = self.running, None

@@ -76,9 +76,11 @@ class NamespaceRemover(Controller):
         """Delete what can be deleted; what is left, by resource, and the finalizers that hold it."""
         left: dict[str, int] = {}
         held: dict[str, int] = {}
-        for resource in self.engine.registry.every():
-            if not resource.namespaced or "delete" not in resource.verbs:
-                continue
+        every = [r for r in self.engine.registry.every() if r.namespaced and "delete" in r.verbs]
+        for resource in sorted(every, key=lambda r: r.key != "pods"):
+            if left.get("pods"):
+                # Pods go first; what they may need goes after them.
+                break
             collection = self.store.collection(resource.key)
             for _, item in list(collection.items(name)):
                 try:

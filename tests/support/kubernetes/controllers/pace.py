@@ -25,6 +25,8 @@ class Pace:
     """Multiplies terminationGracePeriodSeconds for real processes."""
     back_off: float = 0.05
     """First back-off of pulls and restarts; doubles up to sixteen times this."""
+    notice: float = 0.0
+    """Between the end of a container and CrashLoopBackOff."""
     namespace_delete: float = 0.0
     """Until the content of a namespace that is being deleted is touched."""
     namespace_check: float = 0.05

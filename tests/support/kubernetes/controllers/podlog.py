@@ -22,11 +22,12 @@ class PodLog:
         self.starts.append([])
         self._wake()
 
-    def write(self, line: str) -> None:
+    def write(self, line: str, *, end: str = "\n", at: datetime | None = None) -> None:
+        """Add a line, of now or of `at`."""
         if not self.starts:
             self.starts.append([])
         lines = self.starts[-1]
-        lines.append((datetime.now(UTC), line))
+        lines.append((at or datetime.now(UTC), line + end))
         if len(lines) > _MOST_LINES:
             del lines[: _MOST_LINES // 2]
         self._wake()

@@ -92,7 +92,7 @@ def _container(
         "imageID": "",
         "started": started,
     }
-    if "running" in state or "terminated" in state:
+    if "running" in state or "terminated" in state or last:
         out["imageID"] = f"{str(item.get('image', '')).partition('@')[0]}@{_DIGEST}"
         out["containerID"] = container_id(metadata["uid"], restarts)
         out["resources"] = item.get("resources") or {}

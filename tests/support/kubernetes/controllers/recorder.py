@@ -21,7 +21,8 @@ class Recorder:
         self._server = server
         self._known: dict[tuple[str, str, str], str] = {}
 
-    def record(self, obj: Json, kind: str, reason: str, message: str, *, component: str) -> None:
+    def record(self, obj: Json, kind: str, reason: str, message: str, *, component: str, part: str = "") -> None:
+        """`part` is the field of `obj` that it is about."""
         metadata = obj["metadata"]
         namespace = metadata.get("namespace") or "default"
         key = (metadata["uid"], reason, message)
@@ -57,6 +58,8 @@ class Recorder:
                 "type": kind,
                 "reportingComponent": component,
             }
+            if part:
+                body["involvedObject"]["fieldPath"] = part
             if component == "default-scheduler":
                 moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
                 action = "Binding" if reason == "Scheduled" else "Scheduling"

@@ -108,6 +108,9 @@ class ReplicaSetController(Controller):
             try:
                 pod = self.create(self.resource("pods"), rs["metadata"]["namespace"], body)
             except ApiError as exc:
+                causes = exc.status.get("details", {}).get("causes") or ()
+                if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+                    return None
                 self.event(rs, "Warning", "FailedCreate", f"Error creating: {exc}")
                 return exc
             self.event(rs, "Normal", "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}")

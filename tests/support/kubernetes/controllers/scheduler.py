@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from support.kubernetes.controllers.base import Controller
-from support.kubernetes.controllers.scripts import unlabelled
+from support.kubernetes.controllers.scripts import too_big, unlabelled
 from support.kubernetes.engine import stamp
+from support.kubernetes.quantity import parse
+from support.kubernetes.quotas import pod_amount
 from support.kubernetes.status import Json
 from support.kubernetes.store import Event, Key
+
+_ALLOCATABLE = {"cpu": "64", "memory": "256Gi"}
 
 
 class Scheduler(Controller):
@@ -35,6 +39,9 @@ class Scheduler(Controller):
         node = self._node(pod)
         outcome = self.server.images.outcome(pod)
         refusal = outcome.unschedulable
+        large = self._too_large(pod)
+        if large and not refusal:
+            refusal = too_big(large, len(self.server.objects("nodes"))).unschedulable
         if node is None and not refusal:
             refusal = unlabelled(len(self.server.objects("nodes"))).unschedulable
         if refusal or node is None:
@@ -72,6 +79,14 @@ class Scheduler(Controller):
 
         self.change(self.resource("pods"), pod, change, sub="status")
         self.event(pod, "Warning", "FailedScheduling", why, component="default-scheduler")
+
+    @staticmethod
+    def _too_large(pod: Json) -> str:
+        """What a Pod asks more of than any node has; nothing that other Pods use is counted."""
+        for name, most in _ALLOCATABLE.items():
+            if pod_amount(pod, "requests", name) > parse(most):
+                return name
+        return ""
 
     def _node(self, pod: Json) -> str | None:
         wanted = pod["spec"].get("nodeSelector") or {}

@@ -23,6 +23,10 @@ class Outcome:
     """Exit codes of one start after the other; the last one repeats. Empty: it runs."""
     oom: bool = False
     """The exits are the kernel's: OOMKilled."""
+    killed: bool = False
+    """Its liveness probe fails: it is killed and started again, and is not seen in between."""
+    start_error: str = ""
+    """Why its command cannot be run."""
     runs: float = 0.0
     """Seconds that a container runs before it exits."""
     ready: bool = True
@@ -96,7 +100,10 @@ def never_ready() -> Outcome:
 
 
 class Images:
-    """Which image does what. `cluster.images["registry/x:1"] = crashing(3)`; rules come first."""
+    """Which image does what. `cluster.images["registry/x:1"] = crashing(3)`; rules come first.
+
+    An image called `absent` cannot be pulled, one with capitals in its name is refused, every other one runs.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, Outcome] = {}
@@ -121,4 +128,9 @@ class Images:
         if image.rpartition("/")[2].partition(":")[0] != image.rpartition("/")[2].partition(":")[0].lower():
             return misnamed(image)
         name = image.partition("@")[0].rpartition("/")[2].partition(":")[0]
-        return absent(image) if name == "absent" else self.otherwise
+        if name != "absent":
+            return self.otherwise
+        if pod["spec"]["containers"][0].get("imagePullPolicy") == "Never":
+            text = f'Container image "{image}" is not present with pull policy of Never'
+            return Outcome(waiting="ErrImageNeverPull", message=text)
+        return absent(image)

@@ -11,10 +11,21 @@ from support.kubernetes.controllers.pace import Pace
 from support.kubernetes.controllers.scripts import Outcome
 from support.kubernetes.options import WriteOptions
 from support.kubernetes.replay.compare import Rules
+from support.kubernetes.replay.containers import crash_oom, log_lines, pending
 from support.kubernetes.replay.milestones import milestones
 from support.kubernetes.replay.runner import Hook, Project, Replay, transcript
 from support.kubernetes.server import ApiServer
 from support.kubernetes.status import Json
+
+_PACE: Final = Pace(watch_scale=0.03, patience=0.1, namespace_delete=0.25, namespace_check=0.25, establish=0.15)
+
+
+async def _stopped(run: Replay, number: int, step: Json) -> None:
+    """httpd answers SIGTERM with exit code 2; a Pod takes a moment to start and to stop."""
+    if number == 0:
+        run.server.images["registry.local/httpd:2"] = Outcome(stop_code=2)
+        run.server.pace.stop = 0.15
+
 
 _API: Final = frozenset({"definitions", "furnish", "remove", "garbage", "quota"})
 
@@ -52,6 +63,32 @@ _DEPLOYED: Final = Rules(
         r"^items\[0\]\.metadata\.generation$",  # of a slice: how often it was written
     )
 )
+_PODS: Final = Rules(
+    ignored=(
+        r"^status\.resources$",  # of stopped Pods the kubelet of the transcript tells odd things
+        r"count$",  # how often an event came
+    )
+)
+_CRASHED: Final = replace(
+    _PODS,
+    ignored_at={11: (r"^status\.containerStatuses\[0\]\.(state|restartCount)$",)},  # where in its circle it is
+)
+_PENDING: Final = replace(
+    _PODS,
+    ignored_at={
+        18: (r"message$",),  # what the probe's connection said
+        24: (r"observedGeneration$",),  # whether the kubelet has seen the deletion yet
+    },
+    skipped={16: "events of an earlier Pod of that name"},
+)
+_LOGS: Final = Rules(
+    ignored=(r"^status\.resources$",),
+    skipped={
+        5: "times of that run",
+        8: "a time of that run",
+    },
+)
+_SLOW: Final = replace(_PACE, back_off=0.05, start=0.02, notice=0.25, stop=0.3)
 _CRD: Final = {
     20: (r"^message$", r"^details\.causes$"),  # two more causes of the rules' type checker
     71: (r"^metadata\.(generation|deletion)", r"^status"),  # seen before the collector came by
@@ -74,7 +111,7 @@ async def _secret_log(run: Replay, number: int, step: Json) -> None:
         await run.server.controllers.settled()
         pod = run.server.object("pods", "uses", "rec-sec")
         if pod is not None:
-            run.server.kubelet.log(pod["metadata"]["uid"]).write(lines[number])
+            run.server.kubelet.log(pod["metadata"]["uid"], "main").write(lines[number])
 
 
 async def _no_handler(run: Replay, number: int, step: Json) -> None:
@@ -103,16 +140,6 @@ async def _forget(run: Replay, number: int, step: Json) -> None:
         server.store.compact()
 
 
-_PACE: Final = Pace(watch_scale=0.03, patience=0.1, namespace_delete=0.25, namespace_check=0.25, establish=0.15)
-
-
-async def _stopped(run: Replay, number: int, step: Json) -> None:
-    """httpd answers SIGTERM with exit code 2; a Pod takes a moment to start and to stop."""
-    if number == 0:
-        run.server.images["registry.local/httpd:2"] = Outcome(stop_code=2)
-        run.server.pace.stop = 0.15
-
-
 @dataclass
 class Case:
     """One transcript."""
@@ -121,6 +148,7 @@ class Case:
     controllers: frozenset[str] = _API
     hook: Hook | None = None
     states: Project | None = None
+    prefix: bool = False
     bookmarks: float = 60.0
     pace: Pace = field(default_factory=lambda: replace(_PACE))
 
@@ -143,7 +171,7 @@ CASES: Final[dict[str, Case]] = {
     "admission-limitrange": Case(controllers=NAMES),
     "admission-pod-security": Case(Rules(ignored_at={10: (r"^status\.unavailableReplicas$",)}), controllers=NAMES),
     "crd": Case(Rules(ignored_at=_CRD), states=_life, controllers=_API | {"deployments"}),
-    "logs": Case(controllers=NAMES),
+    "logs": Case(_LOGS, controllers=NAMES, hook=log_lines),
     "deployment-scale": Case(_DEPLOYED, controllers=NAMES, states=milestones, hook=_stopped),
     "deployment-rolling-update": Case(_DEPLOYED, controllers=NAMES, states=milestones, hook=_stopped),
     "deployment-failed-rollout": Case(
@@ -151,12 +179,14 @@ CASES: Final[dict[str, Case]] = {
         controllers=NAMES,
         states=milestones,
         hook=_stopped,
-        pace=replace(_PACE, deadline_scale=0.1, back_off=5.0),
+        pace=replace(_PACE, deadline_scale=0.3, back_off=5.0),
     ),
     "deployment-delete": Case(_DEPLOYED, controllers=NAMES, states=milestones, hook=_stopped),
-    "pod-image-errors": Case(_DEPLOYED, controllers=NAMES, states=milestones),
-    "pod-crash-oom": Case(_DEPLOYED, controllers=NAMES, states=milestones),
-    "pod-pending-unready": Case(_DEPLOYED, controllers=NAMES, states=milestones),
+    "pod-image-errors": Case(
+        _PODS, controllers=NAMES, states=milestones, prefix=True, pace=replace(_PACE, back_off=0.2)
+    ),
+    "pod-crash-oom": Case(_CRASHED, controllers=NAMES, states=milestones, prefix=True, hook=crash_oom, pace=_SLOW),
+    "pod-pending-unready": Case(_PENDING, controllers=NAMES, states=milestones, prefix=True, hook=pending, pace=_SLOW),
 }
 
 
@@ -167,6 +197,6 @@ async def replay(name: str) -> Replay:
     case.rules.cut_pods = any("spec cut" in text for text in scenario.get("trimmed") or ())
     async with ApiServer(controllers=case.controllers, pace=case.pace) as server:
         server.chaos.bookmark_seconds = case.bookmarks
-        run = Replay(server, scenario, case.rules, hook=case.hook, states=case.states)
+        run = Replay(server, scenario, case.rules, hook=case.hook, states=case.states, prefix=case.prefix)
         await run.run()
         return run

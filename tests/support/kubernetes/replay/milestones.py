@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from support.kubernetes.status import Json
 
-
 SKIPPED: Final = object()
 """A state that comes or not, depending on the pace."""
 _MOVING: Final = frozenset({"NewReplicaSetCreated", "ReplicaSetUpdated", "FoundNewReplicaSet"})
@@ -37,6 +36,9 @@ def _pod(obj: Json) -> Any:
     running = any(item["state"] == "running" for item in containers)
     if running and not deleting and not conditions.get("Ready", "").startswith("True"):
         return SKIPPED
+    creating = any(item["why"] == "ContainerCreating" for item in containers)
+    if creating and not deleting and conditions.get("PodReadyToStartContainers", "").startswith("False"):
+        return SKIPPED
     return {
         "phase": status.get("phase"),
         "node": obj["spec"].get("nodeName"),
@@ -66,7 +68,7 @@ def _replica_set(obj: Json) -> Json:
 
 def _slice(obj: Json) -> Json:
     endpoints = obj.get("endpoints") or ()
-    return {"ready": sum(bool(item["conditions"]["ready"]) for item in endpoints)}
+    return {"ready": any(item["conditions"]["ready"] for item in endpoints)}
 
 
 def _quota(obj: Json) -> Json:

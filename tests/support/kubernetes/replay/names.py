@@ -17,7 +17,9 @@ _YAML_VERSION: Final = re.compile(r'resourceVersion(\\*"?: ?\\*")\d+')
 _AGE: Final = re.compile(r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$")
 _CONTAINER: Final = re.compile(r"containerd://[0-9a-f]{64}")
 _DIGEST: Final = re.compile(r"[^\s\"]*@?sha256:[0-9a-f]{64}")
-_GENERATED: Final = re.compile(r"\b[a-z0-9]+-[bcdfghjklmnpqrstvwxz2456789]{5,10}(?:-[bcdfghjklmnpqrstvwxz2456789]{5})?\b")
+_GENERATED: Final = re.compile(
+    r"\b[a-z0-9]+-[bcdfghjklmnpqrstvwxz2456789]{5,10}(?:-[bcdfghjklmnpqrstvwxz2456789]{5})?\b"
+)
 _EVENT: Final = re.compile(r"\.[0-9a-f]{16}$")
 _LITERAL: Final = frozenset({"", "0", "1", "999999999", "abc"})
 

@@ -21,6 +21,8 @@ from support.kubernetes.status import Json
 
 _PATIENCE = 3.0
 _QUIET = 0.35
+_PAUSE = 900
+"""Milliseconds between steps in which the cluster of the transcript came to rest."""
 _CONTROLLED = ("/deployments", "/replicasets", "/pods", "/endpointslices", "/resourcequotas")
 _HEADERS = ("content-type", "warning", "retry-after", "allow")
 
@@ -60,9 +62,17 @@ class Replay:
     """One transcript against one server."""
 
     def __init__(
-        self, server: ApiServer, scenario: Json, rules: Rules, *, hook: Hook | None = None, states: Project | None = None
+        self,
+        server: ApiServer,
+        scenario: Json,
+        rules: Rules,
+        *,
+        hook: Hook | None = None,
+        states: Project | None = None,
+        prefix: bool = False,
     ) -> None:
-        """`states` reduces the objects of watches to the states whose sequence is compared, object by object."""
+        """`states` reduces the objects of watches to the states whose sequence is compared, object by object; with `prefix` as far
+        as the shorter one goes, for what goes on for ever."""
         self.server = server
         self.names = Names()
         self.findings: list[Finding] = []
@@ -71,28 +81,38 @@ class Replay:
         self._scenario = scenario
         self._rules = rules
         self._comparison = Comparison(rules, self.names)
+        self._followed: list[tuple[int, Json, asyncio.Task[httpx2.Response]]] = []
         self._trial: Names | None = None
         self._hook = hook
         self._states = states
+        self._prefix = prefix
+        self._rests = server.controllers.has("kubelet") and not prefix
         self._tokens: dict[str, str] = {"admin": server.token("admin", groups=("system:masters",))}
         self._http: httpx2.AsyncClient
 
     async def run(self) -> list[Finding]:
         async with self._client() as self._http:
             steps = self._scenario["steps"]
+            before = 0
             for number, step in enumerate(steps):
                 await self._close_ended(step.get("at_ms", 0))
+                if step.get("at_ms", 0) - before > _PAUSE and self._rests:
+                    await self._quiet()
+                before = step.get("at_ms", 0)
                 if self._hook is not None:
                     await self._hook(self, number, step)
                 if number in self._rules.not_sent:
                     continue
                 if "watch" in step:
                     await self._open(number, step, steps[number + 1 :])
+                elif "chunks" in step.get("response", {}):
+                    await self._follow(number, step)
                 elif "request" in step:
                     await self._request(number, step)
                 elif "polled until" in step.get("note", ""):
                     await self._quiet()
             await self._close_ended(float("inf"))
+            await self._finish_followed()
         return self.findings
 
     @asynccontextmanager
@@ -213,6 +233,22 @@ class Replay:
             found.extend(comparison.differences(recorded["body_text"], answer.text, "text"))
         return found
 
+    # Followed logs
+
+    async def _follow(self, number: int, step: Json) -> None:
+        """Begin to read; what came is compared at the end."""
+        self.compared += 1
+        self._followed.append((number, step, asyncio.create_task(self._send(step))))
+        await asyncio.sleep(0.05)
+
+    async def _finish_followed(self) -> None:
+        for number, step, task in self._followed:
+            answer = await asyncio.wait_for(task, _PATIENCE)
+            theirs = sorted("".join(chunk["text"] for chunk in step["response"]["chunks"]).split("\n"))
+            ours = sorted(answer.text.split("\n"))
+            if theirs != ours:
+                self.findings.append(Finding(number, f"followed: {theirs} != {ours}"))
+
     # Watches
 
     async def _open(self, number: int, step: Json, later: list[Json]) -> None:
@@ -261,6 +297,9 @@ class Replay:
         ends = loop.time() + _PATIENCE
         by_server = stream.recorded["ended_by"].startswith("server")
         wanted = len(stream.recorded["events"])
+        if self._states is not None and self._rests and not by_server:
+            await self._quiet()
+            ends = 0.0
         while loop.time() < ends and not stream.task.done():
             if not by_server and len(stream.events) >= wanted:
                 await asyncio.sleep(0.02)
@@ -295,9 +334,14 @@ class Replay:
         if len(theirs) != len(ours):
             found.append(f"{len(theirs)} objects != {len(ours)}")
         for number, (left, right) in enumerate(zip(theirs, ours, strict=False)):
+            if self._prefix:
+                shorter = min(len(left), len(right))
+                left, right = left[:shorter], right[:shorter]
             if left == right:
                 continue
-            at = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+            at = next(
+                (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
+            )
             found.append(
                 f"object {number}: state {at} of {len(left)}, {len(right)}: {left[at : at + 2]} != {right[at : at + 2]}"
             )
