@@ -109,7 +109,7 @@ class Containers:
         image = f"{self.registry}/{name}"
         container = self.buildah("from", "scratch")
         self.buildah("copy", "--quiet", container, str(root), "/")
-        self.buildah("config", "--env", f"PATH={Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin", container)
+        self.buildah("config", "--env", f"PATH={Path(sys.base_prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin", container)
         self.buildah("commit", "--quiet", "--rm", container, image)
         return image
 

@@ -35,6 +35,8 @@ class BuiltBundle(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool
     """Whether the image's name meant another bundle, or none, before."""
     seconds: float
+    ignored: tuple[str, ...] = ()
+    """Keys of the stack file that say something about container images only."""
 
 
 def build_bundle(
@@ -55,10 +57,6 @@ def build_bundle(
     job.begin("laying out")
     located = find_template(request.lang, request.project)
     recipe = recipe_of(located)
-    if request.build_options:
-        job.log(
-            f"build options {', '.join(request.build_options)} are for container images and have no effect on a bundle"
-        )
     before = store.find(request.image)
     with store.building(), store.stage() as stage:
         content = stage / "bundle"
@@ -101,6 +99,7 @@ def build_bundle(
         manifest=manifest,
         changed=before is None or before.digest != record.digest,
         seconds=time.monotonic() - began,
+        ignored=tuple(key for key in ("build_options", "build_secrets", "platforms") if getattr(request, key)),
     )
 
 

@@ -32,7 +32,8 @@ class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
     changed: bool = False
     """A bundle: its image meant something else before."""
     seconds: float = 0.0
-    skipped: bool = False
+    notes: tuple[str, ...] = ()
+    """What was asked for and has no effect."""
     error: str = ""
     hint: str = ""
 
@@ -54,6 +55,9 @@ def run_builds(
     jobs = [Job(request.name, on_line=_echo(request.name) if verbose else None) for request in requests]
     with Board(jobs, verb=verb, quiet=quiet) as board:
         results = run_all(jobs, lambda job: work(job, by_name[job.name]), parallel=parallel, on_end=board.end)
+    for result in results:
+        for note in result.value.notes if result.value is not None and not quiet else ():
+            warn(f"{result.job.name}: {note}")
     report(results, "built" if verb == "Building" else "published")
     return [to_outcome(result) for result in results]
 

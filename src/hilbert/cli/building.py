@@ -93,7 +93,7 @@ def choose(how: BuildingFlags, at: Connection, *, stack_gateway: str) -> Choice:
     """
     if how.bundle or how.image_build:
         kind: Kind = "bundle" if how.bundle else "image"
-        return Choice(kind, "--bundle" if how.bundle else "--image-build")
+        return Choice(kind, f"asked for with --{'bundle' if how.bundle else 'image-build'}")
     from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
     from hilbert.client.sync import Client
     from hilbert.client.url import is_loopback, parse_url
@@ -216,6 +216,7 @@ def bundle_work(flags: BuildFlags) -> Callable[[Job, BuildRequest], Outcome]:
             digest=built.record.digest,
             changed=built.changed,
             seconds=built.seconds,
+            notes=tuple(f"{key} has no effect on a bundle, only on container images" for key in built.ignored),
         )
 
     return work

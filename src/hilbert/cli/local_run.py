@@ -47,6 +47,8 @@ def local_run(
 ) -> None:
     if not 0 <= port <= 65535:
         raise UsageError(f"--port {port}: must be from 0 to 65535")
+    if how.image_build:
+        raise UsageError("local-run runs bundles", hint="container images run with 'docker run' or 'podman run'")
     if watch and not build:
         raise UsageError("--watch builds; --no-build does not")
     stack = stackfile.load(file)
