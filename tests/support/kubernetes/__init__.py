@@ -11,11 +11,14 @@
         cluster.chaos                   # knobs, see `chaos.Chaos`: fail, throttle, latency, drop, duplicate, reorder, delay,
                                         # close_watches, expire_watches, forget, muted, reject_tokens, bookmark_seconds
         cluster.images                  # what becomes of Pods, by image: `cluster.images["x:1"] = scripts.crashing(3)`
+        cluster.metrics                 # `cluster.metrics.enabled = True` serves metrics.k8s.io; usage by name
         cluster.pace                    # how long things take, see `controllers.pace.Pace`
         cluster.controllers.errors      # what went wrong inside the double: assert that it is empty
         await cluster.controllers.settled()
         await cluster.refuse()          # the server is away: connections are dropped and refused ...
         await cluster.listen()          # ... and back, on the same port, with all it knew
+
+`python -m support.kubernetes` (with `tests` on the path) runs it as a process of its own.
 
 It listens on loopback in the event loop of the test, so blocking clients (kubectl) must run in a subprocess that is awaited.
 Its controllers run in miniature: namespaces (default service account, Terminating), Deployments, ReplicaSets, a scheduler, a

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from support.kubernetes import schema
+from support.kubernetes import metrics, schema
 from support.kubernetes.app import Answer, Call, json_answer, text_answer
 from support.kubernetes.resources import Registry, Resource
 from support.kubernetes.status import Json, PlainError, no_such_path
@@ -196,6 +196,10 @@ def answer(server: ApiServer, call: Call, path: str) -> Answer:
     if words[0] == "api" and len(words) == 2:
         return json_answer(200, _resources(registry, "", words[1]))
     groups = all_groups(registry)
+    if server.metrics.enabled:
+        groups[metrics.GROUP] = [metrics.VERSION]
+        if path == f"/apis/{metrics.GROUP}/{metrics.VERSION}":
+            return json_answer(200, server.metrics.discovery())
     if path == "/apis":
         listed = [_group(name, versions) for name, versions in groups.items()]
         return json_answer(200, {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from support.kubernetes import discovery, listing, negotiation, protobuf, reviews, subresources, tables
+from support.kubernetes import discovery, listing, metrics, negotiation, protobuf, reviews, subresources, tables
 from support.kubernetes.app import Answer, Call
 from support.kubernetes.decode import parse_body
 from support.kubernetes.negotiation import Form
@@ -168,6 +168,8 @@ class Handlers:
         asked = self._asked(words, call)
         user = self._acting(user, call, asked)
         self.access.require(user, asked)
+        if asked.group == metrics.GROUP and self.server.metrics.enabled:
+            return self.encoded(200, self.server.metrics.answer(asked.resource, asked.namespace, asked.name), Form())
         target = self._target(words)
         resource = target.resource
         verb = self._verb(call, target)

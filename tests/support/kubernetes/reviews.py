@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from support.kubernetes.engine import stamp
+from support.kubernetes.clock import stamp
 from support.kubernetes.rbac import Action, User
 from support.kubernetes.resources import Registry, Resource
 from support.kubernetes.status import Cause, Json, invalid_object

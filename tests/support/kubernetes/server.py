@@ -28,6 +28,7 @@ from support.kubernetes.controllers.scripts import Images
 from support.kubernetes.definitions import Definitions, is_established
 from support.kubernetes.engine import Engine
 from support.kubernetes.handlers import Handlers
+from support.kubernetes.metrics import Metrics
 from support.kubernetes.options import WriteOptions
 from support.kubernetes.rbac import User, bootstrap
 from support.kubernetes.resources import Registry, Resource
@@ -68,6 +69,7 @@ class ApiServer:
         self.pace = pace or Pace()
         self.images = Images()
         self.recorder = Recorder(self)
+        self.metrics = Metrics(self)
         self.engine.admission.furnished = "furnish" in chosen
         self.controllers = Controllers(self, only=chosen)
         self.requests: deque[Call] = deque(maxlen=_MOST_NOTED)

@@ -102,8 +102,10 @@ _COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
         (
             "Restarts",
             "string",
-            "The number of times the containers in this pod have been restarted and when the last container in this pod has "
-            "restarted.",
+            (
+                "The number of times the containers in this pod have been restarted and when the last container in this pod "
+                "has restarted."
+            ),
             0,
             lambda o: str(sum(int(item["restartCount"]) for item in o["status"].get("containerStatuses") or ())),
         ),

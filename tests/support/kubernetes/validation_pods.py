@@ -89,10 +89,9 @@ def templated(obj: Json, old: Json | None) -> list[Cause]:
     labels = (spec["template"].get("metadata") or {}).get("labels") or {}
     if not selector:
         causes.append(required("spec.selector"))
-    elif old is None or selector == old["spec"]["selector"]:
-        if not object_selector(selector)(labels):
-            field = "spec.template.metadata.labels"
-            causes.append(invalid(field, labels, "`selector` does not match template `labels`"))
+    elif (old is None or selector == old["spec"]["selector"]) and not object_selector(selector)(labels):
+        field = "spec.template.metadata.labels"
+        causes.append(invalid(field, labels, "`selector` does not match template `labels`"))
     causes.extend(_containers(spec["template"]["spec"], "spec.template.spec"))
     if spec["template"]["spec"].get("restartPolicy", "Always") != "Always":
         policy = spec["template"]["spec"]["restartPolicy"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from support.kubernetes.clock import stamp
 from support.kubernetes.controllers.base import Controller
 from support.kubernetes.definitions import FINALIZER, is_established
-from support.kubernetes.engine import stamp
 from support.kubernetes.options import DeleteOptions
 from support.kubernetes.status import ApiError, Json
 from support.kubernetes.store import Key

@@ -7,9 +7,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from support.kubernetes.clock import stamp
 from support.kubernetes.controllers.base import Controller, controller_of, owner_reference
 from support.kubernetes.controllers.replicasets import condition
-from support.kubernetes.engine import stamp
 from support.kubernetes.selectors import object_selector
 from support.kubernetes.status import Json
 from support.kubernetes.store import Event, Key, copied
@@ -203,9 +203,9 @@ class DeploymentController(Controller):
             "spec": inner,
         }
         made = self.create(self.resource("replicasets", "apps"), metadata["namespace"], body)
-        name, text = made["metadata"]["name"], f"Scaled up replica set {made['metadata']['name']} from 0 to {count}"
         if count:
-            self.event(deployment, "Normal", "ScalingReplicaSet", text if name else text)
+            text = f"Scaled up replica set {made['metadata']['name']} from 0 to {count}"
+            self.event(deployment, "Normal", "ScalingReplicaSet", text)
         return made
 
     def _mark(self, deployment: Json, revision: str, reason: str, message: str) -> None:

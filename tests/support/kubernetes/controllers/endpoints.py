@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from support.kubernetes.clock import stamp
 from support.kubernetes.controllers.base import Controller, controller_of, owner_reference
 from support.kubernetes.controllers.replicasets import is_ready
-from support.kubernetes.engine import stamp
 from support.kubernetes.status import Json
 from support.kubernetes.store import Event, Key
 
@@ -84,9 +84,9 @@ class EndpointController(Controller):
             self.delete(resource, old)
 
     def _write(self, old: Json, labels: Json, body: Json) -> None:
-        if old.get("ports") == body["ports"] and old.get("endpoints") == body["endpoints"]:
-            if old["metadata"].get("labels") == labels:
-                return
+        same = all(old.get(name) == body[name] for name in ("ports", "endpoints"))
+        if same and old["metadata"].get("labels") == labels:
+            return
 
         def change(fresh: Json) -> None:
             fresh.update(body)

@@ -8,12 +8,12 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from support.kubernetes.clock import stamp
 from support.kubernetes.controllers import podstatus
 from support.kubernetes.controllers.base import Controller
 from support.kubernetes.controllers.podlog import PodLog
 from support.kubernetes.controllers.processes import Running
 from support.kubernetes.controllers.scripts import Outcome
-from support.kubernetes.engine import stamp
 from support.kubernetes.options import DeleteOptions
 from support.kubernetes.status import ApiError, Json
 from support.kubernetes.store import Key
@@ -294,9 +294,10 @@ class Life:
             missing = ""
             for item in self.pod["spec"]["containers"][0].get("env") or ():
                 source = (item.get("valueFrom") or {}).get("secretKeyRef")
-                if source and not source.get("optional"):
-                    if self._kubelet.engine.peek("secrets", self.key[0], source["name"]) is None:
-                        missing = f'secret "{source["name"]}" not found'
+                if not source or source.get("optional"):
+                    continue
+                if self._kubelet.engine.peek("secrets", self.key[0], source["name"]) is None:
+                    missing = f'secret "{source["name"]}" not found'
             if not missing:
                 return
             state = {"waiting": {"reason": "CreateContainerConfigError", "message": missing}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.kubernetes.engine import stamp
+from support.kubernetes.clock import stamp
 from support.kubernetes.status import Json
 
 _NODE_ADDRESS = "127.0.0.1"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from support.kubernetes.clock import stamp
 from support.kubernetes.controllers.base import Controller, controller_of, owner_reference
-from support.kubernetes.engine import stamp
 from support.kubernetes.selectors import object_selector
 from support.kubernetes.status import ApiError, Json
 from support.kubernetes.store import Event, Key, copied

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from support.kubernetes.clock import stamp
 from support.kubernetes.controllers.base import Controller
 from support.kubernetes.controllers.scripts import too_big, unlabelled
-from support.kubernetes.engine import stamp
 from support.kubernetes.quantity import parse
 from support.kubernetes.quotas import pod_amount
 from support.kubernetes.status import Json

@@ -108,7 +108,7 @@ class Comparison:
                 skipped = any(pattern.search(here) for pattern in (*self._ignored, *self._extra))
                 if skipped or (name == "managedFields" and self._rules.without_managed_fields):
                     continue
-                if self._rules.cut_pods and name not in ("nodeName",) and _is_cut(path, value, name):
+                if self._rules.cut_pods and name != "nodeName" and _is_cut(path, value, name):
                     continue
                 out[self._names.text(name) if theirs else name] = self.projected(inner, here, theirs=theirs)
             return out
