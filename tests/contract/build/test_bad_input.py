@@ -226,6 +226,11 @@ def test_a_full_disk(project: Project) -> None:
             assert project.store.find("f") == first.record
             assert not list((project.store.path / "tmp").iterdir())
             (request.handler / "large").unlink()
+            packages = project.begin("g", "python3-http", {"requirements.txt": "segno==1.6.1\n"})
+            with pytest.raises((BuildFailed, StorageFull)) as failed:
+                project.build(packages)
+            assert "the disk is full" in failed.value.message + failed.value.hint
+            assert not list((project.store.path / "layers").iterdir())
             assert project.build(request).record.digest == first.record.digest
         finally:
             subprocess.run(["umount", folder], check=True)

@@ -253,6 +253,18 @@ def test_a_killed_build_is_cleaned_up_by_the_next(platform: Platform, tmp_path: 
     assert not list((platform.state / "images" / "tmp").iterdir())
 
 
+@needs_node
+def test_replicas_that_listen_do_not_meet(platform: Platform, tmp_path: Path) -> None:
+    """Two processes that speak HTTP on one network, each on a socket of its own."""
+    hilbert(platform, tmp_path, "new", "twice", "--lang", "node22", "--quiet")
+    script = "const id = Math.random();\nmodule.exports = async () => String(id);\n"
+    (tmp_path / "twice" / "handler.js").write_text(script)
+    hilbert(platform, tmp_path, "up", "--skip-tests")
+    hilbert(platform, tmp_path, "scale", "twice", "2")
+    seen: set[str] = set()
+    until(lambda: seen.add(ask(f"{platform.url}/function/twice")) or len(seen) == 2, what="both replicas to answer")
+
+
 def test_prune_keeps_what_serves(platform: Platform, tmp_path: Path) -> None:
     """A replica runs a bundle that its image's name no longer means."""
     hilbert(platform, tmp_path, "new", "kept", "--lang", "bash", "--quiet")
