@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ from support.kubernetes.decode import parse_json
 from support.kubernetes.options import ListOptions
 from support.kubernetes.resources import Resource
 from support.kubernetes.selectors import field_selector, label_selector
-from support.kubernetes.status import ApiError, Cause, Json, bad_request, expired
-from support.kubernetes.store import Collection, Item, Key, Store
+from support.kubernetes.status import ApiError, Json, bad_request, expired
+from support.kubernetes.store import Collection, Item, Key, Store, place
 
 _TOO_OLD = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without the "
@@ -85,58 +85,74 @@ async def wait_for(store: Store, version: str, *, patience: float = 3.0) -> None
 def page(store: Store, collection: Collection, resource: Resource, namespace: str, options: ListOptions) -> Page:
     """One page. Raises `ApiError` 400 and 410."""
     matches = matcher(options, resource)
-    version, start = store.version, ""
-    found: list[tuple[Key, Item]]
+    version, after = store.version, None
+    past = False
     if options.more:
         if options.version not in ("", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
-        version, start = _unpack(options.more)
+        version, after = _unpack(options.more)
         if version == -1:
             version = store.version
-            found = list(collection.items(namespace))
         elif version < collection.compacted:
-            raise expired(_TOO_OLD, metadata={"continue": _pack(-1, start)})
+            raise expired(_TOO_OLD, metadata={"continue": _pack(-1, after)})
         else:
-            found = collection.at(version, namespace)
+            past = True
     elif options.match == "Exact" or (options.limit > 0 and options.version not in ("", "0") and not options.match):
-        version = int(options.version)
+        version, past = int(options.version), True
         if version < collection.compacted:
             raise expired("The resourceVersion for the provided list is too old.")
-        found = collection.at(version, namespace)
+    limit = options.limit if options.limit > 0 and options.version != "0" else 0
+    if past and not collection.is_unchanged_since(version):
+        then = collection.at(version, namespace)
+        if after is not None:
+            then = [pair for pair in then if place(pair[0]) > place(after)]
+        source: Iterable[tuple[Key, Item]] = then
+        rest = len(then)
     else:
-        found = list(collection.items(namespace))
-    if start:
-        found = [(key, item) for key, item in found if f"{key[0]}/{key[1]}" >= start]
-    if matches is not None:
-        found = [(key, item) for key, item in found if matches(item)]
+        source, rest = collection.items(namespace, after=after), -1
+    return _cut(source, collection, namespace, version, limit=limit, matches=matches, rest=rest)
+
+
+def _cut(
+    source: Iterable[tuple[Key, Item]],
+    collection: Collection,
+    namespace: str,
+    version: int,
+    *,
+    limit: int,
+    matches: Match | None,
+    rest: int,
+) -> Page:
+    """The first `limit` (0: all) that match. `rest` is how many there are in `source`; -1: as many as are there now."""
     metadata: Json = {"resourceVersion": str(version)}
-    ignores_limit = options.version == "0"
-    if options.limit > 0 and not ignores_limit and len(found) > options.limit:
-        rest = len(found) - options.limit
-        found = found[: options.limit]
-        last = found[-1][0]
-        metadata["continue"] = _pack(version, f"{last[0]}/{last[1]}\x00")
-        if matches is None:
-            metadata["remainingItemCount"] = rest
-    return Page([item for _, item in found], metadata)
+    found: list[Item] = []
+    last: Key = ("", "")
+    for key, item in source:
+        if matches is not None and not matches(item):
+            continue
+        if limit and len(found) == limit:
+            metadata["continue"] = _pack(version, last)
+            if matches is None:
+                metadata["remainingItemCount"] = collection.left(namespace, last) if rest < 0 else rest - limit
+            break
+        found.append(item)
+        last = key
+    return Page(found, metadata)
 
 
-def _pack(version: int, start: str) -> str:
-    token = {"v": "meta.k8s.io/v1", "rv": version, "start": start}
+def _pack(version: int, last: Key) -> str:
+    token = {"v": "meta.k8s.io/v1", "rv": version, "start": f"{place(last)}\x00"}
     return base64.urlsafe_b64encode(msgspec.json.encode(token)).rstrip(b"=").decode()
 
 
-def _unpack(token: str) -> tuple[int, str]:
+def _unpack(token: str) -> tuple[int, Key]:
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as exc:
         raise bad_request(f"invalid continue token: continue key is not valid: {exc}") from exc
     try:
         value: Any = parse_json(raw.decode("latin-1").encode())
-        return int(value["rv"]), str(value["start"])
+        namespace, _, name = str(value["start"]).rstrip("\x00").partition("/")
+        return int(value["rv"]), (namespace, name)
     except (ValueError, KeyError, TypeError) as exc:
         raise bad_request(f"invalid continue token: continue key is not valid: {exc}") from exc
-
-
-def missing_version_cause(version: str) -> Cause:
-    return Cause("ResourceVersionTooLarge", "", f"Too large resource version: {version}")

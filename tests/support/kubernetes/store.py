@@ -73,16 +73,30 @@ class Collection:
     def get(self, key: Key) -> Item | None:
         return self.spaces.get(key[0], {}).get(key[1])
 
-    def items(self, namespace: str = "") -> Iterator[tuple[Key, Item]]:
-        """In the order of namespace and name; an empty namespace is all of them."""
-        spaces = (namespace,) if namespace else sorted(self.spaces)
+    def items(self, namespace: str = "", *, after: Key | None = None) -> Iterator[tuple[Key, Item]]:
+        """In the order of `place`, from behind `after`; an empty namespace is all of them."""
+        spaces = [namespace] if namespace else sorted(self.spaces, key=lambda space: f"{space}/")
         for space in spaces:
+            if after is not None and f"{space}/" < f"{after[0]}/":
+                continue
             inside = self.spaces.get(space, {})
-            for name in sorted(inside):
+            names = sorted(inside)
+            if after is not None and space == after[0]:
+                names = names[bisect_right(names, after[1]) :]
+            for name in names:
                 yield (space, name), inside[name]
+
+    def left(self, namespace: str, after: Key) -> int:
+        """How many objects come behind `after`."""
+        spaces = [namespace] if namespace else list(self.spaces)
+        later = sum(len(self.spaces[space]) for space in spaces if f"{space}/" > f"{after[0]}/")
+        return later + sum(name > after[1] for name in self.spaces.get(after[0], ()))
 
     def count(self) -> int:
         return sum(len(inside) for inside in self.spaces.values())
+
+    def is_unchanged_since(self, version: int) -> bool:
+        return not self.events or self.events[-1].version <= version
 
     def at(self, version: int, namespace: str = "") -> list[tuple[Key, Item]]:
         """The objects as they were at `version`: later events taken back. Raises `ApiError` 410."""
@@ -105,7 +119,7 @@ class Collection:
         merged.update(
             {k: item for k, item in states.items() if item is not None and (not namespace or k[0] == namespace)}
         )
-        return sorted(merged.items())
+        return sorted(merged.items(), key=lambda pair: place(pair[0]))
 
     def since(self, version: int) -> list[Event]:
         """Events after `version`. The caller checks `compacted` first."""
@@ -178,6 +192,11 @@ class Store:
             while collection.events and collection.events[0].version <= until:
                 collection.events.popleft()
             collection.compacted = max(collection.compacted, until)
+
+
+def place(key: Key) -> str:
+    """Where a key stands among others: the order is that of the store's paths."""
+    return f"{key[0]}/{key[1]}"
 
 
 def copied(value: Any) -> Any:
