@@ -190,7 +190,17 @@ def python_root(folder: Path) -> Path:
     library = Path(sysconfig.get_path("stdlib", vars={"base": str(base), "installed_base": str(base)}))
     target = folder / str(library).lstrip("/")
     skipped = shutil.ignore_patterns(
-        "site-packages", "dist-packages", "test", "tests", "__pycache__", "config-*", "*.a", "idlelib", "tkinter"
+        "site-packages",
+        "dist-packages",
+        "test",
+        "tests",
+        "__pycache__",
+        "config-*",
+        "*.a",
+        "idlelib",
+        "*tk*",
+        "ensurepip",
+        "lib2to3",
     )
     shutil.copytree(library, target, ignore=skipped, symlinks=False, dirs_exist_ok=True)
     packages = target / "site-packages"

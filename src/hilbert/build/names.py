@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Literal
 
 from hilbert.build.errors import InvalidHandler
 from hilbert.build.job import output_of
@@ -14,7 +14,6 @@ from hilbert.build.tree import digest_tree
 from hilbert.core.errors import InvalidStack
 
 TagForm = Literal["latest", "sha", "branch", "describe", "digest"]
-TAG_FORMS: Final = get_args(TagForm)
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(

@@ -18,9 +18,11 @@ from hilbert.cli.building import (
     requests_of,
     stack_of_one,
 )
+from hilbert.cli.deploy import tag_of
 from hilbert.cli.failures import Failed, UsageError
 from hilbert.cli.options import HERE, NO_FILE, Connection, Format, StackFile, flag
 from hilbert.cli.terminal import note, out, warn
+from hilbert.core.settings import inherited_environment
 
 if TYPE_CHECKING:
     from hilbert.wire.stack import Stack
@@ -100,15 +102,21 @@ def publish(
 
 
 def images_to_push(stack: Stack, how: BuildingFlags) -> list[tuple[str, str]]:
-    """Names and images of the functions whose image was built and says where it is kept."""
+    """Names and images of the functions whose image is built and says where it is kept. Raises `InvalidStack`."""
     from hilbert.build.container import has_registry
+    from hilbert.build.names import check_image, tagged
 
+    project, env = Path.cwd(), inherited_environment()
     found = []
-    for request in requests_of(stack, how.to_build_flags(), tag=how.tag, project=Path.cwd()):
-        if has_registry(request.image):
-            found.append((request.name, request.image))
+    for name, function in stack.functions.items():
+        if function.skip_build:
+            continue
+        given = check_image(function.image, function=name)
+        image = tagged(given, tag_of(how.tag), handler=project / function.handler, project=project, env=env)
+        if has_registry(image):
+            found.append((name, image))
         else:
-            note(f"Skipping push of: {request.name}, {request.image} names no registry.")
+            note(f"Skipping push of: {name}, {image} names no registry.")
     return found
 
 

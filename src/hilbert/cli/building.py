@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from hilbert.cli import local
 from hilbert.cli.board import Board, Outcome, report, run_builds, to_outcome
+from hilbert.cli.deploy import tag_of
 from hilbert.cli.failures import Failed, UsageError
 from hilbert.cli.options import Connection, flag
 from hilbert.cli.target import find_auth, resolve
@@ -54,13 +55,11 @@ class BuildingFlags:
 
     def to_build_flags(self, platforms: str = "") -> BuildFlags:
         """Raises `UsageError`."""
-        from hilbert.build.names import TAG_FORMS
         from hilbert.build.request import BuildFlags
 
         if self.bundle and self.image_build:
             raise UsageError("--bundle and --image-build exclude each other")
-        if self.tag not in TAG_FORMS:
-            raise UsageError(f"--tag {self.tag}: must be one of {', '.join(TAG_FORMS)}")
+        tag_of(self.tag)
         if self.builder not in ("", "docker", "podman", "buildah"):
             raise UsageError(f"--builder {self.builder}: must be docker, podman or buildah")
         return BuildFlags(
@@ -138,7 +137,7 @@ def pull_templates(stack: Stack, how: BuildingFlags, *, project: Path) -> None:
 
 def requests_of(stack: Stack, flags: BuildFlags, *, tag: str, project: Path) -> list[BuildRequest]:
     """What is to be built, with the tags that `--tag` asks for. Raises `InvalidStack` and `InvalidHandler`."""
-    from hilbert.build.names import tagged, with_tag
+    from hilbert.build.names import tagged
     from hilbert.build.request import request_for
 
     requests = []
@@ -147,11 +146,7 @@ def requests_of(stack: Stack, flags: BuildFlags, *, tag: str, project: Path) -> 
         if function.skip_build:
             continue
         request = request_for(name, function, stack, flags, project=project)
-        image = (
-            with_tag(request.image)
-            if tag == "latest"
-            else tagged(request.image, tag, handler=request.handler, project=project, env=env)  # type: ignore[arg-type]  # checked against the forms
-        )
+        image = tagged(request.image, tag_of(tag), handler=request.handler, project=project, env=env)
         requests.append(msgspec.structs.replace(request, image=image))
     return requests
 

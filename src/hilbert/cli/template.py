@@ -123,13 +123,14 @@ def store_pull(name: str, /, *, url: Url = "", overwrite: Overwrite = True, debu
     from hilbert.build.pull import pull as pull_from
     from hilbert.build.templates import find_in_store, split_lang
 
-    plain, version = split_lang(name.rpartition("/")[2])
-    source = f"{name.rpartition('/')[0]}/{plain}" if "/" in name.partition("@")[0] else plain
-    entry = find_in_store(_catalogue(url), source)
+    given, at, version = name.partition("@")
+    plain = given.rpartition("/")[2]
+    wanted = f"{plain}{at}{version}"
+    split_lang(wanted)
+    entry = find_in_store(_catalogue(url), given)
     if not entry.repo:
         out(f"Template {plain} ships with Hilbert; there is nothing to pull.")
         return
-    wanted = f"{plain}@{version}" if version else plain
     with progress(f"pulling {entry.repo}"):
         pulled = pull_from(
             entry.repo, Path.cwd(), job=_job(debug), env=inherited_environment(), only=wanted, overwrite=overwrite

@@ -119,17 +119,11 @@ def test_a_failed_step(machine: Containers, tiny: str, project: Project) -> None
     assert "/no/such/file" in "\n".join(caught.value.log)
 
 
-def test_registries_that_are_down(machine: Containers, tiny: str, project: Project) -> None:
-    """For a base image, and for a push."""
-    port = free_port()
-    write(project.folder, {"i/Dockerfile": f"FROM 127.0.0.1:{port}/base\n", "j/Dockerfile": f"FROM {tiny}\n"})
+def test_a_registry_that_is_down(machine: Containers, project: Project) -> None:
+    """The hint says so. A push fails alike, but buildah tries it for ten seconds first."""
+    write(project.folder, {"i/Dockerfile": f"FROM 127.0.0.1:{free_port()}/base\n"})
     with pytest.raises(BuildFailed) as caught:
         build(machine, project, project.request("i", "dockerfile", image=f"{machine.registry}/i:1"))
-    assert "cannot be reached" in caught.value.hint
-    image = f"127.0.0.1:{port}/j:1"
-    build(machine, project, project.request("j", "dockerfile", image=image))
-    with pytest.raises(BuildFailed, match="could not be pushed") as caught:
-        push_image(image, builder=find_builder(machine.env, wanted="buildah"), job=Job("j"), env=machine.env)
     assert "cannot be reached" in caught.value.hint
 
 
