@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -41,6 +42,12 @@ class World:
         self.started: list[ReplicaPlan] = []
         self.stopped: list[tuple[str, Duration]] = []
         self.exits: dict[str, Observed] = {}
+        self._logs: list[int] = []
+
+    def open_log(self, plan: ReplicaPlan) -> int:
+        """A log for one replica, open until the end of this world: a connection may outlive its replica for a moment."""
+        self._logs.append(self.logs.open(plan.spec.ref, plan.replica))
+        return self._logs[-1]
 
     def running(self) -> list[str]:
         return sorted(self.bodies)
@@ -59,6 +66,9 @@ class World:
     def close(self) -> None:
         for replica in list(self.bodies):
             self._end(replica)
+        for descriptor in self._logs:
+            os.close(descriptor)
+        self._logs.clear()
 
 
 class FakeRuntime:
@@ -79,7 +89,7 @@ class FakeRuntime:
         yield handle
         await self.step("handle stored")
         address = self.world.folder / plan.replica.rpartition("-")[2]
-        body = Body(plan, address, self.world.logs.open(plan.spec.ref, plan.replica))
+        body = Body(plan, address, self.world.open_log(plan))
         yield msgspec.structs.replace(handle, data={"pid": "1"})
         await self.step("process stored")
         self.world.bodies[plan.replica] = body
@@ -214,7 +224,6 @@ class _Echo(asyncio.Protocol):
         self._received += body
 
     def on_message_complete(self) -> None:
-        import os
 
         now = time.time_ns()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09}Z"
