@@ -7,10 +7,10 @@ import contextlib
 import sys
 from pathlib import Path
 
-from bench import ROOT, peers, proxying, report, table, whole
+from bench import ROOT, peers, proxying, report, startup, table, whole
 from hilbert.kit import log
 
-NAMES = ("small", "bodies", "latency", "table", "workers", "whole")
+NAMES = ("small", "bodies", "latency", "table", "workers", "whole", "startup")
 
 
 def main() -> int:
@@ -63,6 +63,8 @@ def main() -> int:
                 where, rounds=min(rounds, 3), seconds=seconds, cold=5 if options.quick else 50
             ):
                 done(section)
+    if "startup" in options.only:
+        done(startup.section(runs=5 if options.quick else 25))
     if tuple(options.only) == NAMES and not options.quick:
         (ROOT / "docs" / "benchmarks.md").write_text(report.page(sections, rounds=rounds, seconds=seconds))
         print("written: docs/benchmarks.md")

@@ -8,7 +8,6 @@ import platform
 import re
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -44,7 +43,7 @@ def page(sections: Sequence[Section], *, rounds: int, seconds: float) -> str:
         f"Date: {today}.",
         f"Machine: {os.cpu_count()} cores ({_processor()}), {_memory()} of memory, Linux {platform.release().split('-')[0]}.",
         f"Versions: {', '.join(_versions())}.",
-        f"Interpreter: CPython {platform.python_version()}, {_build()}.",
+        f"Interpreter: CPython {platform.python_version()} ({platform.python_compiler()}).",
         f"Rounds: {rounds} of {seconds:g} s for each candidate, in turn; figures are medians of the rounds.",
         f"Load average of the machine at the end of the run: {load:.1f}; on a machine that does other work, only the ratios mean anything.",
     ]
@@ -67,11 +66,6 @@ def _processor() -> str:
 def _memory() -> str:
     found = re.search(r"MemTotal:\s*(\d+) kB", Path("/proc/meminfo").read_text())
     return f"{int(found[1]) / 1024 / 1024:.0f} GiB" if found else "unknown"
-
-
-def _build() -> str:
-    optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    return "built with profile-guided optimization" if optimized else "built without profile-guided optimization"
 
 
 def _versions() -> list[str]:

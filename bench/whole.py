@@ -23,7 +23,9 @@ def sections(where: Path, *, rounds: int, seconds: float, cold: int) -> list[Sec
     platform.start()
     try:
         platform.hilbert("deploy", "--image", HANDLER, "--name", "handler")
-        platform.hilbert("deploy", "--image", "functions/alpine:latest", "--name", "cat", "--fprocess", "cat")
+        platform.hilbert(
+            "deploy", "--image", "functions/alpine:latest", "--name", "cat", "--fprocess", "cat", "-e", "mode=streaming"
+        )
         return [_rates(platform, where, rounds=rounds, seconds=seconds), _cold(platform, cold)]
     finally:
         platform.close()
@@ -39,7 +41,7 @@ def _rates(platform: Platform, where: Path, *, rounds: int, seconds: float) -> S
     )
     for title, name in (
         ("Python handler (`nodeinfo`), in process", "handler"),
-        ("`cat`, one process per request", "cat"),
+        ("`cat`, one process per request, mode `streaming`", "cat"),
     ):
         results = [
             load.wrk(f"{platform.url}/function/{name}", connections=16, seconds=seconds, script=script, core=None)

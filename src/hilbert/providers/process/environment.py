@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
-from hilbert.core.bundle import Manifest
+from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.ports import ReplicaPlan
 from hilbert.providers.process.job import LISTEN, Places
 
@@ -46,7 +46,7 @@ def render_environment(plan: ReplicaPlan, manifest: Manifest, places: Places, *,
         "OPENFAAS_NAMESPACE": spec.ref.namespace,
         "HILBERT_LISTEN_FD": str(LISTEN),
         "HILBERT_BUNDLE": places.bundle,
-        "HILBERT_MODE": manifest.mode.value,
+        "HILBERT_MODE": _mode(manifest, spec.env.get("mode", "")),
         "HILBERT_SECRETS_DIR": places.secrets,
     }
     if manifest.handler:
@@ -54,3 +54,8 @@ def render_environment(plan: ReplicaPlan, manifest: Manifest, places: Places, *,
     if places.layers:
         environment["HILBERT_LAYERS"] = ":".join(places.layers)
     return environment
+
+
+def _mode(manifest: Manifest, wanted: str) -> str:
+    """The function's own `mode` wins, as in OpenFaaS, unless the bundle is a handler, which has no process to run."""
+    return wanted if manifest.mode is not Mode.PYTHON and wanted in list(Mode) else manifest.mode.value

@@ -161,6 +161,14 @@ def test_the_environment_has_ours_then_the_bundle_s_then_the_function_s() -> Non
     assert environment(manifest)["PATH"].startswith("/opt/python/bin:/usr/local/sbin:")
 
 
+def test_the_function_s_mode_wins_where_there_is_a_process_to_run() -> None:
+    fork = Manifest(mode=Mode.CLASSIC, process="cat")
+    assert environment(fork, env={"mode": "streaming"})["HILBERT_MODE"] == "streaming"
+    assert environment(fork, env={"mode": "nonsense"})["HILBERT_MODE"] == "classic"
+    handler = Manifest(mode=Mode.PYTHON, handler="handler.py")
+    assert environment(handler, env={"mode": "http"})["HILBERT_MODE"] == "python"
+
+
 def test_a_sandbox_without_unix_sockets_gives_a_port_instead() -> None:
     changed = without_unix_upstream({"upstream_url": "unix:upstream.sock", "other": "unix:x"})
     assert changed["upstream_url"].startswith("http://127.0.0.1:")
