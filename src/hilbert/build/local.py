@@ -34,6 +34,8 @@ _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
 _PIECE: Final = 65536
 _KEPT_LINES: Final = 40
+_QUIET_ROUNDS: Final = 3
+"""Turns of the loop without a task after which none is coming: a connection being accepted makes one in two turns."""
 
 _BOUND_CHILD: Final = (
     "import ctypes, os, runpy, signal, sys;"
@@ -117,6 +119,7 @@ class LocalRun:
         self._current: _Replica | None = None
         self._replicas: set[_Replica] = set()
         self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.StreamWriter] = set()
         self._count = 0
         self._folder = Path()
 
@@ -200,25 +203,50 @@ class LocalRun:
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         replica = self._current
-        async with _closing(writer):
+        async with self._held(writer):
             if replica is None:
                 return
             try:
                 far_reader, far_writer = await asyncio.open_unix_connection(replica.socket, limit=_PIECE)
             except OSError:
                 return
-            async with _closing(far_writer):
+            async with self._held(far_writer):
                 await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
 
+    @contextlib.asynccontextmanager
+    async def _held(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+        """Close a connection with the block; `_close` may do so before."""
+        self._connections.add(writer)
+        try:
+            yield
+        finally:
+            self._connections.discard(writer)
+            await _end(writer)
+
     async def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        """End connections by closing them, not by cancelling: asyncio reports cancelled ones as errors."""
         self._current = None
+        if self._server is not None:
+            # What has been accepted must find the server open, or asyncio loses it.
+            for listener in self._server.sockets:
+                self._loop.remove_reader(listener.fileno())
+            for _ in range(_QUIET_ROUNDS):
+                await asyncio.sleep(0)
+            self._server.close()
         await asyncio.gather(*(replica.stop() for replica in self._replicas), return_exceptions=True)
-        while tasks := [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=1.0)
+        quiet = 0
+        end = time.monotonic() + _STOP_SECONDS
+        while quiet < _QUIET_ROUNDS:
+            for writer in self._connections:
+                writer.transport.abort()
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            quiet = 0 if tasks else quiet + 1
+            if tasks:
+                await asyncio.wait(tasks, timeout=0.05)
+            if time.monotonic() > end:
+                for task in tasks:
+                    task.cancel()
+            await asyncio.sleep(0)
 
 
 class _Replica:
@@ -299,10 +327,12 @@ class _Replica:
 
     async def _ask(self) -> bool:
         reader, writer = await asyncio.open_unix_connection(self.socket)
-        async with _closing(writer):
+        try:
             writer.write(b"GET /_/ready HTTP/1.1\r\nHost: function\r\nConnection: close\r\n\r\n")
             status = await reader.readline()
             return status.split(b" ")[1:2] == [b"200"]
+        finally:
+            await _end(writer)
 
     async def _read(self) -> None:
         process = self._process
@@ -322,14 +352,11 @@ class _Replica:
                 self._tail.append(line)
 
 
-@contextlib.asynccontextmanager
-async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+async def _end(writer: asyncio.StreamWriter) -> None:
+    """Close a connection and return once it is."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
