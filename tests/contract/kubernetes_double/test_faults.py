@@ -15,6 +15,7 @@ import pytest
 
 from support.kubernetes import ApiServer, Outcome, Process
 from support.kubernetes.controllers.scripts import absent, crashing, never_ready
+from support.kubernetes.schema import Official
 
 Json = dict[str, Any]
 QUIET = frozenset({"furnish", "remove", "definitions"})
@@ -304,3 +305,36 @@ async def test_many_objects_are_listed_and_watched_in_reasonable_time() -> None:
         assert len(found) == 1000
         names = [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in found]
         assert names == sorted(names)
+
+
+async def test_what_is_not_valid_by_the_official_schemas_is_not_stored() -> None:
+    official = Official()
+    wrong = {**config_map("x"), "immutable": "yes"}
+    assert official.complaint(config_map("x")) is None
+    assert "immutable" in (official.complaint(wrong) or "")
+    async with ApiServer(controllers=QUIET) as cluster:
+        checked: list[str] = []
+
+        def complain(obj: Json) -> str:
+            checked.append(obj["kind"])
+            return "spec: not as it should be"
+
+        cluster.engine.official.complaint = complain  # type: ignore[method-assign]  # stands in for a bad object
+        async with client(cluster) as http:
+            answer = await http.post("/api/v1/namespaces/default/configmaps", json=config_map("x"))
+        assert answer.status_code == 500
+        assert "ConfigMap" in checked
+        assert cluster.object("configmaps", "x", "default") is None
+
+
+async def test_metrics_are_served_when_there_is_a_metrics_server() -> None:
+    async with ApiServer() as cluster, client(cluster) as http:
+        path = "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods"
+        assert (await http.get(path)).status_code == 404
+        cluster.metrics.enabled = True
+        cluster.put(deployment("registry/old:1"))
+        await until(lambda: any(p["status"].get("phase") == "Running" for p in cluster.objects("pods", "default")))
+        name = cluster.objects("pods", "default")[0]["metadata"]["name"]
+        cluster.metrics.usage[name] = ("12m", "34Mi")
+        found = (await http.get(path)).json()
+        assert found["items"][0]["containers"] == [{"name": "f", "usage": {"cpu": "12m", "memory": "34Mi"}}]

@@ -72,12 +72,6 @@ class Admission:
         if request.verb == "CREATE":
             self._quota(request)
 
-    def settle(self, request: Request) -> None:
-        """After a write was stored."""
-
-    def released(self, resource: Resource, last: Json) -> None:
-        """After an object is gone."""
-
     def _lifecycle(self, request: Request) -> None:
         if request.verb != "CREATE" or not request.resource.namespaced:
             return

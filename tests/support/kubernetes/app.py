@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from support.kubernetes.status import ApiError, Json, PlainError
+from support.kubernetes.status import ApiError, PlainError
 
 if TYPE_CHECKING:
     from support.kubernetes.server import ApiServer
@@ -171,7 +171,3 @@ async def _until_gone(receive: Receive) -> None:
 
 def text_answer(status: int, text: str) -> Answer:
     return Answer(status, text.encode(), "text/plain; charset=utf-8")
-
-
-def encoded(value: Json) -> bytes:
-    return msgspec.json.encode(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -87,14 +86,6 @@ def parse_body(body: bytes, content_type: str, kind: str) -> Any:
 
 class WrongType(Exception):
     """A value of another type than the field's; the text is the decoder's."""
-
-
-@dataclass
-class Decoded:
-    """A typed object, and what was strange about it."""
-
-    value: Any
-    unknown: list[str] = field(default_factory=list)
 
 
 class Decoder:
@@ -256,7 +247,7 @@ def _absent(node: Node, value: Any, is_required: bool) -> bool:
         return not value
     if node.kind == "string":
         return value == ""
-    return node.zero_is_absent and value in (0, False)
+    return bool(node.zero_is_absent and value in (0, False))
 
 
 def as_bad_request(kind: str, version: str, text: str) -> ApiError:

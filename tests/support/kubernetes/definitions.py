@@ -139,12 +139,6 @@ def put_at(obj: Json, path: str, value: Any) -> None:
 def _fill(part: Mapping[str, Any], value: Any) -> None:
     if isinstance(value, dict):
         for name, below in (part.get("properties") or {}).items():
-            if (
-                name in ("metadata", "kind", "apiVersion")
-                and "type" not in part.get("x-nested", {})
-                and name == "metadata"
-            ):
-                continue
             if name not in value and "default" in below:
                 value[name] = copied(below["default"])
             if name in value:

@@ -81,7 +81,6 @@ class Deleter:
         return stored, 200
 
     def settle(self, resource: Resource, last: Json) -> None:
-        self._engine.admission.released(resource, last)
         if resource.key == kinds.DEFINITIONS:
             self._engine.on_definition(last, None)
 

@@ -117,7 +117,6 @@ class Engine:
         if options.dry_run:
             return ordered(resource, obj)
         stored = self.store.put(resource.key, key, ordered(resource, obj)).obj
-        self.admission.settle(request)
         if resource.key == kinds.DEFINITIONS:
             self.on_definition(None, stored)
         return stored
@@ -275,7 +274,6 @@ class Engine:
         if options.dry_run:
             return ready
         stored = self.store.put(resource.key, key, ready).obj
-        self.admission.settle(request)
         if resource.key == kinds.DEFINITIONS:
             self.on_definition(old, stored)
         return stored

@@ -68,7 +68,7 @@ def _refusal(pod: Json, container: str) -> str:
     subject = f'container "{container}" in pod "{pod["metadata"]["name"]}" is waiting to start: '
     if state is None:
         return subject + ("PodInitializing" if not pod["spec"].get("nodeName") else "ContainerCreating")
-    reason = (state.get("waiting") or {}).get("reason", "")
+    reason = str((state.get("waiting") or {}).get("reason", ""))
     if not reason or reason in ("CrashLoopBackOff", "RunContainerError"):
         return ""
     if reason in _PULLS:

@@ -167,7 +167,7 @@ def apply(
 
 
 def _only(config: Json, *, has_status: bool, subresource: str) -> Json:
-    identity = {key: config[key] for key in ("apiVersion", "kind") if key in config}
+    identity: Json = {key: config[key] for key in ("apiVersion", "kind") if key in config}
     metadata = {
         key: value
         for key, value in (config.get("metadata") or {}).items()

@@ -50,7 +50,7 @@ class Metrics:
 
     @staticmethod
     def _is_measured(obj: Json) -> bool:
-        return obj["kind"] == "Node" or obj["status"].get("phase") == "Running"
+        return bool(obj["kind"] == "Node" or obj["status"].get("phase") == "Running")
 
     def _one(self, kind: str, obj: Json) -> Json:
         metadata = obj["metadata"]

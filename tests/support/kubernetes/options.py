@@ -161,7 +161,6 @@ class DeleteOptions:
     uid: str = ""
     version: str = ""
     dry_run: bool = False
-    is_collection: bool = False
 
 
 def delete_options(body: Json, query: Mapping[str, str]) -> DeleteOptions:

@@ -95,7 +95,6 @@ class Resource:
     custom: Any = None
     """The definition of a custom resource's version; None for a built-in."""
     list_kind: str = ""
-    stored_version: str = ""
 
     @property
     def key(self) -> str:

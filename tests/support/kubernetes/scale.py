@@ -13,9 +13,9 @@ from support.kubernetes.status import Json, bad_request, invalid, invalid_object
 from support.kubernetes.store import copied
 
 if TYPE_CHECKING:
-    from support.kubernetes.access import User
     from support.kubernetes.app import Answer, Call
     from support.kubernetes.handlers import Handlers, Target
+    from support.kubernetes.rbac import User
 
 _PATHS = (".spec.replicas", ".status.replicas")
 

@@ -30,7 +30,7 @@ _ZERO_IS_ABSENT: Final = frozenset(
         *("readyReplicas", "updatedReplicas", "availableReplicas", "unavailableReplicas", "fullyLabeledReplicas"),
         *("healthCheckNodePort", "paused", "hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty"),
         *("readOnly", "publishNotReadyAddresses", "deprecated", "unschedulable", "preserveUnknownFields"),
-        *("restartCount_", "generation"),
+        "generation",
     }
 )
 

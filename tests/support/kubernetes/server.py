@@ -106,7 +106,7 @@ class ApiServer:
         sock.bind(("127.0.0.1", self._port))
         self._port = sock.getsockname()[1]
         config = uvicorn.Config(
-            App(self, self._handlers.handle),  # type: ignore[arg-type]  # our own, narrower types of ASGI
+            App(self, self._handlers.handle),
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -57,7 +57,6 @@ class Watch:
         self._lines: deque[bytes] = deque()
         self._more = asyncio.Event()
         self._ended = False
-        self.sent = 0
 
     def end(self, *, error: Json | None = None) -> None:
         """End the stream, with an ERROR event first if one is given."""

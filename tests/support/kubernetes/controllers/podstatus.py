@@ -106,7 +106,7 @@ def _container(
 
 
 def _mount(mount: Json) -> Json:
-    shown = {key: mount[key] for key in ("name", "mountPath", "readOnly") if key in mount}
+    shown: Json = {key: mount[key] for key in ("name", "mountPath", "readOnly") if key in mount}
     return {**shown, "recursiveReadOnly": "Disabled"} if mount.get("readOnly") else shown
 
 

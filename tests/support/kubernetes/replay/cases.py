@@ -157,7 +157,7 @@ CASES: Final[dict[str, Case]] = {
     "namespaces": Case(),
     "namespace-fresh": Case(),
     "field-validation": Case(),
-    "optimistic-concurrency": Case(Rules(ignored_at=dict.fromkeys((49, 50), _ROLLED))),
+    "optimistic-concurrency": Case(Rules(ignored_at={49: _ROLLED, 50: _ROLLED})),
     "watch": Case(bookmarks=0.4),
     "watch-too-old": Case(hook=_forget),
     "list": Case(Rules(ignored_at={29: (r"metadata\.continue$",)})),
