@@ -100,7 +100,14 @@ def cli_page() -> str:
     return render()
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "cli.md": cli_page}
+def stack_page() -> str:
+    """docs/reference/stack.md, from the types of a stack file."""
+    from hilbert.wire.stack_schema import render_page
+
+    return render_page()
+
+
+PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "cli.md": cli_page, "stack.md": stack_page}
 
 
 if __name__ == "__main__":
