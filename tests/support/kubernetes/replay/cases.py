@@ -94,7 +94,7 @@ _CRD: Final = {
     71: (r"^metadata\.(generation|deletion)", r"^status"),  # seen before the collector came by
     72: (r"^metadata\.(generation|deletion)", r"^status"),
 }
-_ROLLED: Final = (r"metadata\.annotations$", r"status\.conditions$")
+_ROLLED: Final[tuple[str, ...]] = (r"metadata\.annotations$", r"status\.conditions$")
 """What the deployment controller, which does not run, would have added."""
 
 
