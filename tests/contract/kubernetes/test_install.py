@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hilbert.core.model import FunctionSpec
-from hilbert.core.values import FunctionRef
+from hilbert.core.model import FunctionSpec, Namespace
+from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.providers.kubernetes.install import plan
 from support.cluster import gateway, until
 from support.kubernetes import ApiServer
@@ -21,6 +21,8 @@ pytestmark = pytest.mark.anyio
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "kubernetes"
 BIN = Path(sys.executable).parent
+KUBECTL = shutil.which("kubectl", path=str(BIN)) or shutil.which("kubectl")
+RBAC = "rbac.authorization.k8s.io"
 
 
 @pytest.fixture
@@ -92,6 +94,25 @@ async def test_what_it_installs_is_enough_for_a_gateway(cluster: ApiServer) -> N
         await until(lambda: cluster.object("deployments", "echo", "openfaas-fn", group="apps"))
 
 
+async def test_upgrading_takes_nothing_away_that_was_set_through_the_api(cluster: ApiServer) -> None:
+    assert (await hilbert(cluster))[0] == 0
+    default = NamespaceName("openfaas-fn")
+    wished = {"com.hilbert.quota.replicas": "7", "com.hilbert.network.internet": "closed"}
+
+    def pieces() -> set[str]:
+        found = cluster.objects("networkpolicies", default, group="networking.k8s.io")
+        return {item["metadata"]["name"] for item in (*found, *cluster.objects("resourcequotas", default))}
+
+    async with gateway(cluster) as provider:
+        await provider.leadership.wait()
+        await provider.update_namespace(Namespace(name=default, annotations=wished))
+        await until(lambda: pieces() == {"hilbert", "hilbert-deny", "hilbert-from-gateway", "hilbert-to-dns"})
+        before = pieces()
+        assert (await hilbert(cluster, "--image", "hilbert:next"))[0] == 0
+        assert dict((await provider.get_namespace(default)).annotations).items() >= wished.items()
+        assert pieces() == before
+
+
 async def test_without_cluster_rights_it_passes_over_what_an_administrator_does(cluster: ApiServer) -> None:
     """The installer may do everything in its namespaces, and nothing else."""
     for name in ("openfaas", "dev-fn"):
@@ -135,12 +156,11 @@ async def test_a_cluster_that_cannot_be_reached_says_so(cluster: ApiServer, tmp_
 
 @pytest.mark.parametrize("overlay", ["cluster-wide", "split"])
 async def test_kubectl_applies_the_overlays(cluster: ApiServer, overlay: str) -> None:
-    kubectl = shutil.which("kubectl", path=str(BIN)) or shutil.which("kubectl")
-    if kubectl is None:
+    if KUBECTL is None:
         pytest.skip("kubectl is not installed")
     for _ in range(2):
         code, _, error = await run(
-            *(kubectl, "apply", "--server-side", "-k", DEPLOY / "overlays" / overlay), kubeconfig=cluster.kubeconfig
+            *(KUBECTL, "apply", "--server-side", "-k", DEPLOY / "overlays" / overlay), kubeconfig=cluster.kubeconfig
         )
         if code == 0:
             break
@@ -148,3 +168,31 @@ async def test_kubectl_applies_the_overlays(cluster: ApiServer, overlay: str) ->
     assert cluster.object("deployments", "gateway", "openfaas", group="apps") is not None
     cluster_role = cluster.object("clusterroles", "openfaas-hilbert", group="rbac.authorization.k8s.io")
     assert (cluster_role is not None) is (overlay == "cluster-wide")
+
+
+async def test_uninstalling_as_the_guide_says_leaves_functions_to_the_next_installation() -> None:
+    if KUBECTL is None:
+        pytest.skip("kubectl is not installed")
+    spec = FunctionSpec(ref=FunctionRef.parse("echo"), image="echo:1")
+    async with ApiServer() as cluster:
+
+        async def kubectl(*arguments: str) -> None:
+            code, _, error = await run(KUBECTL or "", *arguments, kubeconfig=cluster.kubeconfig)
+            assert code == 0, error
+
+        assert (await hilbert(cluster))[0] == 0
+        async with gateway(cluster) as provider:
+            await provider.apply(spec)
+        await kubectl("delete", "namespace", "openfaas")
+        await kubectl("delete", "clusterrole,clusterrolebinding", "openfaas-hilbert")
+        assert cluster.object("deployments", "echo", "openfaas-fn", group="apps") is not None
+        left = [item["metadata"]["name"] for item in cluster.objects("clusterroles", group=RBAC)]
+        assert not [name for name in left if "hilbert" in name]
+        assert (await hilbert(cluster))[0] == 0
+        async with gateway(cluster) as provider:
+            assert (await provider.get(spec.ref)).spec == spec
+            await provider.scale(spec.ref, 2)
+        await kubectl("delete", "namespace", "openfaas-fn")
+        await kubectl("delete", "-k", str(DEPLOY / "definitions"))
+        assert cluster.objects("customresourcedefinitions", group="apiextensions.k8s.io") == []
+        assert cluster.controllers.errors == []

@@ -55,6 +55,11 @@ def pieces_in(cluster: ApiServer, namespace: str) -> set[str]:
     return found
 
 
+def labels_of(cluster: ApiServer, namespace: str) -> dict[str, str]:
+    labels: dict[str, str] = (cluster.object("namespaces", namespace) or {})["metadata"].get("labels", {})
+    return labels
+
+
 async def test_an_annotation_takes_a_namespace_in_and_out(cluster: ApiServer, provider: KubernetesProvider) -> None:
     add_namespace(cluster, "staging-fn")
     await annotate(cluster, "staging-fn", openfaas="1")
@@ -131,8 +136,26 @@ async def test_the_leader_repairs_a_tenant_and_leaves_others_things(
     assert pieces_in(cluster, "team") == {"networkpolicies/theirs"}, "made with kubectl: served, not furnished"
     await annotate(cluster, "team", **{"com.hilbert.tenant": "managed"})
     await until(lambda: "networkpolicies/hilbert-deny" in pieces_in(cluster, "team"))
+    level = "pod-security.kubernetes.io/enforce"
+    await until(lambda: labels_of(cluster, "team").get(level) == "restricted")
     await annotate(cluster, "team", **{"com.hilbert.tenant.network": "off"})
     await until(lambda: pieces_in(cluster, "team") == {"networkpolicies/theirs"})
+    await annotate(cluster, "team", **{"com.hilbert.pod-security": "baseline"})
+    await until(lambda: labels_of(cluster, "team")[level] == "baseline")
+    await annotate(cluster, "team", **{"com.hilbert.tenant.pod-security": "off"})
+    await until(lambda: level not in labels_of(cluster, "team"))
+
+
+async def test_a_namespace_that_another_tool_manages_keeps_its_mark(
+    cluster: ApiServer, provider: KubernetesProvider
+) -> None:
+    """Taking Helm's label away would make its next upgrade fail."""
+    theirs = {"name": "team", "labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": {"openfaas": "1"}}
+    cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": theirs})
+    await until(lambda: _is_listed(provider, "team"))
+    await provider.update_namespace(Namespace(name=NamespaceName("team"), annotations={"a": "1"}))
+    assert labels_of(cluster, "team")["app.kubernetes.io/managed-by"] == "Helm"
+    assert "networkpolicies/hilbert-deny" in pieces_in(cluster, "team"), "changed through the API, so complete"
 
 
 async def test_updates_replace_what_the_api_set_and_keep_what_others_set(

@@ -344,12 +344,7 @@ class Handlers:
         if call.content_type not in ("", "application/json", "application/yaml", _PROTOBUF):
             raise _unknown_format()
         options = write_options(call.query, kind, user=user.name, groups=user.groups, agent=call.agent)
-        if call.content_type == _PROTOBUF:
-            try:
-                return protobuf.decode(call.body), options
-            except (ValueError, KeyError, IndexError) as exc:
-                raise bad_request(f"a body in protobuf that the double does not read: {exc}") from exc
-        return parse_body(call.body, call.content_type, body_kind or resource.kind), options
+        return _parsed(call, body_kind or resource.kind), options
 
     def patch_options(self, call: Call, target: Target, user: User) -> WriteOptions:
         """Raises `ApiError` 415 and 422."""
@@ -381,9 +376,9 @@ class Handlers:
         resource, namespace = target.resource, target.namespace
         body: Json = {}
         if call.body.strip():
-            if call.content_type not in ("", "application/json", "application/yaml"):
+            if call.content_type not in ("", "application/json", "application/yaml", _PROTOBUF):
                 raise _unknown_format()
-            body = parse_body(call.body, call.content_type, "DeleteOptions")
+            body = _parsed(call, "DeleteOptions")
         options = delete_options(body, call.query)
         who = write_options({}, "UpdateOptions", user=user.name, groups=user.groups, agent=call.agent)
         if target.name:
@@ -403,6 +398,15 @@ class Handlers:
         for item in page.items:
             self.engine.delete(resource, namespace, item.obj["metadata"]["name"], options, who)
         return self._page(resource, page, form, call)
+
+
+def _parsed(call: Call, kind: str) -> Json:
+    if call.content_type != _PROTOBUF:
+        return parse_body(call.body, call.content_type, kind)
+    try:
+        return protobuf.decode(call.body)
+    except (ValueError, KeyError, IndexError) as exc:
+        raise bad_request(f"a body in protobuf that the double does not read: {exc}") from exc
 
 
 def _item(obj: Json) -> Item:

@@ -1,4 +1,4 @@
-"""The few objects that kubectl sends as protobuf, brought into JSON.
+"""The few objects that kubectl and Helm send as protobuf, brought into JSON.
 
 The envelope is `k8s\\0` and a `runtime.Unknown`; the numbers of the fields are those of the published .proto files
 (k8s.io/api/core/v1 and k8s.io/apimachinery/pkg/apis/meta/v1).
@@ -38,6 +38,8 @@ def decode(body: bytes) -> Json:
     api_version, kind = kind_of[1].decode(), kind_of[2].decode()
     if (api_version, kind) == ("authorization.k8s.io/v1", "SelfSubjectAccessReview"):
         return {"apiVersion": api_version, "kind": kind, "spec": _review(dict(_fields(envelope[2])).get(2, b""))}
+    if kind == "DeleteOptions":
+        return {"apiVersion": api_version, "kind": kind, **_delete_options(envelope.get(2, b""))}
     if api_version != "v1" or kind not in _KINDS:
         raise ValueError(f"{api_version} {kind} is not read as protobuf here")
     obj: Json = {"apiVersion": api_version, "kind": kind, "metadata": {}}
@@ -56,6 +58,23 @@ def decode(body: bytes) -> Json:
         elif value not in (b"", 0):
             raise ValueError(f"field {number} of {kind} is not read as protobuf here")
     return obj
+
+
+def _delete_options(raw: bytes) -> Json:
+    out: Json = {}
+    for number, value in _fields(raw):
+        if number == 1:
+            out["gracePeriodSeconds"] = value
+        elif number == 2:
+            words = {1: "uid", 2: "resourceVersion"}
+            out["preconditions"] = {words[n]: inner.decode() for n, inner in _fields(value)}
+        elif number == 3:
+            out["orphanDependents"] = bool(value)
+        elif number == 4:
+            out["propagationPolicy"] = value.decode()
+        elif number == 5:
+            out.setdefault("dryRun", []).append(value.decode())
+    return out
 
 
 def _review(raw: bytes) -> Json:

@@ -143,8 +143,10 @@ class Api:
             await self.request("POST", kind.path(namespace), body=manifest, params={"fieldManager": FIELD_MANAGER})
         )
 
-    async def apply(self, kind: Kind[T], manifest: Manifest, *, sub: str = "", rehearse: bool = False) -> T:
-        """Server-side apply: take what the manifest says, leave what others say, drop what we said before.
+    async def apply(
+        self, kind: Kind[T], manifest: Manifest, *, sub: str = "", rehearse: bool = False, manager: str = FIELD_MANAGER
+    ) -> T:
+        """Server-side apply: take what the manifest says, leave what others say, drop what `manager` said before.
 
         A rehearsal goes through all checks of the API server and stores nothing.
         """
@@ -154,7 +156,7 @@ class Api:
             kind.path(metadata.get("namespace", ""), metadata["name"], sub),
             body=manifest,
             content_type=APPLY,
-            params={"fieldManager": FIELD_MANAGER, "force": "true", **({"dryRun": "All"} if rehearse else {})},
+            params={"fieldManager": manager, "force": "true", **({"dryRun": "All"} if rehearse else {})},
         )
         return kind.decode(body)
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 FIELD_MANAGER: Final = "hilbert"
+TENANT_MANAGER: Final = "hilbert-tenant"
+"""Field manager of what a tenant's annotations make of its Namespace, so that it comes and goes apart from the rest."""
+INSTALL_MANAGER: Final = "hilbert-install"
+"""Field manager of the installation: running it again takes nothing away that was set through the API."""
 
 MARKER: Final = "openfaas"
 """Annotation (and label) of a function namespace; only the value `1` counts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -81,14 +81,26 @@ class NamespaceKeeper:
         if found is None or not tenant.is_managed(found.labels, found.annotations):
             return None
         try:
-            await self._complete(name, found.annotations)
+            await self._complete(found)
         except Invalid as exc:
             _log.warning("tenant not complete", namespace=name, reason=exc.message)
         return None
 
-    async def _complete(self, name: str, annotations: Mapping[str, str]) -> None:
+    async def _complete(self, found: NamespaceObject) -> None:
         """Apply the pieces, and remove those that are no longer wanted. Never touches what others made."""
-        wanted = tenant.pieces(name, annotations, self._around)
+        name = found.metadata.name
+        wanted = tenant.pieces(name, found.annotations, self._around)
+        labelled = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            # With the UID, so that one that has just gone is not made again.
+            "metadata": {
+                "name": name,
+                "uid": found.metadata.uid,
+                "labels": tenant.pod_security_labels(found.annotations),
+            },
+        }
+        self._state.observe_namespace(await self._api.apply(kinds.NAMESPACES, labelled, manager=names.TENANT_MANAGER))
         for manifest in wanted:
             await self._api.apply(kinds.of(manifest), manifest)
         kept = {(kinds.of(manifest).plural, manifest["metadata"]["name"]) for manifest in wanted}
@@ -126,10 +138,10 @@ class NamespaceKeeper:
         tenant.check(namespace.annotations)
         try:
             # The little that always stays is created, the rest applied: only what an apply wrote, an apply takes away.
-            await self._api.create(kinds.NAMESPACES, _manifest(Namespace(name=name), bare=True))
+            await self._api.create(kinds.NAMESPACES, _manifest(Namespace(name=name)))
             made = await self._api.apply(kinds.NAMESPACES, _manifest(namespace))
             self._state.observe_namespace(made)
-            await self._complete(name, made.annotations)
+            await self._complete(made)
         except Refused as exc:
             if exc.code == 409 and exc.reason == "AlreadyExists":
                 raise AlreadyExists(
@@ -141,17 +153,18 @@ class NamespaceKeeper:
             raise unavailable(exc) from exc
 
     async def update_namespace(self, namespace: Namespace) -> None:
-        """Labels and annotations that others set stay theirs; all that the API set is replaced."""
+        """Labels and annotations that others set stay theirs; all that the API set is replaced. Makes it complete."""
         self._require_rights()
         found = self._state.require(namespace.name)
         check_namespace(namespace)
         tenant.check(namespace.annotations)
-        manifest = _manifest(namespace)
+        manifest = _manifest(namespace, others=found.labels.get(names.LABEL_MANAGED_BY, ""))
         manifest["metadata"]["uid"] = found.metadata.uid
         try:
             done = await self._api.apply(kinds.NAMESPACES, manifest)
             self._state.observe_namespace(done)
-            await self._complete(namespace.name, done.annotations)
+            if tenant.is_managed(done.labels, done.annotations):
+                await self._complete(done)
         except Refused as exc:
             if exc.code in (404, 409):
                 raise NamespaceNotFound(f"namespace {namespace.name} not found") from exc
@@ -229,22 +242,18 @@ def to_namespace(found: NamespaceObject) -> Namespace:
     )
 
 
-def _manifest(namespace: Namespace, *, bare: bool = False) -> Manifest:
+def _manifest(namespace: Namespace, *, others: str = "") -> Manifest:
+    """`others`: who manages the namespace already, such as Helm. Their label is left to them, and an annotation marks it."""
     labels = {key: text for key, text in namespace.labels.items() if not key.startswith(names.POD_SECURITY_PREFIX)}
     labels.pop(names.LABEL_METADATA_NAME, None)
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": namespace.name,
-            "labels": {
-                **labels,
-                **({} if bare else tenant.pod_security_labels(namespace.annotations)),
-                names.LABEL_MANAGED_BY: names.MANAGED_BY,
-            },
-            "annotations": {**namespace.annotations, names.MARKER: "1"},
-        },
-    }
+    annotations = {**namespace.annotations, names.MARKER: "1"}
+    if others in ("", names.MANAGED_BY):
+        labels[names.LABEL_MANAGED_BY] = names.MANAGED_BY
+    else:
+        labels.pop(names.LABEL_MANAGED_BY, None)
+        annotations.setdefault(names.NS_TENANT, "managed")
+    metadata = {"name": namespace.name, "labels": labels, "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
 def _is_ours(item: Object) -> bool:

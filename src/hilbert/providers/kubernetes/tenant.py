@@ -56,6 +56,8 @@ PIECES: Final = ("quota", "limits", "network", "pod-security")
 
 _PRIVATE_V4: Final = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
 _PRIVATE_V6: Final = ("fc00::/7", "fe80::/10")
+_METADATA_V4: Final = ("168.63.129.16/32", "192.0.0.0/24")
+"""Metadata services of clouds (Azure, Oracle) outside the ranges above; the others' are link-local or shared."""
 _LOCAL_DNS: Final = "169.254.20.10/32"
 """The address of NodeLocal DNSCache."""
 _METRICS_PORT: Final = 8081
@@ -189,8 +191,9 @@ def _policies(annotations: Mapping[str, str], around: Surroundings) -> Iterable[
 
 def _internet(blocked: Sequence[str]) -> list[dict[str, Any]]:
     """All addresses but private, shared and link-local ones: Pods, nodes, services, the API server, cloud metadata."""
+    closed = (*_PRIVATE_V4, *_METADATA_V4)
     return [
-        {"ipBlock": {"cidr": "0.0.0.0/0", "except": [*_PRIVATE_V4, *(net for net in blocked if ":" not in net)]}},
+        {"ipBlock": {"cidr": "0.0.0.0/0", "except": [*closed, *(net for net in blocked if ":" not in net)]}},
         {"ipBlock": {"cidr": "::/0", "except": [*_PRIVATE_V6, *(net for net in blocked if ":" in net)]}},
     ]
 

@@ -1,46 +1,22 @@
-"""The Helm chart. Its templates are the plan's own manifests, rendered with marks that stand for values. Pure."""
+"""The Helm chart. Its templates are the plan's own manifests, with expressions in place of what values choose. Pure."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Final
 
 import yaml
 
 from hilbert import __version__
-from hilbert.providers.kubernetes.install import plan
+from hilbert.providers.kubernetes.install import plan, values
+from hilbert.providers.kubernetes.install.yaml_text import dump_each
 
 _PLATFORM: Final = "hx-platform"
 _TENANT: Final = "hx-tenant"
-_IMAGE: Final = "hx-image"
 _REPLICAS: Final = 987_654_321
-_SERVICE: Final = "hx-service"
-
-VALUES: Final[dict[str, Any]] = {
-    "clusterRole": True,
-    "createDefinitions": True,
-    "generateBasicAuth": True,
-    "namespaces": ["openfaas-fn"],
-    "image": plan.IMAGE,
-    "replicas": 2,
-    "serviceType": "ClusterIP",
-}
-_VALUES_TEXT: Final = """\
-# Rights in all namespaces annotated openfaas="1". With false no ClusterRole is made, and the function namespaces are
-# those listed below.
-clusterRole: true
-# Install the definitions of Function and Profile, which takes cluster-wide rights of whoever installs.
-createDefinitions: true
-# Make a password in the Secret basic-auth when there is none.
-generateBasicAuth: true
-# Function namespaces to make; the first is the default one.
-namespaces:
-  - openfaas-fn
-image: {image}
-replicas: 2
-# ClusterIP, NodePort or LoadBalancer.
-serviceType: ClusterIP
-"""
+_KEEP: Final = {"helm.sh/resource-policy": "keep"}
+"""On what holds functions: uninstalling the release leaves them."""
 
 
 def files() -> dict[str, str]:
@@ -63,41 +39,82 @@ def files() -> dict[str, str]:
             },
             sort_keys=False,
         ),
-        "values.yaml": _VALUES_TEXT.format(image=plan.IMAGE),
-        "templates/definitions.yaml": _if(".Values.createDefinitions", _dump(wide.definitions)),
-        "templates/tenants.yaml": _range(_dump(split.tenants)),
+        "values.yaml": values.TEXT,
+        "values.schema.json": json.dumps(values.SCHEMA, indent=2) + "\n",
+        "templates/definitions.yaml": _if(".Values.createDefinitions", _dump(map(_kept, wide.definitions))),
+        "templates/tenants.yaml": _if(
+            ".Values.clusterRole",
+            _range(_dump(map(_kept, wide.tenants))),
+            otherwise=_range(_dump(_kept(item) if item["kind"] == "Namespace" else item for item in split.tenants)),
+        ),
         "templates/rights.yaml": _dump(platform)
         + _if(".Values.clusterRole", _dump(cluster), otherwise=_range(_dump(functions))),
-        "templates/gateway.yaml": _namespaces_value(_dump(split.gateway)),
+        "templates/gateway.yaml": _dump(_chosen(item) for item in split.gateway),
+        "templates/ingress.yaml": _INGRESS,
         "templates/credentials.yaml": _CREDENTIALS,
+        "templates/NOTES.txt": _NOTES,
     }
 
 
 def _options(*, cluster_role: bool) -> plan.Options:
-    return plan.Options(
-        namespace=_PLATFORM,
-        namespaces=(_TENANT,),
-        cluster_role=cluster_role,
-        image=_IMAGE,
-        replicas=_REPLICAS,
-        service_type=_SERVICE,
-    )
+    return plan.Options(namespace=_PLATFORM, namespaces=(_TENANT,), cluster_role=cluster_role, replicas=_REPLICAS)
 
 
-def _dump(manifests: list[dict[str, Any]]) -> str:
-    text = "".join(f"---\n{yaml.safe_dump(manifest, sort_keys=False, width=200)}" for manifest in manifests)
+def _kept(manifest: dict[str, Any]) -> dict[str, Any]:
+    metadata = manifest["metadata"]
+    return {**manifest, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), **_KEEP}}}
+
+
+def _chosen(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of the gateway with what values choose as template expressions."""
+    if manifest["kind"] == "Service":
+        manifest["metadata"]["annotations"] = _json(".Values.serviceAnnotations")
+        manifest["spec"]["type"] = _json(".Values.serviceType")
+    if manifest["kind"] == "Deployment":
+        template = manifest["spec"]["template"]
+        annotations = template["metadata"]["annotations"]
+        template["metadata"]["annotations"] = (
+            f"{{{{ merge (dict) .Values.podAnnotations (fromJson `{json.dumps(annotations)}`) | toJson }}}}"
+        )
+        pod = template["spec"]
+        pod["nodeSelector"] = _json(".Values.nodeSelector")
+        pod["tolerations"] = _json(".Values.tolerations")
+        pod["priorityClassName"] = _json(".Values.priorityClassName")
+        pod["imagePullSecrets"] = (
+            "[{{ range $i, $name := .Values.imagePullSecrets }}{{ if $i }}, {{ end }}{name: {{ toJson $name }}}{{ end }}]"
+        )
+        for volume in pod["volumes"]:
+            if "secret" in volume:
+                volume["secret"]["secretName"] = _json(".Values.basicAuthSecret")
+        _container(pod["containers"][0])
+    return manifest
+
+
+def _container(container: dict[str, Any]) -> None:
+    container["image"] = _json(".Values.image")
+    container["imagePullPolicy"] = _json(".Values.imagePullPolicy")
+    container["resources"] = _json(".Values.resources")
+    for entry in container["env"]:
+        if entry["name"] == "HILBERT_KUBERNETES__NAMESPACES":
+            entry["value"] = '{{ ternary "" (join "," .Values.namespaces) .Values.clusterRole | toJson }}'
+        elif entry["name"] == "HILBERT_PROVIDER__DEFAULT_NAMESPACE":
+            entry["value"] = "{{ first .Values.namespaces | toJson }}"
+    container["env"].append(_SETTINGS_MARK)
+
+
+def _json(expression: str) -> str:
+    """JSON is YAML, whatever the value."""
+    return f"{{{{ toJson {expression} }}}}"
+
+
+def _dump(manifests: Any) -> str:
+    text = dump_each(manifests)
+    # An expression stands for any value, not for a text.
+    text = re.sub(r"'(\[?\{\{.*\}\}\]?)'", lambda found: found[1].replace("''", "'"), text)
+    text = text.replace(f"        - {_SETTINGS_MARK}\n", _SETTINGS)
     text = text.replace(str(_REPLICAS), "{{ .Values.replicas }}")
-    text = text.replace(_IMAGE, "{{ .Values.image | quote }}").replace(_SERVICE, "{{ .Values.serviceType }}")
     text = text.replace(_PLATFORM, "{{ $.Release.Namespace }}")
     return text.replace(_TENANT, "{{ . }}")
-
-
-def _namespaces_value(text: str) -> str:
-    """The two settings that name function namespaces; outside a `range`, the mark must not stay a dot."""
-    listed = '{{ if .Values.clusterRole }}""{{ else }}{{ join "," .Values.namespaces | quote }}{{ end }}'
-    first = "{{ first .Values.namespaces | quote }}"
-    text = re.sub(r"(HILBERT_KUBERNETES__NAMESPACES\n\s+value: )\S.*", lambda m: m[1] + listed, text)
-    return re.sub(r"(HILBERT_PROVIDER__DEFAULT_NAMESPACE\n\s+value: )\S.*", lambda m: m[1] + first, text)
 
 
 def _if(condition: str, text: str, *, otherwise: str = "") -> str:
@@ -115,14 +132,57 @@ def _semver(version: str) -> str:
     return version if found is None else f"{found[1]}-{found[2]}" if found[2] else found[1]
 
 
+_SETTINGS_MARK: Final = "hx-settings"
+_SETTINGS: Final = """\
+        {{- range $name, $value := .Values.settings }}
+        - name: {{ toJson $name }}
+          value: {{ toString $value | toJson }}
+        {{- end }}
+"""
+
+_INGRESS: Final = """\
+{{- if .Values.ingress.enabled }}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: gateway
+  namespace: {{ .Release.Namespace }}
+  labels:
+    app.kubernetes.io/name: hilbert
+    app.kubernetes.io/component: gateway
+  annotations: {{ toJson .Values.ingress.annotations }}
+spec:
+  {{- with .Values.ingress.className }}
+  ingressClassName: {{ toJson . }}
+  {{- end }}
+  {{- with .Values.ingress.tlsSecret }}
+  tls:
+  - hosts: [{{ toJson $.Values.ingress.host }}]
+    secretName: {{ toJson . }}
+  {{- end }}
+  rules:
+  - host: {{ toJson .Values.ingress.host }}
+    http:
+      paths:
+      - path: /
+        pathType: Prefix
+        backend:
+          service:
+            name: gateway
+            port:
+              name: http
+{{- end }}
+"""
+
 _CREDENTIALS: Final = """\
 {{- if .Values.generateBasicAuth }}
-{{- $known := lookup "v1" "Secret" .Release.Namespace "basic-auth" }}
+{{- $known := lookup "v1" "Secret" .Release.Namespace .Values.basicAuthSecret }}
 ---
 apiVersion: v1
 kind: Secret
 metadata:
-  name: basic-auth
+  name: {{ toJson .Values.basicAuthSecret }}
   namespace: {{ .Release.Namespace }}
   annotations:
     helm.sh/resource-policy: keep
@@ -135,5 +195,19 @@ data:
   basic-auth-user: {{ "admin" | b64enc | quote }}
   basic-auth-password: {{ randAlphaNum 32 | b64enc | quote }}
 {{- end }}
+{{- end }}
+"""
+
+_NOTES: Final = """\
+The gateway is in namespace {{ .Release.Namespace }}. Reach it:
+  kubectl --namespace {{ .Release.Namespace }} port-forward service/gateway 8080:8080
+
+User and password of its REST API are in a Secret:
+  kubectl --namespace {{ .Release.Namespace }} get secret {{ .Values.basicAuthSecret }} --output jsonpath='{.data.basic-auth-password}' | base64 --decode
+
+{{ if .Values.clusterRole -}}
+Every namespace annotated openfaas="1" is a function namespace.
+{{- else -}}
+Function namespaces are {{ join ", " .Values.namespaces }}, and no others.
 {{- end }}
 """

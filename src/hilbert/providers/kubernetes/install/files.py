@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from hilbert.providers.kubernetes.install import chart, plan
+from hilbert.providers.kubernetes.install.yaml_text import dump as dump_one
+from hilbert.providers.kubernetes.install.yaml_text import dump_each
 
 HEADER: Final = "# Made by `python -m hilbert.providers.kubernetes.install.files`; edit the code, not this file.\n"
 
@@ -44,7 +44,7 @@ def every() -> dict[str, str]:
 
 
 def dump(manifests: Iterable[Mapping[str, Any]]) -> str:
-    return HEADER + yaml.safe_dump_all(manifests, sort_keys=False, width=120)
+    return HEADER + dump_each(manifests)
 
 
 def _kustomization(resources: list[str], *, patches: list[dict[str, str]] | None = None) -> str:
@@ -55,7 +55,7 @@ def _kustomization(resources: list[str], *, patches: list[dict[str, str]] | None
     }
     if patches:
         body["patches"] = patches
-    return HEADER + yaml.safe_dump(body, sort_keys=False)
+    return HEADER + dump_one(body)
 
 
 def _difference(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, Any]:
@@ -79,10 +79,10 @@ def _inside(item: Any, path: tuple[str, ...]) -> Any:
 
 
 def write(folder: Path) -> None:
-    """Write all files below `folder`, and remove YAML that is no longer made."""
+    """Write all files below `folder`, and remove those that are no longer made."""
     made = every()
-    for known in folder.rglob("*.y*ml"):
-        if str(known.relative_to(folder)) not in made:
+    for known in folder.rglob("*.*"):
+        if known.is_file() and str(known.relative_to(folder)) not in made:
             known.unlink()
     for path, text in made.items():
         target = folder / path

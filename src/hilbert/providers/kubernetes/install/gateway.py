@@ -12,6 +12,8 @@ from hilbert.providers.kubernetes.names import GATEWAY_APP
 ACCOUNT: Final = "hilbert"
 CREDENTIALS: Final = "basic-auth"
 """Secret with `basic-auth-user` and `basic-auth-password`."""
+PULL_POLICY: Final = "IfNotPresent"
+RESOURCES: Final = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
 _USER: Final = 10001
 _PORT: Final = 8080
 _METRICS_PORT: Final = 8082
@@ -87,6 +89,7 @@ def _deployment(gateway: Gateway) -> dict[str, Any]:
     container = {
         "name": GATEWAY_APP,
         "image": gateway.image,
+        "imagePullPolicy": PULL_POLICY,
         "args": ["up", "--only-gateway"],
         "env": [{"name": key, "value": value} for key, value in environment(gateway).items()],
         "ports": [
@@ -97,7 +100,7 @@ def _deployment(gateway: Gateway) -> dict[str, Any]:
         "livenessProbe": _probe(period=10, failures=3),
         "readinessProbe": _probe(period=2, failures=2),
         "lifecycle": {"preStop": {"sleep": {"seconds": _LEAVE_SECONDS}}},
-        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
+        "resources": RESOURCES,
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -13,6 +13,7 @@ from hilbert.providers.kubernetes import names, rights, tenant
 from hilbert.providers.kubernetes.install import crds, gateway
 
 IMAGE: Final = f"hilbert:{__version__}"
+RESERVED: Final = RESERVED_NAMESPACES | {"default"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +65,7 @@ def make(options: Options) -> Plan:
         platform=[platform_namespace(options.namespace)],
         definitions=crds.definitions() if options.definitions else [],
         rights=granted,
-        tenants=[piece for name in options.namespaces for piece in tenant_objects(name, options.namespace)],
+        tenants=tenants(options),
         gateway=gateway.objects(chosen),
     )
 
@@ -76,7 +77,7 @@ def check(options: Options) -> None:
         raise InvalidSettings("at least one function namespace is needed")
     for name in options.namespaces:
         parse_namespace_name(name)
-        if name == options.namespace or name in RESERVED_NAMESPACES or name == "default":
+        if name == options.namespace or name in RESERVED:
             raise InvalidSettings(f"namespace {name} is reserved and cannot hold functions")
     if options.replicas < 1:
         raise InvalidSettings(f"replicas: must be 1 or more, not {options.replicas}")
@@ -91,15 +92,20 @@ def platform_namespace(name: str) -> dict[str, Any]:
     }
 
 
-def tenant_objects(name: str, platform: str) -> list[dict[str, Any]]:
-    """A function namespace, complete: what the gateway would make of it, for where it may not."""
-    namespace = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": name,
-            "labels": {names.LABEL_MANAGED_BY: names.MANAGED_BY, **tenant.pod_security_labels({})},
-            "annotations": {names.MARKER: "1"},
-        },
-    }
-    return [namespace, *tenant.pieces(name, {}, tenant.Surroundings(platform_namespace=platform))]
+def tenants(options: Options) -> list[dict[str, Any]]:
+    """The function namespaces. The gateway makes its tenants complete, and follows their annotations; where it may not,
+    all pieces come with the installation."""
+    if options.cluster_role:
+        return [_namespace(name, {}, {names.NS_TENANT: "managed"}) for name in options.namespaces]
+    found: list[dict[str, Any]] = []
+    around = tenant.Surroundings(platform_namespace=options.namespace)
+    for name in options.namespaces:
+        labels = {names.LABEL_MANAGED_BY: names.MANAGED_BY, **tenant.pod_security_labels({})}
+        found += [_namespace(name, labels, {}), *tenant.pieces(name, {}, around)]
+    return found
+
+
+def _namespace(name: str, labels: dict[str, str], annotations: dict[str, str]) -> dict[str, Any]:
+    metadata = {"name": name, **({"labels": labels} if labels else {})}
+    metadata["annotations"] = {names.MARKER: "1", **annotations}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}

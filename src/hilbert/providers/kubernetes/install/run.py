@@ -69,7 +69,7 @@ async def install(
 
 async def _apply(api: Api, manifest: Mapping[str, Any], done: Installed) -> None:
     try:
-        await api.apply(_kind(manifest), dict(manifest))
+        await api.apply(_kind(manifest), dict(manifest), manager=names.INSTALL_MANAGER)
     except Refused as exc:
         if exc.code == 403 and manifest["kind"] in ("Namespace", "CustomResourceDefinition"):
             done.skipped.append(f"{_shown(manifest)}: {exc.message}")
