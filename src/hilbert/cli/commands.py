@@ -323,8 +323,9 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
         Command(
             "namespace delete",
             "namespace:delete",
-            "Remove a namespace with everything in it.",
-            ("hilbert namespace delete staging-fn",),
+            "Remove a namespace with everything in it.\n\n"
+            "On Kubernetes, one that holds things that the platform did not make is refused with their names.",
+            ("hilbert namespace delete staging-fn", "hilbert namespace delete staging-fn --force"),
             ("remove", "rm"),
         ),
     ),

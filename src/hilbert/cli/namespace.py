@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from hilbert.cli import shapes
-from hilbert.cli.options import HERE, PLAIN, Annotations, Connection, Labels, Shape
+from hilbert.cli.options import HERE, PLAIN, Annotations, Connection, Labels, Shape, flag
 from hilbert.cli.target import connect
 from hilbert.cli.terminal import harmless, note, out, progress
 from hilbert.cli.values import pairs
@@ -50,8 +52,14 @@ def update(name: str, /, *, label: Labels = (), annotation: Annotations = (), at
     out(f"Namespace Updated: {name}")
 
 
-def delete(name: str, /, *, at: Connection = HERE) -> None:
+def delete(
+    name: str,
+    /,
+    *,
+    force: Annotated[bool, flag("Also when it holds things that the platform did not make.", "--force")] = False,
+    at: Connection = HERE,
+) -> None:
     note(f"Deleting Namespace: {name}")
     with connect(at) as client, progress(f"removing everything in {name}"):
-        client.delete_namespace(name)
+        client.delete_namespace(name, force=force)
     out(f"Namespace Removed: {name}")

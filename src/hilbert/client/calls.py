@@ -166,9 +166,10 @@ def update_namespace(name: str, *, labels: Values, annotations: Values) -> Call[
     return Call(request, _nothing, subject="namespace", name=name)
 
 
-def delete_namespace(name: str) -> Call[None]:
+def delete_namespace(name: str, *, force: bool) -> Call[None]:
     document = {"name": name, "labels": {"openfaas": "1"}}
-    request = _request("DELETE", f"/system/namespace/{_segment(name)}", document=document)
+    query = {"force": "true" if force else ""}
+    request = _request("DELETE", f"/system/namespace/{_segment(name)}", query=query, document=document)
     return Call(request, _nothing, subject="namespace", name=name)
 
 

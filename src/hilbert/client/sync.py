@@ -150,9 +150,12 @@ class Client:
         """Replace labels and annotations whole. Raises `NamespaceNotFound`."""
         self._run(calls.update_namespace(name, labels=labels or {}, annotations=annotations or {}))
 
-    def delete_namespace(self, name: str) -> None:
-        """Remove the namespace with all that is in it. Raises `NamespaceNotFound`."""
-        self._run(calls.delete_namespace(name))
+    def delete_namespace(self, name: str, *, force: bool = False) -> None:
+        """Remove the namespace with all that is in it. Raises `NamespaceNotFound`.
+
+        Raises `Conflict`, which names them, if it holds things that the platform did not make, unless `force`.
+        """
+        self._run(calls.delete_namespace(name, force=force))
 
     # Secrets.
 

@@ -98,10 +98,11 @@ class Namespaces(Protocol):
         """Replace labels and annotations whole. Raises `NamespaceNotFound`."""
         ...
 
-    async def delete_namespace(self, name: NamespaceName) -> None:
+    async def delete_namespace(self, name: NamespaceName, *, force: bool = False) -> None:
         """Remove it with all that is in it: functions, secrets, logs, counters. Returns when new calls find nothing.
 
-        Raises `NamespaceNotFound`, and `Forbidden` for the default namespace.
+        Where a namespace can hold what the platform did not make, that is named in a `Conflict` and nothing is removed,
+        unless `force`. Raises `NamespaceNotFound`, and `Forbidden` for the default namespace.
         """
         ...
 

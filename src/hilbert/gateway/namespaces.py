@@ -13,7 +13,7 @@ from hilbert.core import errors
 from hilbert.core.errors import Invalid, NamespaceNotFound, ReservedNamespace
 from hilbert.core.values import NamespaceName
 from hilbert.engine.policy import check_namespace_policy
-from hilbert.gateway.exchange import AnyRequest, json, nothing, path_name, read, read_body
+from hilbert.gateway.exchange import AnyRequest, json, nothing, parse_bool, path_name, query, read, read_body
 from hilbert.gateway.problems import Told, telling
 from hilbert.gateway.services import Services
 from hilbert.wire.namespace import WireNamespace, check_same_name, from_namespace, is_marked, to_namespace
@@ -90,7 +90,7 @@ def routes(services: Services) -> list[HTTPRouteHandler]:
         found = known(name)
         if body := await read_body(request):
             check_same_name(decode(body, WireNamespace), name)
-        await services.namespaces.delete_namespace(found)
+        await services.namespaces.delete_namespace(found, force=parse_bool(query(request, "force")))
         return nothing(202)
 
     @get(NO_NAME)

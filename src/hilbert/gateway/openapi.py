@@ -78,6 +78,7 @@ def _paths() -> dict[str, Json]:
     namespace = _query("namespace", "The namespace; the default one if absent.")
     usage = _query("usage", "`1` adds what the replicas use.")
     name = _path("name", "`NAME` or `NAME.NAMESPACE`.")
+    force = _query("force", "`true` deletes it also when it holds things that the platform did not make.")
     one_namespace = {
         "get": _operation(
             namespaces, "Read a namespace", 200, WireNamespace, (404,), parameters=(_path("name", "Its name."),)
@@ -96,8 +97,8 @@ def _paths() -> dict[str, Json]:
             "Delete a namespace with all that is in it",
             202,
             None,
-            (400, 403, 404, 413, 501, 503, 507),
-            parameters=(_path("name", "Its name."),),
+            (400, 403, 404, 409, 413, 501, 503, 507),
+            parameters=(_path("name", "Its name."), force),
             body=WireNamespace,
             body_required=False,
         ),

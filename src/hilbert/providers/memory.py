@@ -135,7 +135,7 @@ class MemoryProvider:
             if ref.namespace == namespace.name:
                 self._hub.changed(ref)
 
-    async def delete_namespace(self, name: NamespaceName) -> None:
+    async def delete_namespace(self, name: NamespaceName, *, force: bool = False) -> None:  # noqa: ARG002 - all is ours
         self._check(name)
         if name == self._default:
             raise Forbidden(f"namespace {name} is the default namespace and cannot be deleted")

@@ -15,6 +15,7 @@ from hilbert.providers.kubernetes import kinds
 from hilbert.providers.kubernetes.api import connect
 from hilbert.providers.kubernetes.install import plan
 from hilbert.providers.kubernetes.provider import KubernetesProvider
+from support.api import running
 from support.cluster import gateway, installed, until
 from support.kubernetes import ApiServer
 
@@ -195,11 +196,19 @@ async def test_deleting_one_with_others_things_is_refused_with_a_list(
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
     }
     cluster.put(claim)
-    with pytest.raises(Conflict, match="persistentvolumeclaims/data") as caught:
+    cluster.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs", "namespace": "dev"}})
+    await cluster.controllers.settled()
+    with pytest.raises(Conflict, match=r"persistentvolumeclaims/data, configmaps/theirs$") as caught:
         await provider.delete_namespace(dev)
+    assert await provider.list_secrets(dev) == ["ours"], "nothing was touched"
     assert "secrets/ours" not in caught.value.message
     assert "deployments/f" not in caught.value.message
-    await provider.delete_namespace(dev, force=True)
+    async with running(provider) as api:
+        refused = await api.call("DELETE", "/system/namespace/dev?force=no", {"name": "dev"})
+        assert (refused.status, "configmaps/theirs" in refused.text) == (409, True)
+        assert "--force" in refused.text
+        assert (await api.call("DELETE", "/system/namespace/dev?force=true", {"name": "dev"})).status == 202
+        assert (await api.call("GET", "/system/namespace/dev")).status == 404
     with pytest.raises(NamespaceNotFound):
         await provider.get_namespace(dev)
 

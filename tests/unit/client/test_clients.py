@@ -96,6 +96,10 @@ def test_namespaces(client: Either, gateway: Gateway) -> None:
     with pytest.raises(errors.AlreadyExists, match="already exists"):
         client.do("create_namespace", "dev")
     client.do("delete_namespace", "dev")
+    assert gateway.last("DELETE", "/system/namespace/dev").query == {}
+    client.do("create_namespace", "dev")
+    client.do("delete_namespace", "dev", force=True)
+    assert gateway.last("DELETE", "/system/namespace/dev").query == {"force": "true"}
     for method in ("get_namespace", "delete_namespace", "update_namespace"):
         with pytest.raises(errors.NamespaceNotFound):
             client.do(method, "dev")

@@ -201,7 +201,8 @@ class HostProvider:
 
         await self._whole(commit)
 
-    async def delete_namespace(self, name: NamespaceName) -> None:
+    async def delete_namespace(self, name: NamespaceName, *, force: bool = False) -> None:  # noqa: ARG002
+        """As the port. Here all that a namespace holds was made by the platform, so that there is nothing to force."""
         self._tenant(name)
         if name == self._default:
             raise Forbidden(f"namespace {name} is the default namespace and cannot be deleted")

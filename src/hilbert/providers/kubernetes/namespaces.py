@@ -33,15 +33,22 @@ _PIECES: Final[tuple[kinds.Kind[Object], ...]] = (kinds.QUOTAS, kinds.LIMITS, ki
 _HELD: Final[tuple[kinds.Kind[Any], ...]] = (
     kinds.DEPLOYMENTS,
     kinds.STATEFUL_SETS,
+    kinds.DAEMON_SETS,
+    kinds.CRON_JOBS,
+    kinds.JOBS,
     kinds.PODS,
     kinds.SERVICES,
+    kinds.INGRESSES,
     kinds.CLAIMS,
+    kinds.CONFIG_MAPS,
     kinds.SECRETS,
 )
 """What is looked at before a namespace is deleted."""
 _MOST_NAMED: Final = 20
 _GONE_WITHIN: Final = 30.0
 _POLL: Final = 0.2
+_CLUSTER_CONFIG: Final = frozenset({"kube-root-ca.crt", "openshift-service-ca.crt", "istio-ca-root-cert"})
+"""ConfigMaps that clusters put into every namespace."""
 _CLUSTER_SECRET: Final = "kubernetes.io/service-account-token"  # noqa: S105 - a type
 
 
@@ -184,7 +191,7 @@ class NamespaceKeeper:
                 raise Conflict(
                     f"namespace {name} holds things that the platform did not make: "
                     f"{', '.join(foreign[:_MOST_NAMED])}{more}",
-                    hint="remove them, or delete the namespace with kubectl, or by force",
+                    hint=f"remove them, or force it: hilbert namespace delete {name} --force",
                 )
             await self._api.delete(kinds.NAMESPACES, name, uid=found.metadata.uid)
             await self._until_gone(found)
@@ -214,7 +221,12 @@ class NamespaceKeeper:
     async def _foreign(self, namespace: str) -> list[str]:
         found: list[str] = []
         for kind in _HELD:
-            items = await self._api.every(kind, namespace)
+            try:
+                items = await self._api.every(kind, namespace)
+            except Refused as exc:
+                if exc.code == 404:  # This cluster does not serve the kind.
+                    continue
+                raise
             found += [f"{kind.plural}/{item.metadata.name}" for item in items if not _is_ours(item)]
         return found
 
@@ -259,6 +271,8 @@ def _manifest(namespace: Namespace, *, others: str = "") -> Manifest:
 def _is_ours(item: Object) -> bool:
     """Made by us, or by the cluster for something of ours or for itself."""
     managed = item.labels.get(names.LABEL_MANAGED_BY)
+    if item.metadata.name in _CLUSTER_CONFIG:
+        return True
     if isinstance(item, SecretObject):
         return managed == names.SECRET_MANAGED_BY or item.type == _CLUSTER_SECRET
     return managed == names.MANAGED_BY or LABEL_FUNCTION in item.labels

@@ -54,8 +54,18 @@ RIGHTS: Final[tuple[Right, ...]] = (
         "cluster",
         "keep tenants complete",
     ),
-    Right("apps", "statefulsets", ("list",), "cluster", "refuse to delete a namespace that holds others' things"),
-    Right("", "persistentvolumeclaims", ("list",), "cluster", "refuse to delete a namespace that holds others' things"),
+    *(
+        Right(group, resource, ("list",), "cluster", "refuse to delete a namespace that holds others' things")
+        for group, resource in (
+            ("", "configmaps"),
+            ("", "persistentvolumeclaims"),
+            ("apps", "daemonsets"),
+            ("apps", "statefulsets"),
+            ("batch", "cronjobs"),
+            ("batch", "jobs"),
+            ("networking.k8s.io", "ingresses"),
+        )
+    ),
     Right("openfaas.com", "profiles", ("list", "watch"), "platform", "read profiles"),
     Right("coordination.k8s.io", "leases", ("create", "get", "update"), "platform", "agree on who leads"),
 )
