@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from hilbert.dataplane import failures, headers
@@ -21,45 +22,35 @@ _TRIES: Final = 4
 class FunctionCall(Exchange):
     """One invocation, from its head to its last byte."""
 
-    __slots__ = (
-        "_avoid",
-        "_began",
-        "_proxy",
-        "_reason",
-        "_replica",
-        "_sent",
-        "_tries",
-        "_waits",
-        "deadline",
-        "state",
-        "wheel_due",
-    )
+    _replica: Replica | None = None
+    _avoid: Replica | None = None
+    _tries = 0
+    _reason = ""
+    """Why the last replica did not answer."""
+    _sent = 0.0
+    _waits = False
+    deadline = 0.0
+    wheel_due = 0.0
 
     def __init__(
-        self, proxy: Proxy, state: RouteState, request: Request, responder: Responder, incoming: Incoming, path: bytes
+        self, proxy: Proxy, state: RouteState, request: Request, responder: Responder, incoming: Incoming
     ) -> None:
-        super().__init__(request, responder, incoming, path)
+        super().__init__(request, responder, incoming)
         self.state = state
-        self.name = str(state)
-        self.policy = state.policy
+        self.policy = policy = state.policy
         self._proxy = proxy
-        self._replica: Replica | None = None
-        self._avoid: Replica | None = None
-        self._tries = 0
-        self._reason = ""
-        """Why the last replica did not answer."""
-        self._began = proxy.now()
-        self._sent = 0.0
-        self._waits = False
-        self.deadline = 0.0
-        self.wheel_due = 0.0
+        self.began = monotonic()  # the clock of the event loop, but finer
         state.counters.begin()
-        if self.policy.total:
+        if policy.total:
             self._arm()
 
-    def dispatch(self) -> bool:
+    @property
+    def name(self) -> str:
+        return str(self.state)
+
+    def dispatch(self, now: float) -> bool:
         """Send it to a replica. False: there is none with room."""
-        replica = self.state.choose(self._proxy.now(), avoid=self._avoid)
+        replica = self.state.choose(now, avoid=self._avoid)
         if replica is None:
             return False
         self._replica = replica
@@ -70,7 +61,7 @@ class FunctionCall(Exchange):
         self._tries += 1
         connection = replica.pool.take(certain=self.request.method not in IDEMPOTENT)
         if connection is not None:
-            self._sent = self._proxy.now()
+            self._sent = now
             self.attach(connection)
         else:
             spawn(self._connect(replica), name=f"connect {self.name}")
@@ -80,7 +71,7 @@ class FunctionCall(Exchange):
         try:
             connection = await replica.pool.connect()
         except OSError as exc:
-            replica.refuse(self._proxy.now())
+            replica.refuse(monotonic())
             if not self.ended:
                 self.again(exc.strerror or str(exc), refused=True)
             return
@@ -90,7 +81,7 @@ class FunctionCall(Exchange):
         if self.ended or self._replica is not replica:
             replica.pool.release(connection)
             return
-        self._sent = self._proxy.now()
+        self._sent = monotonic()
         self.attach(connection)
 
     def again(self, reason: str, *, refused: bool) -> bool:
@@ -100,7 +91,7 @@ class FunctionCall(Exchange):
         self._avoid, self._reason = self._replica, reason
         self._let_go()
         self.state.counters.retries += 1
-        if not self.dispatch():
+        if not self.dispatch(monotonic()):
             self._proxy.wait(self)
         return True
 
@@ -114,7 +105,7 @@ class FunctionCall(Exchange):
         limits = [self.policy.total, self.policy.activation] if self._waits else [self.policy.total]
         seconds = min((limit for limit in limits if limit), default=0.0)
         if seconds:
-            self.deadline = self._began + seconds
+            self.deadline = self.began + seconds
             self._proxy.wheel.watch(self)
         else:
             self._proxy.wheel.forget(self)
@@ -122,47 +113,48 @@ class FunctionCall(Exchange):
     def on_deadline(self) -> None:
         if self.ended:
             return
-        if self.policy.total and self._proxy.now() >= self._began + self.policy.total:
+        if self.policy.total and monotonic() >= self.began + self.policy.total:
             self.on_total_deadline()
         elif self._waits:
             self.fail(failures.no_replica(self.name, self.policy.activation, self.state, self._reason))
 
     # What an exchange asks
 
-    def host(self) -> bytes:
-        address = self._replica.endpoint.address if self._replica is not None else ""
-        return address[4:].encode() if address.startswith("tcp:") else self.name.encode()
-
-    def extra_head(self) -> bytes:
+    def head(self) -> tuple[bytes, ...]:
         incoming = self.incoming
-        return b"X-Call-Id: %b\r\nX-Start-Time: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Host: %b\r\n" % (
+        return (
+            incoming.start,
+            self._replica.host if self._replica is not None else b"",
+            incoming.lines,
+            b"X-Call-Id: ",
             self.call_id,
+            b"\r\nX-Start-Time: ",
             self.started_at,
+            b"\r\nX-Forwarded-For: ",
             self.responder.peer,
-            incoming.host,
+            b"\r\n\r\n",
         )
 
-    def head_lines(self, response: Response) -> list[bytes]:
-        parts, typed = headers.outgoing(response.headers)
+    def head_lines(self, response: Response) -> bytes:
+        lines, typed = headers.outgoing(response)
         if not typed and response.length != 0:
-            parts += (b"Content-Type: ", self.incoming.content_type or b"text/plain", b"\r\n")
-        parts += (b"X-Call-Id: ", self.call_id, b"\r\nX-Start-Time: ", self.started_at, b"\r\n")
-        return parts
+            lines += b"Content-Type: %b\r\n" % (self.incoming.content_type or b"text/plain")
+        return b"".join((lines, b"X-Call-Id: ", self.call_id, b"\r\nX-Start-Time: ", self.started_at, b"\r\n"))
 
     def on_end(self, status: int) -> None:
         if self._waits:
             self.state.waiting.pop(self, None)  # It must not count against those that still wait.
         if self.wheel_due:
             self._proxy.wheel.forget(self)
-        self.state.counters.end(status, self._proxy.now() - self._began)
+        self.state.counters.end(status, monotonic() - self.began)
         self._let_go()
         self._proxy.ended(self, status)
 
     def times(self) -> tuple[float, float]:
         """Seconds that it has waited for a replica, and that the replica has had it."""
-        now = self._proxy.now()
+        now = monotonic()
         sent = self._sent or now
-        return sent - self._began, now - sent
+        return sent - self.began, now - sent
 
     def _let_go(self) -> None:
         """Give the replica's place back."""

@@ -6,6 +6,8 @@ costs callbacks and nothing else. Both bodies stream; each side is paused while 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from time import time_ns
 from typing import Final
 
 from hilbert.core.model import CallPolicy
@@ -26,58 +28,42 @@ _NO_POLICY: Final = CallPolicy()
 class Exchange:
     """Relays one request. Subclasses say where it goes and what its end means."""
 
-    __slots__ = (
-        "_chunked",
-        "_complete",
-        "_held",
-        "_held_bytes",
-        "_holding",
-        "_relay",
-        "_trailers",
-        "_whole",
-        "call_id",
-        "ended",
-        "incoming",
-        "name",
-        "path",
-        "policy",
-        "request",
-        "responder",
-        "started_at",
-        "status",
-        "upstream",
-    )
+    # Defaults stand in the class: a warm call sets only what it needs.
+    upstream: ClientConnection | None = None
+    policy = _NO_POLICY
+    status = 0
+    ended = False
+    _held: Sequence[bytes] = ()
+    _held_bytes = 0
+    _complete = True
+    """Whether `_held` is the whole body so far, so that it can be sent again."""
+    _trailers: Headers | None = None
+    _holding = False
+    _relay: Relay | None = None
 
-    def __init__(self, request: Request, responder: Responder, incoming: headers.Incoming, path: bytes) -> None:
-        self.name = "control plane"
+    def __init__(self, request: Request, responder: Responder, incoming: headers.Incoming) -> None:
         self.request = request
         self.responder = responder
         self.incoming = incoming
-        self.path = path
         self.call_id = incoming.call_id or headers.new_call_id()
-        self.started_at = headers.start_time()
-        self.upstream: ClientConnection | None = None
-        self.policy = _NO_POLICY
-        self.status = 0
-        self.ended = False
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._complete = True
-        """Whether `_held` is the whole body so far, so that it can be sent again."""
-        self._whole = request.length == 0 or bool(incoming.upgrade)
-        self._trailers: Headers = []
-        self._holding = False
-        self._chunked = request.length is None
-        self._relay: Relay | None = None
+        self.started_at = b"%d" % time_ns()
+        """OpenFaaS's `X-Start-Time`: Unix time in nanoseconds."""
+        body = responder.take_body()
+        if body:
+            self._held = (body,)
+            self._held_bytes = len(body)
+        self._whole = body is not None or request.length == 0 or bool(incoming.upgrade)
 
     # What subclasses say
 
-    def host(self) -> bytes:
-        return self.incoming.host
+    @property
+    def name(self) -> str:
+        """Who is called, in messages."""
+        return "control plane"
 
-    def extra_head(self) -> bytes:
-        """More header lines for the upstream."""
-        return b""
+    def head(self) -> tuple[bytes, ...]:
+        """Parts of the head for the upstream, up to the empty line."""
+        raise NotImplementedError
 
     def on_end(self, status: int) -> None:
         """It is over: `status` was sent, or 499 if the client left before."""
@@ -92,30 +78,18 @@ class Exchange:
     def attach(self, upstream: ClientConnection) -> None:
         """Send what there is of the request over a connection."""
         self.upstream = upstream
-        incoming = self.incoming
-        parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (self.request.method, self.path, self.host()), *incoming.passed]
-        if incoming.upgrade:
-            parts.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % incoming.upgrade)
-        elif self._chunked:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
-        elif self.request.length or self.request.method in (b"POST", b"PUT", b"PATCH"):
-            parts.append(b"Content-Length: %d\r\n" % (self.request.length or 0))
-        parts.append(self.extra_head())
-        parts.append(b"\r\n")
-        head = b"".join(parts)
-        bodyless = self.request.method == b"HEAD"
-        upstream.request(
-            head,
-            self,
-            bodyless=bodyless,
-            whole=self._whole and not self._held and not self._chunked,
-            chunked=self._chunked,
-        )
-        for part in self._held:
-            upstream.send(part)
+        request = self.request
+        bodyless = request.method == b"HEAD"
+        if self._whole and request.length is not None:
+            upstream.request(b"".join((*self.head(), *self._held)), self, bodyless=bodyless, whole=True, chunked=False)
+        else:
+            chunked = request.length is None
+            upstream.request(b"".join(self.head()), self, bodyless=bodyless, whole=False, chunked=chunked)
+            for part in self._held:
+                upstream.send(part)
+            if self._whole:
+                upstream.end(self._trailers or [])
         if self._whole:
-            if self._held or self._chunked:
-                upstream.end(self._trailers)
             upstream.expect(self.policy.first_byte)
         if self._holding:
             self._holding = False
@@ -129,10 +103,10 @@ class Exchange:
         if self._complete:
             self._held_bytes += len(data)
             if self.upstream is None or self._held_bytes <= _HELD:
-                self._held.append(data)
+                self._held = [*self._held, data]
             else:
                 self._complete = False
-                self._held = []
+                self._held = ()
         upstream = self.upstream
         if upstream is not None:
             if not upstream.send(data) and not self._holding:
@@ -167,18 +141,26 @@ class Exchange:
 
     def on_inform(self, response: Response) -> None:
         if response.status != 100:  # Ours was sent when the client asked for it.
-            self.responder.inform(response.status, [], lines=headers.outgoing(response.headers)[0])
+            self.responder.inform(response.status, [], lines=(headers.outgoing(response)[0],))
+
+    def on_whole_response(self, response: Response, body: bytes) -> None:
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None and not self._whole:
+            upstream.cut()  # It has answered without reading the request to its end.
+        status = self.status = response.status
+        self.responder.answer(status, self.head_lines(response), body)
+        self.finish(status)
 
     def on_response(self, response: Response) -> None:
         status = self.status = response.status
         if self._holding and self.upstream is not None:
             self.upstream.expect(0)
         length = None if status in EMPTY_STATUSES and status != 304 else response.length
-        self.responder.start(status, [], lines=self.head_lines(response), length=length, hold=True)
+        self.responder.start(status, [], lines=(self.head_lines(response),), length=length, hold=True)
 
-    def head_lines(self, response: Response) -> list[bytes]:
-        """The header lines that the client gets, in parts."""
-        return headers.outgoing(response.headers)[0]
+    def head_lines(self, response: Response) -> bytes:
+        """The header lines that the client gets."""
+        return headers.outgoing(response)[0]
 
     def on_response_body(self, data: bytes) -> None:
         if not self.responder.write(data) and self.upstream is not None:
@@ -261,7 +243,7 @@ class Exchange:
         lines = self.head_lines(response)
         self._relay = Relay(self.responder, upstream, lambda: self.finish(101))
         upstream.tunnel = self._relay.from_upstream
-        self.responder.upgrade(101, passed, self._relay.from_client, lines=lines)
+        self.responder.upgrade(101, passed, self._relay.from_client, lines=(lines,))
         if early:
             self._relay.from_upstream.on_data(early)
 
@@ -275,7 +257,7 @@ class Exchange:
         self.status = failure.status
         lines += [(b"X-Call-Id", self.call_id), (b"X-Start-Time", self.started_at)]
         if not self._whole and (self.request.length is None or self.request.length > _HELD):
-            self.request.keep_alive = False
+            self.responder.keep_alive = False
         self.responder.start(failure.status, lines, length=len(body))
         self.responder.write(body)
         self.responder.end()
@@ -294,7 +276,7 @@ class Exchange:
         upstream, self.upstream = self.upstream, None
         if upstream is not None and self._relay is None:
             upstream.cut()
-        self._held = []
+        self._held = ()
         if self._holding:
             self._holding = False
             self.responder.resume_body()

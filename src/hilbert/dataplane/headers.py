@@ -7,7 +7,7 @@ import re
 import time
 from typing import Final
 
-from hilbert.kit.http1 import Headers
+from hilbert.kit.http1 import Headers, Request, Response
 
 _HOP: Final = frozenset(
     {
@@ -49,25 +49,43 @@ _CALL_ID: Final = re.compile(rb"[!-~]{1,128}")
 _METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"HEAD"})
 
 
-def allowed(method: bytes) -> bool:
-    """Whether functions can be called with this method."""
-    return method in _METHODS
+_PREFIX: Final = b"/function/"
 
 
 class Incoming:
-    """A request's headers, sorted into what passes and what the gateway needs to know."""
+    """What the gateway makes of a request's head: where it goes, what passes, what the gateway needs to know itself.
 
-    __slots__ = ("accept", "call_id", "content_type", "host", "passed", "upgrade")
+    It depends on the head alone, and is kept with it (`Request.derived`).
+    """
 
-    def __init__(self, headers: Headers, *, upgrade: bool) -> None:
+    __slots__ = ("accept", "allowed", "call_id", "content_type", "host", "lines", "path", "segment", "start", "upgrade")
+
+    def __init__(self, request: Request) -> None:
         self.accept = b""
         self.call_id = b""
         self.content_type = b""
         self.host = b""
         self.upgrade = b""
-        self.passed: list[bytes] = []
-        """Parts of whole header lines."""
-        passed = self.passed
+        self.allowed = request.method in _METHODS
+        """Whether functions can be called with this method."""
+        passed = self._sort(request.headers, upgrade=request.upgrade)
+        self.segment, self.path = _split(request.target)
+        """The function's name as it stands in the path, None for all that is not `/function/`; and what the upstream is asked for."""
+        self.start = b"%b %b HTTP/1.1\r\nHost: " % (request.method, self.path)
+        """The upstream's request line, and the beginning of the next."""
+        if self.upgrade:
+            passed.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self.upgrade)
+        elif request.length is None:
+            passed.append(b"Transfer-Encoding: chunked\r\n")
+        elif request.length or request.method in (b"POST", b"PUT", b"PATCH"):
+            passed.append(b"Content-Length: %d\r\n" % request.length)
+        passed.append(b"X-Forwarded-Host: %b\r\n" % self.host)
+        self.lines = b"\r\n" + b"".join(passed)
+        """What follows the Host: header lines that are the same for every call with this head."""
+
+    def _sort(self, headers: Headers, *, upgrade: bool) -> list[bytes]:
+        """Note what the gateway needs to know; returns the parts of header lines that pass."""
+        passed: list[bytes] = []
         named: frozenset[bytes] = frozenset()
         for name, value in headers:
             lowered = name.lower()
@@ -91,13 +109,41 @@ class Incoming:
             for at in range(len(passed) - 4, -1, -4):
                 if passed[at].lower() in named:
                     del passed[at : at + 4]
+        return passed
 
 
-def outgoing(headers: Headers) -> tuple[list[bytes], bool]:
-    """An upstream's response headers as parts of lines, less what belongs to its hop or is the gateway's to say.
+def _split(target: bytes) -> tuple[bytes | None, bytes]:
+    """`/function/NAME/rest?query`: `NAME`, and `/rest?query` byte for byte. Another target: None, and the target."""
+    if not target.startswith(_PREFIX):
+        return None, target
+    end = target.find(b"/", 10)
+    query = target.find(b"?", 10)
+    if end < 0 or 0 <= query < end:
+        end = query if query >= 0 else len(target)
+    path = target[end:]
+    return target[10:end], path if path.startswith(b"/") else b"/" + path
+
+
+def incoming(request: Request) -> Incoming:
+    """The same for all requests with one head."""
+    known: Incoming | None = request.derived
+    if known is None:
+        known = request.derived = Incoming(request)
+    return known
+
+
+def outgoing(response: Response) -> tuple[bytes, bool]:
+    """An upstream's header lines, less what belongs to its hop or is the gateway's to say.
 
     Also whether there is a Content-Type among them.
     """
+    known: tuple[bytes, bool] | None = response.derived
+    if known is None:
+        known = response.derived = _pass(response.headers)
+    return known
+
+
+def _pass(headers: Headers) -> tuple[bytes, bool]:
     parts: list[bytes] = []
     typed = False
     for name, value in headers:
@@ -107,14 +153,10 @@ def outgoing(headers: Headers) -> tuple[list[bytes], bool]:
             if lowered == b"content-type":
                 typed = True
         elif lowered == b"connection" and value.lower() not in _PLAIN:
-            return _without_named(headers, value)
-    return parts, typed
-
-
-def _without_named(headers: Headers, value: bytes) -> tuple[list[bytes], bool]:
-    """As `outgoing`, less the headers that Connection names."""
-    named = {token.strip().lower() for token in value.split(b",")}
-    return outgoing([header for header in headers if header[0].lower() not in named | {b"connection"}])
+            # Less the headers that Connection names.
+            named = {token.strip().lower() for token in value.split(b",")} | {b"connection"}
+            return _pass([header for header in headers if header[0].lower() not in named])
+    return b"".join(parts), typed
 
 
 _VERSION: Final = bytes(byte & 0x0F | 0x40 for byte in range(256))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -17,7 +17,6 @@ from hilbert.dataplane.table import RouteState, Table
 from hilbert.kit.aio import spawn
 from hilbert.kit.http1 import Handler, Pool, Request, Responder, TimerWheel
 
-_PREFIX: Final = b"/function/"
 _WAKE_EVERY: Final = 1.0
 """Seconds after which a wake-up is repeated while calls wait."""
 
@@ -47,31 +46,20 @@ class Proxy:
         self._access_log = access_log
         self._max_api_body = max_api_body
         self._loop = asyncio.get_running_loop()
-        self.now = time.monotonic  # the clock of the event loop, but finer
-        self.inflight = 0
 
     def accept(self, request: Request, responder: Responder) -> Handler:
         """A request's head is whole: the entry of every call."""
-        incoming = headers.Incoming(request.headers, upgrade=request.upgrade)
-        self.inflight += 1
-        target = request.target
-        if not target.startswith(_PREFIX):
+        incoming: headers.Incoming = request.derived or headers.incoming(request)
+        segment = incoming.segment
+        if segment is None:
             return self._to_control(request, responder, incoming)
-        end = target.find(b"/", 10)
-        query = target.find(b"?", 10)
-        if end < 0 or 0 <= query < end:
-            end = query if query >= 0 else len(target)
-        segment = target[10:end]
-        path = target[end:]
-        if not path.startswith(b"/"):
-            path = b"/" + path
         state = self._table.by_segment.get(segment)
         if state is None:
             return self._refuse(request, responder, incoming, segment)
-        if not headers.allowed(request.method):
-            return _Refused(self, request, responder, incoming, failures.METHOD)
-        call = FunctionCall(self, state, request, responder, incoming, path)
-        if state.waiting or not call.dispatch():
+        if not incoming.allowed:
+            return _Refused(request, responder, incoming, failures.METHOD)
+        call = FunctionCall(self, state, request, responder, incoming)
+        if state.waiting or not call.dispatch(call.began):
             if not state.replicas:
                 state.counters.cold_starts += 1
             self.wait(call)
@@ -95,7 +83,7 @@ class Proxy:
         at = state.next_try()
         if at and not state.retry_due:
             state.retry_due = True
-            self._loop.call_later(max(at - self.now(), 0.001), self._retry_now, state)
+            self._loop.call_later(max(at - monotonic(), 0.001), self._retry_now, state)
 
     def _retry_now(self, state: RouteState) -> None:
         state.retry_due = False
@@ -103,7 +91,7 @@ class Proxy:
 
     def _ask(self, state: RouteState) -> None:
         """Wake a function at zero, and keep asking while calls wait: a wake-up may be lost."""
-        now = self.now()
+        now = monotonic()
         if state.replicas or now < state.woken_at + _WAKE_EVERY:
             return
         state.woken_at = now
@@ -119,7 +107,7 @@ class Proxy:
         waiting = state.waiting
         while waiting:
             call, _ = waiting.popitem(last=False)
-            if not call.dispatch():
+            if not call.dispatch(monotonic()):
                 waiting[call] = None
                 waiting.move_to_end(call, last=False)
                 self._ask(state)
@@ -134,7 +122,6 @@ class Proxy:
             call.fail(failures.gone(call.name))
 
     def ended(self, call: FunctionCall, status: int) -> None:
-        self.inflight -= 1
         if call.state.waiting:
             self.released(call.state)
         if self._access_log:
@@ -143,7 +130,7 @@ class Proxy:
                 "call",
                 function=call.name,
                 method=call.request.method.decode(),
-                path=call.path.decode("latin-1"),
+                path=call.incoming.path.decode("latin-1"),
                 status=status,
                 call_id=call.call_id.decode(),
                 wait=round(waited, 6),
@@ -159,10 +146,10 @@ class Proxy:
             failure = failures.NO_NAME
         else:
             failure = failures.unknown(self._table.full_name(_printable(segment)))
-        return _Refused(self, request, responder, incoming, failure)
+        return _Refused(request, responder, incoming, failure)
 
     def _to_control(self, request: Request, responder: Responder, incoming: headers.Incoming) -> Handler:
-        exchange = _ControlCall(self, request, responder, incoming, most=self._max_api_body)
+        exchange = _ControlCall(request, responder, incoming, most=self._max_api_body)
         exchange.policy = _CONTROL_POLICY
         if (request.length or 0) > self._max_api_body:
             exchange.fail(failures.body_too_large(self._max_api_body, "gateway.max_api_body"))
@@ -170,39 +157,22 @@ class Proxy:
         exchange.begin(self._control)
         return exchange
 
-    def left(self) -> None:
-        """An exchange with the control plane, or a refused one, is over."""
-        self.inflight -= 1
-
 
 class _Refused(Exchange):
     """A request that the gateway answers itself, at once."""
 
     def __init__(
-        self,
-        proxy: Proxy,
-        request: Request,
-        responder: Responder,
-        incoming: headers.Incoming,
-        failure: failures.Failure,
+        self, request: Request, responder: Responder, incoming: headers.Incoming, failure: failures.Failure
     ) -> None:
-        super().__init__(request, responder, incoming, b"")
-        self._proxy = proxy
+        super().__init__(request, responder, incoming)
         self.fail(failure)
-
-    def on_end(self, status: int) -> None:
-        del status
-        self._proxy.left()
 
 
 class _ControlCall(Exchange):
     """A request for the REST API."""
 
-    def __init__(
-        self, proxy: Proxy, request: Request, responder: Responder, incoming: headers.Incoming, *, most: int
-    ) -> None:
-        super().__init__(request, responder, incoming, request.target)
-        self._proxy = proxy
+    def __init__(self, request: Request, responder: Responder, incoming: headers.Incoming, *, most: int) -> None:
+        super().__init__(request, responder, incoming)
         self._room = most
         self._most = most
         self._pool: Pool | None = None
@@ -244,16 +214,13 @@ class _ControlCall(Exchange):
     def fail(self, failure: failures.Failure) -> None:
         super().fail(failures.CONTROL_AWAY if failure.code == "upstream-unreachable" else failure)
 
-    def extra_head(self) -> bytes:
-        return b"X-Call-Id: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Host: %b\r\nX-Forwarded-Proto: http\r\n" % (
+    def head(self) -> tuple[bytes, ...]:
+        incoming = self.incoming
+        own = b"X-Call-Id: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\n\r\n" % (
             self.call_id,
             self.responder.peer,
-            self.incoming.host,
         )
-
-    def on_end(self, status: int) -> None:
-        del status
-        self._proxy.left()
+        return incoming.start, incoming.host, incoming.lines, own
 
 
 def _printable(segment: bytes) -> str:

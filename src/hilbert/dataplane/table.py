@@ -28,10 +28,12 @@ _TRY_LATER: Final = 0.5
 class Replica:
     """One endpoint as this worker sees it."""
 
-    __slots__ = ("endpoint", "inflight", "pool", "refusing", "try_at")
+    __slots__ = ("endpoint", "host", "inflight", "pool", "refusing", "try_at")
 
-    def __init__(self, endpoint: Endpoint, pool: Pool) -> None:
+    def __init__(self, endpoint: Endpoint, pool: Pool, host: bytes) -> None:
         self.endpoint = endpoint
+        self.host = host
+        """The Host that it is called by: its address, or on a unix socket the function's full name."""
         self.pool = pool
         self.inflight = 0
         self.refusing = False
@@ -187,14 +189,17 @@ class Table:
         state.policy = self._policies.setdefault(route.policy, route.policy)
         known = {replica.endpoint: replica for replica in state.replicas}
         state.replicas = [
-            known.pop(endpoint) if endpoint in known else Replica(endpoint, self._make_pool(endpoint.address))
-            for endpoint in route.endpoints
+            known.pop(endpoint) if endpoint in known else self._replica(state, endpoint) for endpoint in route.endpoints
         ]
         for replica in known.values():
             replica.pool.close()
         if state.replicas:
             state.woken_at = 0.0  # The wake-up has been heard; the next one need not wait its turn.
         return state, gone
+
+    def _replica(self, state: RouteState, endpoint: Endpoint) -> Replica:
+        kind, _, place = endpoint.address.partition(":")
+        return Replica(endpoint, self._make_pool(endpoint.address), (place if kind == "tcp" else str(state)).encode())
 
     def drop(self, key: tuple[str, str]) -> RouteState | None:
         """Remove one route; returns its state, or None if it was not there."""

@@ -22,7 +22,7 @@ from hilbert.dataplane.link import Link
 from hilbert.dataplane.proxy import Proxy
 from hilbert.dataplane.table import Table
 from hilbert.kit import log
-from hilbert.kit.http1 import Headers, Limits, Pool, ServerConnection, TimerWheel
+from hilbert.kit.http1 import Headers, Heads, Limits, Pool, ServerConnection, TimerWheel
 from hilbert.kit.process import end_with_parent
 
 _SYNC_WITHIN: Final = 5.0
@@ -72,6 +72,7 @@ class Worker:
             write_time=gateway.write_timeout.seconds,
             keep_alive=gateway.keep_alive_timeout.seconds,
         )
+        self._heads = Heads()
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -103,6 +104,7 @@ class Worker:
             self._wheel,
             refuse=_refuse,
             on_lost=self._connections.discard,
+            heads=self._heads,
             half_close=False,  # Nothing else tells that a client which waits for an answer has gone.
         )
         self._connections.add(connection)

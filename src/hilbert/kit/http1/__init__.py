@@ -14,9 +14,11 @@ The server side is made of callbacks, so that a warm request costs no coroutine 
 answers through the responder, at once or later: `start`, `write` (False: wait for `on_drain`), `end`.
 """
 
-from hilbert.kit.http1.client import ClientConnection, Listener, Pool, Response
+from hilbert.kit.http1.client import ClientConnection, Listener, Response
 from hilbert.kit.http1.limits import Limits
-from hilbert.kit.http1.responder import Accept, Handler, Headers, Request, Responder, Tunnel
+from hilbert.kit.http1.pool import Pool
+from hilbert.kit.http1.request import Headers, Heads, Request
+from hilbert.kit.http1.responder import Accept, Handler, Responder, Tunnel
 from hilbert.kit.http1.server import ServerConnection
 from hilbert.kit.http1.status import EMPTY_STATUSES, status_line
 from hilbert.kit.http1.timers import TimerWheel
@@ -27,6 +29,7 @@ __all__ = [
     "ClientConnection",
     "Handler",
     "Headers",
+    "Heads",
     "Limits",
     "Listener",
     "Pool",

@@ -1,29 +1,36 @@
-"""The client side of HTTP/1.1: one connection to an upstream, and a pool of them for each address."""
+"""The client side of HTTP/1.1: one connection to an upstream."""
 
 from __future__ import annotations
 
 import select
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import httptools
 
-from hilbert.kit.http1.responder import Headers, Tunnel
+from hilbert.kit.http1.request import Headers
+from hilbert.kit.http1.responder import Tunnel
 from hilbert.kit.http1.status import EMPTY_STATUSES
-from hilbert.kit.http1.timers import TimerWheel
 
 if TYPE_CHECKING:
     import asyncio
     from asyncio import Protocol as AsyncioProtocol
+
+    from hilbert.kit.http1.pool import Pool
 else:
     AsyncioProtocol = object  # Event loops ask for its methods alone, and its import is a third of a watchdog's start.
 
 _HIGH_WATER: Final = 256 * 1024
+_LONG: Final = 64 * 1024
+"""Bytes still to come of a body, from which on they are counted instead of parsed."""
 
 
 class Response:
-    """The head of one response, as it came."""
+    """The head of one response, as it came.
 
-    __slots__ = ("headers", "length", "status", "until_close")
+    Responses with the same head may share one object, so nothing of it changes once it is whole.
+    """
+
+    __slots__ = ("derived", "headers", "length", "status", "until_close")
 
     def __init__(self) -> None:
         self.status = 0
@@ -32,6 +39,8 @@ class Response:
         """Bytes of the body as Content-Length says; None when it does not."""
         self.until_close = False
         """The body ends with the connection."""
+        self.derived: Any = None
+        """What a listener has made of the head alone: kept, so that it is made once for a head that comes again."""
 
 
 class Listener(Protocol):
@@ -39,6 +48,10 @@ class Listener(Protocol):
 
     def on_inform(self, response: Response) -> None:
         """An interim response (1xx other than 101)."""
+        ...
+
+    def on_whole_response(self, response: Response, body: bytes) -> None:
+        """All of a response at once; then nothing else comes. Its length is that of `body`, and it has no trailers."""
         ...
 
     def on_response(self, response: Response) -> None: ...
@@ -72,22 +85,40 @@ class Listener(Protocol):
 
 
 class ClientConnection(AsyncioProtocol):
-    """One connection to an upstream; carries one request at a time."""
+    """One connection to an upstream; carries one request at a time.
+
+    What has come is parsed first and given to the listener then, so that a response which is whole at once is one event. Two things are
+    done without llhttp: a head with the very bytes of the last one is known, and the rest of a long body with a Content-Length is counted.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._parser = httptools.HttpResponseParser(self)
         self._listener: Listener | None = None
         self._response = Response()
+        self._body: list[bytes] = []
+        """Parts of the body that were parsed and not yet given."""
         self._trailers: Headers = []
+        self._received = 0
+        """Bytes of the body."""
+        self._known = b""
+        """The head of the last response that came whole."""
+        self._known_response = self._response
         self._in_head = True
+        self._told = False
+        """The listener has had the response's head."""
+        self._informed = False
+        """An interim response has come."""
         self._framed = False
         self._bodyless = False
         self._begun = False
         self._whole = False
+        self._left = 0
+        """Bytes of the body that are still to be counted; 0: the parser frames it."""
         self._sent_whole = True
         self._reusable = True
         self._chunked = False
+        self._poll: select.poll | None = None
         self.tunnel: Tunnel | None = None
         self.transport: asyncio.Transport
         self.writable = True
@@ -101,11 +132,13 @@ class ClientConnection(AsyncioProtocol):
     # Sending
 
     def request(self, head: bytes, listener: Listener, *, bodyless: bool, whole: bool, chunked: bool) -> None:
-        """Send a request's head. `bodyless`: it is a HEAD. `whole`: no body follows. `chunked`: `send` frames chunks."""
+        """Send a request's head. `bodyless`: it is a HEAD. `chunked`: `send` frames chunks.
+
+        `whole`: `head` is the whole request, its body included; nothing follows.
+        """
         self._listener = listener
-        self._response = Response()
         self._in_head = True
-        self._framed = self._begun = self._whole = False
+        self._told = self._begun = self._whole = False
         self._bodyless = bodyless
         self._sent_whole = whole
         self._chunked = chunked
@@ -146,9 +179,10 @@ class ClientConnection(AsyncioProtocol):
 
     def looks_closed(self) -> bool:
         """Ask the kernel whether the far end has closed, which the event loop may not have come round to."""
-        poll = select.poll()
-        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
 
     # The transport's side
 
@@ -158,27 +192,25 @@ class ClientConnection(AsyncioProtocol):
         self.open = True
 
     def data_received(self, data: bytes) -> None:
-        if self.tunnel is not None:
-            self.tunnel.on_data(data)
-            return
-        if self._listener is None:
-            self.cut()  # An idle upstream has nothing to say.
-            return
-        self._begun = True
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgraded(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
-                raise cause from None
-            self._lost(f"malformed response: {error}")
+        listener = self._listener
+        if listener is None:
+            if self.tunnel is not None:
+                self.tunnel.on_data(data)
+            else:
+                self.cut()  # An idle upstream has nothing to say.
+        elif self._left:
+            self._count(data, listener)
+        elif self._begun:
+            self._parse(data)
         else:
-            if self._whole:
-                self._finish()
-            elif self._listener is not None:
-                self._listener.on_response_pause()
+            self._begun = True
+            known, response = self._known, self._known_response
+            if known and len(data) - len(known) == response.length and data.startswith(known) and not self._bodyless:
+                self._whole = True
+                self._settle()
+                listener.on_whole_response(response, data[len(known) :])
+            else:
+                self._parse(data, first=True)
 
     def eof_received(self) -> bool:
         if self.tunnel is not None:
@@ -192,7 +224,7 @@ class ClientConnection(AsyncioProtocol):
         if self.tunnel is not None:
             self.tunnel.on_close()
         elif self._listener is not None:
-            if not self._in_head and self._response.until_close and not self._whole:
+            if self._told and self._response.until_close and not self._whole:
                 self._whole = True
                 self._reusable = False
                 self._sent_whole = True
@@ -221,70 +253,143 @@ class ClientConnection(AsyncioProtocol):
         """Call `on_upstream_deadline` after `seconds` from now, instead of what was set before; 0 is never."""
         self._pool.watch(self, seconds)
 
+    # What has come
+
+    def _parse(self, data: bytes, *, first: bool = False) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgraded(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            if not self._whole:
+                cause = error.__context__
+                if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
+                    raise cause from None
+                self._lost(f"malformed response: {error}")
+                return
+            self._reusable = False  # There is something behind the response, which nobody has asked for.
+        listener = self._listener
+        if listener is not None and not self._in_head:
+            self._give(data, listener, first=first)
+
+    def _give(self, data: bytes, listener: Listener, *, first: bool) -> None:
+        """Tell the listener what was parsed of `data`. `first`: the response begins there."""
+        response = self._response
+        body, self._body = self._body, []
+        if not self._told:
+            self._told = True
+            if self._whole and response.length == self._received and not self._bodyless and response.status != 304:
+                if first and self._reusable and not self._informed:
+                    # From its first state on, the parser has made one head of all that stands before the body.
+                    self._known, self._known_response = data[: len(data) - self._received], response
+                self._settle()
+                listener.on_whole_response(response, b"".join(body))
+                return
+            listener.on_response(response)
+        for part in body:
+            if self._listener is not listener:
+                return
+            listener.on_response_body(part)
+        if self._listener is not listener:
+            return
+        if self._whole:
+            self._finish()
+            return
+        if response.length is not None and response.length - self._received >= _LONG:
+            self._left = response.length - self._received
+            self._parser = httptools.HttpResponseParser(self)
+        listener.on_response_pause()
+
+    def _count(self, data: bytes, listener: Listener) -> None:
+        """Take a part of a body that is as long as Content-Length says."""
+        if len(data) > self._left:
+            data = data[: self._left]
+            self._reusable = False
+        self._left -= len(data)
+        self._whole = not self._left
+        listener.on_response_body(data)
+        if self._listener is listener:
+            if self._whole:
+                self._finish()
+            else:
+                listener.on_response_pause()
+
     # The parser's side
+
+    def on_message_begin(self) -> None:
+        if self._whole:
+            raise _Surplus
+        self._response = Response()
+        self._trailers = []
+        self._received = 0
+        self._in_head = True
+        self._framed = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             self._trailers.append((name, value))
             return
-        self._response.headers.append((name, value))
-        if len(name) == 14 and name.lower() == b"content-length":
-            self._response.length = int(value)
-        elif len(name) == 17 and name.lower() == b"transfer-encoding":
+        response = self._response
+        response.headers.append((name, value))
+        size = len(name)
+        if size == 14:
+            if name.lower() == b"content-length":
+                response.length = int(value)
+        elif size == 17 and name.lower() == b"transfer-encoding":
             self._framed = b"chunked" in value.lower()
 
     def on_headers_complete(self) -> None:
         parser, response = self._parser, self._response
+        response.status = status = parser.get_status_code()
+        if status < 200:
+            self._informed = True
+            if status != 101 and self._listener is not None:
+                self._listener.on_inform(response)
+            return
         self._in_head = False
-        self._trailers = []
-        response.status = parser.get_status_code()
-        if response.status == 101:
-            return
-        listener = self._listener
-        if listener is None:
-            return
-        if response.status < 200:
-            listener.on_inform(response)
-            return
         self._reusable = parser.should_keep_alive()
         response.until_close = (
-            response.length is None
-            and not self._framed
-            and not self._bodyless
-            and response.status not in EMPTY_STATUSES
+            response.length is None and not self._framed and not self._bodyless and status not in EMPTY_STATUSES
         )
         if self._bodyless:
             self._whole = True
-        listener.on_response(response)
 
     def on_body(self, data: bytes) -> None:
-        if self._listener is not None:
-            self._listener.on_response_body(data)
+        if self._whole:
+            self._reusable = False  # The answer to a HEAD has no body.
+            return
+        self._received += len(data)
+        self._body.append(data)
 
     def on_message_complete(self) -> None:
-        if self._response.status < 200:
-            if self._response.status != 101:
-                self._response = Response()
-                self._in_head = True
-            return
-        self._whole = True
+        if not self._in_head:
+            self._whole = True
 
-    def _finish(self) -> None:
-        """The response is whole."""
-        listener = self._listener
-        if self._bodyless:
-            self._parser = httptools.HttpResponseParser(self)  # It still waits for a body that never comes.
+    # Ends
+
+    def _settle(self) -> None:
+        """The response is whole: make the connection free for the next request, if it can be."""
         if self._sent_whole:
             self._release()
         else:
             self._reusable = False  # The upstream answered before it had the whole request.
+
+    def _finish(self) -> None:
+        """The response is whole, and all of it but its end was given."""
+        listener = self._listener
+        if self._bodyless:
+            self._parser = httptools.HttpResponseParser(self)  # It still waits for a body that never comes.
+        self._settle()
         if listener is not None:
             listener.on_response_end(self._trailers)
 
     def _release(self) -> None:
         self._listener = None
+        self._informed = False
         if self._reusable and self.open:
-            self.resume()  # The last listener may have been slower than this upstream.
+            if not self.reading:
+                self.resume()  # The last listener may have been slower than this upstream.
             self._pool.release(self)
         elif self.open:
             self.transport.close()
@@ -304,69 +409,5 @@ class ClientConnection(AsyncioProtocol):
             listener.on_upstream_lost(reason, begun=begun, reset=reset)
 
 
-class Pool:
-    """Connections to one upstream address, `unix:/path` or `tcp:host:port`."""
-
-    __slots__ = ("_closed", "_idle", "_idle_time", "_loop", "_most_idle", "_wheel", "address")
-
-    def __init__(self, address: str, wheel: TimerWheel, *, idle_time: float = 30.0, most_idle: int = 256) -> None:
-        self.address = address
-        self._wheel = wheel
-        self._idle_time = idle_time
-        self._most_idle = most_idle
-        self._idle: list[ClientConnection] = []
-        self._closed = False
-        self._loop = wheel.loop
-
-    def take(self, *, certain: bool = False) -> ClientConnection | None:
-        """An idle connection, the one used last, or None.
-
-        `certain`: look whether its far end has closed it, at the price of a system call: for a request that could not
-        be sent again.
-        """
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.open and not connection.transport.is_closing():
-                if not certain or not connection.looks_closed():
-                    return connection
-                connection.cut()
-        return None
-
-    async def connect(self) -> ClientConnection:
-        """A new connection. Raises `OSError`."""
-        kind, _, place = self.address.partition(":")
-        if kind == "unix":
-            _, connection = await self._loop.create_unix_connection(lambda: ClientConnection(self), place)
-        else:
-            host, _, port = place.rpartition(":")
-            _, connection = await self._loop.create_connection(
-                lambda: ClientConnection(self), host.strip("[]"), int(port)
-            )
-        return connection
-
-    def release(self, connection: ClientConnection) -> None:
-        if self._closed or len(self._idle) >= self._most_idle:
-            connection.transport.close()
-            return
-        self.watch(connection, self._idle_time)
-        self._idle.append(connection)
-
-    def watch(self, connection: ClientConnection, seconds: float) -> None:
-        if seconds:
-            connection.deadline = self._loop.time() + seconds
-            self._wheel.watch(connection)
-        else:
-            connection.deadline = 0.0
-
-    def lost(self, connection: ClientConnection) -> None:
-        """A connection is gone. If it was idle, it is no more; in use, it is its listener's matter."""
-        self._wheel.forget(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
-
-    def close(self) -> None:
-        """Close the idle connections; those in use close when they are done."""
-        self._closed = True
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.transport.close()
+class _Surplus(Exception):
+    """Something stands behind a whole response."""

@@ -8,7 +8,7 @@ from hilbert.kit.http1.status import status_line
 
 if TYPE_CHECKING:
     from hilbert.kit.http1.limits import Limits
-    from hilbert.kit.http1.responder import Headers, Request
+    from hilbert.kit.http1.request import Headers, Request
 
 
 class Refusal(Exception):

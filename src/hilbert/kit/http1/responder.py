@@ -1,18 +1,17 @@
-"""A request as its handler sees it, and the responder through which the handler answers."""
+"""What answers a request, and the responder through which it does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from hilbert.kit.http1.request import Headers, Request
 from hilbert.kit.http1.status import EMPTY_STATUSES, status_line
 
 if TYPE_CHECKING:
     import asyncio
 
     from hilbert.kit.http1.server import ServerConnection
-
-Headers = list[tuple[bytes, bytes]]
 
 
 def _lines(headers: Headers) -> list[bytes]:
@@ -25,26 +24,6 @@ def peer_address(peer: object) -> bytes:
         return b""
     host, port = peer[:2]
     return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
-
-
-class Request:
-    """The head of one request, as it came."""
-
-    __slots__ = ("expects_continue", "headers", "keep_alive", "length", "method", "target", "upgrade", "version")
-
-    def __init__(self) -> None:
-        self.method = b""
-        self.target = b""
-        """The request target, byte for byte."""
-        self.version = "1.1"
-        self.headers: Headers = []
-        """In order, names as they were sent."""
-        self.length: int | None = 0
-        """Bytes of the body; None when it is chunked."""
-        self.keep_alive = True
-        self.upgrade = False
-        """The client asks to change the protocol; `Responder.upgrade` does it."""
-        self.expects_continue = False
 
 
 class Handler(Protocol):
@@ -83,19 +62,61 @@ Accept = Callable[[Request, "Responder"], Handler]
 class Responder:
     """Sends the response to one request, when its turn has come."""
 
-    __slots__ = ("_chunked", "_connection", "_head", "_silent", "finished", "handler", "held", "request", "started")
+    # Defaults stand in the class: a response that is sent in one piece sets only what it needs.
+    _chunked = False
+    _head = b""
+    _silent = False
+    handler: Handler | None = None
+    started = False
+    finished = False
+    held: list[bytes | Headers] | None = None
+    """What came for this request before its turn: body parts, and trailers once it is whole."""
+    body: bytes | None = None
+    """The request's whole body, if it came with the head and nobody has taken it."""
+    taken = False
 
     def __init__(self, connection: ServerConnection, request: Request) -> None:
         self._connection = connection
-        self._chunked = False
-        self._head = b""
-        self._silent = False
         self.request = request
-        self.handler: Handler | None = None
-        self.started = False
-        self.finished = False
-        self.held: list[bytes | Headers] = []
-        """What came for this request before its turn: body parts, and trailers once it is whole."""
+        self.keep_alive = request.keep_alive
+        """Whether the connection goes on after this response. A handler may say no before it starts the response."""
+
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        """Send a whole response, in one piece. `lines` are whole header lines, under the same rule as for `start`."""
+        connection = self._connection
+        request = self.request
+        if (
+            request.version == "1.1"
+            and self.keep_alive
+            and not request.upgrade
+            and not connection.draining
+            and request.method != b"HEAD"
+            and status not in EMPTY_STATUSES
+        ):
+            self.started = self.finished = True
+            connection.send(b"".join((status_line(status), lines, b"Content-Length: %d\r\n\r\n" % len(body), body)))
+            connection.answered(self)
+        else:
+            self.start(status, [], lines=(lines,), length=len(body), hold=True)
+            self.write(body)
+            self.end()
+
+    def take_body(self) -> bytes | None:
+        """The request's whole body, if it came together with the head.
+
+        To be asked while the request is accepted; then the handler hears neither `on_body` nor `on_body_end`.
+        """
+        body = self.body
+        if body is not None:
+            self.taken = True
+            self.body = None
+        return body
+
+    def hold(self, part: bytes | Headers) -> None:
+        """Keep a part of the request until its turn has come."""
+        if self.held is None:
+            self.held = []
+        self.held.append(part)
 
     def start(
         self,
@@ -126,9 +147,9 @@ class Responder:
                 parts.append(b"Transfer-Encoding: chunked\r\n")
                 self._chunked = not self._silent
             elif not self._silent:
-                request.keep_alive = False
-        if not request.keep_alive or request.upgrade or self._connection.draining:
-            request.keep_alive = False
+                self.keep_alive = False
+        if not self.keep_alive or request.upgrade or self._connection.draining:
+            self.keep_alive = False
             parts.append(b"Connection: close\r\n")
         elif request.version == "1.0":
             parts.append(b"Connection: keep-alive\r\n")

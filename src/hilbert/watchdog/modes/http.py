@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from hilbert.kit.http1 import TimerWheel
-from hilbert.kit.http1.client import ClientConnection, Pool
+from hilbert.kit.http1 import Pool, TimerWheel
+from hilbert.kit.http1.client import ClientConnection
 from hilbert.watchdog.call import Call, Whole, Work
 from hilbert.watchdog.child import Child, find_program, spawn_bound
 from hilbert.watchdog.config import ConfigError

@@ -151,6 +151,11 @@ class Proxied:
         if response.status != 100:
             self._call.responder.inform(response.status, response.headers)
 
+    def on_whole_response(self, response: Response, body: bytes) -> None:
+        self.on_response(response)
+        self.on_response_body(body)
+        self.on_response_end([])
+
     def on_response(self, response: Response) -> None:
         kept = [header for header in response.headers if header[0].lower() not in _HOP]
         self._call.start(response.status, kept, length=response.length)

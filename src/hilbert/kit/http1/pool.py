@@ -1,0 +1,77 @@
+"""Connections to one upstream address that wait for their next request."""
+
+from __future__ import annotations
+
+from hilbert.kit.http1.client import ClientConnection
+from hilbert.kit.http1.timers import TimerWheel
+
+
+class Pool:
+    """Connections to one upstream address, `unix:/path` or `tcp:host:port`."""
+
+    __slots__ = ("_closed", "_idle", "_idle_time", "_loop", "_most_idle", "_wheel", "address")
+
+    def __init__(self, address: str, wheel: TimerWheel, *, idle_time: float = 30.0, most_idle: int = 256) -> None:
+        self.address = address
+        self._wheel = wheel
+        self._idle_time = idle_time
+        self._most_idle = most_idle
+        self._idle: list[ClientConnection] = []
+        self._closed = False
+        self._loop = wheel.loop
+
+    def take(self, *, certain: bool = False) -> ClientConnection | None:
+        """An idle connection, the one used last, or None.
+
+        `certain`: look whether its far end has closed it, at the price of a system call: for a request that could not
+        be sent again.
+        """
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open and not connection.transport.is_closing():
+                if not certain or not connection.looks_closed():
+                    return connection
+                connection.cut()
+        return None
+
+    async def connect(self) -> ClientConnection:
+        """A new connection. Raises `OSError`."""
+        kind, _, place = self.address.partition(":")
+        if kind == "unix":
+            _, connection = await self._loop.create_unix_connection(lambda: ClientConnection(self), place)
+        else:
+            host, _, port = place.rpartition(":")
+            _, connection = await self._loop.create_connection(
+                lambda: ClientConnection(self), host.strip("[]"), int(port)
+            )
+        return connection
+
+    def release(self, connection: ClientConnection) -> None:
+        """Take a connection back that is free."""
+        if self._closed or len(self._idle) >= self._most_idle:
+            connection.transport.close()
+            return
+        self.watch(connection, self._idle_time)
+        self._idle.append(connection)
+
+    def watch(self, connection: ClientConnection, seconds: float) -> None:
+        """Set a connection's deadline, `seconds` from now; 0 is none."""
+        if seconds:
+            connection.deadline = deadline = self._loop.time() + seconds
+            if not 0 < connection.wheel_due <= deadline:
+                self._wheel.watch(connection)
+        else:
+            connection.deadline = 0.0
+
+    def lost(self, connection: ClientConnection) -> None:
+        """A connection is gone. If it was idle, it is no more; in use, it is its listener's matter."""
+        self._wheel.forget(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def close(self) -> None:
+        """Close the idle connections; those in use close when they are done."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.transport.close()

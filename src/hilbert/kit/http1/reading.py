@@ -1,0 +1,322 @@
+"""The reading half of a client's connection: bytes in, requests out.
+
+llhttp (through httptools) does the framing and refuses what smuggles: a repeated or signed Content-Length,
+Content-Length beside Transfer-Encoding, bare CR or LF, folded headers, NUL, spaces before a colon, bad chunk sizes.
+This module adds what llhttp leaves to its user: limits, Host, request targets, versions. Two things are done without it:
+a head that it has parsed before is known by its bytes (`Heads`), and the rest of a long body with a Content-Length is counted.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import httptools
+
+from hilbert.kit.http1 import refusals
+from hilbert.kit.http1.refusals import Refusal
+from hilbert.kit.http1.request import Headers, Heads, Request
+from hilbert.kit.http1.responder import Accept, Responder
+
+if TYPE_CHECKING:
+    import asyncio
+    from asyncio import Protocol as AsyncioProtocol
+
+    from hilbert.kit.http1.limits import Limits
+    from hilbert.kit.http1.responder import Tunnel
+else:
+    AsyncioProtocol = object  # Event loops ask for its methods alone, and its import is a third of a watchdog's start.
+
+SLICE: Final = 64 * 1024
+"""Most bytes parsed in one go: bounds how far pipelined requests can run ahead of a pause."""
+
+# Why nothing is read now: bits of `RequestReader._held_up`.
+BODY: Final = 1
+"""The handler takes no more of the body for now."""
+QUEUE: Final = 2
+"""Enough pipelined requests wait."""
+UPGRADE: Final = 4
+"""It is not known yet whose protocol the next bytes are in."""
+REFUSED: Final = 8
+"""Nothing that follows is of interest."""
+
+
+class RequestReader(AsyncioProtocol):
+    """Makes requests of what a client sends, and gives the first that is not answered to `_accept`; others wait."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, accept: Accept, limits: Limits, heads: Heads | None) -> None:
+        self._accept = accept
+        self._limits = limits
+        self._heads = heads
+        self._parser = httptools.HttpRequestParser(self)
+        self._fresh = heads is not None
+        """Nothing is under way: the next byte begins a request, and the parser is in its first state."""
+        self._between = True
+        """The parser is in its first state."""
+        self._begun = 0
+        """Requests that the parser has seen the beginning of."""
+        self._waiting: deque[Responder] = deque()
+        self._current: Responder | None = None
+        self._request = Request()
+        self._parsed: Responder | None = None
+        """The request whose body is being received."""
+        self._trailers: Headers = []
+        self._head_bytes = 0
+        """Received since the last request was whole, while the next one's head is not."""
+        self._head_size = 0
+        """Of the parts of the head that have been parsed."""
+        self._body_bytes = 0
+        self._ahead: bytes | None = None
+        """What came behind the head that is being parsed."""
+        self._host = 0
+        self._in_head = True
+        self._counted = False
+        """The rest of the body is framed by counting its bytes."""
+        self._held_up = 0
+        self._backlog = b""
+        """Received and not yet parsed."""
+        self._parsing = False
+        self._tunnel: Tunnel | None = None
+        self._early = b""
+        """What came behind a request for an upgrade."""
+        self._dead = False
+
+    # What the answering half does
+
+    @abstractmethod
+    def _begin(self, responder: Responder) -> None:
+        """The turn of a request has come."""
+
+    @abstractmethod
+    def _leave(self, responder: Responder) -> None:
+        """The current request is received and answered whole."""
+
+    @abstractmethod
+    def _reject(self, status: int, reason: str) -> None:
+        """Refuse the request being received, and everything behind it."""
+
+    @abstractmethod
+    def _arm(self) -> None:
+        """Set the deadline for what must happen next."""
+
+    # The transport's side
+
+    def data_received(self, data: bytes) -> None:
+        if self._fresh:
+            self._fresh = False
+            data = self._take(data)
+            if not data:
+                return
+        if self._tunnel is not None:
+            self._tunnel.on_data(data)
+        elif self._dead:
+            return
+        elif self._held_up or self._backlog or (len(data) > SLICE and not self._counted):
+            self._backlog += data
+            self._parse_backlog()
+        else:
+            self._parse(data)
+
+    def _take(self, data: bytes) -> bytes:
+        """Take a request whose head is known and that is here whole, or learn its head. Returns what is still to be parsed."""
+        end = data.find(b"\r\n\r\n") + 4
+        heads = self._heads
+        if end < 4 or heads is None:
+            return data
+        head = data[:end]
+        request = heads.get(head)
+        if request is None:
+            begun = self._begun
+            self._ahead = data[end:] if len(data) <= SLICE else None
+            self._parse(head)
+            self._ahead = None
+            # It is known from now on if the parser, from its first state on, made exactly one head of exactly these bytes.
+            whole = self._between or not (self._in_head or self._body_bytes)
+            if whole and self._begun == begun + 1 and not self._dead:
+                heads.learn(head, self._request)
+            return data[end:]
+        if request.length != len(data) - end or len(data) > SLICE:
+            return data
+        responder = self._current = self._parsed = Responder(self, request)  # type: ignore[arg-type]  # its other half
+        responder.body = data[end:]
+        handler = responder.handler = self._accept(request, responder)
+        self._body_bytes = len(data) - end
+        if not (responder.taken or responder.finished) and self._body_bytes:
+            handler.on_body(data[end:])
+        self._parsed = None
+        if responder.finished:
+            self._leave(responder)
+        elif not responder.taken:
+            handler.on_body_end([])
+        return b""
+
+    def _parse_backlog(self) -> None:
+        while self._backlog and not self._held_up and not self._dead and not self._parsing:
+            part, self._backlog = self._backlog[:SLICE], self._backlog[SLICE:]
+            self._parse(part)
+
+    def _parse(self, data: bytes) -> None:
+        self._parsing = True
+        try:
+            if self._counted:
+                data = self._count(data)
+                if not data or self._dead:
+                    return
+            if self._in_head:
+                self._head_bytes += len(data)
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrading(data[upgrade.args[0] :])
+        except Refusal as refusal:
+            self._reject(refusal.status, refusal.reason)
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if isinstance(cause, Refusal):
+                self._reject(cause.status, cause.reason)
+            elif isinstance(error, httptools.HttpParserInvalidMethodError):
+                self._reject(501, "unknown method")
+            elif isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
+                raise cause from None
+            else:
+                self._reject(400, str(error))
+        else:
+            if self._in_head:
+                if self._head_bytes > self._limits.head:
+                    self._reject(431, f"request headers of more than {self._limits.head} bytes")
+                elif self._head_bytes and self._head_bytes == len(data):
+                    self._arm()  # From the first byte of a head; those that follow gain it no time.
+            elif self._parsed is not None and (self._parsed.request.length or 0) - self._body_bytes > SLICE:
+                self._counted = True
+                self._parser = httptools.HttpRequestParser(self)
+                self._between = True
+        finally:
+            self._parsing = False
+
+    def _count(self, data: bytes) -> bytes:
+        """Take a part of a body that is as long as Content-Length says. Returns what comes behind the body."""
+        responder = self._parsed
+        if responder is None:
+            return b""
+        left = (responder.request.length or 0) - self._body_bytes
+        self.on_body(data if len(data) <= left else data[:left])
+        if len(data) < left or self._dead:
+            return b""
+        self.on_message_complete()
+        self._counted = False
+        return data[left:]
+
+    def _upgrading(self, rest: bytes) -> None:
+        """A head asked for an upgrade, and the parser has stopped behind it."""
+        if not self._counted:
+            self._early += rest
+            if self._tunnel is None:
+                self._hold_up(UPGRADE)  # Until it is known whether the upgrade comes about.
+        elif self._parsed is not None and self._parsed.request.length is None:
+            self._reject(501, "a chunked body and an upgrade in one request are not understood")
+        elif rest:
+            self._count(rest)
+
+    # The parser's side
+
+    def on_message_begin(self) -> None:
+        self._fresh = self._between = False
+        self._begun += 1
+        self._request = Request()
+        self._host = 0
+        self._head_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._request.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            self._trailers.append((name, value))
+            return
+        request = self._request
+        request.headers.append((name, value))
+        size = len(name)
+        self._head_size += size + len(value) + 4
+        if size == 4:
+            if name.lower() == b"host":
+                self._host += 1
+        elif size == 14:
+            if name.lower() == b"content-length":
+                request.length = int(value)
+        elif size == 17:
+            if name.lower() == b"transfer-encoding":
+                refusals.check_coding(value)
+                request.length = None
+        elif size == 6 and name.lower() == b"expect":
+            refusals.check_expectation(value)
+            request.expects_continue = True
+
+    def on_headers_complete(self) -> None:
+        parser, request = self._parser, self._request
+        self._in_head = False
+        self._body_bytes = 0
+        self._trailers = []
+        request.method = parser.get_method()
+        request.version = parser.get_http_version()
+        request.keep_alive = parser.should_keep_alive()
+        request.upgrade = parser.should_upgrade()
+        refusals.check_head(request, hosts=self._host, size=self._head_size, limits=self._limits)
+        self._head_bytes = 0
+        responder = self._parsed = Responder(self, request)  # type: ignore[arg-type]  # its other half
+        if self._current is None:
+            if self._ahead is not None and request.length == len(self._ahead) and not request.upgrade:
+                responder.body = self._ahead
+            self._begin(responder)
+        else:
+            self._waiting.append(responder)
+            if len(self._waiting) >= self._limits.pipelined:
+                self._hold_up(QUEUE)
+
+    def on_body(self, data: bytes) -> None:
+        responder = self._parsed
+        if responder is None:
+            return
+        self._body_bytes += len(data)
+        if self._limits.body and self._body_bytes > self._limits.body:
+            raise Refusal(413, f"request body of more than {self._limits.body} bytes")
+        if responder is not self._current:
+            responder.hold(data)
+        elif not responder.finished and not responder.taken and responder.handler is not None:
+            self._arm()
+            responder.handler.on_body(data)
+
+    def on_message_complete(self) -> None:
+        responder = self._parsed
+        if responder is not None and responder.request.upgrade and responder.request.length != 0 and not self._counted:
+            # llhttp stops at a head that asks for an upgrade; a body comes all the same (h2c with POST).
+            self._counted = True
+            return
+        self._parsed = None
+        self._in_head = self._between = True
+        if responder is None:
+            return
+        if responder is not self._current:
+            responder.hold(self._trailers)
+        elif responder.finished:
+            self._leave(responder)
+        elif responder.handler is not None and not responder.taken:
+            if responder.request.length != 0:
+                self._arm()
+            responder.handler.on_body_end(self._trailers)
+
+    # Pauses
+
+    def _hold_up(self, why: int) -> None:
+        if not self._held_up and not self._dead:
+            self.transport.pause_reading()
+        self._held_up |= why
+
+    def _go_on(self, why: int) -> None:
+        if not self._held_up:
+            return
+        self._held_up &= ~why
+        if not self._held_up and not self._dead:
+            self.transport.resume_reading()
+            self._parse_backlog()
