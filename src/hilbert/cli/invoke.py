@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Final
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Annotated, Final
 
 from hilbert.cli.failures import Failed, UsageError
 from hilbert.cli.options import HERE, NO_SOURCE, Connection, Namespace, StackSource, flag
@@ -12,7 +13,12 @@ from hilbert.cli.stackfile import gateway_of
 from hilbert.cli.target import connect
 from hilbert.cli.terminal import harmless, warn
 from hilbert.cli.values import full_name, seconds, split_name
+from hilbert.client.tokens import wants_token
 from hilbert.wire.headers import INTERNAL
+
+if TYPE_CHECKING:
+    from hilbert.client.sync import Client
+    from hilbert.client.transport import Stream
 
 _PIECE: Final = 64 * 1024
 _MOST_SHOWN: Final = 2000
@@ -32,6 +38,7 @@ def invoke(
     queued: Annotated[bool, flag("Queue the call and do not wait for its answer.", "--async", "-a")] = False,
     sign: Annotated[str, flag("Header that takes an HMAC of the body, with --key.", "--sign")] = "",
     key: Annotated[str, flag("Key of --sign.", "--key")] = "",
+    auth: Annotated[bool, flag("Get a token for the function first, from the identity service.", "--auth")] = False,
     timeout: Annotated[str, flag("Most time to the answer, and between two pieces of it.", "--timeout")] = "5m",
     file: StackSource = NO_SOURCE,
     at: Connection = HERE,
@@ -43,44 +50,83 @@ def invoke(
     if bool(sign) != bool(key):
         raise UsageError("signing requires both --sign <header-value> and --key <key-value>")
     headers = [_header(text) for text in header]
-    if not any(given.lower() == "content-type" for given, _ in headers):
+    names = {given.lower() for given, _ in headers}
+    if auth and "authorization" in names:
+        raise UsageError("--auth and a header Authorization exclude each other")
+    if "content-type" not in names:
         headers.append(("Content-Type", content_type))
     queries = [_query(text) for text in query]
     limit = seconds(timeout, "--timeout")
-
-    if queued or sign:
-        whole = b"".join(_standard_input())
-        if sign:
-            headers.append((sign, _signature(whole, key)))
-        body: bytes | Iterator[bytes] = whole
-    else:
-        body = _body()
+    body = _body(whole=queued or bool(sign))
+    if sign and isinstance(body, bytes):
+        headers.append((sign, _signature(body, key)))
 
     with connect(at, stack=gateway_of(file), timeout=limit) as client:
-        if queued:
-            call_id = client.invoke_async(
-                name, body if isinstance(body, bytes) else b"", namespace=namespace, path=path, query=queries,
-                headers=headers,
-            )  # fmt: skip
+        if auth:
+            headers.append(_authorization(client, name, namespace))
+        if queued and isinstance(body, bytes):
+            call_id = client.invoke_async(name, body, namespace=namespace, path=path, query=queries, headers=headers)
             sys.stderr.write(f"Function submitted asynchronously.\nCall id: {harmless(call_id)}\n")
             return
-        with client.stream(
-            name, body, namespace=namespace, method=method, path=path, query=queries, headers=headers
-        ) as answer:
-            if not 200 <= answer.head.status < 300:
-                raise _failure(full_name(name, namespace), answer.head.status, answer.head.headers, iter(answer))
-            for piece in answer:
-                sys.stdout.buffer.write(piece)
-                sys.stdout.buffer.flush()
+
+        def call() -> AbstractContextManager[Stream]:
+            return client.stream(
+                name, body, namespace=namespace, method=method, path=path, query=queries, headers=headers,
+                follow_redirects=True,
+            )  # fmt: skip
+
+        with call() as answer:
+            if auth or "authorization" in names or not wants_token(answer.head):
+                _show(answer, full_name(name, namespace))
+                return
+        if isinstance(body, Iterator):
+            raise Failed(
+                "the function wants a token, and its body was read from a pipe and cannot be sent again",
+                hint="--auth gets the token before the call",
+            )
+        headers.append(_authorization(client, name, namespace))
+        with call() as answer:
+            _show(answer, full_name(name, namespace))
 
 
-def _body() -> bytes | Iterator[bytes]:
+def _authorization(client: Client, name: str, namespace: str) -> tuple[str, str]:
+    return "Authorization", f"Bearer {client.function_token(name, namespace).access_token}"
+
+
+def _show(answer: Stream, name: str) -> None:
+    """The body of a success, as it comes. Raises `Failed` for anything else."""
+    if not 200 <= answer.head.status < 300:
+        raise _failure(name, answer.head.status, answer.head.headers, iter(answer))
+    for piece in answer:
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+
+
+class _File:
+    """Standard input where it is a file: it can be read again from where it stood."""
+
+    def __init__(self, begin: int) -> None:
+        self._begin = begin
+
+    def __iter__(self) -> Iterator[bytes]:
+        sys.stdin.buffer.seek(self._begin)
+        yield from _standard_input()
+
+
+def _body(*, whole: bool) -> bytes | Iterable[bytes]:
     """Standard input: whole when it is small, since not every function takes a chunked body; else as it comes."""
+    if sys.stdin is None or sys.stdin.closed:
+        return b""
+    begin = sys.stdin.buffer.tell() if sys.stdin.buffer.seekable() else None
     pieces = _standard_input()
+    if whole:
+        return b"".join(pieces)
     first = next(pieces, b"")
     second = next(pieces, b"") if first else b""
     if not second:
         return first
+    if begin is not None:
+        return _File(begin)
 
     def rest() -> Iterator[bytes]:
         yield first
@@ -91,8 +137,6 @@ def _body() -> bytes | Iterator[bytes]:
 
 
 def _standard_input() -> Iterator[bytes]:
-    if sys.stdin is None or sys.stdin.closed:
-        return
     if sys.stdin.isatty():
         sys.stderr.write("Reading from STDIN - hit (Control + D) to stop.\n")
     while piece := sys.stdin.buffer.read(_PIECE):
@@ -130,7 +174,9 @@ def _failure(name: str, status: int, headers: Mapping[str, str], pieces: Iterato
         if len(body) > _MOST_SHOWN:
             break
     text = bytes(body[:_MOST_SHOWN]).decode("utf-8", "replace").strip()
-    where = f"Location is {headers['location']}, which is not followed" if "location" in headers else ""
+    where = f"it redirects to {headers['location']}" if "location" in headers else ""
+    if status in (307, 308):
+        where += ", and a body from a pipe cannot be sent again: give it as a file (< FILE)"
     call = f"call id {headers['x-call-id']}" if "x-call-id" in headers else ""
     made_by = headers.get(INTERNAL.lower(), "")
     look = f"'hilbert logs {name}' shows what the function wrote" if status >= 500 and not made_by else ""

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from hilbert.client.asynchronous import AsyncClient
     from hilbert.client.auth import Auth, BasicAuth, TokenAuth
     from hilbert.client.faults import GatewayTimeout, GatewayUnreachable, UnexpectedAnswer
+    from hilbert.client.redirect import RedirectRefused
     from hilbert.client.sync import Client
+    from hilbert.client.tokens import FunctionToken
     from hilbert.client.types import (
         Deployment,
         Function,
@@ -39,12 +41,14 @@ __all__ = [
     "Deployment",
     "Function",
     "FunctionDetail",
+    "FunctionToken",
     "GatewayInfo",
     "GatewayTimeout",
     "GatewayUnreachable",
     "Invocation",
     "LogMessage",
     "NamespaceInfo",
+    "RedirectRefused",
     "ResourceAmounts",
     "TokenAuth",
     "UnexpectedAnswer",
@@ -56,6 +60,8 @@ _HOMES = {
     "Auth": "auth",
     "BasicAuth": "auth",
     "TokenAuth": "auth",
+    "FunctionToken": "tokens",
+    "RedirectRefused": "redirect",
     "GatewayTimeout": "faults",
     "GatewayUnreachable": "faults",
     "UnexpectedAnswer": "faults",

@@ -5,79 +5,49 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Any, Final
 
-from hilbert.client.exchange import BrokenAnswer, Head, Reply, Request, describe, encode_chunk, encode_head
+from hilbert.client.channel import MOST_CONNECT, PIECE, Channel, check_tunnel, outbound, tunnel_request
+from hilbert.client.exchange import BrokenAnswer, Head, Pieces, Reply, Request, encode_chunk
 from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
-from hilbert.client.transport import (
-    check_tunnel,
-    make_tls_context,
-    outbound,
-    proxy_headers,
-    tunnel_request,
-)
-from hilbert.client.url import Origin, find_proxy
+from hilbert.client.url import Origin
 from hilbert.kit.aio import cancel, spawn
 
-_PIECE: Final = 64 * 1024
 _MOST_IDLE: Final = 32
-_MOST_CONNECT: Final = 10.0
 
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Pieces = Iterable[bytes] | AsyncIterable[bytes]
 
 
-class AsyncTransport:
-    """Connections to one gateway, for any number of tasks of one event loop."""
+class AsyncTransport(Channel):
+    """Connections to one origin, for any number of tasks of one event loop."""
 
-    def __init__(
-        self,
-        origin: Origin,
-        *,
-        environ: Mapping[str, str],
-        verify: bool = True,
-        ca_file: str = "",
-        extra: Sequence[tuple[str, str]] = (),
-        trace: Callable[[str], None] | None = None,
-    ) -> None:
-        self._origin = origin
-        self._proxy = find_proxy(origin, environ)
-        self._verify = verify
-        self._ca_file = ca_file
-        self._extra = (*extra, *proxy_headers(self._proxy)) if self._proxy and not origin.secure else tuple(extra)
-        self._trace = trace
-        self._tls: ssl.SSLContext | None = None
-        self._idle: list[Pair] = []
+    _idle: list[Pair]
+
+    def __init__(self, origin: Origin, **options: Any) -> None:
+        """As `Channel`."""
+        super().__init__(origin, **options)
+        self._idle = []
 
     async def send(
         self,
         request: Request,
         *,
         timeout: float | None,  # noqa: ASYNC109 - a deadline for what is left of it is kept
-        body: Pieces | None = None,
         idle: float | None = None,
     ) -> AsyncStream:
         """As `Transport.send`."""
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
-        head = encode_head(
-            request,
-            self._origin,
-            extra=self._extra,
-            chunked=body is not None,
-            proxied=self._proxy is not None and not self._origin.secure,
-        )
-        if self._trace is not None:
-            self._trace(describe(request, self._origin, self._extra))
+        head = self.encode(request)
         while True:
             pair, fresh = await self._take(deadline)
-            stream = AsyncStream(self, pair, request, _outbound(head, request.body, body), deadline=deadline, idle=idle)
+            pieces = _outbound(head, request.body, request.pieces)
+            stream = AsyncStream(self, pair, request, pieces, deadline=deadline, idle=idle)
             try:
                 await stream.wait_for_head()
             except (GatewayUnreachable, BrokenAnswer):
-                again = not fresh and not stream.begun and body is None and request.safe_to_repeat
+                again = not fresh and not stream.begun and request.safe_to_repeat
                 await stream.close()
                 if not again:
                     raise
@@ -100,9 +70,6 @@ class AsyncTransport:
         else:
             await shut(pair[1])
 
-    def describe(self) -> str:
-        return str(self._origin)
-
     async def _take(self, deadline: float | None) -> tuple[Pair, bool]:
         while self._idle:
             pair = self._idle.pop()
@@ -113,21 +80,21 @@ class AsyncTransport:
 
     async def _connect(self, deadline: float | None) -> Pair:
         now = asyncio.get_running_loop().time()
-        limit = _MOST_CONNECT if deadline is None else max(0.01, min(_MOST_CONNECT, deadline - now))
-        target = self._proxy or self._origin
+        limit = MOST_CONNECT if deadline is None else max(0.01, min(MOST_CONNECT, deadline - now))
+        target = self.proxy or self.origin
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(limit):
-                plain = self._proxy is not None or not self._origin.secure
+                plain = self.proxy is not None or not self.origin.secure
                 reader, writer = await asyncio.open_connection(
-                    target.host, target.port, ssl=None if plain else self._context()
+                    target.host, target.port, ssl=None if plain else self.tls_context()
                 )
                 sock: socket.socket = writer.get_extra_info("socket")
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if self._proxy is not None and self._origin.secure:
-                    writer.write(tunnel_request(self._origin, self._proxy))
-                    check_tunnel(await reader.readuntil(b"\r\n\r\n"), self._proxy)
-                    await writer.start_tls(self._context(), server_hostname=self._origin.host)
+                if self.proxy is not None and self.origin.secure:
+                    writer.write(tunnel_request(self.origin, self.proxy))
+                    check_tunnel(await reader.readuntil(b"\r\n\r\n"), self.proxy)
+                    await writer.start_tls(self.tls_context(), server_hostname=self.origin.host)
                 return reader, writer
         except BaseException as exc:
             if writer is not None:
@@ -138,11 +105,6 @@ class AsyncTransport:
                 why = getattr(exc, "strerror", None) or exc
                 raise GatewayUnreachable(f"cannot connect to {target}: {why}") from exc
             raise
-
-    def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = make_tls_context(verify=self._verify, ca_file=self._ca_file)
-        return self._tls
 
 
 class AsyncStream:
@@ -226,13 +188,13 @@ class AsyncStream:
             raise BrokenAnswer("the answer was closed")
         try:
             async with asyncio.timeout_at(self._deadline):
-                data = await self._pair[0].read(_PIECE)
+                data = await self._pair[0].read(PIECE)
         except TimeoutError as exc:
-            raise GatewayTimeout(f"no answer from {self._transport.describe()} in time") from exc
+            raise GatewayTimeout(f"no answer from {self._transport.origin} in time") from exc
         except OSError as exc:
             self._raise_unsent()
             raise GatewayUnreachable(
-                f"the connection to {self._transport.describe()} broke: {exc.strerror or exc}"
+                f"the connection to {self._transport.origin} broke: {exc.strerror or exc}"
             ) from exc
         if not data:
             self._raise_unsent()

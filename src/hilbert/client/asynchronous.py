@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,9 +12,12 @@ from typing import Self, TypeVar
 
 from hilbert import __version__
 from hilbert.client import calls
-from hilbert.client.async_transport import AsyncStream, AsyncTransport, Pieces
-from hilbert.client.auth import Auth
+from hilbert.client.async_transport import AsyncStream, AsyncTransport
+from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.calls import MAX_ANSWER, Call
+from hilbert.client.exchange import Pieces, Request
+from hilbert.client.redirect import MOST, RedirectRefused, next_hop
+from hilbert.client.tokens import FunctionToken, exchange
 from hilbert.client.types import (
     Accepted,
     Deployment,
@@ -24,7 +28,7 @@ from hilbert.client.types import (
     NamespaceInfo,
     SecretInfo,
 )
-from hilbert.client.url import DEFAULT_URL, parse_url
+from hilbert.client.url import DEFAULT_URL, Origin, parse_url
 from hilbert.core.errors import FunctionNotFound
 from hilbert.core.settings import environment
 
@@ -59,6 +63,7 @@ class AsyncClient:
         extra = [("User-Agent", user_agent or f"hilbert/{__version__}"), ("Accept-Encoding", "identity")]
         # For the REST API alone: functions are called without it, since it would reach their code.
         self._auth = () if auth is None else (("Authorization", auth.header()),)
+        self._token = auth.token if isinstance(auth, TokenAuth) else ""
         self.url = str(origin)
         self.timeout = timeout
         self._transport = AsyncTransport(
@@ -69,6 +74,8 @@ class AsyncClient:
             extra=extra,
             trace=trace,
         )
+        self._elsewhere: dict[Origin, AsyncTransport] = {}
+        """Where answers sent their callers."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -81,6 +88,9 @@ class AsyncClient:
     async def close(self) -> None:
         """Close kept connections. The client can be used again afterwards."""
         await self._transport.close()
+        for transport in self._elsewhere.values():
+            await transport.close()
+        self._elsewhere.clear()
 
     # The gateway.
 
@@ -214,15 +224,16 @@ class AsyncClient:
         headers: Sequence[tuple[str, str]] = (),
         timeout: float | None = None,  # noqa: ASYNC109 - as Client has it
         limit: int = MAX_ANSWER,
+        follow_redirects: bool = False,
     ) -> Invocation:
         """Call a function and take its whole answer, whatever its status.
 
-        `timeout` in seconds replaces the client's. Raises `BrokenAnswer` for an answer longer than `limit` bytes.
+        `timeout` in seconds replaces the client's. Raises `BrokenAnswer` for an answer longer than `limit` bytes, and
+        `RedirectRefused` where `client.redirect` says so.
         """
-        call = calls.invoke(
-            name, namespace, method=method, path=path, query=query, headers=headers, body=body, queued=False
-        )
-        stream = await self._transport.send(call.request, timeout=self.timeout if timeout is None else timeout)
+        call = calls.invoke(name, namespace, method=method, path=path, query=query, headers=headers, body=body)
+        limit_time = self.timeout if timeout is None else timeout
+        stream = await self._send(call.request, timeout=limit_time, follow=follow_redirects)
         return Invocation(stream.head.status, stream.head.headers, await stream.read(limit))
 
     @asynccontextmanager
@@ -238,33 +249,36 @@ class AsyncClient:
         headers: Sequence[tuple[str, str]] = (),
         timeout: float | None = None,  # noqa: ASYNC109 - as Client has it
         idle_timeout: float | None = None,
+        follow_redirects: bool = False,
     ) -> AsyncGenerator[AsyncStream]:
         """Call a function and take its answer piece by piece while `body` is still being sent.
 
         `timeout` bounds the time to the answer's head, `idle_timeout` that between two pieces; both default to the
-        client's. The stream has `head` (status and headers) and is iterated once.
+        client's. A body that can be iterated again can follow a redirect that wants it again. The stream has `head` (status
+        and headers) and is iterated once.
         """
-        whole = isinstance(body, bytes)
-        call = calls.invoke(
-            name,
-            namespace,
-            method=method,
-            path=path,
-            query=query,
-            headers=headers,
-            body=body if isinstance(body, bytes) else b"",
-            queued=False,
-        )
-        stream = await self._transport.send(
+        call = calls.invoke(name, namespace, method=method, path=path, query=query, headers=headers, body=body)
+        stream = await self._send(
             call.request,
             timeout=self.timeout if timeout is None else timeout,
-            body=None if whole else body,  # type: ignore[arg-type]  # an iterable when not whole
             idle=self.timeout if idle_timeout is None else idle_timeout,
+            follow=follow_redirects,
         )
         try:
             yield stream
         finally:
             await stream.close()
+
+    async def function_token(self, name: str, namespace: str = "") -> FunctionToken:
+        """A token with which the function can be called, made of this client's `TokenAuth` by the identity service.
+
+        It goes into the header `Authorization: Bearer ...` of the call. Raises `Unauthenticated` without a `TokenAuth`,
+        `Forbidden` when there shall be none, and `Unsupported` when the gateway has no identity service.
+        """
+        call = exchange(self._token, name=name, namespace=namespace)
+        stream = await self._transport.send(call.request, timeout=self.timeout)
+        body = await stream.read(MAX_ANSWER)
+        return call.result(stream.head, body)
 
     async def invoke_async(
         self,
@@ -297,6 +311,36 @@ class AsyncClient:
     async def cancel_async(self, call_id: str) -> None:
         """Take a queued call back, or stop it. Raises `NotFound`."""
         await self._run(calls.cancel(call_id))
+
+    async def _send(
+        self,
+        request: Request,
+        *,
+        timeout: float,
+        idle: float | None = None,
+        follow: bool = False,  # noqa: ASYNC109 - as Client has it
+    ) -> AsyncStream:
+        """Send, and go where answers send the caller; `timeout` is for all of it."""
+        end = asyncio.get_running_loop().time() + timeout
+        transport = self._transport
+        for _ in range(MOST + 1):
+            stream = await transport.send(
+                request, timeout=max(0.01, end - asyncio.get_running_loop().time()), idle=idle
+            )
+            try:
+                hop = next_hop(transport.origin, request, stream.head) if follow else None
+            except BaseException:
+                await stream.close()
+                raise
+            if hop is None:
+                return stream
+            await stream.close()
+            request = hop.request
+            if hop.origin != transport.origin:
+                transport = self._elsewhere.setdefault(hop.origin, transport.to(hop.origin))
+        raise RedirectRefused(
+            f"the answer redirects more than {MOST} times", hint="the function sends its callers in a circle"
+        )
 
     async def _run(self, call: Call[T]) -> T:
         stream = await self._transport.send(call.request.adding(self._auth), timeout=self.timeout)

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from hilbert.client.exchange import BrokenAnswer, Head, Request, check_headers
+from hilbert.client.exchange import BrokenAnswer, Head, Pieces, Request, check_headers
 from hilbert.client.faults import Subject, error_of
 from hilbert.client.types import (
     Deployment,
@@ -213,8 +213,8 @@ def invoke(
     path: str,
     query: Sequence[tuple[str, str]],
     headers: Sequence[tuple[str, str]],
-    body: bytes,
-    queued: bool,
+    body: bytes | Pieces,
+    queued: bool = False,
 ) -> Call[None]:
     """A call of a function; `queued` for `/async-function/`."""
     if not method.isascii() or not method.isalpha():
@@ -226,7 +226,8 @@ def invoke(
         target += "/" + quote(path.lstrip("/"), safe="/:@!$&'()*+,;=-._~%")
     if query:
         target += f"?{urlencode(query)}"
-    request = Request(method=method.upper(), target=target, headers=tuple(headers), body=body)
+    request = Request(method=method.upper(), target=target, headers=tuple(headers))
+    request = msgspec.structs.replace(request, **({"body": body} if isinstance(body, bytes) else {"pieces": body}))
     return Call(request, _nothing, subject="function", name=full)
 
 

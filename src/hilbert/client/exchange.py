@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import httptools
@@ -21,6 +21,10 @@ class BrokenAnswer(BackendError):
     code = "broken-answer"
 
 
+Pieces = Iterable[bytes] | AsyncIterable[bytes]
+"""A body as it comes; what can be iterated again can be sent again."""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A request, ready to be sent to any gateway."""
 
@@ -29,6 +33,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Path and query below the gateway's base path, percent-encoded."""
     headers: Sequence[tuple[str, str]] = ()
     body: bytes = b""
+    pieces: Pieces | None = None
+    """Sent as they come, instead of `body`."""
 
     def adding(self, headers: Sequence[tuple[str, str]]) -> Request:
         """The same request with more headers."""
@@ -37,7 +43,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def safe_to_repeat(self) -> bool:
         """Whether sending it twice does what sending it once does (RFC 9110, 9.2.2)."""
-        return self.method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
+        return self.pieces is None and self.method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
+
+    @property
+    def has_body_again(self) -> bool:
+        """Whether the body can be sent a second time."""
+        return not isinstance(self.pieces, (Iterator, AsyncIterator))
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -48,9 +59,7 @@ class Head(msgspec.Struct, frozen=True):
     """Names in lower case; repeated ones are joined with a comma."""
 
 
-def encode_head(
-    request: Request, origin: Origin, *, extra: Sequence[tuple[str, str]], chunked: bool, proxied: bool
-) -> bytes:
+def encode_head(request: Request, origin: Origin, *, extra: Sequence[tuple[str, str]], proxied: bool) -> bytes:
     """The request's line and headers as bytes. Raises `Invalid` for a header that could smuggle another one."""
     target = f"{origin.path}{request.target}"
     line = f"{request.method} {origin.scheme}://{origin.authority}{target}" if proxied else f"{request.method} {target}"
@@ -58,7 +67,7 @@ def encode_head(
     headers = [("Host", origin.authority)] if "host" not in given else []
     headers += [(name, value) for name, value in extra if name.lower() not in given]
     headers += request.headers
-    if chunked:
+    if request.pieces is not None:
         headers.append(("Transfer-Encoding", "chunked"))
     elif request.body or request.method in ("POST", "PUT", "PATCH"):
         headers.append(("Content-Length", str(len(request.body))))
@@ -74,7 +83,8 @@ def describe(request: Request, origin: Origin, extra: Sequence[tuple[str, str]])
     for name, value in (*extra, *request.headers):
         shown = f"{value.partition(' ')[0]} [redacted]" if name.lower() in _PRIVATE else value
         lines.append(f"{name}: {shown}")
-    return "\n".join([*lines, f"({len(request.body)} bytes of body)"])
+    body = f"{len(request.body)} bytes of body" if request.pieces is None else "the body is streamed"
+    return "\n".join([*lines, f"({body})"])
 
 
 _PRIVATE: Final = frozenset({"authorization", "proxy-authorization", "cookie"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,8 +12,11 @@ from typing import Self, TypeVar
 
 from hilbert import __version__
 from hilbert.client import calls
-from hilbert.client.auth import Auth
+from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.calls import MAX_ANSWER, Call
+from hilbert.client.exchange import Request
+from hilbert.client.redirect import MOST, RedirectRefused, next_hop
+from hilbert.client.tokens import FunctionToken, exchange
 from hilbert.client.transport import Stream, Transport
 from hilbert.client.types import (
     Accepted,
@@ -24,7 +28,7 @@ from hilbert.client.types import (
     NamespaceInfo,
     SecretInfo,
 )
-from hilbert.client.url import DEFAULT_URL, parse_url
+from hilbert.client.url import DEFAULT_URL, Origin, parse_url
 from hilbert.core.errors import FunctionNotFound
 from hilbert.core.settings import environment
 
@@ -59,6 +63,7 @@ class Client:
         extra = [("User-Agent", user_agent or f"hilbert/{__version__}"), ("Accept-Encoding", "identity")]
         # For the REST API alone: functions are called without it, since it would reach their code.
         self._auth = () if auth is None else (("Authorization", auth.header()),)
+        self._token = auth.token if isinstance(auth, TokenAuth) else ""
         self.url = str(origin)
         self.timeout = timeout
         self._transport = Transport(
@@ -69,6 +74,8 @@ class Client:
             extra=extra,
             trace=trace,
         )
+        self._elsewhere: dict[Origin, Transport] = {}
+        """Where answers sent their callers."""
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +88,9 @@ class Client:
     def close(self) -> None:
         """Close kept connections. The client can be used again afterwards."""
         self._transport.close()
+        for transport in self._elsewhere.values():
+            transport.close()
+        self._elsewhere.clear()
 
     # The gateway.
 
@@ -212,15 +222,16 @@ class Client:
         headers: Sequence[tuple[str, str]] = (),
         timeout: float | None = None,
         limit: int = MAX_ANSWER,
+        follow_redirects: bool = False,
     ) -> Invocation:
         """Call a function and take its whole answer, whatever its status.
 
-        `timeout` in seconds replaces the client's. Raises `BrokenAnswer` for an answer longer than `limit` bytes.
+        `timeout` in seconds replaces the client's. Raises `BrokenAnswer` for an answer longer than `limit` bytes, and
+        `RedirectRefused` where `client.redirect` says so.
         """
-        call = calls.invoke(
-            name, namespace, method=method, path=path, query=query, headers=headers, body=body, queued=False
-        )
-        stream = self._transport.send(call.request, timeout=self.timeout if timeout is None else timeout)
+        call = calls.invoke(name, namespace, method=method, path=path, query=query, headers=headers, body=body)
+        limit_time = self.timeout if timeout is None else timeout
+        stream = self._send(call.request, timeout=limit_time, follow=follow_redirects)
         return Invocation(stream.head.status, stream.head.headers, stream.read(limit))
 
     @contextmanager
@@ -236,33 +247,36 @@ class Client:
         headers: Sequence[tuple[str, str]] = (),
         timeout: float | None = None,
         idle_timeout: float | None = None,
+        follow_redirects: bool = False,
     ) -> Generator[Stream]:
         """Call a function and take its answer piece by piece while `body` is still being sent.
 
         `timeout` bounds the time to the answer's head, `idle_timeout` that between two pieces; both default to the
-        client's. The stream has `head` (status and headers) and is iterated once.
+        client's. A body that can be iterated again can follow a redirect that wants it again. The stream has `head` (status
+        and headers) and is iterated once.
         """
-        whole = isinstance(body, bytes)
-        call = calls.invoke(
-            name,
-            namespace,
-            method=method,
-            path=path,
-            query=query,
-            headers=headers,
-            body=body if isinstance(body, bytes) else b"",
-            queued=False,
-        )
-        stream = self._transport.send(
+        call = calls.invoke(name, namespace, method=method, path=path, query=query, headers=headers, body=body)
+        stream = self._send(
             call.request,
             timeout=self.timeout if timeout is None else timeout,
-            body=None if whole else body,  # type: ignore[arg-type]  # an iterable when not whole
             idle=self.timeout if idle_timeout is None else idle_timeout,
+            follow=follow_redirects,
         )
         try:
             yield stream
         finally:
             stream.close()
+
+    def function_token(self, name: str, namespace: str = "") -> FunctionToken:
+        """A token with which the function can be called, made of this client's `TokenAuth` by the identity service.
+
+        It goes into the header `Authorization: Bearer ...` of the call. Raises `Unauthenticated` without a `TokenAuth`,
+        `Forbidden` when there shall be none, and `Unsupported` when the gateway has no identity service.
+        """
+        call = exchange(self._token, name=name, namespace=namespace)
+        stream = self._transport.send(call.request, timeout=self.timeout)
+        body = stream.read(MAX_ANSWER)
+        return call.result(stream.head, body)
 
     def invoke_async(
         self,
@@ -295,6 +309,27 @@ class Client:
     def cancel_async(self, call_id: str) -> None:
         """Take a queued call back, or stop it. Raises `NotFound`."""
         self._run(calls.cancel(call_id))
+
+    def _send(self, request: Request, *, timeout: float, idle: float | None = None, follow: bool = False) -> Stream:
+        """Send, and go where answers send the caller; `timeout` is for all of it."""
+        end = time.monotonic() + timeout
+        transport = self._transport
+        for _ in range(MOST + 1):
+            stream = transport.send(request, timeout=max(0.01, end - time.monotonic()), idle=idle)
+            try:
+                hop = next_hop(transport.origin, request, stream.head) if follow else None
+            except BaseException:
+                stream.close()
+                raise
+            if hop is None:
+                return stream
+            stream.close()
+            request = hop.request
+            if hop.origin != transport.origin:
+                transport = self._elsewhere.setdefault(hop.origin, transport.to(hop.origin))
+        raise RedirectRefused(
+            f"the answer redirects more than {MOST} times", hint="the function sends its callers in a circle"
+        )
 
     def _run(self, call: Call[T]) -> T:
         stream = self._transport.send(call.request.adding(self._auth), timeout=self.timeout)

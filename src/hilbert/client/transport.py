@@ -11,71 +11,45 @@ import math
 import select
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterable, Iterator
+from typing import Any, Final
 
-from hilbert.client.exchange import BrokenAnswer, Head, Reply, Request, describe, encode_chunk, encode_head
+from hilbert.client.channel import MOST_CONNECT, PIECE, Channel, check_tunnel, outbound, tunnel_request
+from hilbert.client.exchange import BrokenAnswer, Head, Reply, Request
 from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
-from hilbert.client.url import Origin, find_proxy
+from hilbert.client.url import Origin
 
-if TYPE_CHECKING:
-    import ssl
-
-_PIECE: Final = 64 * 1024
 _MOST_IDLE: Final = 4
-_MOST_CONNECT: Final = 10.0
-"""Seconds for a connection to be made, if the call allows that long."""
 
 
-class Transport:
-    """Connections to one gateway. Not for use by several threads at once."""
+class Transport(Channel):
+    """Connections to one origin. Not for use by several threads at once."""
 
-    def __init__(
-        self,
-        origin: Origin,
-        *,
-        environ: Mapping[str, str],
-        verify: bool = True,
-        ca_file: str = "",
-        extra: Sequence[tuple[str, str]] = (),
-        trace: Callable[[str], None] | None = None,
-    ) -> None:
-        """`extra` are headers of every request that does not set them itself. Raises `Invalid` for a bad proxy."""
-        self._origin = origin
-        self._proxy = find_proxy(origin, environ)
-        self._verify = verify
-        self._ca_file = ca_file
-        self._extra = (*extra, *proxy_headers(self._proxy)) if self._proxy and not origin.secure else tuple(extra)
-        self._trace = trace
-        self._tls: ssl.SSLContext | None = None
-        self._idle: list[socket.socket] = []
+    _idle: list[socket.socket]
 
-    def send(
-        self, request: Request, *, timeout: float | None, body: Iterable[bytes] | None = None, idle: float | None = None
-    ) -> Stream:
-        """Send and wait for the answer's head. `body` instead of `request.body` is sent as it comes.
+    def __init__(self, origin: Origin, **options: Any) -> None:
+        """As `Channel`."""
+        super().__init__(origin, **options)
+        self._idle = []
+
+    def send(self, request: Request, *, timeout: float | None, idle: float | None = None) -> Stream:
+        """Send and wait for the answer's head.
 
         `timeout` bounds the time to the head, and the rest too unless `idle` gives the time between two pieces (`inf`: any).
         Raises `GatewayUnreachable`, `GatewayTimeout` and `BrokenAnswer`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        head = encode_head(
-            request,
-            self._origin,
-            extra=self._extra,
-            chunked=body is not None,
-            proxied=self._proxy is not None and not self._origin.secure,
-        )
-        if self._trace is not None:
-            self._trace(describe(request, self._origin, self._extra))
+        head = self.encode(request)
+        if isinstance(request.pieces, AsyncIterable):
+            raise TypeError("a body that is awaited needs AsyncClient")
         while True:
             sock, fresh = self._take(deadline)
-            pieces = outbound(head, request.body, body)
-            stream = Stream(self, sock, request, pieces, lazy=body is not None, deadline=deadline, idle=idle)
+            pieces = outbound(head, request.body, request.pieces)
+            stream = Stream(self, sock, request, pieces, deadline=deadline, idle=idle)
             try:
                 stream.wait_for_head()
             except (GatewayUnreachable, BrokenAnswer):
-                again = not fresh and not stream.begun and body is None and request.safe_to_repeat
+                again = not fresh and not stream.begun and request.safe_to_repeat
                 stream.close()
                 if not again:
                     raise
@@ -97,9 +71,6 @@ class Transport:
         else:
             sock.close()
 
-    def describe(self) -> str:
-        return str(self._origin)
-
     def _take(self, deadline: float | None) -> tuple[socket.socket, bool]:
         while self._idle:
             sock = self._idle.pop()
@@ -109,9 +80,9 @@ class Transport:
         return self._connect(deadline), True
 
     def _connect(self, deadline: float | None) -> socket.socket:
-        target = self._proxy or self._origin
-        context = self._context() if self._origin.secure else None
-        limit = _MOST_CONNECT if deadline is None else max(0.01, min(_MOST_CONNECT, deadline - time.monotonic()))
+        target = self.proxy or self.origin
+        context = self.tls_context() if self.origin.secure else None
+        limit = MOST_CONNECT if deadline is None else max(0.01, min(MOST_CONNECT, deadline - time.monotonic()))
         try:
             sock = socket.create_connection((target.host, target.port), timeout=limit)
         except TimeoutError as exc:
@@ -121,35 +92,30 @@ class Transport:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is not None:
-                if self._proxy:
-                    self._tunnel(sock, self._proxy)
-                sock = context.wrap_socket(sock, server_hostname=self._origin.host)
+                if self.proxy:
+                    self._tunnel(sock, self.proxy)
+                sock = context.wrap_socket(sock, server_hostname=self.origin.host)
             sock.setblocking(False)
         except TimeoutError as exc:
             sock.close()
-            raise GatewayTimeout(f"cannot connect to {self._origin} within {limit:.0f} s") from exc
+            raise GatewayTimeout(f"cannot connect to {self.origin} within {limit:.0f} s") from exc
         except OSError as exc:
             sock.close()
-            raise GatewayUnreachable(f"cannot connect to {self._origin}: {exc.strerror or exc}") from exc
+            raise GatewayUnreachable(f"cannot connect to {self.origin}: {exc.strerror or exc}") from exc
         except BaseException:
             sock.close()
             raise
         return sock
 
     def _tunnel(self, sock: socket.socket, proxy: Origin) -> None:
-        sock.sendall(tunnel_request(self._origin, proxy))
+        sock.sendall(tunnel_request(self.origin, proxy))
         answer = b""
         while b"\r\n\r\n" not in answer:
             piece = sock.recv(1)  # Nothing behind the proxy's answer may be read here: it is TLS.
-            if not piece or len(answer) > _PIECE:
+            if not piece or len(answer) > PIECE:
                 raise GatewayUnreachable(f"the proxy {proxy} closed the connection")
             answer += piece
         check_tunnel(answer, proxy)
-
-    def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = make_tls_context(verify=self._verify, ca_file=self._ca_file)
-        return self._tls
 
 
 class Stream:
@@ -162,7 +128,6 @@ class Stream:
         request: Request,
         pieces: Iterator[bytes],
         *,
-        lazy: bool,
         deadline: float | None,
         idle: float | None,
     ) -> None:
@@ -170,7 +135,7 @@ class Stream:
         self._sock: socket.socket | None = sock
         self._reply = Reply(request.method)
         self._pieces: Iterator[bytes] | None = pieces
-        self._lazy = lazy
+        self._lazy = request.pieces is not None
         """Whether asking for the next piece may take long, e.g. because it is read from a pipe."""
         self._pending = memoryview(b"")
         self._deadline = deadline
@@ -246,7 +211,7 @@ class Stream:
             poll.register(sock, select.POLLIN | (select.POLLOUT if self._pending else 0))
             if poll.poll(None if left is None else max(1, left * 1000)):
                 return
-        raise GatewayTimeout(f"no answer from {self._transport.describe()} in time")
+        raise GatewayTimeout(f"no answer from {self._transport.origin} in time")
 
     def _send(self, sock: socket.socket) -> bool:
         if not self._pending and not self._load():
@@ -275,68 +240,17 @@ class Stream:
 
     def _receive(self, sock: socket.socket) -> bool:
         try:
-            data = sock.recv(_PIECE)
+            data = sock.recv(PIECE)
         except BlockingIOError:
             return False
         except OSError as exc:
             if _wants_more(exc):
                 return False
             raise GatewayUnreachable(
-                f"the connection to {self._transport.describe()} broke: {exc.strerror or exc}"
+                f"the connection to {self._transport.origin} broke: {exc.strerror or exc}"
             ) from exc
         self._reply.feed(data)
         return True
-
-
-def outbound(head: bytes, body: bytes, pieces: Iterable[bytes] | None) -> Iterator[bytes]:
-    """The request in pieces, as they go onto the wire."""
-    if pieces is None:
-        yield head + body if len(body) <= _PIECE else head
-        if len(body) > _PIECE:
-            yield body
-        return
-    yield head
-    for piece in pieces:
-        if piece:
-            yield encode_chunk(piece)
-    yield encode_chunk(b"")
-
-
-def proxy_headers(proxy: Origin) -> tuple[tuple[str, str], ...]:
-    """What a proxy wants to know of the caller."""
-    if not proxy.userinfo:
-        return ()
-    from hilbert.client.auth import BasicAuth
-
-    user, _, password = proxy.userinfo.partition(":")
-    return (("Proxy-Authorization", BasicAuth(user, password).header()),)
-
-
-def tunnel_request(origin: Origin, proxy: Origin) -> bytes:
-    """`CONNECT` for TLS through an HTTP proxy (RFC 9110, 9.3.6)."""
-    headers = "".join(f"{name}: {value}\r\n" for name, value in proxy_headers(proxy))
-    return f"CONNECT {origin.host_port} HTTP/1.1\r\nHost: {origin.host_port}\r\n{headers}\r\n".encode("latin-1")
-
-
-def check_tunnel(answer: bytes, proxy: Origin) -> None:
-    """Raises `GatewayUnreachable` when the proxy refused."""
-    status = answer.split(b"\r\n", 1)[0].decode("latin-1")
-    if status.split(" ")[1:2] != ["200"]:
-        raise GatewayUnreachable(f"the proxy {proxy} refused: {status}")
-
-
-def make_tls_context(*, verify: bool, ca_file: str) -> ssl.SSLContext:
-    """Raises `GatewayUnreachable` when `ca_file` cannot be used."""
-    import ssl
-
-    try:
-        context = ssl.create_default_context(cafile=ca_file or None)
-    except OSError as exc:
-        raise GatewayUnreachable(f"cannot use the certificates in {ca_file}: {exc}") from exc
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _wants_more(error: OSError) -> bool:

@@ -12,77 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import uvloop
 
 from hilbert.client import AsyncClient, BasicAuth, Client, Deployment, GatewayTimeout, GatewayUnreachable, TokenAuth
 from hilbert.client.exchange import BrokenAnswer
 from hilbert.core import errors
 from support.cli import PASSWORD, USER, Gateway, Reply
-
-
-class Either:
-    """One of the two clients, called alike."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop if kind == "uvloop" else None)
-        self.client: Any = None
-
-    def open(self, url: str, **options: Any) -> Either:
-        self.close_client()
-        self.client = (Client if self.kind == "sync" else AsyncClient)(url, **options)
-        return self
-
-    def do(self, method: str, /, *words: Any, **options: Any) -> Any:
-        result = getattr(self.client, method)(*words, **options)
-        if inspect.isasyncgen(result):
-            return self.runner.run(_collect(result))
-        if inspect.iscoroutine(result):
-            return self.runner.run(result)
-        return list(result) if inspect.isgenerator(result) else result
-
-    def stream(self, *words: Any, **options: Any) -> tuple[int, bytes]:
-        if self.kind == "sync":
-            with self.client.stream(*words, **options) as stream:
-                return stream.head.status, b"".join(stream)
-
-        async def whole() -> tuple[int, bytes]:
-            async with self.client.stream(*words, **options) as stream:
-                return stream.head.status, b"".join([piece async for piece in stream])
-
-        return self.runner.run(whole())
-
-    def close_client(self) -> None:
-        if self.client is not None:
-            self.do("close")
-            self.client = None
-
-    def close(self) -> None:
-        self.close_client()
-        self.runner.close()
-
-
-async def _collect(pieces: Any) -> list[Any]:
-    return [piece async for piece in pieces]
-
-
-@pytest.fixture(params=["sync", "async", "uvloop"])
-def either(request: pytest.FixtureRequest) -> Iterator[Either]:
-    found = Either(request.param)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    found = Gateway().start()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def client(either: Either, gateway: Gateway) -> Either:
-    return either.open(gateway.url, auth=BasicAuth(USER, PASSWORD), timeout=10)
+from support.clients import Either
 
 
 def test_namespaces(client: Either, gateway: Gateway) -> None:

@@ -16,7 +16,7 @@ ORIGIN = parse_url("http://gateway:8080/base")
 def test_a_head_has_what_a_server_needs() -> None:
     """Line, host, length."""
     request = Request(method="POST", target="/x?y=1", headers=(("A", "b"),), body=b"12345")
-    head = encode_head(request, ORIGIN, extra=[("User-Agent", "u")], chunked=False, proxied=False)
+    head = encode_head(request, ORIGIN, extra=[("User-Agent", "u")], proxied=False)
     assert (
         head == b"POST /base/x?y=1 HTTP/1.1\r\nHost: gateway:8080\r\nUser-Agent: u\r\nA: b\r\nContent-Length: 5\r\n\r\n"
     )
@@ -25,13 +25,13 @@ def test_a_head_has_what_a_server_needs() -> None:
 def test_a_caller_s_header_wins_over_the_client_s() -> None:
     """Also its Host."""
     request = Request(method="GET", target="/", headers=(("user-agent", "mine"), ("host", "other")))
-    head = encode_head(request, ORIGIN, extra=[("User-Agent", "u")], chunked=False, proxied=False)
+    head = encode_head(request, ORIGIN, extra=[("User-Agent", "u")], proxied=False)
     assert head == b"GET /base/ HTTP/1.1\r\nuser-agent: mine\r\nhost: other\r\n\r\n"
 
 
 def test_through_a_proxy_the_whole_url_is_asked_for() -> None:
     """RFC 9112, 3.2.2."""
-    head = encode_head(Request(method="GET", target="/x"), ORIGIN, extra=(), chunked=False, proxied=True)
+    head = encode_head(Request(method="GET", target="/x"), ORIGIN, extra=(), proxied=True)
     assert head.startswith(b"GET http://gateway:8080/base/x HTTP/1.1\r\n")
 
 
