@@ -406,6 +406,7 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
             (
                 "hilbert generate -f stack.yaml | kubectl apply -f -",
                 "hilbert generate --from-store nodeinfo -n dev",
+                "hilbert generate --api serving.knative.dev/v1 | kubectl apply -f -",
             ),
         ),
     ),

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from hilbert.cli.catalogue import load_catalogue, pick, platform_name
+from hilbert.cli.objects import function_object, knative_service
 from hilbert.cli.options import NO_FILE, StackFile, flag
 from hilbert.cli.specification import UNSAID, Specification, over
 from hilbert.cli.stackfile import deployments_of, load
-from hilbert.client.types import Deployment, ResourceAmounts
+from hilbert.cli.terminal import warn
+from hilbert.client.types import Deployment
 from hilbert.core.settings import environment
+
+OPENFAAS: Final = "openfaas.com/v1"
+KNATIVE: Final = "serving.knative.dev/v1"
+
+_OBJECTS: Final = {OPENFAAS: function_object, KNATIVE: knative_service}
 
 
 def generate(
     *,
-    api: Annotated[Literal["openfaas.com/v1"], flag("Kind of object.", "--api")] = "openfaas.com/v1",
+    api: Annotated[Literal["openfaas.com/v1", "serving.knative.dev/v1"], flag("Kind of object.", "--api")] = OPENFAAS,
     namespace: Annotated[str, flag("Namespace of the objects; the stack file's is not used.", "--namespace", "-n")] = (
         "openfaas-fn"
     ),
@@ -46,39 +53,9 @@ def generate(
     said = Specification(label=label, annotation=annotation) if label or annotation else UNSAID
     from hilbert.wire.yamltext import write_yaml
 
-    documents = [_object(over(deployment, said), api, namespace) for deployment in deployments]
-    for document in documents:
+    for deployment in deployments:
+        whole = over(deployment, said)
+        if api == KNATIVE and whole.constraints:
+            warn(f"{whole.service}: its constraints are left out, since Knative chooses the node")
         sys.stdout.write("---\n")
-        sys.stdout.write(write_yaml(document))
-
-
-def _object(deployment: Deployment, api: str, namespace: str) -> dict[str, object]:
-    """A custom resource `Function`. `fprocess` goes into the environment, where its schema has it."""
-    env = dict(deployment.env_vars)
-    if deployment.env_process:
-        env["fprocess"] = deployment.env_process
-    optional: dict[str, object] = {
-        "labels": dict(deployment.labels),
-        "annotations": dict(deployment.annotations),
-        "environment": env,
-        "constraints": list(deployment.constraints),
-        "secrets": list(deployment.secrets),
-        "limits": _amounts(deployment.limits),
-        "requests": _amounts(deployment.requests),
-        "readOnlyRootFilesystem": deployment.read_only_root_filesystem,
-    }
-    return {
-        "apiVersion": api,
-        "kind": "Function",
-        "metadata": {"name": deployment.service, "namespace": namespace},
-        "spec": {
-            "name": deployment.service,
-            "image": deployment.image,
-            **{key: value for key, value in optional.items() if value},
-        },
-    }
-
-
-def _amounts(amounts: ResourceAmounts | None) -> dict[str, str]:
-    found = {} if amounts is None else {"memory": amounts.memory, "cpu": amounts.cpu}
-    return {key: value for key, value in found.items() if value}
+        sys.stdout.write(write_yaml(_OBJECTS[api](whole, namespace)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 
@@ -16,7 +18,10 @@ from hilbert.cli.terminal import harmless, out
 from hilbert.cli.values import seconds, split_name
 from hilbert.client.types import LogMessage
 
-_FORMATS: Final = ("RFC3339", "RFC3339Nano", "Unix", "none")
+Clock = Callable[[str], str]
+"""A timestamp (RFC 3339) as it is shown."""
+
+_FRACTION: Final = re.compile(r"T[0-9:]+[.,](\d{1,9})")
 
 
 def logs(
@@ -34,24 +39,23 @@ def logs(
     output: Annotated[Literal["plain", "keyvalue", "json"], flag("Form of the lines.", "--output", "-o")] = "plain",
     json: Annotated[bool, flag("Same as --output json.", "--json", "-j")] = False,
     time_format: Annotated[
-        str, flag("RFC3339, RFC3339Nano, Unix, none, or a pattern of strftime.", "--time-format")
+        str, flag("A layout of Go or its name, Unix, none, or a pattern of strftime.", "--time-format")
     ] = "RFC3339",
     file: StackSource = NO_SOURCE,
     at: Connection = HERE,
 ) -> None:
     name, namespace = split_name(name, namespace)
     moment = _moment(since, since_time)
-    if time_format not in _FORMATS and "%" not in time_format:
-        raise UsageError(f"--time-format {time_format}: must be one of {', '.join(_FORMATS)}, or hold a %")
+    when = _clock(time_format)
     with connect(at, stack=gateway_of(file)) as client:
         for message in client.logs(name, namespace, instance=replica, since=moment, tail=lines, follow=tail):
             if json or output == "json":
                 text = msgspec.json.encode(message).decode()
                 out(harmless(text) if sys.stdout.isatty() else text)
             elif output == "keyvalue":
-                out(_keyvalue(message, time_format))
+                out(_keyvalue(message, when))
             else:
-                out(_plain(message, time_format, show_name=show_name, show_instance=show_instance))
+                out(_plain(message, when, show_name=show_name, show_instance=show_instance))
             sys.stdout.flush()
 
 
@@ -69,30 +73,49 @@ def _moment(since: str, since_time: str) -> datetime | None:
     return moment if moment.tzinfo else moment.astimezone()
 
 
-def _plain(message: LogMessage, time_format: str, *, show_name: bool, show_instance: bool) -> str:
-    parts = [_when(message, time_format)]
+def _clock(given: str) -> Clock:
+    """How `--time-format` writes a message's time. Raises `UsageError`."""
+    if given == "none":
+        return lambda _: ""
+    if given.lower() == "unix":
+        return _reading(lambda moment, _: str(int(moment.timestamp())))
+    if "%" in given:
+        return _reading(lambda moment, _: moment.strftime(given))
+    from hilbert.cli.golayout import NAMED, is_layout, write_time
+
+    layout = next((layout for name, layout in NAMED.items() if name.lower() == given.lower()), given)
+    if not is_layout(layout):
+        raise UsageError(
+            f"--time-format {given}: must be a layout of Go such as '2006-01-02 15:04:05', or 'Unix', 'none', or hold a %",
+            hint=f"layouts with names are {', '.join(NAMED)}",
+        )
+    return _reading(lambda moment, nanoseconds: write_time(moment, layout, nanoseconds=nanoseconds))
+
+
+def _reading(write: Callable[[datetime, int], str]) -> Clock:
+    """Write a timestamp after it was read; as it is, where it cannot be."""
+
+    def clock(timestamp: str) -> str:
+        try:
+            moment = datetime.fromisoformat(timestamp)
+        except ValueError:
+            return timestamp
+        fraction = _FRACTION.search(timestamp)
+        return write(
+            moment if moment.tzinfo else moment.replace(tzinfo=UTC), int(fraction[1].ljust(9, "0")) if fraction else 0
+        )
+
+    return clock
+
+
+def _plain(message: LogMessage, when: Clock, *, show_name: bool, show_instance: bool) -> str:
+    parts = [when(message.timestamp)]
     parts += [message.name] if show_name else []
     parts += [f"({message.instance})"] if show_instance else []
     return harmless(" ".join(part for part in (*parts, message.text.rstrip("\n")) if part))
 
 
-def _keyvalue(message: LogMessage, time_format: str) -> str:
+def _keyvalue(message: LogMessage, when: Clock) -> str:
     text = harmless(message.text.rstrip("\n")).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    when = harmless(_when(message, time_format))
-    return f'timestamp="{when}" name="{harmless(message.name)}" instance="{harmless(message.instance)}" text="{text}" '
-
-
-def _when(message: LogMessage, time_format: str) -> str:
-    if time_format == "none":
-        return ""
-    if time_format == "RFC3339Nano":
-        return message.timestamp
-    try:
-        moment = datetime.fromisoformat(message.timestamp)
-    except ValueError:
-        return message.timestamp
-    if time_format == "Unix":
-        return str(int(moment.timestamp()))
-    if time_format == "RFC3339":
-        return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return moment.strftime(time_format)
+    stamp = harmless(when(message.timestamp))
+    return f'timestamp="{stamp}" name="{harmless(message.name)}" instance="{harmless(message.instance)}" text="{text}" '

@@ -316,9 +316,9 @@ class AsyncClient:
         self,
         request: Request,
         *,
-        timeout: float,
+        timeout: float,  # noqa: ASYNC109 - as Client has it
         idle: float | None = None,
-        follow: bool = False,  # noqa: ASYNC109 - as Client has it
+        follow: bool = False,
     ) -> AsyncStream:
         """Send, and go where answers send the caller; `timeout` is for all of it."""
         end = asyncio.get_running_loop().time() + timeout
