@@ -18,6 +18,9 @@ from hilbert.core.errors import Unsupported
 
 Program = Literal["docker", "podman", "buildah"]
 
+_BUILDX: Final = "hilbert"
+"""The builder of docker's buildx that is made for several platforms."""
+_QEMU: Final = "multiarch/qemu-user-static"
 _PROXY_VARIABLES: Final = ("http_proxy", "https_proxy", "no_proxy")
 
 
@@ -77,13 +80,12 @@ def build_image(
     mount_ssh: bool = False,
 ) -> None:
     """Build `context` into the image `request.image`, for this machine. Raises `BuildFailed`."""
-    argv = [builder.program, *(["buildx"] if builder.buildx else []), "build", "--tag", request.image]
-    if builder.buildx:
-        argv.append("--load")
-    argv += _arguments(request, packages, builder=builder, flags=flags, env=env, mount_ssh=mount_ssh)
+    words = ["buildx", "build", "--load"] if builder.buildx else ["build"]
+    words += ["--tag", request.image]
+    words += _arguments(request, packages, builder=builder, flags=flags, env=env, mount_ssh=mount_ssh)
     job.begin(f"building with {builder.name}")
-    if job.run([*argv, str(context)], cwd=request.project, env=env) != 0:
-        raise _failed(f"function {request.name}: {builder.name} could not build the image", job)
+    what = f"function {request.name}: {builder.name} could not build the image"
+    _run(job, [builder.program, *words, str(context)], what, cwd=request.project, env=env)
 
 
 def publish_image(
@@ -101,40 +103,64 @@ def publish_image(
 
     Raises `BuildFailed`, and `Unsupported` where several platforms need buildx.
     """
-    names = [request.image]
-    if flags.extra_tag:
-        names.append(f"{split_tag(request.image)[0]}:{flags.extra_tag}")
-    arguments = _arguments(request, packages, builder=builder, flags=flags, env=env, mount_ssh=mount_ssh)
+    names = published_names(request.image, flags.extra_tag)
+    words = _arguments(request, packages, builder=builder, flags=flags, env=env, mount_ssh=mount_ssh)
     if request.platforms:
-        arguments += ["--platform", request.platforms]
+        words += ["--platform", request.platforms]
     if builder.program == "docker" and not builder.buildx:
         raise Unsupported("publish needs docker's buildx plug-in", hint="install it, or use podman or buildah")
     job.begin(f"building with {builder.name}")
+    cwd = request.project
     if builder.buildx:
-        tags = [word for name in names for word in ("--tag", name)]
-        argv = ["docker", "buildx", "build", "--push", *tags, *arguments, str(context)]
-        if job.run(argv, cwd=request.project, env=env) != 0:
-            raise _failed(f"function {request.name}: docker buildx could not publish the image", job)
+        if "," in request.platforms:
+            words += ["--builder", _multi_platform_builder(job, cwd=cwd, env=env)]
+        words += [word for name in names for word in ("--tag", name)]
+        what = f"function {request.name}: docker buildx could not publish the image"
+        _run(job, ["docker", "buildx", "build", "--push", *words, str(context)], what, cwd=cwd, env=env)
         return
     # A manifest list of that name would be added to, not replaced. Its absence is no failure.
-    output_of([builder.program, "manifest", "rm", request.image], cwd=request.project, env=env)
-    argv = [builder.program, "build", "--manifest", request.image, *arguments, str(context)]
-    if job.run(argv, cwd=request.project, env=env) != 0:
-        raise _failed(f"function {request.name}: {builder.name} could not build the image", job)
+    output_of([builder.program, "manifest", "rm", request.image], cwd=cwd, env=env)
+    what = f"function {request.name}: {builder.name} could not build the image"
+    _run(job, [builder.program, "build", "--manifest", request.image, *words, str(context)], what, cwd=cwd, env=env)
     for name in names:
         job.begin(f"pushing {name}")
-        target = f"docker://{name}"
-        argv = [builder.program, "manifest", "push", "--all", *_transport(name), request.image, target]
-        if job.run(argv, cwd=request.project, env=env) != 0:
-            raise _failed(f"function {request.name}: {name} could not be pushed", job)
+        push = [builder.program, "manifest", "push", "--all", *_transport(name), request.image, f"docker://{name}"]
+        _run(job, push, f"function {request.name}: {name} could not be pushed", cwd=cwd, env=env)
+
+
+def published_names(image: str, extra_tag: str) -> list[str]:
+    """The image's name, and the one with the further tag."""
+    return [image, *([f"{split_tag(image)[0]}:{extra_tag}"] if extra_tag else [])]
 
 
 def push_image(image: str, *, builder: Builder, job: Job, env: Mapping[str, str]) -> None:
     """Push an image that was built. Raises `BuildFailed`."""
     job.begin(f"pushing {image}")
     transport = [] if builder.program == "docker" else _transport(image)
-    if job.run([builder.program, "push", *transport, image], cwd=Path.cwd(), env=env) != 0:
-        raise _failed(f"{image} could not be pushed", job)
+    _run(job, [builder.program, "push", *transport, image], f"{image} could not be pushed", cwd=Path.cwd(), env=env)
+
+
+def reset_qemu(*, builder: Builder, job: Job, env: Mapping[str, str]) -> None:
+    """Register QEMU for foreign platforms with the kernel of docker's machine. Raises `BuildFailed` and `Unsupported`."""
+    if builder.program != "docker":
+        raise Unsupported(
+            f"--reset-qemu is for docker, which brings QEMU in a container; the builder here is {builder.name}",
+            hint="install QEMU on this machine instead: apt-get install qemu-user-static (Debian, Ubuntu)",
+        )
+    job.begin("registering QEMU")
+    argv = ["docker", "run", "--rm", "--privileged", _QEMU, "--reset", "-p", "yes"]
+    _run(job, argv, "QEMU could not be registered", cwd=Path("/"), env=env)
+
+
+def build_arguments(request: BuildRequest, packages: Sequence[str], *, skip_tests: bool) -> dict[str, str]:
+    """The arguments of the build, with the template's packages among them."""
+    arguments = dict(request.build_args)
+    if packages or "ADDITIONAL_PACKAGE" in arguments:
+        given = arguments.get("ADDITIONAL_PACKAGE", "").split()
+        arguments["ADDITIONAL_PACKAGE"] = " ".join(dict.fromkeys([*packages, *given]))
+    if skip_tests:
+        arguments["TEST_ENABLED"] = "false"
+    return arguments
 
 
 def has_registry(image: str) -> bool:
@@ -152,15 +178,10 @@ def _arguments(
     env: Mapping[str, str],
     mount_ssh: bool,
 ) -> list[str]:
-    arguments = dict(request.build_args)
+    arguments = build_arguments(request, packages, skip_tests=flags.skip_tests)
     for name in _PROXY_VARIABLES:
         if value := env.get(name) or env.get(name.upper()):
             arguments.setdefault(name, value)
-    if packages or "ADDITIONAL_PACKAGE" in arguments:
-        given = arguments.get("ADDITIONAL_PACKAGE", "").split()
-        arguments["ADDITIONAL_PACKAGE"] = " ".join(dict.fromkeys([*packages, *given]))
-    if flags.skip_tests:
-        arguments["TEST_ENABLED"] = "false"
     words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     words += [word for name, value in request.labels.items() for word in ("--label", f"{name}={value}")]
     for name, path in request.build_secrets.items():
@@ -187,6 +208,24 @@ def _transport(image: str) -> list[str]:
     except ValueError:
         loopback = False
     return ["--tls-verify=false"] if loopback else []
+
+
+def _multi_platform_builder(job: Job, *, cwd: Path, env: Mapping[str, str]) -> str:
+    """A builder of buildx that can build for several platforms, made if it is not there: docker's own cannot.
+
+    It shares this machine's network, so that it reaches registries on loopback. Raises `BuildFailed`.
+    """
+    if output_of(["docker", "buildx", "inspect", _BUILDX], cwd=cwd, env=env) is None:
+        argv = ["docker", "buildx", "create", "--name", _BUILDX, "--driver", "docker-container"]
+        what = "docker buildx could not make a builder for several platforms"
+        _run(job, [*argv, "--driver-opt", "network=host"], what, cwd=cwd, env=env)
+    return _BUILDX
+
+
+def _run(job: Job, argv: Sequence[str], what: str, *, cwd: Path, env: Mapping[str, str]) -> None:
+    """Raises `BuildFailed` with the sentence `what` when the program fails."""
+    if job.run(argv, cwd=cwd, env=env) != 0:
+        raise _failed(what, job)
 
 
 def _failed(what: str, job: Job) -> BuildFailed:

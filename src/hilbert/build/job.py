@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -35,7 +35,8 @@ class Job:
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._on_line = on_line
         self._cancelled = threading.Event()
-        self._running: subprocess.Popen[bytes] | None = None
+        self._stop: Callable[[], None] | None = None
+        """Ends what is under way."""
         self._lock = threading.Lock()
 
     def log(self, line: str) -> None:
@@ -56,12 +57,31 @@ class Job:
         self.step = step
 
     def cancel(self) -> None:
-        """End the program that runs; the thread that runs it gets `Cancelled`."""
+        """End what runs; the thread that runs it gets `Cancelled`."""
         self._cancelled.set()
         with self._lock:
-            process = self._running
-        if process is not None:
-            _end(process)
+            stop = self._stop
+        if stop is not None:
+            stop()
+
+    @contextlib.contextmanager
+    def stopped_by(self, stop: Callable[[], None]) -> Iterator[None]:
+        """While the block runs, `cancel` calls `stop`, from its own thread. Raises `Cancelled` afterwards if it did."""
+        with self._lock:
+            self._stop = stop
+        try:
+            if self._cancelled.is_set():
+                stop()
+            yield
+        except Exception:
+            if self._cancelled.is_set():
+                raise Cancelled from None
+            raise
+        finally:
+            with self._lock:
+                self._stop = None
+        if self._cancelled.is_set():
+            raise Cancelled
 
     def run(
         self,
@@ -89,28 +109,19 @@ class Job:
             )
         except OSError as exc:
             raise BuildFailed(f"cannot run {argv[0]}: {exc.strerror}", log=self.tail()) from exc
-        with self._lock:
-            self._running = process
-        try:
-            if self._cancelled.is_set():
+        with self.stopped_by(lambda: _end(process)):
+            try:
+                lines: IO[bytes] = process.stdout  # type: ignore[assignment]  # it is a pipe, as asked for
+                with lines:
+                    for raw in lines:
+                        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+                        for word in secret:
+                            line = line.replace(word, "***")
+                        self.log(line)
+                return process.wait()
+            except BaseException:
                 _end(process)
-            lines: IO[bytes] = process.stdout  # type: ignore[assignment]  # it is a pipe, as asked for
-            with lines:
-                for raw in lines:
-                    line = raw.decode("utf-8", "replace").rstrip("\r\n")
-                    for word in secret:
-                        line = line.replace(word, "***")
-                    self.log(line)
-            status = process.wait()
-        except BaseException:
-            _end(process)
-            raise
-        finally:
-            with self._lock:
-                self._running = None
-        if self._cancelled.is_set():
-            raise Cancelled
-        return status
+                raise
 
 
 def output_of(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], seconds: float = 20.0) -> str | None:

@@ -73,24 +73,27 @@ def pull_missing(
     *,
     job: Job,
     env: Mapping[str, str],
+    overwrite: bool = False,
 ) -> list[Pulled]:
     """Pull the templates that functions need, that are not here, and for which the stack file names a source.
 
-    A source without a URL is looked up in the shipped template store. Raises what `pull` raises.
+    With `overwrite`, those that are here too. A source without a URL is looked up in the shipped template store. Raises
+    what `pull` raises.
     """
     by_name = {source.name: source for source in sources}
     pulled = []
     for lang in dict.fromkeys(
         function.lang for function in functions.values() if function.lang and not function.skip_build
     ):
-        try:
-            find_template(lang, project)
-            continue
-        except TemplateNotFound:
-            name, _ = split_lang(lang)
-            source = by_name.get(lang) or by_name.get(name)
-            if source is None:
-                raise
+        name, _ = split_lang(lang)
+        source = by_name.get(lang) or by_name.get(name)
+        if source is None or not overwrite:
+            try:
+                find_template(lang, project)
+                continue
+            except TemplateNotFound:
+                if source is None:
+                    raise
         pulled.append(pull(source.source or in_store(name).repo, project, job=job, env=env, only=lang, overwrite=True))
     return pulled
 

@@ -1,4 +1,4 @@
-"""`build`, `push` and `publish`: from a stack file's functions to bundles and images."""
+"""`build` and `push`: from a stack file's functions to bundles and images."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from hilbert.cli import shapes, stackfile
-from hilbert.cli.board import run_builds
 from hilbert.cli.building import (
     AS_USUAL,
     BuildingFlags,
     build_stack,
     choose,
-    image_work,
-    pull_templates,
     push_images,
-    requests_of,
     stack_of_one,
 )
 from hilbert.cli.deploy import tag_of
@@ -70,7 +66,7 @@ def push(
     quiet: Annotated[bool, flag("Say nothing but what went wrong.", "--quiet", "-q")] = False,
     file: StackFile = NO_FILE,
 ) -> None:
-    stack = _load(file)
+    stack = load_functions(file)
     how = BuildingFlags(tag=tag, builder=builder)
     images = images_to_push(stack, how)
     if not images:
@@ -78,27 +74,6 @@ def push(
             "no function has an image to push", hint="an image to push names its registry: registry.example.com/web:1.0"
         )
     push_images(images, builder=builder, parallel=parallel, quiet=quiet)
-
-
-def publish(
-    *,
-    parallel: Parallel = 2,
-    platforms: Annotated[str, flag("Platforms, e.g. linux/amd64,linux/arm64.", "--platforms")] = "",
-    extra_tag: Annotated[str, flag("A further tag of the same images.", "--extra-tag")] = "",
-    how: BuildingFlags = AS_USUAL,
-    file: StackFile = NO_FILE,
-) -> None:
-    if how.bundle:
-        raise UsageError("bundles stay on this machine; publish makes container images")
-    stack = _load(file)
-    flags = how.to_build_flags(platforms)
-    project = Path.cwd()
-    pull_templates(stack, how, project=project)
-    requests = requests_of(stack, flags, tag=how.tag, project=project)
-    if not requests:
-        raise Failed("no function of the stack file is to be built", hint="functions with skip_build are passed over")
-    work = image_work(flags, builder=how.builder, publish=True, extra_tag=extra_tag)
-    run_builds(requests, work, parallel=parallel, verb="Publishing", quiet=how.quiet, verbose=how.verbose)
 
 
 def images_to_push(stack: Stack, how: BuildingFlags) -> list[tuple[str, str]]:
@@ -125,10 +100,11 @@ def _stack(file: StackFile, *, name: str, lang: str, handler: str, image: str) -
         if file.yaml:
             raise UsageError("--yaml and a function described by flags exclude each other")
         return stack_of_one(name=name, lang=lang, handler=handler, image=image)
-    return _load(file)
+    return load_functions(file)
 
 
-def _load(file: StackFile) -> Stack:
+def load_functions(file: StackFile) -> Stack:
+    """The stack file that is meant. Raises `Failed` when it has no functions."""
     stack = stackfile.load(file)
     for warning in stack.warnings:
         warn(warning)

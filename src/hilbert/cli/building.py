@@ -49,6 +49,7 @@ class BuildingFlags:
     build_label: Annotated[tuple[str, ...], flag("Label KEY=VALUE of the image; repeatable.", "--build-label")] = ()
     copy_extra: Annotated[tuple[str, ...], flag("Path of the project to build in; repeatable.", "--copy-extra")] = ()
     tag: Annotated[str, flag("Tag: latest, sha, branch, describe or digest.", "--tag")] = "latest"
+    overwrite: Annotated[bool, flag("Pull the stack file's templates again, over those here.", "--overwrite")] = False
     disable_stack_pull: Annotated[bool, flag("Do not pull templates.", "--disable-stack-pull")] = False
     quiet: Annotated[bool, flag("Say nothing but what went wrong.", "--quiet", "-q")] = False
     verbose: Annotated[bool, flag("Show what builds write as it comes.", "--verbose", "-v", "--debug")] = False
@@ -57,6 +58,8 @@ class BuildingFlags:
         """Raises `UsageError`."""
         from hilbert.build.request import BuildFlags
 
+        if self.overwrite and self.disable_stack_pull:
+            raise UsageError("--overwrite pulls the stack file's templates, --disable-stack-pull does not")
         if self.bundle and self.image_build:
             raise UsageError("--bundle and --image-build exclude each other")
         tag_of(self.tag)
@@ -130,7 +133,12 @@ def pull_templates(stack: Stack, how: BuildingFlags, *, project: Path) -> None:
     if how.disable_stack_pull:
         return
     for pulled in pull_missing(
-        stack.functions, stack.configuration.templates, project, job=Job("template"), env=inherited_environment()
+        stack.functions,
+        stack.configuration.templates,
+        project,
+        job=Job("template"),
+        env=inherited_environment(),
+        overwrite=how.overwrite,
     ):
         note(f"Wrote {len(pulled.written)} template(s) : [{' '.join(pulled.written)}] from {pulled.source}")
 
@@ -171,7 +179,7 @@ def build_stack(
     """Build every function of a stack, showing how it goes. Outcomes in the file's order. Raises `Failed` if any failed."""
     place = project or Path.cwd()
     flags = how.to_build_flags()
-    _check_parallel(parallel)
+    check_parallel(parallel)
     pull_templates(stack, how, project=place)
     requests = requests_of(stack, flags, tag=how.tag, project=place)
     for name, function in stack.functions.items():
@@ -272,7 +280,7 @@ def push_images(
     from hilbert.build.job import Job
     from hilbert.build.many import run_all
 
-    _check_parallel(parallel)
+    check_parallel(parallel)
     env = inherited_environment()
     found = find_builder(env, wanted=builder)
     by_name = dict(images)
@@ -291,7 +299,8 @@ def push_images(
     return outcomes
 
 
-def _check_parallel(parallel: int) -> None:
+def check_parallel(parallel: int) -> None:
+    """`--parallel`'s value. Raises `UsageError`."""
     if not 1 <= parallel <= 64:
         raise UsageError(f"--parallel {parallel}: must be from 1 to 64")
 

@@ -201,11 +201,13 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
         ),
         Command(
             "publish",
-            "build:publish",
-            "Build container images for several platforms and push them.",
+            "publish:publish",
+            "Build container images, for several platforms if wanted, and push them.\n\n"
+            "With --remote-builder, an OpenFaaS Function Builder does both.",
             (
                 "hilbert publish --platforms linux/amd64,linux/arm64",
                 "hilbert publish --tag describe --extra-tag latest",
+                "hilbert publish --remote-builder http://127.0.0.1:8081 --payload-secret payload.txt",
             ),
         ),
         Command(

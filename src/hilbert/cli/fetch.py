@@ -13,32 +13,19 @@ from hilbert.client.url import parse_url
 
 _MOST: Final = 16 * 1024 * 1024
 _TIMEOUT: Final = 30.0
-_MOST_REDIRECTS: Final = 5
 
 
 def fetch(url: str, environ: Mapping[str, str]) -> bytes:
     """The document at an http(s) URL, at most 16 MiB. Raises `Failed`, and what a connection raises."""
-    for _ in range(_MOST_REDIRECTS + 1):
-        parts = urlsplit(url)
-        origin = parse_url(f"{parts.scheme}://{parts.netloc}")
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        transport = Transport(
-            origin, environ=environ, extra=[("User-Agent", "hilbert"), ("Accept-Encoding", "identity")]
-        )
-        try:
-            stream = transport.send(Request(method="GET", target=target), timeout=_TIMEOUT)
-            body = stream.read(_MOST)
-        finally:
-            transport.close()
-        status, headers = stream.head.status, stream.head.headers
-        if status in (301, 302, 303, 307, 308) and "location" in headers:
-            from urllib.parse import urljoin
-
-            url = urljoin(url, headers["location"])
-            if parts.scheme == "https" and not url.startswith("https://"):
-                raise Failed(f"{url}: refused to leave https")
-            continue
-        if status != 200:
-            raise Failed(f"{url}: the server answered {status}")
-        return body
-    raise Failed(f"{url}: more than {_MOST_REDIRECTS} redirects")
+    parts = urlsplit(url)
+    origin = parse_url(f"{parts.scheme}://{parts.netloc}")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    transport = Transport(origin, environ=environ, extra=[("User-Agent", "hilbert"), ("Accept-Encoding", "identity")])
+    try:
+        stream = transport.follow(Request(method="GET", target=target), timeout=_TIMEOUT)
+        body = stream.read(_MOST)
+    finally:
+        transport.close()
+    if stream.head.status != 200:
+        raise Failed(f"{url}: the server answered {stream.head.status}")
+    return body

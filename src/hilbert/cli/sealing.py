@@ -10,6 +10,7 @@ import base64
 import binascii
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -48,28 +49,32 @@ def seal(
     values |= {name: _read(path) for name, path in pairs(from_file, "--from-file").items()}
     if not values:
         raise UsageError("nothing to seal", hint="give --from-file NAME=PATH")
+    sealed = seal_values(values, _read(public_key).decode("ascii", "replace").strip(), where=public_key)
+    if output == "-":
+        sys.stdout.write(sealed.decode())
+        return
+    try:
+        Path(output).write_bytes(sealed)
+    except OSError as exc:
+        raise Failed(f"cannot write {output}: {exc.strerror}") from exc
+    note(f"Wrote {output}")
+
+
+def seal_values(values: Mapping[str, bytes], public_key: str, *, where: str) -> bytes:
+    """Sealed YAML for the holder of the private key. Raises `Failed` when `public_key`, found `where`, is none."""
     nacl = _nacl()
-    text = _read(public_key).decode("ascii", "replace").strip()
     sender = nacl.PrivateKey.generate()
-    box = nacl.Box(sender, nacl.PublicKey(_key(text, public_key)))
+    box = nacl.Box(sender, nacl.PublicKey(_key(public_key, where)))
     document = {
         "version": "v1",
         "algorithm": _ALGORITHM,
-        "key_id": _key_id(text),
+        "key_id": _key_id(public_key),
         "public_key": base64.b64encode(bytes(sender.public_key)).decode(),
         "secrets": {name: base64.b64encode(bytes(box.encrypt(value))).decode() for name, value in values.items()},
     }
     import yaml
 
-    sealed = yaml.safe_dump(document, sort_keys=False)
-    if output == "-":
-        sys.stdout.write(sealed)
-        return
-    try:
-        Path(output).write_text(sealed, encoding="utf-8")
-    except OSError as exc:
-        raise Failed(f"cannot write {output}: {exc.strerror}") from exc
-    note(f"Wrote {output}")
+    return yaml.safe_dump(document, sort_keys=False).encode()
 
 
 def unseal(

@@ -11,6 +11,7 @@ from hilbert.cli.building import AS_USUAL, BuildingFlags, build_stack, choose, p
 from hilbert.cli.deploy import CAREFULLY, RolloutFlags, deploy_file, tag_of
 from hilbert.cli.failures import UsageError
 from hilbert.cli.options import HERE, NO_FILE, Connection, Namespace, StackFile, flag
+from hilbert.cli.publish import ONE_PLATFORM, PublishFlags, publish_stack
 from hilbert.cli.specification import UNSAID, Specification
 from hilbert.cli.target import DEFAULT_SOURCE, client_for, resolve
 from hilbert.cli.terminal import note, out, progress
@@ -37,10 +38,12 @@ def up(
     given: Annotated[tuple[str, ...], flag("Setting KEY=VALUE; may be given again.", "--set")] = (),
     namespace: Namespace = "",
     skip_push: Annotated[bool, flag("Build container images, but do not push them.", "--skip-push")] = False,
+    publish: Annotated[bool, flag("Publish container images instead of building and pushing.", "--publish")] = False,
     skip_deploy: Annotated[bool, flag("Build and push only.", "--skip-deploy")] = False,
     watch: Annotated[bool, flag("Go on: build and deploy whatever is saved, until Ctrl-C.", "--watch")] = False,
     said: Specification = UNSAID,
     how: BuildingFlags = AS_USUAL,
+    to: PublishFlags = ONE_PLATFORM,
     file: StackFile = NO_FILE,
     rollout: RolloutFlags = CAREFULLY,
     at: Connection = HERE,
@@ -49,12 +52,19 @@ def up(
         raise UsageError("--only-gateway and --yaml exclude each other")
     if watch and (only_gateway or skip_deploy or not stackfile.find(file)):
         raise UsageError("--watch needs a stack file to build and deploy")
+    if to != ONE_PLATFORM and not publish:
+        raise UsageError("--platforms, --extra-tag, --reset-qemu and --remote-builder go with --publish")
+    if publish and (watch or skip_push or not stackfile.find(file)):
+        raise UsageError("--publish needs a stack file, and neither --watch nor --skip-push goes with it")
     settings = _settings(port=port, host=host, workers=workers, state_dir=state_dir, given=given)
     if not only_gateway and stackfile.find(file):
         stack = stackfile.load(file)
         if not skip_deploy:
             _ensure_gateway(stack.provider.gateway, settings, at)
-        build_and_push(stack, how, at, parallel=rollout.parallel, skip_push=skip_push)
+        if publish and not all(function.skip_build for function in stack.functions.values()):
+            publish_stack(stack, how, to, parallel=rollout.parallel)
+        elif not publish:
+            build_and_push(stack, how, at, parallel=rollout.parallel, skip_push=skip_push)
         if not skip_deploy:
             deploy_file(stack, namespace=namespace, tag=tag_of(how.tag), said=said, rollout=rollout, at=at)
         if watch:

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any, Final
 
 from hilbert.client.channel import MOST_CONNECT, PIECE, Channel, check_tunnel, outbound, tunnel_request
-from hilbert.client.exchange import BrokenAnswer, Head, Pieces, Reply, Request, encode_chunk
+from hilbert.client.exchange import BrokenAnswer, Head, Reply, Request, encode_chunk
 from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
+from hilbert.client.redirect import MOST, next_hop, too_many
 from hilbert.client.url import Origin
 from hilbert.kit.aio import cancel, spawn
 
@@ -28,6 +29,8 @@ class AsyncTransport(Channel):
         """As `Channel`."""
         super().__init__(origin, **options)
         self._idle = []
+        self._elsewhere: dict[Origin, AsyncTransport] = {}
+        """Where answers sent their callers."""
 
     async def send(
         self,
@@ -42,8 +45,7 @@ class AsyncTransport(Channel):
         head = self.encode(request)
         while True:
             pair, fresh = await self._take(deadline)
-            pieces = _outbound(head, request.body, request.pieces)
-            stream = AsyncStream(self, pair, request, pieces, deadline=deadline, idle=idle)
+            stream = AsyncStream(self, pair, request, _outbound(head, request), deadline=deadline, idle=idle)
             try:
                 await stream.wait_for_head()
             except (GatewayUnreachable, BrokenAnswer):
@@ -57,8 +59,38 @@ class AsyncTransport(Channel):
             else:
                 return stream
 
+    async def follow(
+        self,
+        request: Request,
+        *,
+        timeout: float,  # noqa: ASYNC109 - as `send`
+        idle: float | None = None,
+    ) -> AsyncStream:
+        """Send, and go where answers send the caller; `timeout` is for the whole way. Raises `RedirectRefused`, too."""
+        end = asyncio.get_running_loop().time() + timeout
+        transport = self
+        for _ in range(MOST + 1):
+            stream = await transport.send(
+                request, timeout=max(0.01, end - asyncio.get_running_loop().time()), idle=idle
+            )
+            try:
+                hop = next_hop(transport.origin, request, stream.head)
+            except BaseException:
+                await stream.close()
+                raise
+            if hop is None:
+                return stream
+            await stream.close()
+            request = hop.request
+            if hop.origin != transport.origin:
+                transport = self._elsewhere.setdefault(hop.origin, self.to(hop.origin))
+        raise too_many()
+
     async def close(self) -> None:
         """Close the kept connections."""
+        for transport in self._elsewhere.values():
+            await transport.close()
+        self._elsewhere.clear()
         while self._idle:
             _, writer = self._idle.pop()
             await shut(writer)
@@ -217,13 +249,13 @@ class AsyncStream:
             writer.transport.abort()
 
 
-async def _outbound(head: bytes, body: bytes, pieces: Pieces | None) -> AsyncIterator[bytes]:
-    if not isinstance(pieces, AsyncIterable):
-        for piece in outbound(head, body, pieces):
+async def _outbound(head: bytes, request: Request) -> AsyncIterator[bytes]:
+    if not isinstance(request.pieces, AsyncIterable):
+        for piece in outbound(head, request):
             yield piece
         return
     yield head
-    async for piece in pieces:
+    async for piece in request.pieces:
         if piece:
             yield encode_chunk(piece)
     yield encode_chunk(b"")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,8 +14,7 @@ from hilbert.client import calls
 from hilbert.client.async_transport import AsyncStream, AsyncTransport
 from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.calls import MAX_ANSWER, Call
-from hilbert.client.exchange import Pieces, Request
-from hilbert.client.redirect import MOST, RedirectRefused, next_hop
+from hilbert.client.exchange import Pieces
 from hilbert.client.tokens import FunctionToken, exchange
 from hilbert.client.types import (
     Accepted,
@@ -28,7 +26,7 @@ from hilbert.client.types import (
     NamespaceInfo,
     SecretInfo,
 )
-from hilbert.client.url import DEFAULT_URL, Origin, parse_url
+from hilbert.client.url import DEFAULT_URL, parse_url
 from hilbert.core.errors import FunctionNotFound
 from hilbert.core.settings import environment
 
@@ -74,8 +72,6 @@ class AsyncClient:
             extra=extra,
             trace=trace,
         )
-        self._elsewhere: dict[Origin, AsyncTransport] = {}
-        """Where answers sent their callers."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -88,9 +84,6 @@ class AsyncClient:
     async def close(self) -> None:
         """Close kept connections. The client can be used again afterwards."""
         await self._transport.close()
-        for transport in self._elsewhere.values():
-            await transport.close()
-        self._elsewhere.clear()
 
     # The gateway.
 
@@ -232,8 +225,8 @@ class AsyncClient:
         `RedirectRefused` where `client.redirect` says so.
         """
         call = calls.invoke(name, namespace, method=method, path=path, query=query, headers=headers, body=body)
-        limit_time = self.timeout if timeout is None else timeout
-        stream = await self._send(call.request, timeout=limit_time, follow=follow_redirects)
+        send = self._transport.follow if follow_redirects else self._transport.send
+        stream = await send(call.request, timeout=self.timeout if timeout is None else timeout)
         return Invocation(stream.head.status, stream.head.headers, await stream.read(limit))
 
     @asynccontextmanager
@@ -258,11 +251,11 @@ class AsyncClient:
         and headers) and is iterated once.
         """
         call = calls.invoke(name, namespace, method=method, path=path, query=query, headers=headers, body=body)
-        stream = await self._send(
+        send = self._transport.follow if follow_redirects else self._transport.send
+        stream = await send(
             call.request,
             timeout=self.timeout if timeout is None else timeout,
             idle=self.timeout if idle_timeout is None else idle_timeout,
-            follow=follow_redirects,
         )
         try:
             yield stream
@@ -311,36 +304,6 @@ class AsyncClient:
     async def cancel_async(self, call_id: str) -> None:
         """Take a queued call back, or stop it. Raises `NotFound`."""
         await self._run(calls.cancel(call_id))
-
-    async def _send(
-        self,
-        request: Request,
-        *,
-        timeout: float,  # noqa: ASYNC109 - as Client has it
-        idle: float | None = None,
-        follow: bool = False,
-    ) -> AsyncStream:
-        """Send, and go where answers send the caller; `timeout` is for all of it."""
-        end = asyncio.get_running_loop().time() + timeout
-        transport = self._transport
-        for _ in range(MOST + 1):
-            stream = await transport.send(
-                request, timeout=max(0.01, end - asyncio.get_running_loop().time()), idle=idle
-            )
-            try:
-                hop = next_hop(transport.origin, request, stream.head) if follow else None
-            except BaseException:
-                await stream.close()
-                raise
-            if hop is None:
-                return stream
-            await stream.close()
-            request = hop.request
-            if hop.origin != transport.origin:
-                transport = self._elsewhere.setdefault(hop.origin, transport.to(hop.origin))
-        raise RedirectRefused(
-            f"the answer redirects more than {MOST} times", hint="the function sends its callers in a circle"
-        )
 
     async def _run(self, call: Call[T]) -> T:
         stream = await self._transport.send(call.request.adding(self._auth), timeout=self.timeout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Self
 
 from hilbert.client.auth import BasicAuth
@@ -71,18 +71,21 @@ class Channel:
         return self._tls
 
 
-def outbound(head: bytes, body: bytes, pieces: Iterable[bytes] | None) -> Iterator[bytes]:
-    """The request in pieces, as they go onto the wire."""
-    if pieces is None:
-        yield head + body if len(body) <= PIECE else head
-        if len(body) > PIECE:
-            yield body
+def outbound(head: bytes, request: Request) -> Iterator[bytes]:
+    """The request in pieces, as they go onto the wire; `pieces` that are awaited are not for here."""
+    if request.pieces is None:
+        yield head + request.body if len(request.body) <= PIECE else head
+        if len(request.body) > PIECE:
+            yield request.body
         return
+    if isinstance(request.pieces, AsyncIterable):
+        raise TypeError("a body that is awaited needs AsyncClient")
     yield head
-    for piece in pieces:
+    for piece in request.pieces:
         if piece:
-            yield encode_chunk(piece)
-    yield encode_chunk(b"")
+            yield encode_chunk(piece) if request.chunked else piece
+    if request.chunked:
+        yield encode_chunk(b"")
 
 
 def tunnel_request(origin: Origin, proxy: Origin) -> bytes:

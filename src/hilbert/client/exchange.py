@@ -35,6 +35,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
     pieces: Pieces | None = None
     """Sent as they come, instead of `body`."""
+    length: int | None = None
+    """Bytes of all `pieces`, where it is known beforehand; otherwise they are sent in chunks."""
 
     def adding(self, headers: Sequence[tuple[str, str]]) -> Request:
         """The same request with more headers."""
@@ -44,6 +46,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def safe_to_repeat(self) -> bool:
         """Whether sending it twice does what sending it once does (RFC 9110, 9.2.2)."""
         return self.pieces is None and self.method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
+
+    @property
+    def chunked(self) -> bool:
+        return self.pieces is not None and self.length is None
 
     @property
     def has_body_again(self) -> bool:
@@ -67,8 +73,10 @@ def encode_head(request: Request, origin: Origin, *, extra: Sequence[tuple[str, 
     headers = [("Host", origin.authority)] if "host" not in given else []
     headers += [(name, value) for name, value in extra if name.lower() not in given]
     headers += request.headers
-    if request.pieces is not None:
+    if request.chunked:
         headers.append(("Transfer-Encoding", "chunked"))
+    elif request.length is not None:
+        headers.append(("Content-Length", str(request.length)))
     elif request.body or request.method in ("POST", "PUT", "PATCH"):
         headers.append(("Content-Length", str(len(request.body))))
     for name, value in headers:

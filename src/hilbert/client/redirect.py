@@ -60,6 +60,11 @@ def next_hop(origin: Origin, request: Request, head: Head) -> Hop | None:
     return Hop(target, msgspec.structs.replace(request, target=path, headers=headers))
 
 
+def too_many() -> RedirectRefused:
+    """What to raise after `MOST` of them."""
+    return RedirectRefused(f"the answer redirects more than {MOST} times", hint="it sends its callers in a circle")
+
+
 def _resolve(origin: Origin, request: Request, location: str) -> tuple[Origin, str]:
     """Origin without a path, and path with query."""
     base = f"{origin.scheme}://{origin.authority}{origin.path}{request.target}"
@@ -71,7 +76,8 @@ def _resolve(origin: Origin, request: Request, location: str) -> tuple[Origin, s
         target = parse_url(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
     except (ValueError, Invalid) as exc:
         raise RedirectRefused(
-            f"the answer redirects to {location[:200]!r}, which is no http URL", hint="the function sets this Location"
+            f"the answer redirects to {location[:200]!r}, which is no http URL",
+            hint="what answered has set this Location",
         ) from exc
     return target, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,8 +13,6 @@ from hilbert import __version__
 from hilbert.client import calls
 from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.calls import MAX_ANSWER, Call
-from hilbert.client.exchange import Request
-from hilbert.client.redirect import MOST, RedirectRefused, next_hop
 from hilbert.client.tokens import FunctionToken, exchange
 from hilbert.client.transport import Stream, Transport
 from hilbert.client.types import (
@@ -28,7 +25,7 @@ from hilbert.client.types import (
     NamespaceInfo,
     SecretInfo,
 )
-from hilbert.client.url import DEFAULT_URL, Origin, parse_url
+from hilbert.client.url import DEFAULT_URL, parse_url
 from hilbert.core.errors import FunctionNotFound
 from hilbert.core.settings import environment
 
@@ -74,8 +71,6 @@ class Client:
             extra=extra,
             trace=trace,
         )
-        self._elsewhere: dict[Origin, Transport] = {}
-        """Where answers sent their callers."""
 
     def __enter__(self) -> Self:
         return self
@@ -88,9 +83,6 @@ class Client:
     def close(self) -> None:
         """Close kept connections. The client can be used again afterwards."""
         self._transport.close()
-        for transport in self._elsewhere.values():
-            transport.close()
-        self._elsewhere.clear()
 
     # The gateway.
 
@@ -230,8 +222,8 @@ class Client:
         `RedirectRefused` where `client.redirect` says so.
         """
         call = calls.invoke(name, namespace, method=method, path=path, query=query, headers=headers, body=body)
-        limit_time = self.timeout if timeout is None else timeout
-        stream = self._send(call.request, timeout=limit_time, follow=follow_redirects)
+        send = self._transport.follow if follow_redirects else self._transport.send
+        stream = send(call.request, timeout=self.timeout if timeout is None else timeout)
         return Invocation(stream.head.status, stream.head.headers, stream.read(limit))
 
     @contextmanager
@@ -256,11 +248,11 @@ class Client:
         and headers) and is iterated once.
         """
         call = calls.invoke(name, namespace, method=method, path=path, query=query, headers=headers, body=body)
-        stream = self._send(
+        send = self._transport.follow if follow_redirects else self._transport.send
+        stream = send(
             call.request,
             timeout=self.timeout if timeout is None else timeout,
             idle=self.timeout if idle_timeout is None else idle_timeout,
-            follow=follow_redirects,
         )
         try:
             yield stream
@@ -309,27 +301,6 @@ class Client:
     def cancel_async(self, call_id: str) -> None:
         """Take a queued call back, or stop it. Raises `NotFound`."""
         self._run(calls.cancel(call_id))
-
-    def _send(self, request: Request, *, timeout: float, idle: float | None = None, follow: bool = False) -> Stream:
-        """Send, and go where answers send the caller; `timeout` is for all of it."""
-        end = time.monotonic() + timeout
-        transport = self._transport
-        for _ in range(MOST + 1):
-            stream = transport.send(request, timeout=max(0.01, end - time.monotonic()), idle=idle)
-            try:
-                hop = next_hop(transport.origin, request, stream.head) if follow else None
-            except BaseException:
-                stream.close()
-                raise
-            if hop is None:
-                return stream
-            stream.close()
-            request = hop.request
-            if hop.origin != transport.origin:
-                transport = self._elsewhere.setdefault(hop.origin, transport.to(hop.origin))
-        raise RedirectRefused(
-            f"the answer redirects more than {MOST} times", hint="the function sends its callers in a circle"
-        )
 
     def _run(self, call: Call[T]) -> T:
         stream = self._transport.send(call.request.adding(self._auth), timeout=self.timeout)

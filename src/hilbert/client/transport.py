@@ -11,12 +11,13 @@ import math
 import select
 import socket
 import time
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 from hilbert.client.channel import MOST_CONNECT, PIECE, Channel, check_tunnel, outbound, tunnel_request
 from hilbert.client.exchange import BrokenAnswer, Head, Reply, Request
 from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
+from hilbert.client.redirect import MOST, next_hop, too_many
 from hilbert.client.url import Origin
 
 _MOST_IDLE: Final = 4
@@ -31,6 +32,11 @@ class Transport(Channel):
         """As `Channel`."""
         super().__init__(origin, **options)
         self._idle = []
+        self._elsewhere: dict[Origin, Transport] = {}
+        """Where answers sent their callers."""
+        self._active: socket.socket | None = None
+        """Of the newest request."""
+        self._aborted = False
 
     def send(self, request: Request, *, timeout: float | None, idle: float | None = None) -> Stream:
         """Send and wait for the answer's head.
@@ -40,12 +46,13 @@ class Transport(Channel):
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         head = self.encode(request)
-        if isinstance(request.pieces, AsyncIterable):
-            raise TypeError("a body that is awaited needs AsyncClient")
         while True:
             sock, fresh = self._take(deadline)
-            pieces = outbound(head, request.body, request.pieces)
-            stream = Stream(self, sock, request, pieces, deadline=deadline, idle=idle)
+            self._active = sock
+            if self._aborted:
+                sock.close()
+                raise GatewayUnreachable(f"the request to {self.origin} was given up")
+            stream = Stream(self, sock, request, outbound(head, request), deadline=deadline, idle=idle)
             try:
                 stream.wait_for_head()
             except (GatewayUnreachable, BrokenAnswer):
@@ -59,10 +66,43 @@ class Transport(Channel):
             else:
                 return stream
 
+    def follow(self, request: Request, *, timeout: float, idle: float | None = None) -> Stream:
+        """Send, and go where answers send the caller; `timeout` is for the whole way. Raises `RedirectRefused`, too."""
+        end = time.monotonic() + timeout
+        transport = self
+        for _ in range(MOST + 1):
+            stream = transport.send(request, timeout=max(0.01, end - time.monotonic()), idle=idle)
+            try:
+                hop = next_hop(transport.origin, request, stream.head)
+            except BaseException:
+                stream.close()
+                raise
+            if hop is None:
+                return stream
+            stream.close()
+            request = hop.request
+            if hop.origin != transport.origin:
+                transport = self._elsewhere.setdefault(hop.origin, self.to(hop.origin))
+        raise too_many()
+
     def close(self) -> None:
         """Close the kept connections."""
+        for transport in self._elsewhere.values():
+            transport.close()
+        self._elsewhere.clear()
         while self._idle:
             self._idle.pop().close()
+
+    def abort(self) -> None:
+        """Cut the request off, from another thread than the one that waits for its answer, which gets an exception.
+
+        Nothing can be sent afterwards.
+        """
+        self._aborted = True
+        sock = self._active
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def put_back(self, sock: socket.socket) -> None:
         """Keep a connection whose exchange has ended."""

@@ -16,6 +16,7 @@ from hilbert.build.container import (
     has_registry,
     publish_image,
     push_image,
+    reset_qemu,
 )
 from hilbert.build.errors import BuilderMissing, BuildFailed
 from hilbert.build.job import Job
@@ -102,18 +103,57 @@ def test_buildx_loads_and_publishes(tmp_path: Path) -> None:
     builder = Builder(program="docker", buildx=True)
     job = Recorder()
     build_image(request(tmp_path), tmp_path, [], builder=builder, flags=ImageFlags(no_cache=True), job=job, env={})
-    assert job.commands[0][:4] == ["docker", "buildx", "build", "--tag"]
+    assert job.commands[0][:3] == ["docker", "buildx", "build"]
     assert {"--load", "--no-cache"} <= set(job.commands[0])
     job = Recorder()
     wanted = request(tmp_path, platforms="linux/amd64,linux/arm64")
-    publish_image(wanted, tmp_path, [], builder=builder, flags=ImageFlags(extra_tag="latest"), job=job, env={})
-    (argv,) = job.commands
+    publish_image(
+        wanted, tmp_path, [], builder=builder, flags=ImageFlags(extra_tag="latest"), job=job, env={"PATH": ""}
+    )
+    create, argv = job.commands  # docker's own builder cannot build for several platforms.
+    assert create[:5] == ["docker", "buildx", "create", "--name", "hilbert"]
+    assert argv[argv.index("--builder") + 1] == "hilbert"
     assert "--push" in argv
     assert [argv[n + 1] for n, word in enumerate(argv) if word == "--tag"] == [
         "127.0.0.1:5000/f:1",
         "127.0.0.1:5000/f:latest",
     ]
     assert argv[argv.index("--platform") + 1] == "linux/amd64,linux/arm64"
+
+
+def test_buildx_keeps_its_builder(tmp_path: Path) -> None:
+    """It is made once; one platform needs none."""
+    program(tmp_path, "docker", "exit 0")
+    builder = Builder(program="docker", buildx=True)
+    for platforms, extra in (("linux/amd64,linux/arm64", ["--builder", "hilbert"]), ("linux/arm64", []), ("", [])):
+        job = Recorder()
+        wanted = request(tmp_path, platforms=platforms)
+        publish_image(
+            wanted,
+            tmp_path,
+            [],
+            builder=builder,
+            flags=ImageFlags(),
+            job=job,
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        )
+        (argv,) = job.commands
+        assert argv[:4] == ["docker", "buildx", "build", "--push"]
+        assert [word for word in argv if word in ("--builder", "hilbert")] == extra
+
+
+def test_qemu_is_docker_s(tmp_path: Path) -> None:
+    """In a container that may change the kernel's table; others say what to do instead."""
+    job = Recorder()
+    reset_qemu(builder=Builder(program="docker", buildx=True), job=job, env={})
+    assert job.commands == [
+        ["docker", "run", "--rm", "--privileged", "multiarch/qemu-user-static", "--reset", "-p", "yes"]
+    ]
+    with pytest.raises(BuildFailed, match="QEMU"):
+        reset_qemu(builder=Builder(program="docker"), job=Recorder(1, "no"), env={})
+    with pytest.raises(Unsupported) as caught:
+        reset_qemu(builder=Builder(program="podman"), job=job, env={})
+    assert "qemu-user-static" in caught.value.hint
 
 
 def test_others_publish_a_manifest_list(tmp_path: Path) -> None:

@@ -200,6 +200,8 @@ def test_on_demand(source: Path, project: Path) -> None:
     (pulled,) = pull_missing(functions, sources, project, job=Job("t"), env=ENV)
     assert pulled.written == ("one",)
     assert pull_missing(functions, sources, project, job=Job("t"), env=ENV) == []
+    (again,) = pull_missing(functions, sources, project, job=Job("t"), env=ENV, overwrite=True)
+    assert again.written == pulled.written
     with pytest.raises(TemplateNotFound):
         pull_missing({"d": StackFunction(lang="nope")}, sources, project, job=Job("t"), env=ENV)
 

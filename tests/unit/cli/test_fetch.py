@@ -9,6 +9,7 @@ import pytest
 from hilbert.cli import fetch as module
 from hilbert.cli.failures import Failed
 from hilbert.cli.fetch import fetch
+from hilbert.client import RedirectRefused
 from hilbert.client.exchange import BrokenAnswer
 from support.cli import Gateway, Reply
 
@@ -33,7 +34,7 @@ def test_a_document_through_redirects(server: Gateway) -> None:
 def test_redirects_without_end(server: Gateway) -> None:
     """Are followed a few times."""
     server.script["GET", "/a"] = [Reply(302, headers={"Location": "/a"}) for _ in range(20)]
-    with pytest.raises(Failed, match="redirects"):
+    with pytest.raises(RedirectRefused, match="redirects"):
         fetch(f"{server.url}/a", {})
 
 
