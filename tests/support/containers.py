@@ -1,13 +1,15 @@
-"""Container builds on this machine alone: buildah with storage of its own, a registry on loopback, base images from its files.
+"""Container builds on this machine alone: buildah and podman with storage of their own, a registry on loopback, base images
+from its files.
 
-Nothing is fetched from a registry outside. buildah and docker-registry are Debian's packages, installed when the tests
-run as root and they are missing.
+Nothing is fetched from a registry outside. buildah, podman and docker-registry are Debian's packages, installed when the
+tests run as root and they are missing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import re
 import shutil
@@ -23,6 +25,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hilbert.core.settings import inherited_environment
 
@@ -32,7 +35,7 @@ _TOOLS = ("sh", "bash", "dirname", "cat", "cp", "mkdir", "rm", "touch", "ls", "i
 @functools.cache
 def missing_tools() -> str:
     """Why container tests cannot run here; empty if they can."""
-    wanted = [name for name in ("buildah", "docker-registry") if shutil.which(name) is None]
+    wanted = [name for name in ("buildah", "podman", "docker-registry") if shutil.which(name) is None]
     if wanted and os.geteuid() == 0 and shutil.which("apt-get"):
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["update"], ["install", "--yes", "--no-install-recommends", *wanted]):
@@ -97,6 +100,27 @@ class Containers:
         """What the registry holds under a name."""
         with urllib.request.urlopen(f"http://{self.registry}/v2/{name}/tags/list", timeout=5) as answer:
             return sorted(re.findall(r'"([^"]+)"', answer.read().decode().partition('"tags":')[2]))
+
+    def manifest(self, name: str, reference: str) -> dict[str, Any]:
+        """A manifest, or a list of them, as the registry's HTTP API gives it."""
+        kinds = (
+            f"application/vnd.{kind}+json"
+            for kind in (
+                "oci.image.index.v1", "docker.distribution.manifest.list.v2",
+                "oci.image.manifest.v1", "docker.distribution.manifest.v2",
+            )
+        )  # fmt: skip
+        return self._get(f"{name}/manifests/{reference}", accept=", ".join(kinds))
+
+    def blob(self, name: str, digest: str) -> dict[str, Any]:
+        """A blob that is JSON."""
+        return self._get(f"{name}/blobs/{digest}", accept="*/*")
+
+    def _get(self, path: str, *, accept: str) -> dict[str, Any]:
+        request = urllib.request.Request(f"http://{self.registry}/v2/{path}", headers={"Accept": accept})
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            found: dict[str, Any] = {"mediaType": answer.headers["Content-Type"], **json.load(answer)}
+            return found
 
     def buildah(self, *words: str) -> str:
         """Run buildah; its output. Raises `AssertionError` with what it said."""

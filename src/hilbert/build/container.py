@@ -99,7 +99,7 @@ def publish_image(
     env: Mapping[str, str],
     mount_ssh: bool = False,
 ) -> None:
-    """Build `context` for all of `request.platforms` and push it under its names.
+    """Build `context` for all of `request.platforms` and push it under its names; none of them stays on this machine.
 
     Raises `BuildFailed`, and `Unsupported` where several platforms need buildx.
     """
@@ -118,14 +118,18 @@ def publish_image(
         what = f"function {request.name}: docker buildx could not publish the image"
         _run(job, ["docker", "buildx", "build", "--push", *words, str(context)], what, cwd=cwd, env=env)
         return
-    # A manifest list of that name would be added to, not replaced. Its absence is no failure.
-    output_of([builder.program, "manifest", "rm", request.image], cwd=cwd, env=env)
+    # A list of that name would be added to, not replaced; and one that stays keeps some versions from listing images.
+    forget = [builder.program, "manifest", "rm", request.image]
+    output_of(forget, cwd=cwd, env=env)
     what = f"function {request.name}: {builder.name} could not build the image"
-    _run(job, [builder.program, "build", "--manifest", request.image, *words, str(context)], what, cwd=cwd, env=env)
-    for name in names:
-        job.begin(f"pushing {name}")
-        push = [builder.program, "manifest", "push", "--all", *_transport(name), request.image, f"docker://{name}"]
-        _run(job, push, f"function {request.name}: {name} could not be pushed", cwd=cwd, env=env)
+    try:
+        _run(job, [builder.program, "build", "--manifest", request.image, *words, str(context)], what, cwd=cwd, env=env)
+        for name in names:
+            job.begin(f"pushing {name}")
+            push = [builder.program, "manifest", "push", "--all", *_transport(name), request.image, f"docker://{name}"]
+            _run(job, push, f"function {request.name}: {name} could not be pushed", cwd=cwd, env=env)
+    finally:
+        output_of(forget, cwd=cwd, env=env)
 
 
 def published_names(image: str, extra_tag: str) -> list[str]:

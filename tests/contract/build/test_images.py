@@ -1,4 +1,4 @@
-"""Container images, built for real with buildah, pushed to and pulled from a registry on loopback."""
+"""Container images, built for real with buildah and podman, pushed to and pulled from a registry on loopback."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from hilbert.build.request import BuildRequest
 from hilbert.build.templates import find_template, packages_for
 from support.build import Project, write
 from support.containers import Containers, containers, free_port, missing_tools, python_root, tiny_root
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 DOCKERFILE = """
 ARG BASE_IMAGE
@@ -44,13 +47,26 @@ def tiny(machine: Containers, tmp_path_factory: pytest.TempPathFactory) -> str:
     return machine.import_base("tiny:1", tiny_root(tmp_path_factory.mktemp("tiny")))
 
 
+@pytest.fixture(params=["buildah", "podman"])
+def program(request: pytest.FixtureRequest) -> str:
+    """The builder; a test that does not name it takes buildah."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
 def build(
-    machine: Containers, project: Project, request: BuildRequest, *, publish: bool = False, **flags: object
+    machine: Containers,
+    project: Project,
+    request: BuildRequest,
+    *,
+    program: str = "buildah",
+    publish: bool = False,
+    **flags: object,
 ) -> Job:
     """As the commands do it; the job, whose log tells what happened."""
     located = find_template(request.lang, project.folder)
@@ -60,7 +76,7 @@ def build(
         request,
         lay_out_image(request, located),
         packages_for(located, request.build_options),
-        builder=find_builder(machine.env, wanted="buildah"),
+        builder=find_builder(machine.env, wanted=program),
         flags=ImageFlags(**flags),  # type: ignore[arg-type]
         job=job,
         env=machine.env,
@@ -72,10 +88,10 @@ def read(machine: Containers, container: str, path: str) -> str:
     return machine.buildah("run", container, "--", "cat", path)
 
 
-def test_build_push_pull(machine: Containers, tiny: str, project: Project) -> None:
+def test_build_push_pull(machine: Containers, tiny: str, project: Project, program: str) -> None:
     """Arguments, secrets, labels and files get in; the secret's file does not stay."""
     write(project.folder, {"f/Dockerfile": DOCKERFILE, "f/file": "content", "token": "hunter2", "common/x": "shared"})
-    image = f"{machine.registry}/f:1"
+    image = f"{machine.registry}/{program}:1"
     request = project.request(
         "f",
         "dockerfile",
@@ -85,9 +101,9 @@ def test_build_push_pull(machine: Containers, tiny: str, project: Project) -> No
         labels={"team": "x"},
         copies=("common",),
     )
-    build(machine, project, request)
-    push_image(image, builder=find_builder(machine.env, wanted="buildah"), job=Job("f"), env=machine.env)
-    assert machine.tags("f") == ["1"]
+    build(machine, project, request, program=program)
+    push_image(image, builder=find_builder(machine.env, wanted=program), job=Job("f"), env=machine.env)
+    assert machine.tags(program) == ["1"]
     container = machine.pull_again(image)
     assert read(machine, container, "/app/file") == "content"
     assert read(machine, container, "/app/common/x") == "shared"
@@ -108,6 +124,26 @@ def test_publish_under_several_names(machine: Containers, tiny: str, project: Pr
     build(machine, project, request, publish=True)
     container = machine.pull_again(request.image)
     assert read(machine, container, "/word") == "two"
+
+
+def test_publish_for_several_platforms(machine: Containers, project: Project, program: str) -> None:
+    """A list in the registry with an image for each; nothing foreign has to run for it."""
+    write(project.folder, {"m/Dockerfile": "FROM scratch\nARG TARGETARCH\nCOPY word-$TARGETARCH /word\n"})
+    write(project.folder, {"m/word-amd64": "here", "m/word-arm64": "there"})
+    image = f"{machine.registry}/many-{program}:1"
+    request = project.request("m", "dockerfile", image=image, platforms="linux/amd64,linux/arm64")
+    build(machine, project, request, program=program, publish=True)
+    index = machine.manifest(f"many-{program}", "1")
+    assert index["mediaType"] in (OCI_INDEX, DOCKER_LIST)
+    found = {}
+    for entry in index["manifests"]:
+        manifest = machine.manifest(f"many-{program}", entry["digest"])
+        config = machine.blob(f"many-{program}", manifest["config"]["digest"])
+        assert (config["os"], config["architecture"]) == (entry["platform"]["os"], entry["platform"]["architecture"])
+        found[entry["platform"]["architecture"]] = manifest["layers"][-1]["digest"]
+    assert sorted(found) == ["amd64", "arm64"]
+    assert found["amd64"] != found["arm64"]
+    assert image not in machine.buildah("images", "--format", "{{.Name}}:{{.Tag}}").splitlines()
 
 
 def test_a_failed_step(machine: Containers, tiny: str, project: Project) -> None:
