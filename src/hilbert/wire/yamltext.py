@@ -69,6 +69,8 @@ def parse(text: str, *, name: str) -> Node:
         mark = getattr(exc, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         problem = getattr(exc, "problem", None) or getattr(exc, "reason", None) or str(exc).partition("\n")[0]
+        if "nesting depth" in problem:  # The parser's own limit, in versions that have one, may come first.
+            raise InvalidStack(f"{name}{line}: nested more than {_DEEPEST} deep") from exc
         written = text.split("\n")[mark.line : mark.line + 1] if mark is not None else []
         hint = (
             "indent with spaces, not with tabs" if any(part[:1].isspace() and "\t" in part for part in written) else ""
