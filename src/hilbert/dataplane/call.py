@@ -136,7 +136,7 @@ class FunctionCall(Exchange):
         )
 
     def head_lines(self, response: Response) -> bytes:
-        lines, typed = headers.outgoing(response)
+        lines, typed = response.derived or headers.outgoing(response)
         if not typed and response.length != 0:
             lines += b"Content-Type: %b\r\n" % (self.incoming.content_type or b"text/plain")
         return b"".join((lines, b"X-Call-Id: ", self.call_id, b"\r\nX-Start-Time: ", self.started_at, b"\r\n"))
@@ -147,7 +147,10 @@ class FunctionCall(Exchange):
         if self.wheel_due:
             self._proxy.wheel.forget(self)
         self.state.counters.end(status, monotonic() - self.began)
-        self._let_go()
+        replica = self._replica
+        if replica is not None:
+            self._replica = None
+            replica.inflight -= 1
         self._proxy.ended(self, status)
 
     def times(self) -> tuple[float, float]:

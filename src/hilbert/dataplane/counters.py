@@ -33,12 +33,14 @@ class RouteCounters(Generic[Owner]):
     def begin(self) -> None:
         self.started += 1
         self.inflight += 1
-        self.mark()
+        if not self._marked:
+            self.mark()
 
     def end(self, code: int, seconds: float) -> None:
         """A call has ended with `code`; 499 when the client left before it was answered."""
         self.inflight -= 1
-        self.mark()
+        if not self._marked:
+            self.mark()
         levels = self.codes.get(code)
         if levels is None:
             levels = self.codes[code] = CodeLevels(count=0, seconds=0.0, buckets=[0] * (len(BOUNDS) + 1))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import time
+import struct
+from collections.abc import Iterator
 from typing import Final
 
 from hilbert.kit.http1 import Headers, Request, Response
@@ -168,28 +169,16 @@ class _CallIds:
     """Random UUIDs (version 4), from the kernel's random numbers by the hundred: the call for them is what costs."""
 
     def __init__(self) -> None:
-        self._digits = b""
-        self._used = 0
+        self._made: Iterator[bytes] = iter(())
 
     def __call__(self) -> bytes:
-        if self._used == len(self._digits):
-            self._refill()
-        at = self._used
-        self._used = at + 32
-        digits = self._digits[at : at + 32]
-        return b"%b-%b-%b-%b-%b" % (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
-
-    def _refill(self) -> None:
+        for made in self._made:
+            return made
         raw = bytearray(os.urandom(16 * 128))
         raw[6::16] = raw[6::16].translate(_VERSION)
         raw[8::16] = raw[8::16].translate(_VARIANT)
-        self._digits = raw.hex().encode()
-        self._used = 0
+        self._made = map(b"-".join, struct.iter_unpack("8s4s4s4s12s", raw.hex().encode()))
+        return next(self._made)
 
 
 new_call_id = _CallIds()
-
-
-def start_time() -> bytes:
-    """Now, as OpenFaaS's `X-Start-Time`: Unix time in nanoseconds."""
-    return b"%d" % time.time_ns()

@@ -103,8 +103,10 @@ class RouteState:
                 if not free:
                     return None
                 best = min(free, key=lambda replica: (replica is avoid, replica.refusing, replica.inflight))
-        elif count and replicas[0].may_take(now, most):
+        elif count:
             best = replicas[0]
+            if (best.refusing or most) and not best.may_take(now, most):
+                return None
         else:
             return None
         if best.refusing:

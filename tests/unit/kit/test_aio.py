@@ -308,8 +308,8 @@ async def test_stopping_leaves_nothing_behind() -> None:
     before = asyncio.all_tasks()
     async with queue_of(work) as queue:
         queue.add("a")
-        queue.add_later("b", 0.002)
+        queue.add_later("b", 0.2)
         await until(lambda: work.began == ["a"])
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
     assert work.began == ["a"]
     assert asyncio.all_tasks() == before

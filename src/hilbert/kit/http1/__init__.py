@@ -20,7 +20,7 @@ from hilbert.kit.http1.pool import Pool
 from hilbert.kit.http1.request import Headers, Heads, Request
 from hilbert.kit.http1.responder import Accept, Handler, Responder, Tunnel
 from hilbert.kit.http1.server import ServerConnection
-from hilbert.kit.http1.status import EMPTY_STATUSES, status_line
+from hilbert.kit.http1.status import EMPTY_STATUSES
 from hilbert.kit.http1.timers import TimerWheel
 
 __all__ = [
@@ -39,5 +39,4 @@ __all__ = [
     "ServerConnection",
     "TimerWheel",
     "Tunnel",
-    "status_line",
 ]

@@ -251,7 +251,10 @@ class ClientConnection(AsyncioProtocol):
 
     def expect(self, seconds: float) -> None:
         """Call `on_upstream_deadline` after `seconds` from now, instead of what was set before; 0 is never."""
-        self._pool.watch(self, seconds)
+        if seconds:
+            self._pool.watch(self, seconds)
+        else:
+            self.deadline = 0.0
 
     # What has come
 

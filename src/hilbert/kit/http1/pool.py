@@ -55,13 +55,10 @@ class Pool:
         self._idle.append(connection)
 
     def watch(self, connection: ClientConnection, seconds: float) -> None:
-        """Set a connection's deadline, `seconds` from now; 0 is none."""
-        if seconds:
-            connection.deadline = deadline = self._loop.time() + seconds
-            if not 0 < connection.wheel_due <= deadline:
-                self._wheel.watch(connection)
-        else:
-            connection.deadline = 0.0
+        """Set a connection's deadline, `seconds` from now."""
+        connection.deadline = deadline = self._loop.time() + seconds
+        if not 0 < connection.wheel_due <= deadline:
+            self._wheel.watch(connection)
 
     def lost(self, connection: ClientConnection) -> None:
         """A connection is gone. If it was idle, it is no more; in use, it is its listener's matter."""

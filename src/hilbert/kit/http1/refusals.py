@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hilbert.kit.http1.status import status_line
+from hilbert.kit.http1.status import STATUS_LINES
 
 if TYPE_CHECKING:
     from hilbert.kit.http1.limits import Limits
@@ -54,7 +54,7 @@ def check_expectation(value: bytes) -> None:
 
 def render(status: int, headers: Headers, body: bytes) -> bytes:
     """The whole answer, after which the connection closes."""
-    lines = [status_line(status), *(b"%b: %b\r\n" % header for header in headers)]
+    lines = [STATUS_LINES[status], *(b"%b: %b\r\n" % header for header in headers)]
     lines += [b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body), body]
     return b"".join(lines)
 

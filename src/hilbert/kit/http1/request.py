@@ -65,19 +65,17 @@ class Heads:
     It is bounded by forgetting everything once it is full: the heads in use are back after one request each.
     """
 
-    __slots__ = ("_known", "_most")
+    __slots__ = ("_known", "_most", "get")
 
     def __init__(self, most: int = 1024) -> None:
         """`most` heads of at most 2 KiB each are kept."""
         self._known: dict[bytes, Request] = {}
         self._most = most
+        self.get = self._known.get
+        """The request whose head has exactly these bytes, or None."""
 
     def __len__(self) -> int:
         return len(self._known)
-
-    def get(self, head: bytes) -> Request | None:
-        """The request whose head has exactly these bytes, if it is known."""
-        return self._known.get(head)
 
     def learn(self, head: bytes, request: Request) -> None:
         """Remember a head, if it is plain and short."""

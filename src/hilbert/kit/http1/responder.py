@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from hilbert.kit.http1.request import Headers, Request
-from hilbert.kit.http1.status import EMPTY_STATUSES, status_line
+from hilbert.kit.http1.status import EMPTY_STATUSES, STATUS_LINES
 
 if TYPE_CHECKING:
     import asyncio
@@ -94,7 +94,7 @@ class Responder:
             and status not in EMPTY_STATUSES
         ):
             self.started = self.finished = True
-            connection.send(b"".join((status_line(status), lines, b"Content-Length: %d\r\n\r\n" % len(body), body)))
+            connection.send(b"".join((STATUS_LINES[status], lines, b"Content-Length: %d\r\n\r\n" % len(body), body)))
             connection.answered(self)
         else:
             self.start(status, [], lines=(lines,), length=len(body), hold=True)
@@ -134,7 +134,7 @@ class Responder:
         """
         request = self.request
         self.started = True
-        parts = [status_line(status)]
+        parts = [STATUS_LINES[status]]
         if headers:
             parts += _lines(headers)
         parts += lines
@@ -169,7 +169,7 @@ class Responder:
     def inform(self, status: int, headers: Headers, *, lines: Sequence[bytes] = ()) -> None:
         """Send an interim response (1xx); not to an HTTP/1.0 client."""
         if self.request.version == "1.1" and not self.started:
-            parts = [status_line(status), *_lines(headers), *lines, b"\r\n"]
+            parts = [STATUS_LINES[status], *_lines(headers), *lines, b"\r\n"]
             self._connection.send(b"".join(parts))
 
     def write(self, data: bytes) -> bool:
@@ -210,7 +210,7 @@ class Responder:
     def upgrade(self, status: int, headers: Headers, tunnel: Tunnel, *, lines: Sequence[bytes] = ()) -> None:
         """Answer (101) and hand the connection's bytes to `tunnel` from here on."""
         self.started = self.finished = True
-        parts = [status_line(status), *_lines(headers), *lines, b"\r\n"]
+        parts = [STATUS_LINES[status], *_lines(headers), *lines, b"\r\n"]
         self._connection.send(b"".join(parts))
         self._connection.become_tunnel(tunnel)
 

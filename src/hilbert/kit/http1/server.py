@@ -194,10 +194,9 @@ class ServerConnection(RequestReader):
                 self._reject(*self._refusal)
             elif self.draining or self._no_more:
                 self._close()
-            elif self._held_up or self._backlog or self._parsed is not None or not self.writable:
-                self._arm()
             else:
-                self._rest()
+                self._fresh = self._between and self._heads is not None
+                self._arm()
         if self._held_up and len(self._waiting) < self._limits.pipelined:
             self._go_on(QUEUE if self._current is not None else BODY | QUEUE)
 
@@ -216,14 +215,6 @@ class ServerConnection(RequestReader):
                 else:
                     responder.handler.on_body_end(part)
         self._advancing = False
-
-    def _rest(self) -> None:
-        """The connection is idle until the next request."""
-        self._fresh = self._between and self._heads is not None
-        seconds = self._limits.head_time if self._head_bytes else self._limits.keep_alive
-        self.deadline = deadline = self._loop.time() + seconds if seconds else 0.0
-        if not 0 < self.wheel_due <= deadline:
-            self._wheel.watch(self)
 
     def _reject(self, status: int, reason: str) -> None:
         # Its answer stands in place of its handler's, and the connection closes.
@@ -288,8 +279,9 @@ class ServerConnection(RequestReader):
             seconds = limits.body_time
         else:
             seconds = 0.0
-        self.deadline = self._loop.time() + seconds if seconds else 0.0
-        self._wheel.watch(self)
+        self.deadline = deadline = self._loop.time() + seconds if seconds else 0.0
+        if not 0 < self.wheel_due <= deadline:
+            self._wheel.watch(self)
 
     def on_deadline(self) -> None:
         if self._dead:

@@ -13,7 +13,7 @@ import h11
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hilbert.kit.http1 import Headers, Limits, Request, Responder, ServerConnection, TimerWheel
+from hilbert.kit.http1 import Headers, Heads, Limits, Request, Responder, ServerConnection, TimerWheel
 from support.transports import ManualLoop, MemoryTransport
 
 Seen = tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]
@@ -43,11 +43,13 @@ class Collect:
     def on_drain(self) -> None: ...
 
 
-def ours(data: bytes, cuts: list[int]) -> tuple[list[Seen], bool]:
+def ours(data: bytes, cuts: list[int], heads: Heads | None = None) -> tuple[list[Seen], bool]:
     """Whole requests, and whether something was refused."""
     seen: list[Seen] = []
     wheel = TimerWheel(loop=ManualLoop())  # type: ignore[arg-type]  # what it uses of a loop
-    connection = ServerConnection(lambda request, responder: Collect(request, responder, seen), Limits(), wheel)
+    connection = ServerConnection(
+        lambda request, responder: Collect(request, responder, seen), Limits(), wheel, heads=heads
+    )
     transport = MemoryTransport()
     connection.connection_made(transport)  # type: ignore[arg-type]  # what it uses of a transport
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
@@ -248,6 +250,22 @@ def test_packets_make_no_difference(data: bytes, cuts: list[int]) -> None:
     """However the bytes are cut, the same requests are seen."""
     whole, _ = ours(data, [])
     assert ours(data, cuts)[0] == whole
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(message(), min_size=1, max_size=3), st.lists(st.integers(0, 300), max_size=4))
+@example([b"\r\n\r\nGET /a HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n"], [])
+@example([b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"] * 3, [1000, 57, 114])
+@example([b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n\r\n\r\n"] * 3, [57, 59])
+def test_known_heads_make_no_difference(parts: list[bytes], cuts: list[int]) -> None:
+    """A connection that knows heads from others sees the same requests as one that parses everything."""
+    heads = Heads()
+    for data in (b"".join(parts), b"".join(reversed(parts)), b"".join(parts) * 2):
+        parsed = ours(data, cuts)
+        boundaries = list(itertools.accumulate(map(len, parts)))
+        assert ours(data, cuts, heads) == parsed
+        assert ours(data, boundaries, heads) == ours(data, boundaries)
+        assert ours(data, cuts, heads) == parsed
 
 
 @settings(max_examples=500, deadline=None)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hilbert.kit.http1 import Headers, Limits, Request, Responder, ServerConnection, TimerWheel
+from hilbert.kit.http1 import Headers, Heads, Limits, Request, Responder, ServerConnection, TimerWheel
 from support.transports import ManualLoop, MemoryTransport
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -46,12 +46,19 @@ class Bench:
     """One connection with a test on both of its sides."""
 
     def __init__(
-        self, limits: Limits | None = None, *, answer: Callable[[Noted], None] | None = None, half_close: bool = True
+        self,
+        limits: Limits | None = None,
+        *,
+        answer: Callable[[Noted], None] | None = None,
+        half_close: bool = True,
+        heads: Heads | None = None,
     ) -> None:
         self.loop = ManualLoop()
         self.calls: list[Noted] = []
         self.wheel = TimerWheel(loop=self.loop)  # type: ignore[arg-type]  # what it uses of a loop
-        self.connection = ServerConnection(self._accept, limits or Limits(), self.wheel, half_close=half_close)
+        self.connection = ServerConnection(
+            self._accept, limits or Limits(), self.wheel, half_close=half_close, heads=heads
+        )
         self.transport = MemoryTransport()
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]  # what it uses of a transport
         self._answer = answer
@@ -270,17 +277,143 @@ def test_draining() -> None:
     assert idle.transport.closing
 
 
-def test_finished_calls_leave_no_circle() -> None:
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
+
+
+def test_requests_with_one_head_share_it() -> None:
+    """Also on another connection; the head is parsed once, the bodies are their own."""
+    heads = Heads()
+    one, two = Bench(heads=heads), Bench(heads=heads)
+    for body in (b"abc", b"def"):
+        one.feed(POST + body)
+        one.calls[-1].answer()
+    two.feed(POST + b"ghi")
+    first, second, third = *one.calls, *two.calls
+    assert first.request is second.request is third.request
+    assert [call.body for call in (first, second, third)] == [b"abc", b"def", b"ghi"]
+    assert third.ended
+    assert one.sent().count(b"200 OK") == 2
+
+
+@pytest.mark.parametrize("cut", [10, len(POST), len(POST) + 1])
+def test_known_head_whose_request_comes_in_parts(cut: int) -> None:
+    """It is parsed as ever."""
+    bench = Bench(heads=Heads())
+    bench.feed(POST + b"abc")
+    bench.calls[0].answer()
+    bench.feed((POST + b"def")[:cut])
+    bench.feed((POST + b"def")[cut:] + GET)
+    assert (bench.calls[1].body, bench.calls[1].ended) == (b"def", True)
+    bench.calls[1].answer()
+    assert bench.calls[2].request.method == b"GET"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"y" * 2048 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\r\n\r\n",
+    ],
+)
+def test_heads_that_are_not_remembered(head: bytes) -> None:
+    """What needs care, what is long, what is refused, what is none."""
+    heads = Heads()
+    Bench(heads=heads).feed(head)
+    assert len(heads) == 0
+
+
+def test_heads_are_bounded() -> None:
+    """However many there are."""
+    heads = Heads(most=8)
+    bench = Bench(answer=Noted.answer, heads=heads)
+    for number in range(100):
+        bench.feed(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
+        assert 0 < len(heads) <= 8
+    assert [call.request.target for call in bench.calls] == [b"/%d" % number for number in range(100)]
+
+
+class Taking(Noted):
+    """A handler that takes the body at once when it can."""
+
+    def __init__(self, request: Request, responder: Responder) -> None:
+        super().__init__(request, responder)
+        self.taken = responder.take_body()
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_body_that_came_with_the_head_can_be_taken(*, known: bool) -> None:
+    """Then it is not given once more; and what comes behind it is the next request."""
+    heads = Heads()
+    if known:
+        Bench(heads=heads).feed(POST + b"xyz")
+    calls: list[Taking] = []
+
+    def accept(request: Request, responder: Responder) -> Taking:
+        calls.append(Taking(request, responder))
+        return calls[-1]
+
+    wheel = TimerWheel(loop=ManualLoop())  # type: ignore[arg-type]  # what it uses of a loop
+    connection = ServerConnection(accept, Limits(), wheel, heads=heads)
+    connection.connection_made(MemoryTransport())  # type: ignore[arg-type]  # what it uses of a transport
+    connection.data_received(POST + b"abc")
+    assert (calls[0].taken, calls[0].body, calls[0].ended) == (b"abc", b"", False)
+    calls[0].answer()
+    connection.data_received(POST + b"d")
+    assert calls[1].taken is None
+    connection.data_received(b"ef")
+    assert (calls[1].body, calls[1].ended) == (b"def", True)
+
+
+def test_long_body_is_counted() -> None:
+    """In whatever parts it comes, and what follows it is parsed."""
+    bench = Bench(answer=None)
+    size = 300_000
+    data = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + b"\r\n\r\n" * (size // 4) + GET
+    for start in range(0, len(data), 70_001):
+        bench.feed(data[start : start + 70_001])
+    assert bench.calls[0].body == b"\r\n\r\n" * (size // 4)
+    assert bench.calls[0].ended
+    bench.calls[0].answer()
+    assert bench.calls[1].request.method == b"GET"
+
+
+def test_whole_answer() -> None:
+    """In one piece where nothing stands against it, else with all that the case asks for."""
+    bench = Bench()
+    bench.feed(GET)
+    bench.calls[0].responder.answer(200, b"A: 1\r\n", b"ok")
+    assert bench.sent() == b"HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 2\r\n\r\nok"
+    bench.feed(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+    bench.calls[1].responder.answer(200, b"", b"ok")
+    assert bench.sent() == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+    bench.feed(GET)
+    bench.calls[2].responder.answer(204, b"", b"")
+    assert bench.sent() == b"HTTP/1.1 204 No Content\r\n\r\n"
+    bench.feed(b"GET / HTTP/1.0\r\n\r\n")
+    bench.calls[3].responder.answer(200, b"", b"ok")
+    assert bench.sent() == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+    assert bench.transport.closing
+
+
+@pytest.mark.parametrize("heads", [None, Heads()])
+def test_finished_calls_leave_no_circle(heads: Heads | None) -> None:
     """They are freed at once, so that the garbage collector has nothing to do."""
     import gc
     import weakref
 
-    bench = Bench(answer=Noted.answer)
+    bench = Bench(answer=Noted.answer, heads=heads)
     gc.disable()
     try:
-        bench.feed(GET)
-        gone = weakref.ref(bench.calls.pop())
-        bench.feed(GET)
-        assert gone() is None
+        for _ in range(2):
+            bench.feed(GET)
+            gone = weakref.ref(bench.calls.pop())
+            bench.feed(GET)
+            assert gone() is None
     finally:
         gc.enable()
