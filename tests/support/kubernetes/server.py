@@ -56,8 +56,12 @@ class ApiServer:
         controllers: bool | frozenset[str] = True,
         nodes: int = 1,
         pace: Pace | None = None,
+        authority: Path | None = None,
     ) -> None:
-        """`controllers` names those that run (`controllers.NAMES`); `window` is how many events a resource remembers."""
+        """`controllers` names those that run (`controllers.NAMES`); `window` is how many events a resource remembers.
+
+        `authority` is a certificate for 127.0.0.1 that signed itself, with its key; with it the server speaks HTTPS.
+        """
         chosen = controllers if isinstance(controllers, frozenset) else (NAMES if controllers else frozenset())
         self.store = Store(first=1000, window=window)
         self.engine = Engine(self.store, Registry())
@@ -73,6 +77,7 @@ class ApiServer:
         self.engine.admission.furnished = "furnish" in chosen
         self.controllers = Controllers(self, only=chosen)
         self.requests: deque[Call] = deque(maxlen=_MOST_NOTED)
+        self.authority = authority
         self._nodes = nodes
         self._handlers = Handlers(self)
         self._folder = Path(tempfile.mkdtemp(prefix="hb-k8s-"))
@@ -114,6 +119,7 @@ class ApiServer:
             timeout_keep_alive=300,
             ws="none",
             server_header=False,
+            ssl_certfile=self.authority,
         )
         self._server = _Uvicorn(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[sock]))
@@ -143,7 +149,7 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}"
+        return f"{'https' if self.authority else 'http'}://{self.address}"
 
     @property
     def kubeconfig(self) -> Path:
@@ -171,11 +177,12 @@ class ApiServer:
         return path
 
     def _config(self, token: str) -> str:
+        trust = {"certificate-authority": str(self.authority)} if self.authority else {}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "double",
-            "clusters": [{"name": "double", "cluster": {"server": f"{self.url}/-/{token}"}}],
+            "clusters": [{"name": "double", "cluster": {"server": f"{self.url}/-/{token}", **trust}}],
             "users": [{"name": "user", "user": {"token": token}}],
             "contexts": [{"name": "double", "context": {"cluster": "double", "user": "user"}}],
         }

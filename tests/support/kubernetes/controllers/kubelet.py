@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class Kubelet(Controller):
         self.logs: dict[str, dict[str, PodLog]] = {}
         """By uid of the Pod and name of the container; those of gone Pods go with them."""
         self._lives: dict[str, Life] = {}
-        self._addresses = itertools.count(1)
+        self._addresses = itertools.count(random.randrange(10_000_000))  # Other doubles run on this machine, too.
 
     def begin(self) -> None:
         self.follow("pods", existing=True)
@@ -314,7 +315,12 @@ class Life:
         self._started = stamp()
         running = {"running": {"startedAt": self._started}}
         if outcome.process is not None:
-            self.running = await Running.start(self._kubelet, self.pod, outcome.process, log)
+            starting = asyncio.ensure_future(Running.start(self._kubelet, self.pod, outcome.process, log))
+            try:
+                self.running = await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                self.running = await starting  # Whoever cancels kills it.
+                raise
             self.address = self.running.address
         for line in outcome.log:
             log.write(line)
@@ -341,12 +347,17 @@ class Life:
         process = self.running
         assert process is not None
         was = False
+        failures = 0
+        container = self.pod["spec"]["containers"][0]
+        most = int((container.get("readinessProbe") or {}).get("failureThreshold", 3))
         while True:
             if process.returncode is not None:
+                await process.clear()
                 self.running = None
                 return process.returncode
-            is_ready = outcome.ready and await process.is_ready(self.pod["spec"]["containers"][0])
-            if is_ready != was:
+            is_ready = outcome.ready and await process.is_ready(container)
+            failures = 0 if is_ready else failures + 1
+            if is_ready != was and (is_ready or failures >= most):
                 was = is_ready
                 self._state(state, phase="Running", ready=is_ready, started=True)
             await self._pause(self._pace.probe if was else self._pace.probe / 5)
@@ -416,6 +427,7 @@ class Life:
         seconds = float(fresh["metadata"].get("deletionGracePeriodSeconds") or 0)
         code: int | None = None
         if self.running is not None:
+            await self._before_stop()
             code = await self._stop_process(seconds * self._pace.grace_scale)
         elif self._started:
             await asyncio.sleep(self._pace.stop)
@@ -446,9 +458,22 @@ class Life:
         }
         self._state({"terminated": unknown}, phase="Failed", ready=False, started=False, sandbox=False)
 
+    async def _before_stop(self) -> None:
+        """The container's preStop hook, when it is a sleep; an exit ends it early."""
+        hook = (self.pod["spec"]["containers"][0].get("lifecycle") or {}).get("preStop") or {}
+        seconds = float((hook.get("sleep") or {}).get("seconds", 0)) * self._pace.pre_stop_scale
+        end = asyncio.get_running_loop().time() + seconds
+        while (left := end - asyncio.get_running_loop().time()) > 0:
+            if self.running is None or self.running.returncode is not None:
+                return
+            await asyncio.sleep(min(left, self._pace.probe))
+
     async def _stop_process(self, seconds: float) -> int | None:
-        process, self.running = self.running, None
-        return await process.stop(seconds) if process is not None else None
+        if self.running is None:
+            return None
+        code = await self.running.stop(seconds)
+        self.running = None
+        return code
 
 
 class _Ending(Exception):

@@ -23,6 +23,8 @@ class Pace:
     """Until a container without a real process has ended after SIGTERM."""
     grace_scale: float = 1.0
     """Multiplies terminationGracePeriodSeconds for real processes."""
+    pre_stop_scale: float = 0.1
+    """Multiplies the sleep of a preStop hook of real processes."""
     back_off: float = 0.05
     """First back-off of pulls and restarts; doubles up to sixteen times this."""
     notice: float = 0.0

@@ -40,25 +40,37 @@ class Running:
         container = pod["spec"]["containers"][0]
         port = next((p["containerPort"] for p in container.get("ports") or ()), _PORT)
         sock, address = _listen(kubelet, port)
+        if process.listens:
+            sock.close()
         folder = Path(tempfile.mkdtemp(prefix="hb-pod-"))
         env = {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": os.pathsep.join(sys.path),
             "HOSTNAME": pod["metadata"]["name"],
         }
+        env["KUBERNETES_SERVICE_HOST"], _, env["KUBERNETES_SERVICE_PORT"] = kubelet.server.address.partition(":")
         env |= process.env
         env |= _environment(kubelet, pod, container)
         env["HILBERT_SECRETS_DIR"] = str(_mounts(kubelet, pod, folder))
-        env["HILBERT_LISTEN_FD"] = str(sock.fileno())
+        _account(kubelet, pod, folder)
+        _volumes(pod, folder)
+        if not process.listens:
+            env["HILBERT_LISTEN_FD"] = str(sock.fileno())
+
+        def filled(text: str) -> str:
+            return text.replace("{address}", address).replace("{folder}", str(folder))
+
+        env |= {name: filled(text) for name, text in process.over.items()}
         try:
             child = await asyncio.create_subprocess_exec(
-                *process.argv,
+                *(filled(word) for word in process.argv),
+                *container.get("args", ()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env=env,
                 cwd=folder,
-                pass_fds=(sock.fileno(),),
+                pass_fds=() if process.listens else (sock.fileno(),),
                 start_new_session=True,
             )
         finally:
@@ -114,6 +126,12 @@ class Running:
     async def kill(self) -> None:
         self._signal(signal.SIGKILL)
         await self._process.wait()
+        await self._clean()
+
+    async def clear(self) -> None:
+        """After its end: with a container's first process all others in it end."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         await self._clean()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -195,3 +213,30 @@ def _mounts(kubelet: Kubelet, pod: Json, folder: Path) -> Path:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(base64.b64decode(data[item["key"]]))
     return target
+
+
+def _volumes(pod: Json, folder: Path) -> None:
+    """A folder for each emptyDir, as a kubelet makes it: root's, writable for all, of the Pod's group."""
+    group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+    for volume in pod["spec"].get("volumes") or ():
+        if "emptyDir" in volume:
+            target = folder / "volumes" / volume["name"]
+            target.mkdir(parents=True)
+            if group is not None and os.geteuid() == 0:
+                os.chown(target, 0, group)
+            target.chmod(0o2777)
+
+
+def _account(kubelet: Kubelet, pod: Json, folder: Path) -> None:
+    """The files by which a Pod speaks to the API server, unless it wants none."""
+    if pod["spec"].get("automountServiceAccountToken") is False:
+        return
+    server = kubelet.server
+    namespace = pod["metadata"]["namespace"]
+    name = pod["spec"].get("serviceAccountName", "default")
+    target = folder / "account"
+    target.mkdir()
+    (target / "token").write_text(server.token(f"system:serviceaccount:{namespace}:{name}"))
+    (target / "namespace").write_text(namespace)
+    if server.authority is not None:
+        shutil.copy(server.authority, target / "ca.crt")

@@ -41,11 +41,20 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Process:
-    """A real process that takes the place of a container: argv, with a listening socket handed over."""
+    """A real process that takes the place of a container: argv, with a listening socket handed over.
+
+    The container's own `args` are added to `argv`. In `argv` and in `over`, `{address}` is the Pod's address and `{folder}`
+    its folder: the files of its secrets are in `secrets` there, those of its service account (`token`, `ca.crt`,
+    `namespace`) in `account`, its emptyDirs in `volumes`.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     """What the image would bring along; the container's own `env` comes on top."""
+    over: Mapping[str, str] = field(default_factory=dict)
+    """What must differ from a real node; on top of the container's own `env`."""
+    listens: bool = False
+    """It opens its ports itself, at the Pod's address; no socket is handed over."""
 
 
 RUNNING = Outcome()
