@@ -10,6 +10,8 @@ from typing import Any, Final, Literal
 import structlog
 
 _SENSITIVE: Final = ("token", "auth", "key", "secret", "password", "cookie", "credential")
+_CHATTY: Final = ("httpx2",)
+"""Loggers of libraries that write a line for each request at `info`; ours say what matters of them."""
 _HARMLESS: Final = frozenset({"key"})
 """Field names that hold a sensitive word and are none: the key of a work queue."""
 
@@ -47,6 +49,8 @@ def configure(*, level: str = "info", form: Literal["auto", "console", "json"] =
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

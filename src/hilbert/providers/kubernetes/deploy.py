@@ -6,6 +6,8 @@ part of what is applied, with the version of the Deployment it was read from, so
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections.abc import Mapping
 from typing import Final
 
@@ -40,6 +42,7 @@ class Deployer:
         self._api = api
         self._state = state
         self._rules = rules
+        self._locks: weakref.WeakValueDictionary[Key, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def rehearse(self, spec: FunctionSpec) -> None:
         """Find out, before anything is stored, whether the cluster takes it. Raises as `reconcile`."""
@@ -87,9 +90,17 @@ class Deployer:
     ) -> Deployment:
         """Write what differs. `replicas` sets the count; None keeps it, or takes the first one.
 
+        One at a time for a function: the operator would write what an `apply` under way is about to write.
         Raises `InvalidSpec`, `SecretNotFound`, `Conflict`, `QuotaExceeded` and `BackendUnavailable`.
         """
         key = (function.metadata.namespace, function.metadata.name)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            return await self._reconcile(key, function, spec, replicas)
+
+    async def _reconcile(
+        self, key: Key, function: FunctionObject, spec: FunctionSpec, replicas: int | None
+    ) -> Deployment:
         metadata = function.metadata
         owner = render.Owner(metadata.uid, metadata.generation, function.annotations.get(names.ANNOTATION_ROLLOUT, ""))
         try:
@@ -118,6 +129,8 @@ class Deployer:
                 raise BackendUnavailable(f"the old Deployment of {spec.ref} is still going", hint="try again")
             if replicas is None:
                 count = _kept(spec, owner, applied, live.replicas)
+            if await self._is_overtaken(spec, owner, applied):
+                return live
         if live is not None and applied == f"{owner.uid}/{owner.generation}":
             known = live.annotations.get(names.ANNOTATION_PULL_SECRETS, "")
             pull_secrets = frozenset(name for name in known.split(",") if name in spec.secrets)
@@ -136,6 +149,14 @@ class Deployer:
             raise
         self._state.observe(done)
         return done
+
+    async def _is_overtaken(self, spec: FunctionSpec, owner: render.Owner, applied: str) -> bool:
+        """Whether somebody has applied a later version of the Function than the one that we know."""
+        uid, _, generation = applied.partition("/")
+        if uid != owner.uid or _positive(generation) <= owner.generation:
+            return False
+        now = await self._read(kinds.FUNCTIONS, (str(spec.ref.namespace), str(spec.ref.name)))
+        return now is not None and now.metadata.generation > owner.generation
 
     async def _service(self, key: Key, spec: FunctionSpec, owner: render.Owner) -> None:
         live = self._state.service(key) or await self._read(kinds.SERVICES, key)
