@@ -8,7 +8,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,7 @@ async def running(
     settings: Settings | None = None,
     credentials: Credentials | None = CREDENTIALS,
     totals: CallTotals | None = None,
+    is_ready: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[Api]:
     """A gateway on a unix socket, with a `MemoryProvider` unless told otherwise."""
     own = MemoryProvider() if provider is None else None
@@ -145,6 +146,7 @@ async def running(
         settings=settings or Settings(),
         credentials=credentials,
         totals=totals or NoCalls(),
+        is_ready=is_ready,
     )
     folder = Path(tempfile.mkdtemp(prefix="hb-"))
     try:

@@ -55,6 +55,11 @@ class Routing:
         await self._synced.wait()
 
     @property
+    def is_synced(self) -> bool:
+        """Whether the sink has had a whole table."""
+        return self._synced.is_set()
+
+    @property
     def table(self) -> Mapping[FunctionRef, Route]:
         """What the sink was last given."""
         return self._table

@@ -30,7 +30,7 @@ def create_router(services: Services) -> Litestar:
             *logs.routes(services),
             *alert.routes(services),
             *info.routes(services),
-            *health.routes(),
+            *health.routes(services),
             *pages.routes(),
         ],
         exception_handlers=handlers(),

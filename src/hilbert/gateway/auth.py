@@ -13,7 +13,7 @@ from hilbert.gateway.credentials import Credentials
 from hilbert.gateway.problems import call_id, prefers_json, problem_body
 from hilbert.wire.problem import ProblemBody
 
-PUBLIC_PATHS: Final = frozenset({"/healthz"})
+PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """Exact paths that anybody may ask for."""
 
 PUBLIC_PREFIX: Final = "/async-function/"

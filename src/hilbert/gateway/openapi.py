@@ -175,6 +175,9 @@ def _paths() -> dict[str, Json]:
         },
         "/system/info": {"get": _operation("Gateway", "Read versions and facts", 200, WireInfo, (503,))},
         "/healthz": {"get": _operation("Gateway", "Ask whether the gateway answers", 200, str, (), public=True)},
+        "/readyz": {
+            "get": _operation("Gateway", "Ask whether the gateway knows where calls go", 200, str, (503,), public=True)
+        },
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import hilbert
@@ -28,6 +29,8 @@ class Services:
     """For the count of wake-ups in the metrics."""
     traffic: Traffic = field(default_factory=Traffic)
     """What the REST API counts of itself."""
+    is_ready: Callable[[], bool] = lambda: True
+    """Whether calls can be routed."""
     release: str = hilbert.__version__
     commit: str = "unknown"
     """Of the source that this was built from."""

@@ -73,7 +73,12 @@ class Control:
             routing.start()
             stack.push_async_callback(routing.stop)
             services = Services(
-                provider=provider, settings=settings, credentials=credentials, totals=totals, activation=activation
+                provider=provider,
+                settings=settings,
+                credentials=credentials,
+                totals=totals,
+                activation=activation,
+                is_ready=lambda: routing.is_synced,
             )
             await stack.enter_async_context(
                 _serving(server_config(create_app(services)), socket.socket(fileno=config.control_fd))

@@ -39,7 +39,7 @@ def basic(text: str) -> dict[str, str]:
 
 
 def test_the_public_list_is_short() -> None:
-    assert frozenset({"/healthz"}) == PUBLIC_PATHS
+    assert frozenset({"/healthz", "/readyz"}) == PUBLIC_PATHS
     assert PUBLIC_PREFIX == "/async-function/"
     assert is_public("/healthz")
     assert not any(is_public(path) for path in PRIVATE)

@@ -19,6 +19,8 @@ _PORT: Final = 8080
 _METRICS_PORT: Final = 8082
 _LEAVE_SECONDS: Final = 5
 """Between the Pod's end in all load balancers' lists being begun and the gateway being told to stop."""
+_STATE: Final = "/var/lib/hilbert"
+_RUN: Final = "/run/hilbert"
 _SELECTOR: Final = {"app": GATEWAY_APP}
 
 
@@ -49,8 +51,9 @@ def environment(gateway: Gateway) -> dict[str, str]:
         "HILBERT_KUBERNETES__PLATFORM_NAMESPACE": gateway.namespace,
         "HILBERT_PROVIDER__DEFAULT_NAMESPACE": gateway.default_namespace,
         "HILBERT_PROVIDER__NAME": "kubernetes",
-        "HILBERT_RUN_DIR": "/run/hilbert",
-        "HILBERT_STATE_DIR": "/var/lib/hilbert",
+        # Inside the mounts: an emptyDir belongs to root, and the gateway wants folders of its own user's.
+        "HILBERT_RUN_DIR": f"{_RUN}/gateway",
+        "HILBERT_STATE_DIR": f"{_STATE}/gateway",
     }
 
 
@@ -85,7 +88,7 @@ def _service(gateway: Gateway) -> dict[str, Any]:
 
 
 def _deployment(gateway: Gateway) -> dict[str, Any]:
-    mounts = {"state": "/var/lib/hilbert", "run": "/run/hilbert", "temp": "/tmp"}  # noqa: S108 - inside the Pod
+    mounts = {"state": _STATE, "run": _RUN, "temp": "/tmp"}  # noqa: S108 - inside the Pod
     container = {
         "name": GATEWAY_APP,
         "image": gateway.image,
@@ -96,9 +99,10 @@ def _deployment(gateway: Gateway) -> dict[str, Any]:
             {"name": "http", "containerPort": _PORT, "protocol": "TCP"},
             {"name": "metrics", "containerPort": _METRICS_PORT, "protocol": "TCP"},
         ],
-        "startupProbe": _probe(period=1, failures=120),
-        "livenessProbe": _probe(period=10, failures=3),
-        "readinessProbe": _probe(period=2, failures=2),
+        "startupProbe": _probe("/healthz", period=1, failures=120),
+        "livenessProbe": _probe("/healthz", period=10, failures=3),
+        # Patient: workers go on with the calls while a control process that died reads the cluster again.
+        "readinessProbe": _probe("/readyz", period=2, failures=15),
         "lifecycle": {"preStop": {"sleep": {"seconds": _LEAVE_SECONDS}}},
         "resources": RESOURCES,
         "securityContext": {
@@ -155,8 +159,8 @@ def _deployment(gateway: Gateway) -> dict[str, Any]:
     }
 
 
-def _probe(*, period: int, failures: int) -> dict[str, Any]:
-    get = {"path": "/healthz", "port": "http", "scheme": "HTTP"}
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    get = {"path": path, "port": "http", "scheme": "HTTP"}
     return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}
 
 
