@@ -7,16 +7,19 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hilbert.build.bundle import BuiltBundle, build_bundle
 from hilbert.build.job import Job
-from hilbert.build.local import LocalRun, Plan, plan_for
 from hilbert.build.request import BuildRequest
 from hilbert.build.store import Store
 from hilbert.build.templates import SHIPPED
+from hilbert.cli.local_replica import LocalRun
+from hilbert.core.model import FunctionSpec
 from hilbert.core.settings import inherited_environment
+from hilbert.core.values import DEFAULT_NAMESPACE, FunctionRef, parse_function_name
 
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
@@ -63,21 +66,19 @@ class Project:
         self.job = Job(request.name)
         return build_bundle(request, store=self.store, job=self.job, env=self.env, **how)
 
-    def plan(self, built: BuiltBundle, **env: str) -> Plan:
-        return plan_for(
-            built.manifest.title,
-            built.record.digest,
-            store=self.store,
-            env=self.env,
-            function_env=env,
-            secrets=self.folder / ".secrets",
-        )
+    def local_run(self, **options: Any) -> LocalRun:
+        """A port that answers with what is built here."""
+        return LocalRun(**{"port": 0, "images": self.store.path, "on_line": lambda line: None, **options})
+
+    def spec(self, built: BuiltBundle, **env: str) -> FunctionSpec:
+        ref = FunctionRef(namespace=DEFAULT_NAMESPACE, name=parse_function_name(built.manifest.title))
+        return FunctionSpec(ref=ref, image=built.record.image, env=env)
 
     @contextmanager
     def running(self, built: BuiltBundle, **env: str) -> Iterator[str]:
         """The URL at which a bundle answers."""
-        with LocalRun(port=0, on_line=lambda line: None) as run:
-            run.serve(self.plan(built, **env))
+        with self.local_run() as run:
+            run.serve(self.spec(built, **env), {})
             yield f"http://127.0.0.1:{run.port}"
 
 

@@ -1,11 +1,12 @@
-"""`local-run`: one function on this machine, without a gateway."""
+"""`local-run`: one function on this machine, without a gateway, in the sandbox that the platform would use."""
 
 from __future__ import annotations
 
 import contextlib
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
@@ -24,13 +25,17 @@ from hilbert.cli.failures import Failed, UsageError
 from hilbert.cli.options import NO_FILE, StackFile, flag
 from hilbert.cli.terminal import harmless, note, out, warn
 from hilbert.cli.values import pairs
+from hilbert.core import settings as core_settings
 from hilbert.core.errors import HilbertError
-from hilbert.core.settings import environment, inherited_environment
+from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
-    from hilbert.build.local import LocalRun, Plan
     from hilbert.build.request import BuildRequest
+    from hilbert.cli.local_replica import LocalRun
+    from hilbert.core.model import FunctionSpec
     from hilbert.wire.stack import Stack
+
+_SECRETS: Final = Path(".secrets")
 
 
 def local_run(
@@ -39,6 +44,7 @@ def local_run(
     *,
     port: Annotated[int, flag("Port to answer on; 0 for any free one.", "--port", "-p")] = 8080,
     env: Annotated[tuple[str, ...], flag("Environment variable KEY=VALUE; repeatable.", "--env", "-e")] = (),
+    network: Annotated[str, flag("Network of the function: host, or none.", "--network")] = "host",
     watch: Annotated[bool, flag("Build again and swap whenever a file is saved.", "--watch")] = False,
     build: Annotated[bool, flag("Build first.", "--build", negative=True)] = True,
     print_: Annotated[bool, flag("Show the command and its environment instead of running it.", "--print")] = False,
@@ -47,10 +53,13 @@ def local_run(
 ) -> None:
     if not 0 <= port <= 65535:
         raise UsageError(f"--port {port}: must be from 0 to 65535")
+    if network not in ("host", "none"):
+        raise UsageError(f"--network {network}: must be host or none", hint="there are no container networks here")
     if how.image_build:
         raise UsageError("local-run runs bundles", hint="container images run with 'docker run' or 'podman run'")
     if watch and not build:
         raise UsageError("--watch builds; --no-build does not")
+    extra = pairs(env, "--env")
     stack = stackfile.load(file)
     for warning in stack.warnings:
         warn(warning)
@@ -67,24 +76,42 @@ def local_run(
             quiet=how.quiet or print_,
             verbose=how.verbose,
         )
-    plan = _plan(function_name, stack, extra=pairs(env, "--env"))
+    spec = _spec(stack, extra)
     if print_:
-        _show(plan, port)
+        _show(spec, port)
         return
-    from hilbert.build.local import LocalRun
+    from hilbert.cli.local_replica import LocalRun
+    from hilbert.kit import log
 
-    run = LocalRun(port=port, on_line=lambda line: out(harmless(line)), on_event=note)
+    log.configure(level="error")  # What the runtime has to say of this machine is said below.
+    run = LocalRun(
+        port=port,
+        images=store_path(environment()),
+        on_line=_write_line,
+        on_event=note,
+        settings=core_settings.load(environ=environment()).settings.process,
+        network=network == "host",
+    )
     with contextlib.suppress(KeyboardInterrupt), run:
         try:
-            version = run.serve(plan)
+            version = run.serve(spec, _secrets(spec))
         except HilbertError as exc:
             show_failure(function_name, exc)
             raise
-        out(f"Function {function_name} answers at http://127.0.0.1:{run.port} ({version})")
+        for key, text in sorted(run.facts.items()):
+            if key == "warning.sandbox":
+                warn(text)
+        sandbox = f"sandbox {run.facts['sandbox']}, network {network}"
+        out(f"Function {function_name} answers at http://127.0.0.1:{run.port} ({version}, {sandbox})")
         if watch and requests:
-            _watch(run, stack, requests[0], how, extra=pairs(env, "--env"))
+            _watch(run, stack, requests[0], how, extra=extra)
         else:
             run.wait()
+
+
+def _write_line(line: str) -> None:
+    """At once, also into a pipe."""
+    print(harmless(line), flush=True)
 
 
 def _watch(run: LocalRun, stack: Stack, request: BuildRequest, how: BuildingFlags, *, extra: dict[str, str]) -> None:
@@ -104,7 +131,8 @@ def _watch(run: LocalRun, stack: Stack, request: BuildRequest, how: BuildingFlag
             built = work(job, request)
             if not built.changed:
                 continue
-            version = run.serve(_plan(request.name, stack, extra=extra))
+            spec = _spec(stack, extra)
+            version = run.serve(spec, _secrets(spec))
         except HilbertError as exc:
             show_failure(job.name, exc, job.tail())
             warn(f"{exc.message}; the old version {run.version} goes on answering")
@@ -125,33 +153,53 @@ def _only(stack: Stack, name: str) -> Stack:
     return msgspec.structs.replace(stack, functions={name: stack.functions[name]})
 
 
-def _plan(name: str, stack: Stack, *, extra: dict[str, str]) -> Plan:
-    """How to run what the function's image name means now. Raises `Failed` and `InvalidStack`."""
-    from hilbert.build.local import plan_for
-    from hilbert.build.store import Store
-    from hilbert.wire.stack import read_environment
+def _spec(stack: Stack, extra: Mapping[str, str]) -> FunctionSpec:
+    """What a deployment of the stack's one function would ask for. Raises `InvalidSpec` and `InvalidStack`."""
+    from hilbert.core.values import DEFAULT_NAMESPACE, parse_namespace_name
+    from hilbert.wire.function import Deployment, to_spec
 
-    function = stack.functions[name]
-    store = Store(store_path(environment()))
-    record = store.find(function.image)
-    if record is None:
-        raise Failed(
-            f"the image {function.image} was not built on this machine", hint="build it: 'hilbert build --bundle'"
-        )
-    return plan_for(
-        name,
-        record.digest,
-        store=store,
-        env=inherited_environment(),
-        function_env={**read_environment(function), **extra},
-        process=function.fprocess,
-        namespace=function.namespace,
-        secrets=Path.cwd() / ".secrets",
-        wanted_secrets=function.secrets,
+    (deployment,) = stackfile.deployments_of(stack, namespace="")
+    namespace = parse_namespace_name(deployment.namespace or DEFAULT_NAMESPACE)
+    document = msgspec.json.encode({**deployment.to_wire(), "envVars": {**deployment.env_vars, **extra}})
+    return to_spec(msgspec.json.decode(document, type=Deployment), namespace)
+
+
+def _secrets(spec: FunctionSpec) -> dict[str, bytes]:
+    """The values of the function's secrets. Raises `Failed` for one that is missing."""
+    found = {}
+    for name in spec.secrets:
+        path = _SECRETS / name
+        try:
+            found[str(name)] = path.read_bytes()
+        except OSError as exc:
+            raise Failed(
+                f"function {spec.ref.name} needs the secret {name}, which cannot be read from {_SECRETS}: {exc.strerror}",
+                hint=f"write it to {path}",
+            ) from exc
+    return found
+
+
+def _show(spec: FunctionSpec, port: int) -> None:
+    """The command that would run, without its sandbox, as lines for a shell."""
+    import sys
+    import tempfile
+
+    from hilbert.core.ports import ReplicaPlan
+    from hilbert.providers.process.environment import render_environment
+    from hilbert.providers.process.images import ImageStore
+    from hilbert.providers.process.job import Places
+
+    bundle = ImageStore(store_path(environment())).find(spec.image)
+    places = Places(
+        bundle=str(bundle.path),
+        layers=tuple(map(str, bundle.layers)),
+        secrets=str(_SECRETS.absolute()),
+        scratch=tempfile.gettempdir(),
     )
-
-
-def _show(plan: Plan, port: int) -> None:
-    for key, value in sorted({**plan.own, "port": str(port)}.items()):
+    plan = ReplicaPlan(replica=spec.ref.name, spec=spec, generation=1, secrets={})
+    rendered = dict(render_environment(plan, bundle.manifest, places, python=str(Path(sys.executable).parent)))
+    del rendered["HILBERT_LISTEN_FD"]
+    for key, value in sorted({**rendered, "port": str(port)}.items()):
         out(harmless(f"export {key}={shlex.quote(value)}"))
-    out(harmless(shlex.join(plan.argv)))
+    out(harmless(shlex.join(["cd", str(bundle.path)])))
+    out(harmless(shlex.join([sys.executable, "-m", "hilbert.watchdog"])))

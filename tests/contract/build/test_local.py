@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from hilbert.build.errors import BuildFailed
-from hilbert.build.local import LocalRun
 from support.build import Project
 from support.platform import until
 
@@ -44,8 +43,8 @@ def test_swaps_drop_no_call(project: Project) -> None:
     answers: list[str] = []
     failures: list[BaseException] = []
     ended = threading.Event()
-    with LocalRun(port=0, on_line=lambda line: None) as run:
-        run.serve(project.plan(project.build(request, skip_tests=True)))
+    with project.local_run() as run:
+        run.serve(project.spec(project.build(request, skip_tests=True)), {})
 
         def call() -> None:
             while not ended.is_set():
@@ -59,7 +58,7 @@ def test_swaps_drop_no_call(project: Project) -> None:
             caller.start()
         for version in ("1", "2", "3"):
             (request.handler / "handler.py").write_text(answering(version))
-            run.serve(project.plan(project.build(request, skip_tests=True)))
+            run.serve(project.spec(project.build(request, skip_tests=True)), {})
             assert ask(run.port) == version
         ended.set()
         for caller in callers:
@@ -71,11 +70,11 @@ def test_swaps_drop_no_call(project: Project) -> None:
 def test_a_version_that_does_not_start_changes_nothing(project: Project) -> None:
     """The error brings its output; the one before goes on."""
     request = project.begin("f", "python3-http", {"handler.py": answering("good")})
-    with LocalRun(port=0, on_line=lambda line: None) as run:
-        first = run.serve(project.plan(project.build(request, skip_tests=True)))
+    with project.local_run() as run:
+        first = run.serve(project.spec(project.build(request, skip_tests=True)), {})
         (request.handler / "handler.py").write_text("raise RuntimeError('not today')\n")
         with pytest.raises(BuildFailed, match="does not start") as caught:
-            run.serve(project.plan(project.build(request, skip_tests=True)))
+            run.serve(project.spec(project.build(request, skip_tests=True)), {})
         assert "not today" in "\n".join(caught.value.log)
         assert run.version == first
         assert ask(run.port) == "good"
@@ -86,22 +85,22 @@ def test_its_end_is_told(project: Project) -> None:
     handler = "import os\n\n\ndef handle(event, context):\n    os._exit(7)\n"
     request = project.begin("f", "python3-http", {"handler.py": handler})
     said: list[str] = []
-    with LocalRun(port=0, on_line=lambda line: None, on_event=said.append) as run:
-        run.serve(project.plan(project.build(request, skip_tests=True)))
+    with project.local_run(on_event=said.append) as run:
+        run.serve(project.spec(project.build(request, skip_tests=True)), {})
         with pytest.raises((http.client.HTTPException, OSError)):
             ask(run.port)
         with pytest.raises(BuildFailed, match="has ended"):
             run.wait()
-    assert said == ["the function's watchdog has ended with status 7"]
+    assert said == ["a replica exited with status 7"]
 
 
-def test_a_port_that_is_taken() -> None:
+def test_a_port_that_is_taken(project: Project) -> None:
     """Another is suggested."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
             pytest.raises(BuildFailed, match=f"cannot listen on port {port}") as caught,
-            LocalRun(port=port, on_line=print),
+            project.local_run(port=port),
         ):
             pytest.fail("it listens")
         assert "--port" in caught.value.hint
@@ -113,8 +112,8 @@ def test_nothing_is_left(project: Project) -> None:
     before = set(psutil.Process().children(recursive=True))
     for _ in range(3):
         connections = []
-        with LocalRun(port=0, on_line=lambda line: None) as run:
-            run.serve(project.plan(built))
+        with project.local_run() as run:
+            run.serve(project.spec(built), {})
             for _ in range(3):
                 connection = http.client.HTTPConnection("127.0.0.1", run.port, timeout=20)
                 connection.request("GET", "/")

@@ -54,11 +54,16 @@ class Command:
 
 
 @contextmanager
-def command(platform: Platform, folder: Path, *words: str) -> Iterator[Command]:
+def command(platform: Platform, folder: Path, *words: str, **environ: str) -> Iterator[Command]:
     """`hilbert WORDS...` in a folder, ended with the block."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [HILBERT, *words], env=platform.environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [HILBERT, *words],
+            env={**platform.environ, **environ},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )
     try:
         yield Command(process, folder / "log")
@@ -204,6 +209,40 @@ def test_local_run_with_environment_and_secrets(platform: Platform, tmp_path: Pa
     assert "export A=1.0\n" in printed
     assert "-m hilbert.watchdog\n" in printed
     assert "s3cret" not in printed
+
+
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock", "process"])
+def test_local_run_is_as_the_platform_runs_it(platform: Platform, tmp_path: Path, sandbox: str) -> None:
+    """In the sandbox that is said, without the caller's environment; all of it ends with the command, even when killed."""
+    hilbert(platform, tmp_path, "new", "inside", "--lang", "python3-http", "--quiet")
+    (tmp_path / "inside" / "handler.py").write_text(
+        "import os, socket\n\n\ndef handle(event, context):\n"
+        f"    place = os.path.exists({str(tmp_path / 'stack.yaml')!r})\n"
+        "    names = [name for _, name in socket.if_nameindex()]\n"
+        "    return f\"{place} {names} {os.environ.get('CALLER')} {os.path.isdir('/var/openfaas/secrets')}\"\n"
+    )
+    inside = sandbox == "bubblewrap"
+    network = "none" if inside else "host"
+    words = ["local-run", "--port", "0", "--skip-tests", "--network", network]
+    with command(platform, tmp_path, *words, CALLER="me", HILBERT_PROCESS__SANDBOX=sandbox) as run:
+        url = run.wait_for(r"answers at (http://\S+) \(version 1 \([0-9a-f]{12}\), (.*)\)")[1]
+        assert f"sandbox {sandbox}, network {network})" in run.said
+        seen = ask(url)
+        assert seen.endswith(f"None {inside}")
+        assert not inside or seen == "False ['lo'] None True"
+        assert ("plain processes" in run.said) == (sandbox == "process")
+        children = psutil.Process(run.process.pid).children(recursive=True)
+        assert children
+        run.process.kill()
+        run.process.wait()
+        until(lambda: not any(_lives(child) for child in children), what="its processes to end")
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_local_run_that_cannot_start(platform: Platform, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ class Bubblewrap:
             argv += ["--ro-bind", str(path), place]
         argv += ["--ro-bind", str(job.folder / "secrets"), SECRETS]
         argv += ["--remount-ro", "/"] if job.read_only else []
+        argv += ["--die-with-parent"] if job.bound else []
         argv += ["--info-fd", str(INFO), "--block-fd", str(BLOCK)]
         if self._filter:
             argv += ["--seccomp", str(FILTER)]

@@ -50,6 +50,7 @@ class Landlock:
                 read=read,
                 write=(*_WRITE, places.scratch),
                 filter=self._filter,
+                parent=os.getpid() if job.bound else 0,
             ),
             places=places,
             isolated=False,
@@ -85,6 +86,7 @@ class Plain:
             drop=True,
             own_network=not job.network,
             filter=seccomp.supported(),
+            parent=os.getpid() if job.bound else 0,
         )
         return Command(
             argv=(),

@@ -22,6 +22,8 @@ def main() -> None:
         from hilbert.providers.process import confine
 
         confine.confine(entry)
+    if entry.get("parent"):
+        _end_with(entry["parent"])
     os.chdir(entry["chdir"])
     from hilbert.watchdog.run import run_and_exit
 
@@ -35,6 +37,17 @@ def main() -> None:
     _take_environment(entry["environment"])
     sys.argv[:] = ["hilbert-watchdog"]
     run_and_exit()
+
+
+def _end_with(parent: int) -> None:
+    """Be told by the kernel when the parent's thread ends. After the change of user, which would undo it."""
+    import signal
+
+    from hilbert.providers.process import confine
+
+    confine.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        sys.exit(0)
 
 
 def _take_environment(descriptor: int) -> None:

@@ -23,6 +23,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """User and group to run as; None: those of this process."""
     network: bool
     read_only: bool
+    bound: bool = False
+    """It ends with the thread that starts it, however that ends."""
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """With Landlock: no signals and no abstract sockets outside; files as they are."""
     filter: bool = False
     """Refuse system calls that reach past the sandbox."""
+    parent: int = 0
+    """Process with which to end; 0: none."""
     probe: bool = False
     """Stop before the watchdog: only to see whether all this works."""
 

@@ -67,13 +67,15 @@ class ProcessRuntime:
         logs: LogFolder,
         settings: ProcessSettings | None = None,
         probe_period: float = PROBE_PERIOD,
+        bound: bool = False,
     ) -> None:
-        """`run_dir` holds one folder for each replica, in `r/`."""
+        """`run_dir` holds one folder for each replica, in `r/`. `bound`: replicas end with this process, too."""
         self._folder = run_dir / "r"
         self._images = images
         self._logs = logs
         self._settings = settings or ProcessSettings()
         self._probe_period = probe_period
+        self._bound = bound
         self._monitors: dict[str, Monitor] = {}
         self._subscribers: list[Callable[[str], None]] = []
         self._machine: Machine | None = None
@@ -152,6 +154,7 @@ class ProcessRuntime:
             user=machine.user(plan.tenant),
             network=plan.network,
             read_only=plan.spec.read_only_root,
+            bound=self._bound,
         )
         with contextlib.ExitStack() as ours, _start_errors():
             if job.user is not None:
