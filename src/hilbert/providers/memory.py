@@ -42,6 +42,7 @@ from hilbert.core.model import (
     Synced,
 )
 from hilbert.core.values import DEFAULT_NAMESPACE, FunctionRef, NamespaceName, SecretName
+from hilbert.providers import quota
 from hilbert.providers.hub import Hub
 from hilbert.providers.rules import check_namespace, check_spec, initial_replicas, updated_replicas
 
@@ -78,11 +79,13 @@ class MemoryProvider:
             raise AlreadyExists(f"function {spec.ref} already exists")
         if create is False and function is None:
             raise FunctionNotFound(f"function {spec.ref} not found")
+        wanted = (
+            initial_replicas(spec.labels) if function is None else updated_replicas(spec.labels, len(function.servers))
+        )
+        self._check_quota(spec, wanted)
         if function is None:
             function = self._functions[spec.ref] = _Function(spec, self._numbers)
-            wanted = initial_replicas(spec.labels)
         else:
-            wanted = updated_replicas(spec.labels, len(function.servers))
             function.generation += spec != function.spec
             function.spec = spec
         await function.resize(wanted, self._folder)
@@ -91,7 +94,9 @@ class MemoryProvider:
     async def scale(self, ref: FunctionRef, replicas: int) -> None:
         if replicas < 0:
             raise Invalid(f"replicas: must be 0 or more, not {replicas}")
-        await self._function(ref).resize(replicas, self._folder)
+        function = self._function(ref)
+        self._check_quota(function.spec, replicas)
+        await function.resize(replicas, self._folder)
         self._hub.changed(ref)
 
     async def remove(self, ref: FunctionRef) -> None:
@@ -157,6 +162,8 @@ class MemoryProvider:
         self._check(secret.namespace)
         if (secret.namespace, secret.name) in self._secrets:
             raise AlreadyExists(f"secret {secret.name} already exists in namespace {secret.namespace}")
+        annotations = self._namespaces[secret.namespace].annotations
+        quota.check_secrets(annotations, len(await self.list_secrets(secret.namespace)), f"secret {secret.name}")
         self._secrets[secret.namespace, secret.name] = secret.value
 
     async def update_secret(self, secret: Secret) -> None:
@@ -189,6 +196,17 @@ class MemoryProvider:
     def _check(self, namespace: NamespaceName) -> None:
         if namespace not in self._namespaces:
             raise NamespaceNotFound(f"namespace {namespace} not found")
+
+    def _check_quota(self, spec: FunctionSpec, replicas: int) -> None:
+        annotations = self._namespaces[spec.ref.namespace].annotations
+        quota.check_resources(spec, annotations)
+        now = {
+            ref: quota.demand(len(each.servers), each.spec.limits, each.spec.requests, annotations)
+            for ref, each in self._functions.items()
+            if ref.namespace == spec.ref.namespace
+        }
+        then = {**now, spec.ref: quota.demand(replicas, spec.limits, spec.requests, annotations)}
+        quota.check(annotations, now.values(), then.values(), f"function {spec.ref}")
 
     def _check_secret(self, namespace: NamespaceName, name: SecretName) -> None:
         self._check(namespace)

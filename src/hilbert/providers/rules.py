@@ -15,6 +15,7 @@ from hilbert.core.model import (
     ScalingPolicy,
 )
 from hilbert.core.values import RESERVED_NAMESPACES
+from hilbert.providers import quota
 
 _NETWORKS: Final = ("host", "none")
 SANDBOXES: Final = ("process", "landlock", "bubblewrap")
@@ -50,11 +51,12 @@ def updated_replicas(labels: Mapping[str, str], current: int) -> int:
 
 
 def check_namespace(namespace: Namespace) -> None:
-    """Raise `ReservedNamespace`, and `Invalid` for annotations without a meaning."""
+    """Raise `ReservedNamespace`, and `Invalid` for annotations without a meaning, or that contradict each other."""
     if namespace.name in RESERVED_NAMESPACES:
         raise ReservedNamespace(f"namespace {namespace.name} is reserved")
     _check_choice(namespace.annotations, ANNOTATION_NETWORK, _NETWORKS)
     _check_choice(namespace.annotations, ANNOTATION_SANDBOX, SANDBOXES)
+    quota.check_annotations(namespace.annotations)
 
 
 def _check_choice(annotations: Mapping[str, str], key: str, known: tuple[str, ...]) -> None:

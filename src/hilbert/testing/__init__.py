@@ -6,4 +6,4 @@ Hilbert. What does not: tests of Hilbert (`tests/`).
 
 import pytest
 
-pytest.register_assert_rewrite("hilbert.testing.harness", "hilbert.testing.provider")
+pytest.register_assert_rewrite("hilbert.testing.harness", "hilbert.testing.provider", "hilbert.testing.tenants")

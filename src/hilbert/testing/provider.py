@@ -20,17 +20,19 @@ import pytest
 
 from hilbert.core.errors import (
     AlreadyExists,
-    Forbidden,
     FunctionNotFound,
     Invalid,
     InvalidSpec,
     NamespaceNotFound,
-    ReservedNamespace,
-    SecretNotFound,
 )
-from hilbert.core.model import ANNOTATION_NETWORK, LABEL_SCALE_MIN, LogLine, LogQuery, Namespace, Phase, Secret
-from hilbert.core.ports import Logs
-from hilbert.core.values import DEFAULT_NAMESPACE, NamespaceName, SecretName
+from hilbert.core.model import (
+    ANNOTATION_NETWORK,
+    LABEL_SCALE_MIN,
+    LogLine,
+    LogQuery,
+    Phase,
+)
+from hilbert.core.values import DEFAULT_NAMESPACE
 from hilbert.testing.harness import (
     PATIENCE,
     Harness,
@@ -38,15 +40,14 @@ from hilbert.testing.harness import (
     eventually,
     lines_of,
     logs_of,
-    namespaces_of,
-    secrets_of,
     spec_of,
     watching,
 )
+from hilbert.testing.tenants import TenantContract
 
 
 @pytest.mark.anyio
-class ProviderContract:
+class ProviderContract(TenantContract):
     """The behaviour list. Tests of a capability are skipped where the provider lacks it."""
 
     async def test_an_applied_function_becomes_ready_and_answers(self, harness: Harness) -> None:
@@ -248,135 +249,6 @@ class ProviderContract:
             for endpoint in before:
                 assert (await call(endpoint, b"still"))[1] == b"still"
             assert (await harness.provider.get(spec_of(harness, "zero").ref)).phase is Phase.IDLE
-
-    # Namespaces
-
-    async def test_namespaces_are_made_listed_changed_and_removed(self, harness: Harness) -> None:
-        namespaces = namespaces_of(harness)
-        dev = NamespaceName("dev")
-        assert [entry.name for entry in await namespaces.list_namespaces()] == [DEFAULT_NAMESPACE]
-        await namespaces.create_namespace(Namespace(name=dev, labels={"a": "1"}, annotations={"b": "2"}))
-        assert [entry.name for entry in await namespaces.list_namespaces()] == [dev, DEFAULT_NAMESPACE]
-        with pytest.raises(AlreadyExists):
-            await namespaces.create_namespace(Namespace(name=dev))
-        await namespaces.update_namespace(Namespace(name=dev, labels={"c": "3"}))
-        made = await namespaces.get_namespace(dev)
-        assert (dict(made.labels), dict(made.annotations)) == ({"c": "3"}, {})
-        await namespaces.delete_namespace(dev)
-        for attempt in (namespaces.get_namespace(dev), namespaces.delete_namespace(dev)):
-            with pytest.raises(NamespaceNotFound):
-                await attempt
-        with pytest.raises(NamespaceNotFound):
-            await namespaces.update_namespace(Namespace(name=dev))
-
-    @pytest.mark.parametrize("name", ["kube-system", "kube-public", "openfaas", "hilbert"])
-    async def test_reserved_namespaces_are_refused(self, harness: Harness, name: str) -> None:
-        with pytest.raises(ReservedNamespace):
-            await namespaces_of(harness).create_namespace(Namespace(name=NamespaceName(name)))
-
-    async def test_the_default_namespace_stays(self, harness: Harness) -> None:
-        with pytest.raises(Forbidden):
-            await namespaces_of(harness).delete_namespace(DEFAULT_NAMESPACE)
-
-    async def test_an_annotation_without_a_meaning_is_refused(self, harness: Harness) -> None:
-        namespaces = namespaces_of(harness)
-        with pytest.raises(Invalid):
-            await namespaces.create_namespace(
-                Namespace(name=NamespaceName("dev"), annotations={ANNOTATION_NETWORK: "maybe"})
-            )
-
-    async def test_one_name_in_two_namespaces_is_two_functions(self, harness: Harness) -> None:
-        provider = harness.provider
-        await namespaces_of(harness).create_namespace(Namespace(name=NamespaceName("dev")))
-        here, there = spec_of(harness), spec_of(harness, namespace="dev", env={"x": "y"})
-        async with watching(provider) as table:
-            await provider.apply(here)
-            await provider.apply(there)
-            assert {*await table.ready(here.ref)}.isdisjoint(await table.ready(there.ref))
-            await provider.remove(there.ref)
-            assert (await provider.get(here.ref)).spec == here
-            assert await provider.list(NamespaceName("dev")) == []
-
-    async def test_deleting_a_namespace_takes_all_and_a_namesake_inherits_nothing(self, harness: Harness) -> None:
-        provider, dev = harness.provider, NamespaceName("dev")
-        namespaces, secrets = namespaces_of(harness), secrets_of(harness)
-        spec = spec_of(harness, namespace="dev")
-        kept = spec_of(harness)
-        async with watching(provider) as table:
-            await provider.apply(kept)
-            await namespaces.create_namespace(Namespace(name=dev, labels={"a": "1"}))
-            await secrets.create_secret(Secret(dev, SecretName("token"), b"old"))
-            await provider.apply(spec)
-            (old,) = await table.ready(spec.ref)
-            await call(old, b"a line")
-            await namespaces.delete_namespace(dev)
-            await eventually(lambda: table.sets[spec.ref].spec is None)
-            with pytest.raises(NamespaceNotFound):
-                await provider.list(dev)
-            await namespaces.create_namespace(Namespace(name=dev))
-            assert await provider.list(dev) == []
-            assert await secrets.list_secrets(dev) == []
-            assert dict((await namespaces.get_namespace(dev)).labels) == {}
-            await provider.apply(spec)
-            (new,) = await table.ready(spec.ref)
-            assert new.replica != old.replica
-            if isinstance(provider, Logs):
-                assert old.replica not in {line.instance for line in await lines_of(harness, ref=spec.ref)}
-            assert (await provider.get(kept.ref)).available == 1
-
-    # Secrets
-
-    async def test_secrets_are_made_listed_changed_and_removed(self, harness: Harness) -> None:
-        secrets, name = secrets_of(harness), SecretName("token")
-        for attempt in (
-            secrets.update_secret(Secret(DEFAULT_NAMESPACE, name, b"1")),
-            secrets.delete_secret(DEFAULT_NAMESPACE, name),
-        ):
-            with pytest.raises(SecretNotFound):
-                await attempt
-        await secrets.create_secret(Secret(DEFAULT_NAMESPACE, name, b"1"))
-        await secrets.create_secret(Secret(DEFAULT_NAMESPACE, SecretName("a.b"), b"\0\xff"))
-        with pytest.raises(AlreadyExists):
-            await secrets.create_secret(Secret(DEFAULT_NAMESPACE, name, b"2"))
-        await secrets.update_secret(Secret(DEFAULT_NAMESPACE, name, b"2"))
-        assert await secrets.list_secrets(DEFAULT_NAMESPACE) == ["a.b", "token"]
-        await secrets.delete_secret(DEFAULT_NAMESPACE, name)
-        assert await secrets.list_secrets(DEFAULT_NAMESPACE) == ["a.b"]
-
-    async def test_secrets_belong_to_one_namespace(self, harness: Harness) -> None:
-        """Every verb, with the namespace that lacks it and with one that does not exist."""
-        provider, name, dev = harness.provider, SecretName("token"), NamespaceName("dev")
-        secrets = secrets_of(harness)
-        await namespaces_of(harness).create_namespace(Namespace(name=dev))
-        await secrets.create_secret(Secret(dev, name, b"1"))
-        assert await secrets.list_secrets(DEFAULT_NAMESPACE) == []
-        with pytest.raises(SecretNotFound):
-            await secrets.update_secret(Secret(DEFAULT_NAMESPACE, name, b"2"))
-        with pytest.raises(SecretNotFound):
-            await secrets.delete_secret(DEFAULT_NAMESPACE, name)
-        with pytest.raises(SecretNotFound):
-            await provider.apply(spec_of(harness, secrets=(name,)))
-        nowhere = NamespaceName("nowhere")
-        for attempt in (
-            secrets.list_secrets(nowhere),
-            secrets.create_secret(Secret(nowhere, name, b"1")),
-            secrets.update_secret(Secret(nowhere, name, b"1")),
-            secrets.delete_secret(nowhere, name),
-        ):
-            with pytest.raises(NamespaceNotFound):
-                await attempt
-
-    async def test_a_function_needs_its_secrets_to_exist(self, harness: Harness) -> None:
-        provider, secrets = harness.provider, secrets_of(harness)
-        spec = spec_of(harness, secrets=(SecretName("token"),))
-        with pytest.raises(SecretNotFound):
-            await provider.apply(spec)
-        with pytest.raises(FunctionNotFound):
-            await provider.get(spec.ref)
-        await secrets.create_secret(Secret(DEFAULT_NAMESPACE, SecretName("token"), b"1"))
-        async with watching(provider) as table:
-            await provider.apply(spec)
-            await table.ready(spec.ref)
 
     # Logs
 

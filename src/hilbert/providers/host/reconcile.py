@@ -26,6 +26,7 @@ from hilbert.providers.host.decide import Revision, Stage, decide
 from hilbert.providers.host.extra import Announcing
 from hilbert.providers.host.record import FunctionRecord, ReplicaRecord
 from hilbert.providers.host.store import Store
+from hilbert.providers.quota import with_limits
 
 _log = structlog.get_logger("hilbert.host")
 
@@ -319,9 +320,10 @@ class Reconciler:
         return replica.revision.is_current(wanted) and others < record.replicas
 
     async def _run_start(self, replica: Replica, record: FunctionRecord) -> None:
+        namespace = self._namespace_of(record.spec.ref)
         plan = ReplicaPlan(
             replica=replica.name,
-            spec=record.spec,
+            spec=with_limits(record.spec, namespace.annotations if namespace is not None else {}),
             generation=record.generation,
             secrets=await self._store.secret_values(record.tenant, record.spec.secrets),
             network=replica.revision.network,

@@ -24,6 +24,7 @@ from hilbert.core.model import LABEL_SCALE_MIN, FunctionSpec, Namespace, Secret
 from hilbert.core.ports import Handle
 from hilbert.core.values import Duration, FunctionRef, NamespaceName, SecretName
 from hilbert.kit.sqlite import Database
+from hilbert.providers import quota
 from hilbert.providers.host.record import FunctionRecord, Loaded, ReplicaRecord, TenantRecord
 from hilbert.providers.rules import initial_replicas, updated_replicas
 
@@ -165,7 +166,8 @@ class Store:
     async def apply(self, spec: FunctionSpec, *, create: bool | None, pin: str, max_replicas: int) -> FunctionRecord:
         """Insert or replace a function. One that would not change keeps its generation.
 
-        Raises `NamespaceNotFound`, `AlreadyExists`, `FunctionNotFound`, `SecretNotFound` and `InvalidSpec`.
+        Raises `NamespaceNotFound`, `AlreadyExists`, `FunctionNotFound`, `SecretNotFound`, `InvalidSpec` and
+        `QuotaExceeded`.
         """
         ref = spec.ref
         initial = initial_replicas(spec.labels)
@@ -187,6 +189,8 @@ class Store:
                 if secret not in known:
                     raise SecretNotFound(f"unable to find secret: {secret}")
             text = msgspec.json.encode(spec).decode()
+            replicas = initial if old is None else updated_replicas(spec.labels, old.replicas)
+            _check_quota(db, tenant, spec, replicas)
             if old is None:
                 db.execute(
                     "INSERT INTO functions (tenant, namespace, name, spec, replicas, generation, pin, created_at)"
@@ -194,7 +198,6 @@ class Store:
                     (tenant, ref.namespace, ref.name, text, initial, pin, datetime.now(UTC).isoformat()),
                 )
             else:
-                replicas = updated_replicas(spec.labels, old.replicas)
                 generation = old.generation + (old.spec != spec or old.pin != pin)
                 db.execute(
                     "UPDATE functions SET spec = ?, replicas = ?, generation = ?, pin = ? WHERE uid = ?",
@@ -205,11 +208,12 @@ class Store:
         return await self._write(work)
 
     async def scale(self, ref: FunctionRef, replicas: int) -> FunctionRecord:
-        """Raises `FunctionNotFound`."""
+        """Raises `FunctionNotFound` and `QuotaExceeded`."""
 
         def work(db: sqlite3.Connection) -> FunctionRecord:
-            uid = _found(db, ref).uid
-            db.execute("UPDATE functions SET replicas = ? WHERE uid = ?", (replicas, uid))
+            found = _found(db, ref)
+            _check_quota(db, found.tenant, found.spec, replicas)
+            db.execute("UPDATE functions SET replicas = ? WHERE uid = ?", (replicas, found.uid))
             return _found(db, ref)
 
         return await self._write(work)
@@ -269,7 +273,7 @@ class Store:
         return await self._read(work) if names else {}
 
     async def put_secret(self, secret: Secret, *, create: bool) -> None:
-        """Raises `NamespaceNotFound`, and `AlreadyExists` or `SecretNotFound` by `create`."""
+        """Raises `NamespaceNotFound` and `QuotaExceeded`, and `AlreadyExists` or `SecretNotFound` by `create`."""
 
         def work(db: sqlite3.Connection) -> None:
             tenant = _tenant_number(db, secret.namespace)
@@ -279,6 +283,9 @@ class Store:
                 raise AlreadyExists(f"secret {secret.name} already exists in namespace {secret.namespace}")
             if not create and not exists:
                 raise SecretNotFound(f"unable to find secret: {secret.name}")
+            if create:
+                (count,) = db.execute("SELECT count(*) FROM secrets WHERE tenant = ?", (tenant,)).fetchone()
+                quota.check_secrets(_annotations(db, tenant), count, f"secret {secret.name}")
             db.execute("INSERT OR REPLACE INTO secrets (tenant, name, value) VALUES (?, ?, ?)", (*key, secret.value))
 
         await self._write(work)
@@ -343,6 +350,25 @@ def _tenant_number(db: sqlite3.Connection, name: NamespaceName) -> int:
         raise NamespaceNotFound(f"namespace {name} not found")
     number: int = row[0]
     return number
+
+
+def _annotations(db: sqlite3.Connection, tenant: int) -> Mapping[str, str]:
+    (text,) = db.execute("SELECT annotations FROM namespaces WHERE number = ?", (tenant,)).fetchone()
+    return msgspec.json.decode(text, type=dict[str, str])
+
+
+def _check_quota(db: sqlite3.Connection, tenant: int, spec: FunctionSpec, replicas: int) -> None:
+    """Raise `QuotaExceeded` and `InvalidSpec` if the namespace has no room for the function with so many replicas."""
+    annotations = _annotations(db, tenant)
+    quota.check_resources(spec, annotations)
+    rows = db.execute(f"{_FUNCTIONS} WHERE tenant = ?", (tenant,)) if quota.is_limited(annotations) else ()
+    now = {record.spec.ref: (record.spec, record.replicas) for record in map(_function, rows)}
+    then = {**now, spec.ref: (spec, replicas)}
+    before, after = (
+        [quota.demand(count, each.limits, each.requests, annotations) for each, count in state.values()]
+        for state in (now, then)
+    )
+    quota.check(annotations, before, after, f"function {spec.ref}")
 
 
 def _find(db: sqlite3.Connection, ref: FunctionRef) -> FunctionRecord | None:

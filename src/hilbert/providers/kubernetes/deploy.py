@@ -16,11 +16,11 @@ from hilbert.core.errors import (
     Conflict,
     HilbertError,
     InvalidSpec,
-    QuotaExceeded,
     SecretNotFound,
 )
 from hilbert.core.model import LABEL_FUNCTION, LABEL_SCALE_MIN, FunctionSpec, ScalingPolicy
-from hilbert.providers.kubernetes import drift, kinds, names, profiles, render
+from hilbert.providers import quota
+from hilbert.providers.kubernetes import demand, drift, kinds, names, profiles, render
 from hilbert.providers.kubernetes.api import Api, Refused, Unreachable, unavailable
 from hilbert.providers.kubernetes.objects import Deployment, FunctionObject, Manifest, Object, Service
 from hilbert.providers.kubernetes.state import State
@@ -46,16 +46,21 @@ class Deployer:
 
     async def rehearse(self, spec: FunctionSpec) -> None:
         """Find out, before anything is stored, whether the cluster takes it. Raises as `reconcile`."""
-        function = self._state.function((spec.ref.namespace, spec.ref.name))
+        key = (str(spec.ref.namespace), str(spec.ref.name))
+        function = self._state.function(key)
         owner = render.Owner(function.metadata.uid if function is not None else _NOBODY, 1)
         manifest = self._render(spec, owner, 1, frozenset())
         pull_secrets = await self.pull_secrets(spec)
         if pull_secrets:
             manifest = self._render(spec, owner, 1, pull_secrets)
-        key = (str(spec.ref.namespace), str(spec.ref.name))
-        for known in (self._state.deployment(key), self._state.service(key)):
+        live = self._state.deployment(key)
+        for known in (live, self._state.service(key)):
             if known is not None:
                 _require_ours(known, spec)
+        quota.check_resources(spec, self._annotations(key[0]))
+        self._require_room(
+            spec, manifest["spec"], first_replicas(spec) if live is None or has_minimum(spec) else live.replicas
+        )
         del manifest["spec"]["replicas"]
         try:
             await self._api.apply(kinds.DEPLOYMENTS, manifest, rehearse=True)
@@ -167,9 +172,31 @@ class Deployer:
             done = await self._api.apply(kinds.SERVICES, manifest)
             self._state.observe(done)
 
+    def require_room(self, spec: FunctionSpec, replicas: int) -> None:
+        """Raise `QuotaExceeded` if the namespace may not have so many replicas of the function besides the others'."""
+        live = self._state.deployment((spec.ref.namespace, spec.ref.name))
+        if live is not None:
+            self._require_room(spec, live.spec, replicas)
+
+    def _require_room(self, spec: FunctionSpec, deployment: object, replicas: int) -> None:
+        namespace = str(spec.ref.namespace)
+        annotations = self._annotations(namespace)
+        if not quota.is_limited(annotations):
+            return
+        now: dict[Key, quota.Demand] = {}
+        for key in self._state.keys(namespace):
+            live = self._state.deployment(key)
+            found = (live.spec, live.replicas) if live is not None else ({}, 0)
+            now[key] = demand.of_spec(*found, annotations)
+        then = {**now, (namespace, str(spec.ref.name)): demand.of_spec(deployment, replicas, annotations)}
+        quota.check(annotations, now.values(), then.values(), f"function {spec.ref}")
+
+    def _annotations(self, namespace: str) -> Mapping[str, str]:
+        found = self._state.tenant(namespace)
+        return found.annotations if found is not None else {}
+
     def _render(self, spec: FunctionSpec, owner: render.Owner, replicas: int, pull_secrets: frozenset[str]) -> Manifest:
-        namespace = self._state.tenant(spec.ref.namespace)
-        annotations: Mapping[str, str] = namespace.annotations if namespace is not None else {}
+        annotations = self._annotations(spec.ref.namespace)
         merged = profiles.merge(profiles.chosen(spec.annotations, annotations), self._state.profiles())
         return render.deployment(
             spec,
@@ -203,10 +230,7 @@ def has_minimum(spec: FunctionSpec) -> bool:
 def refusal(error: Refused, what: str) -> HilbertError:
     """The domain's error for a write that was refused."""
     if error.code == 403 and "exceeded quota" in error.message:
-        return QuotaExceeded(
-            f"the namespace's quota has no room for {what}: {error.message}",
-            hint="an administrator can raise the namespace's com.hilbert.quota.* annotations",
-        )
+        return quota.exceeded(what, error.message)
     if error.code in (400, 422):
         return InvalidSpec(f"{what}: {error.message[:1000]}")
     if error.code == 409:

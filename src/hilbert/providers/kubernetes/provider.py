@@ -213,6 +213,9 @@ class KubernetesProvider:
         if replicas < 0:
             raise Invalid(f"replicas: must be 0 or more, not {replicas}")
         function = self._function(ref)
+        spec, problem = self._state.spec(function)
+        if spec is not None:
+            self._deployer.require_room(spec, replicas)
         try:
             # Not through the scale subresource: the answer is the Deployment, which we see at once then.
             body = await self._api.patch(kinds.DEPLOYMENTS, ref.name, {"spec": {"replicas": replicas}}, ref.namespace)
@@ -220,7 +223,6 @@ class KubernetesProvider:
         except Refused as exc:
             if exc.code != 404:
                 raise refusal(exc, f"function {ref}") from exc
-            spec, problem = self._state.spec(function)
             if spec is None:
                 raise Invalid(f"function {ref} cannot be deployed: {problem}") from exc
             await self._deployer.reconcile(function, spec, replicas=replicas)

@@ -12,6 +12,7 @@ from typing import Final
 from hilbert.core.errors import AlreadyExists, HilbertError, Invalid, SecretNotFound
 from hilbert.core.model import Secret
 from hilbert.core.values import NamespaceName, SecretName
+from hilbert.providers import quota
 from hilbert.providers.kubernetes import kinds, names
 from hilbert.providers.kubernetes.api import Api, Refused, Unreachable, unavailable
 from hilbert.providers.kubernetes.deploy import refusal
@@ -39,7 +40,9 @@ class SecretStore:
         return sorted(SecretName(item.metadata.name) for item in found)
 
     async def create_secret(self, secret: Secret) -> None:
-        self._state.require(secret.namespace)
+        annotations = self._state.require(secret.namespace).annotations
+        if quota.SECRETS in annotations:
+            quota.check_secrets(annotations, len(await self.list_secrets(secret.namespace)), f"secret {secret.name}")
         try:
             await self._api.create(
                 kinds.SECRETS,

@@ -11,36 +11,20 @@ from typing import Any, Final
 
 import msgspec
 
-from hilbert.core.errors import HilbertError, InvalidSpec
+from hilbert.core.errors import InvalidSpec
 from hilbert.core.model import LABEL_FUNCTION
 from hilbert.core.settings import KubernetesSettings
-from hilbert.core.values import Quantity
+from hilbert.providers import quota
 from hilbert.providers.kubernetes import names
 from hilbert.providers.kubernetes.objects import Manifest
 
-QUOTA: Final = {
-    "com.hilbert.quota.functions": "count/functions.openfaas.com",
-    "com.hilbert.quota.replicas": "pods",
-    "com.hilbert.quota.secrets": "count/secrets",
-    "com.hilbert.quota.cpu": "limits.cpu",
-    "com.hilbert.quota.memory": "limits.memory",
-    "com.hilbert.quota.requests-cpu": "requests.cpu",
-    "com.hilbert.quota.requests-memory": "requests.memory",
+_QUOTA: Final = {
+    quota.FUNCTIONS: "count/functions.openfaas.com",
+    quota.REPLICAS: "pods",
+    quota.SECRETS: "count/secrets",
+    **{key: f"{group}.{resource}" for key, (group, resource) in quota.AMOUNTS.items()},
 }
-"""Annotations that make a ResourceQuota: the most that all functions of the namespace may have together."""
-
-LIMITS: Final = {
-    "com.hilbert.limits.cpu": ("default", "cpu"),
-    "com.hilbert.limits.memory": ("default", "memory"),
-    "com.hilbert.limits.requests-cpu": ("defaultRequest", "cpu"),
-    "com.hilbert.limits.requests-memory": ("defaultRequest", "memory"),
-    "com.hilbert.limits.max-cpu": ("max", "cpu"),
-    "com.hilbert.limits.max-memory": ("max", "memory"),
-}
-"""Annotations that make a LimitRange: what one replica gets when its function says nothing, and the most it may ask for."""
-
-_FILLED: Final = {"cpu": "100m", "memory": "128Mi"}
-"""Given to functions without limits where a quota counts limits: the API server refuses Pods that state none."""
+"""Annotations that make a ResourceQuota."""
 
 POD_SECURITY: Final = "com.hilbert.pod-security"
 """`restricted` (the default), `baseline` or `privileged`."""
@@ -51,7 +35,6 @@ GATEWAY: Final = "com.hilbert.network.gateway"
 METRICS: Final = "com.hilbert.network.metrics-from"
 """Name of a namespace whose Pods may read metrics from functions (port 8081)."""
 
-_OFF: Final = "com.hilbert.tenant."
 PIECES: Final = ("quota", "limits", "network", "pod-security")
 
 _PRIVATE_V4: Final = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
@@ -91,7 +74,7 @@ def check(annotations: Mapping[str, str]) -> None:
 
 def pod_security_labels(annotations: Mapping[str, str]) -> dict[str, str]:
     """Labels of the namespace that make the API server refuse Pods above the level."""
-    if _is_off(annotations, "pod-security"):
+    if quota.is_off(annotations, "pod-security"):
         return {}
     level = annotations.get(POD_SECURITY, "restricted")
     if level not in ("restricted", "baseline", "privileged"):
@@ -106,41 +89,18 @@ def pieces(
 ) -> list[Manifest]:
     """The objects of the tenant, in the order of applying. What is not among them is to be removed. Raises `InvalidSpec`."""
     found: list[Manifest] = []
-    quota = {} if _is_off(annotations, "quota") else _amounts(annotations, QUOTA)
-    if quota:
-        found.append(_object("v1", "ResourceQuota", namespace, "hilbert", {"hard": quota}))
-    if not _is_off(annotations, "limits") and (limits := _limits(annotations, quota)):
+    asked = {} if quota.is_off(annotations, "quota") else _QUOTA
+    hard = {resource: quota.quantity(annotations, key).text for key, resource in asked.items() if key in annotations}
+    if hard:
+        found.append(_object("v1", "ResourceQuota", namespace, "hilbert", {"hard": hard}))
+    if limits := quota.limit_range(annotations):
         found.append(_object("v1", "LimitRange", namespace, "hilbert", {"limits": [{"type": "Container", **limits}]}))
-    if not _is_off(annotations, "network"):
+    if not quota.is_off(annotations, "network"):
         found.extend(
             _object("networking.k8s.io/v1", "NetworkPolicy", namespace, name, spec)
             for name, spec in _policies(annotations, surroundings)
         )
     return found
-
-
-def _limits(annotations: Mapping[str, str], quota: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    limits: dict[str, dict[str, str]] = {}
-    for key, (group, resource) in LIMITS.items():
-        if key in annotations:
-            limits.setdefault(group, {})[resource] = _quantity(annotations, key)
-    for resource, amount in _FILLED.items():
-        if f"limits.{resource}" in quota:
-            limits.setdefault("default", {}).setdefault(resource, limits.get("max", {}).get(resource, amount))
-        if f"requests.{resource}" in quota:
-            default = limits.get("default", {}).get(resource, amount)
-            limits.setdefault("defaultRequest", {}).setdefault(resource, default)
-    for resource, limit in limits.get("max", {}).items():
-        default = limits.setdefault("default", {}).setdefault(resource, limit)
-        if Quantity.parse(default).amount > Quantity.parse(limit).amount:
-            raise InvalidSpec(
-                f"annotation com.hilbert.limits.{resource}: is more than com.hilbert.limits.max-{resource}"
-            )
-    for resource, request in limits.get("defaultRequest", {}).items():
-        most = limits.get("default", {}).get(resource)
-        if most is not None and Quantity.parse(request).amount > Quantity.parse(most).amount:
-            raise InvalidSpec(f"annotation com.hilbert.limits.requests-{resource}: is more than the limit of {most}")
-    return limits
 
 
 def _policies(annotations: Mapping[str, str], around: Surroundings) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -217,18 +177,3 @@ def _object(api: str, kind: str, namespace: str, name: str, spec: Mapping[str, A
         "metadata": {"name": name, "namespace": namespace, "labels": labels},
         "spec": dict(spec),
     }
-
-
-def _is_off(annotations: Mapping[str, str], piece: str) -> bool:
-    return annotations.get(_OFF + piece) == "off"
-
-
-def _amounts(annotations: Mapping[str, str], table: Mapping[str, str]) -> dict[str, str]:
-    return {resource: _quantity(annotations, key) for key, resource in table.items() if key in annotations}
-
-
-def _quantity(annotations: Mapping[str, str], key: str) -> str:
-    try:
-        return Quantity.parse(annotations[key]).text
-    except HilbertError as exc:
-        raise InvalidSpec(f"annotation {key}: {exc.message}") from exc

@@ -21,10 +21,11 @@ from hilbert.core.model import (
     LABEL_SCALE_MIN,
     Namespace,
     Phase,
+    Resources,
     Secret,
 )
 from hilbert.core.settings import ProviderSettings
-from hilbert.core.values import DEFAULT_NAMESPACE, Duration, NamespaceName, SecretName
+from hilbert.core.values import DEFAULT_NAMESPACE, Duration, NamespaceName, Quantity, SecretName
 from hilbert.kit.aio import ManualClock
 from hilbert.providers.host.cell import backoff
 from hilbert.testing.harness import eventually, spec_of, watching
@@ -345,6 +346,17 @@ async def test_a_namespace_that_demands_a_sandbox_passes_it_on() -> None:
         async with watching(harness.provider) as table:
             await table.ready(spec.ref)
         assert [plan.sandbox_at_least for plan in harness.world.started] == ["landlock"]
+
+
+async def test_a_namespaces_limits_are_those_of_replicas_that_state_none() -> None:
+    async with host() as harness:
+        provider, dev = harness.provider, NamespaceName("dev")
+        await provider.create_namespace(Namespace(name=dev, annotations={"com.hilbert.quota.memory": "1Gi"}))
+        await provider.apply(spec_of(harness, namespace="dev"))
+        await eventually(lambda: harness.world.started)
+        (plan,) = harness.world.started
+        assert plan.spec.limits == Resources(memory=Quantity.parse("128Mi"))
+        assert (await provider.get(plan.spec.ref)).spec.limits is None, "told as it was given"
 
 
 async def test_a_namesake_of_a_deleted_namespace_has_another_number() -> None:
