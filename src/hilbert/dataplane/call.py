@@ -22,15 +22,19 @@ _TRIES: Final = 4
 class FunctionCall(Exchange):
     """One invocation, from its head to its last byte."""
 
-    _replica: Replica | None = None
-    _avoid: Replica | None = None
-    _tries = 0
-    _reason = ""
-    """Why the last replica did not answer."""
-    _sent = 0.0
-    _waits = False
-    deadline = 0.0
-    wheel_due = 0.0
+    __slots__ = (
+        "_avoid",
+        "_proxy",
+        "_reason",
+        "_replica",
+        "_sent",
+        "_tries",
+        "_waits",
+        "began",
+        "deadline",
+        "state",
+        "wheel_due",
+    )
 
     def __init__(
         self, proxy: Proxy, state: RouteState, request: Request, responder: Responder, incoming: Incoming
@@ -39,7 +43,15 @@ class FunctionCall(Exchange):
         self.state = state
         self.policy = policy = state.policy
         self._proxy = proxy
+        self._replica: Replica | None = None
+        self._avoid: Replica | None = None
+        self._tries = 0
+        self._reason = ""
+        """Why the last replica did not answer."""
         self.began = monotonic()  # the clock of the event loop, but finer
+        self._sent = 0.0
+        self._waits = False
+        self.deadline = self.wheel_due = 0.0
         state.counters.begin()
         if policy.total:
             self._arm()

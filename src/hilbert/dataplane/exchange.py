@@ -28,18 +28,24 @@ _NO_POLICY: Final = CallPolicy()
 class Exchange:
     """Relays one request. Subclasses say where it goes and what its end means."""
 
-    # Defaults stand in the class: a warm call sets only what it needs.
-    upstream: ClientConnection | None = None
-    policy = _NO_POLICY
-    status = 0
-    ended = False
-    _held: Sequence[bytes] = ()
-    _held_bytes = 0
-    _complete = True
-    """Whether `_held` is the whole body so far, so that it can be sent again."""
-    _trailers: Headers | None = None
-    _holding = False
-    _relay: Relay | None = None
+    __slots__ = (
+        "_complete",
+        "_held",
+        "_held_bytes",
+        "_holding",
+        "_relay",
+        "_trailers",
+        "_whole",
+        "call_id",
+        "ended",
+        "incoming",
+        "policy",
+        "request",
+        "responder",
+        "started_at",
+        "status",
+        "upstream",
+    )
 
     def __init__(self, request: Request, responder: Responder, incoming: headers.Incoming) -> None:
         self.request = request
@@ -48,10 +54,18 @@ class Exchange:
         self.call_id = incoming.call_id or headers.new_call_id()
         self.started_at = b"%d" % time_ns()
         """OpenFaaS's `X-Start-Time`: Unix time in nanoseconds."""
+        self.upstream: ClientConnection | None = None
+        self.policy = _NO_POLICY
+        self.status = 0
+        self.ended = False
+        self._complete = True
+        """Whether `_held` is the whole body so far, so that it can be sent again."""
+        self._trailers: Headers | None = None
+        self._holding = False
+        self._relay: Relay | None = None
         body = responder.take_body()
-        if body:
-            self._held = (body,)
-            self._held_bytes = len(body)
+        self._held: Sequence[bytes] = (body,) if body else ()
+        self._held_bytes = len(body) if body else 0
         self._whole = body is not None or request.length == 0 or bool(incoming.upgrade)
 
     # What subclasses say

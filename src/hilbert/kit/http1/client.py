@@ -91,6 +91,38 @@ class ClientConnection(AsyncioProtocol):
     done without llhttp: a head with the very bytes of the last one is known, and the rest of a long body with a Content-Length is counted.
     """
 
+    __slots__ = (
+        "_begun",
+        "_body",
+        "_bodyless",
+        "_chunked",
+        "_framed",
+        "_in_head",
+        "_informed",
+        "_known",
+        "_known_response",
+        "_left",
+        "_listener",
+        "_parser",
+        "_poll",
+        "_pool",
+        "_received",
+        "_response",
+        "_reusable",
+        "_sent_whole",
+        "_told",
+        "_trailers",
+        "_whole",
+        "deadline",
+        "open",
+        "reading",
+        "transport",
+        "tunnel",
+        "used",
+        "wheel_due",
+        "writable",
+    )
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._parser = httptools.HttpResponseParser(self)

@@ -45,6 +45,35 @@ REFUSED: Final = 8
 class RequestReader(AsyncioProtocol):
     """Makes requests of what a client sends, and gives the first that is not answered to `_accept`; others wait."""
 
+    __slots__ = (
+        "_accept",
+        "_ahead",
+        "_backlog",
+        "_begun",
+        "_between",
+        "_body_bytes",
+        "_counted",
+        "_current",
+        "_dead",
+        "_early",
+        "_fresh",
+        "_head_bytes",
+        "_head_size",
+        "_heads",
+        "_held_up",
+        "_host",
+        "_in_head",
+        "_limits",
+        "_parsed",
+        "_parser",
+        "_parsing",
+        "_request",
+        "_trailers",
+        "_tunnel",
+        "_waiting",
+        "transport",
+    )
+
     transport: asyncio.Transport
 
     def __init__(self, accept: Accept, limits: Limits, heads: Heads | None) -> None:

@@ -62,22 +62,33 @@ Accept = Callable[[Request, "Responder"], Handler]
 class Responder:
     """Sends the response to one request, when its turn has come."""
 
-    # Defaults stand in the class: a response that is sent in one piece sets only what it needs.
-    _chunked = False
-    _head = b""
-    _silent = False
-    handler: Handler | None = None
-    started = False
-    finished = False
-    held: list[bytes | Headers] | None = None
-    """What came for this request before its turn: body parts, and trailers once it is whole."""
-    body: bytes | None = None
-    """The request's whole body, if it came with the head and nobody has taken it."""
-    taken = False
+    __slots__ = (
+        "_chunked",
+        "_connection",
+        "_head",
+        "_silent",
+        "body",
+        "finished",
+        "handler",
+        "held",
+        "keep_alive",
+        "request",
+        "started",
+        "taken",
+    )
 
     def __init__(self, connection: ServerConnection, request: Request) -> None:
         self._connection = connection
+        self._chunked = self._silent = False
+        self._head = b""
         self.request = request
+        self.handler: Handler | None = None
+        self.started = self.finished = False
+        self.held: list[bytes | Headers] | None = None
+        """What came for this request before its turn: body parts, and trailers once it is whole."""
+        self.body: bytes | None = None
+        """The request's whole body, if it came with the head and nobody has taken it."""
+        self.taken = False
         self.keep_alive = request.keep_alive
         """Whether the connection goes on after this response. A handler may say no before it starts the response."""
 

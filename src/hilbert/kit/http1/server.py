@@ -23,6 +23,23 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 class ServerConnection(RequestReader):
     """One client's connection. `accept` is called once a request's head is whole and its turn has come."""
 
+    __slots__ = (
+        "_advancing",
+        "_half_close",
+        "_loop",
+        "_no_more",
+        "_on_lost",
+        "_refusal",
+        "_refuse",
+        "_unsent",
+        "_wheel",
+        "deadline",
+        "draining",
+        "peer",
+        "wheel_due",
+        "writable",
+    )
+
     def __init__(
         self,
         accept: Accept,
