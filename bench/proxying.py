@@ -43,18 +43,44 @@ def _ratio(mine: list[load.Result], other: list[load.Result], what: Callable[[lo
     return load.median([what(a) / what(b) for a, b in zip(mine, other, strict=True)])
 
 
-def small(candidates: list[peers.Peer], *, rounds: int, seconds: float) -> Section:
-    found = in_turn(
-        rounds, candidates, lambda peer: load.wrk(f"{peer.url}/function/up", seconds=seconds, pids=peer.pids)
+def small(candidates: list[peers.Peer], where: Path, *, rounds: int, seconds: float) -> list[Section]:
+    """The same request again and again; and requests of which no two have the same head."""
+    varied = where / "varied.lua"
+    varied.write_text(
+        "local n = 0\n"
+        "function request()\n"
+        "  n = n + 1\n"
+        '  return wrk.format("GET", "/function/up?n=" .. n, {["X-Request-Id"] = "request-" .. n, ["Accept"] = "*/*",\n'
+        '    ["User-Agent"] = "bench/1.0", ["Authorization"] = "Bearer 0123456789abcdef0123456789abcdef"})\n'
+        "end\n"
     )
-    mine = found[candidates[0].name]
-    section = Section(
-        "Small GET",
+    setting = (
         "`wrk` with 32 kept connections; 12 bytes of answer from a static nginx over a unix socket. Each proxy is one process "
         "pinned to core 0; `wrk` and the upstream share core 1. All strip the path and set call id and forwarding headers. "
-        "Ratios are the worker's rate over the peer's, round by round.",
-        ["proxy", "requests/s", "p50", "p99", "processor µs/request", "ratio", "errors"],
+        "Ratios are the worker's rate over the peer's, round by round."
     )
+    same = Section("Small GET", setting, _COLUMNS)
+    other = Section(
+        "Small GET, every head different",
+        "The same with a query and a request id of its own in every request, and three more headers: the worker, which knows heads that come "
+        "again by their bytes, must parse each. Making the requests costs `wrk` time too, so the rates are lower for all.",
+        _COLUMNS,
+    )
+    _rates(same, candidates, None, rounds=rounds, seconds=seconds)
+    _rates(other, candidates, varied, rounds=rounds, seconds=seconds)
+    return [same, other]
+
+
+_COLUMNS = ["proxy", "requests/s", "p50", "p99", "processor µs/request", "ratio", "errors"]
+
+
+def _rates(section: Section, candidates: list[peers.Peer], script: Path | None, *, rounds: int, seconds: float) -> None:
+    found = in_turn(
+        rounds,
+        candidates,
+        lambda peer: load.wrk(f"{peer.url}/function/up", seconds=seconds, script=script, pids=peer.pids),
+    )
+    mine = found[candidates[0].name]
     for peer in candidates:
         results = found[peer.name]
         section.rows.append(
@@ -68,7 +94,6 @@ def small(candidates: list[peers.Peer], *, rounds: int, seconds: float) -> Secti
                 str(sum(one.errors for one in results)),
             )
         )
-    return section
 
 
 def bodies(candidates: list[peers.Peer], where: Path, *, rounds: int, seconds: float) -> Section:
