@@ -99,7 +99,7 @@ def check_namespace(client: Client, namespace: str) -> Iterator[Finding]:
     except HilbertError as exc:
         yield Finding(Level.BROKEN, f"namespace {namespace}: {exc.message}", exc.hint)
         return
-    yield Finding(Level.OK, f"namespace {namespace} has {len(functions)} functions")
+    yield Finding(Level.OK, f"namespace {namespace} has {len(functions)} function{'s' if len(functions) != 1 else ''}")
     for function in functions:
         yield _function(function, full_name(function.name, namespace))
 

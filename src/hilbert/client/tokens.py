@@ -40,7 +40,8 @@ class _Refusal(msgspec.Struct, frozen=True):
 class _Exchange(Call[FunctionToken]):
     def check(self, head: Head, body: bytes) -> None:
         """Raises `Unsupported` where there is no such service, and `Forbidden` where it gives no token."""
-        if head.status in (404, 405, 501):
+        asks_for_password = head.headers.get("www-authenticate", "").lower().startswith("basic ")
+        if head.status in (404, 405, 501) or (head.status == 401 and asks_for_password):  # Nothing public is there.
             raise Unsupported(
                 "the gateway has no identity service, so there are no tokens for functions",
                 hint="call the function without --auth, or give the header that it wants with -H 'Authorization: ...'",

@@ -1,24 +1,25 @@
-"""What every command writes, word for word: `sessions/*.txt`, replayed against a scripted gateway.
-
-A session is lines `$ hilbert ...` with what they gave: standard output as it is, standard error behind `! `, an exit
-status other than 0 as `[1]`. `< FILE` feeds a file, `echo TEXT |` a line. Sessions named `*.terminal.txt` run at a
-terminal, where both streams come as one. `UPDATE_SESSIONS=1` writes them anew; read the difference before committing.
-"""
+"""What every command writes, word for word, piped and at a terminal: `sessions/*.txt`, against a scripted gateway."""
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.cli import CommandLine, Gateway, Reply, Result, scripted
+from support.cli import Gateway, Reply, scripted
+from support.sessions import Player, mask_with, name_of, sessions
 from support.zygote import Zygote
 
 SESSIONS = Path(__file__).parent / "sessions"
+OTHERS = Path(__file__).parents[1] / "build" / "sessions"
+
+MASKS = (
+    (re.compile(r"\(\d+\.\d s\)"), "(0.1 s)"),
+    (re.compile(r'"seconds": [0-9.e-]+'), '"seconds": 0.1'),
+    (re.compile(r"Key ID: \S{8}"), "Key ID: ABCDEFGH"),
+)
 
 STACK = """\
 version: "1.0"
@@ -96,73 +97,30 @@ def zygote() -> Iterator[Zygote]:
     found.close()
 
 
-@pytest.mark.parametrize("path", sorted(SESSIONS.glob("*.txt")), ids=lambda path: path.stem)
-def test_session(path: Path, zygote: Zygote) -> None:
+@pytest.mark.parametrize(("path", "terminal"), sessions(SESSIONS), ids=name_of)
+def test_session(path: Path, terminal: bool, zygote: Zygote) -> None:
     """Every byte of it."""
-    text = path.read_text()
     with scripted(zygote) as (gateway, line):
         prepare(gateway, line.folder)
         line.environ["OPENFAAS_STORE"] = "store.json"
-        replayed = "".join(
-            replay(command, gateway, line, terminal=".terminal." in path.name) for command in commands(text)
-        )
-    if os.environ.get("UPDATE_SESSIONS"):
-        path.write_text(replayed)
-        return
-    assert replayed == text
-
-
-def commands(text: str) -> list[str]:
-    """The `$` lines, and the comments before them."""
-    return [line for line in text.splitlines() if line.startswith(("$ ", "# "))]
-
-
-def replay(command: str, gateway: Gateway, line: CommandLine, *, terminal: bool) -> str:
-    """The command with what it gives now."""
-    if command.startswith("# "):
-        if command.startswith("# gateway:"):
-            exec(command.removeprefix("# gateway:").strip(), {"gateway": gateway, "Reply": Reply})
-        return f"{command}\n"
-    shell = command.removeprefix("$ ")
-    stdin = b""
-    if shell.startswith("echo "):
-        said, _, shell = shell.partition(" | ")
-        stdin = said.removeprefix("echo ").encode() + b"\n"
-    shell, _, feed = shell.partition(" < ")
-    if feed:
-        stdin = (line.folder / feed.strip()).read_bytes()
-    words = shlex.split(shell)
-    assert words[0] == "hilbert", command
-    run = line.run_at_terminal if terminal else line.run
-    result = run(*[word.replace("http://gateway", gateway.url) for word in words[1:]], stdin=stdin)
-    assert "Traceback" not in result.out + result.err, f"{command}\n{result.err}"
-    return f"{command}\n{shown(result, gateway, line)}"
-
-
-def shown(result: Result, gateway: Gateway, line: CommandLine) -> str:
-    """Both streams and the status, with what differs from run to run replaced."""
-    text = result.out
-    if text and not text.endswith("\n"):
-        text += "\\\n"
-    text += "".join(f"! {error}\n" for error in result.err.splitlines())
-    text += f"[{result.status}]\n" if result.status else ""
-    text = text.replace(gateway.url, "http://gateway").replace(str(line.folder), "/home/me")
-    text = re.sub(r"\(\d+\.\d s\)", "(0.1 s)", text)
-    return re.sub(r'"seconds": [0-9.e-]+', '"seconds": 0.1', text).replace("\x1b", "^[")
+        masks = (*MASKS, (re.compile(re.escape(str(line.folder))), "/home/me"))
+        Player(line, gateway, terminal=terminal, mask=mask_with(masks)).check(path)
 
 
 def test_every_command_has_been_seen() -> None:
-    """A command that no session runs is a command that nobody has looked at."""
-    from hilbert.cli.commands import SECTIONS
+    """A command that no session runs is a command that nobody has looked at. What is tested elsewhere says where."""
+    from hilbert.cli.commands import all_commands
 
-    text = "\n".join(path.read_text() for path in SESSIONS.glob("*.txt"))
-    # These have tests of their own, with the platform, with git and builders, with PyNaCl.
-    elsewhere = {"From source to function", "Platform on this machine"}
-    exempt = {"completion", "secret keygen", "secret seal", "secret unseal"}
+    text = "\n".join(path.read_text() for folder in (SESSIONS, OTHERS) for path in folder.glob("*.txt"))
+    elsewhere = {
+        "completion": "tests/unit/cli/test_completion.py",
+        "install kubernetes": "tests/contract/kubernetes/test_install.py",
+    }
+    root = Path(__file__).parents[3]
+    assert all((root / place).is_file() for place in elsewhere.values())
     missing = [
         command.path
-        for title, commands in SECTIONS.items()
-        for command in commands
-        if title not in elsewhere and command.path not in exempt and not re.search(rf"hilbert {command.path}\b", text)
+        for command in all_commands()
+        if command.path not in elsewhere and not re.search(rf"^\$ .*hilbert {command.path}\b", text, re.MULTILINE)
     ]
     assert missing == []

@@ -81,6 +81,13 @@ def test_refusals(either: Either, gateway: Gateway, status: int, document: objec
         either.do("function_token", "f", "dev")
 
 
+def test_a_gateway_that_guards_the_path_has_no_such_service(either: Either, gateway: Gateway) -> None:
+    """Hilbert's own asks for a password wherever nothing is public."""
+    either.open(gateway.url, auth=TokenAuth("t"))
+    with pytest.raises(errors.Unsupported, match="no identity service"):
+        either.do("function_token", "f", "dev")
+
+
 def test_a_password_is_no_token(either: Either, gateway: Gateway) -> None:
     """Nothing is sent."""
     for auth in (None, BasicAuth("admin", "p")):
