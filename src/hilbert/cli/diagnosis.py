@@ -206,20 +206,39 @@ def _function(function: Function, where: str) -> Finding:
     why = ": ".join(part for part in (detail.reason, detail.message) if part)
     text = f"{where} is {detail.phase}, {counts}" + (f": {why}" if why else "")
     if detail.phase == "failed":
-        return Finding(Level.BROKEN, text, _REMEDIES.get(detail.reason, "its log shows what happened"))
+        return Finding(Level.BROKEN, text, _remedy(detail.reason, detail.message) or "its log shows what happened")
     if detail.phase in ("ready", "idle") and not why:
         return Finding(Level.OK, text)
-    return Finding(Level.WARNING, text, _REMEDIES.get(detail.reason, ""))
+    return Finding(Level.WARNING, text, _remedy(detail.reason, detail.message))
 
 
 _REMEDIES: Final = {
     "CrashLoop": "the function ends by itself; its last lines say why",
-    "ProbeFailing": "the function runs but does not answer; does it listen, and does its handler load?",
-    "OOMKilled": "it needs more memory than its limit: deploy it with a larger --memory-limit",
-    "StartFailed": "the message says what refused; 'hilbert doctor' on the platform's machine says more",
+    "Evicted": "it needed more disk or memory than its node had: give it limits that fit",
     "ImageUnavailable": "build it here, or deploy an image that ships: 'hilbert store list'",
+    "InvalidSpec": "deploy it again with what the message asks for",
+    "LimitExceeded": "deploy it with limits and requests that the namespace allows",
+    "OOMKilled": "it needs more memory than its limit: deploy it with a larger --memory-limit",
+    "OutOfMemory": "it needs more memory than its limit: deploy it with a larger --memory-limit",
+    "PodRefused": "the message says what the cluster refuses",
+    "PodSecurity": "it asks for more than the namespace's Pod Security level allows; is it a profile that asks?",
+    "ProbeFailing": "the function runs but does not answer; does it listen, and does its handler load?",
     "QuotaExceeded": "scale something down, or ask for a larger quota",
+    "StartFailed": "the message says what refused; 'hilbert doctor' on the platform's machine says more",
+    "TooSlow": "does it listen, and does it start in time? its log shows how far it comes",
+    "Unschedulable": "no node has room for its requests, or its constraints fit none",
 }
+"""What to do about each reason that a provider gives."""
+
+_PULLED: Final = (
+    "check the image's name, and that nodes may pull it: a private registry needs its credentials in the cluster"
+)
+
+
+def _remedy(reason: str, message: str) -> str:
+    if reason == "ImageUnavailable" and "pulled" in message:
+        return _PULLED
+    return _REMEDIES.get(reason, "its log shows what happened" if reason else "")
 
 
 def _secrets(client: Client, function: Function, namespace: str) -> Iterator[Finding]:
