@@ -41,6 +41,9 @@ UPGRADE: Final = 4
 REFUSED: Final = 8
 """Nothing that follows is of interest."""
 
+_SIZES: Final = frozenset(map(len, (b"host", b"expect", b"content-length", b"transfer-encoding")))
+"""Lengths of the names that `on_header` looks at."""
+
 
 class RequestReader(AsyncioProtocol):
     """Makes requests of what a client sends, and gives the first that is not answered to `_accept`; others wait."""
@@ -268,17 +271,17 @@ class RequestReader(AsyncioProtocol):
         request.headers.append((name, value))
         size = len(name)
         self._head_size += size + len(value) + 4
-        if size == 4:
-            if name.lower() == b"host":
-                self._host += 1
-        elif size == 14:
-            if name.lower() == b"content-length":
-                request.length = int(value)
-        elif size == 17:
-            if name.lower() == b"transfer-encoding":
-                refusals.check_coding(value)
-                request.length = None
-        elif size == 6 and name.lower() == b"expect":
+        if size not in _SIZES:
+            return
+        lowered = name.lower()
+        if lowered == b"host":
+            self._host += 1
+        elif lowered == b"content-length":
+            request.length = int(value)
+        elif lowered == b"transfer-encoding":
+            refusals.check_coding(value)
+            request.length = None
+        elif lowered == b"expect":
             refusals.check_expectation(value)
             request.expects_continue = True
 
