@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import ROOT, peers, proxying, report, startup, table, whole
+from bench import ROOT, kubernetes, peers, proxying, report, startup, table, whole
 from hilbert.kit import log
 
-NAMES = ("small", "bodies", "latency", "table", "workers", "whole", "startup")
+NAMES = ("small", "bodies", "latency", "table", "workers", "whole", "kubernetes", "startup")
+BY_THEMSELVES = {"kubernetes", "startup"}
+"""Sections that need no peers."""
 
 
 def main() -> int:
@@ -21,7 +24,8 @@ def main() -> int:
     )
     parser.add_argument("--no-envoy", action="store_true", help="do without Envoy")
     options = parser.parse_args()
-    if packages := peers.missing():
+    alone = set(options.only) <= BY_THEMSELVES
+    if not alone and (packages := peers.missing()):
         sys.stderr.write(f"error: commands are missing\nhint: apt-get install {' '.join(packages)}\n")
         return 1
     log.configure(level="warning")
@@ -32,6 +36,23 @@ def main() -> int:
         sections.append(section)
         print(section.markdown(), flush=True)
 
+    if not alone:
+        beside_peers(options, done, rounds=rounds, seconds=seconds)
+    if "kubernetes" in options.only:
+        with peers.folder() as where:
+            done(kubernetes.section(where, quick=options.quick))
+    if "startup" in options.only:
+        done(startup.section(runs=5 if options.quick else 25))
+    if tuple(options.only) == NAMES and not options.quick:
+        (ROOT / "docs" / "benchmarks.md").write_text(report.page(sections, rounds=rounds, seconds=seconds))
+        print("written: docs/benchmarks.md")
+    return 0
+
+
+def beside_peers(
+    options: argparse.Namespace, done: Callable[[report.Section], None], *, rounds: int, seconds: float
+) -> None:
+    """The sections that need an upstream, or other proxies."""
     with contextlib.ExitStack() as stack:
         where: Path = stack.enter_context(peers.folder())
         up = stack.enter_context(peers.upstream(where))
@@ -64,12 +85,6 @@ def main() -> int:
                 where, rounds=min(rounds, 3), seconds=seconds, cold=5 if options.quick else 50
             ):
                 done(section)
-    if "startup" in options.only:
-        done(startup.section(runs=5 if options.quick else 25))
-    if tuple(options.only) == NAMES and not options.quick:
-        (ROOT / "docs" / "benchmarks.md").write_text(report.page(sections, rounds=rounds, seconds=seconds))
-        print("written: docs/benchmarks.md")
-    return 0
 
 
 if __name__ == "__main__":
