@@ -32,7 +32,7 @@ _TRIES: Final = 5
 _PATIENCE: Final = 20.0
 """Seconds that one request may spend on waiting between its tries."""
 _MOST_CONNECTIONS: Final = 2000
-"""Watches hold one each: five, or four a namespace without cluster-wide rights."""
+"""Watches hold one each: ten, or five a namespace without cluster-wide rights."""
 _MOST_LINE: Final = 16 * 2**20
 """Bytes of one watch event; etcd takes objects of 1.5 MiB."""
 

@@ -47,11 +47,17 @@ def contains(want: Any, have: Any) -> bool:
 def _contains_list(want: Sequence[Any], have: Any) -> bool:
     if not isinstance(have, Sequence) or isinstance(have, str):
         return not want
-    key = next((key for key in _KEYS if want and all(isinstance(item, Mapping) and key in item for item in want)), None)
+    key = next((key for key in _KEYS if _tells_apart(key, want)), None)
     if key is not None:
         by_key = {item.get(key): item for item in have if isinstance(item, Mapping)}
         return all(contains(item, by_key.get(item[key])) for item in want)
     return len(want) == len(have) and all(contains(w, h) for w, h in zip(want, have, strict=True))
+
+
+def _tells_apart(key: str, entries: Sequence[Any]) -> bool:
+    """Port 53 is there for both UDP and TCP, and tells nothing apart then."""
+    found = [entry.get(key) for entry in entries if isinstance(entry, Mapping)]
+    return bool(found) and None not in found and len(set(map(str, found))) == len(entries)
 
 
 def _is_same_amount(want: Any, have: Any) -> bool:

@@ -14,6 +14,7 @@ from hilbert.providers.kubernetes.objects import (
     Manifest,
     NamespaceObject,
     Object,
+    Piece,
     Pod,
     ProfileObject,
     SecretObject,
@@ -54,9 +55,9 @@ PODS: Final = Kind("", "v1", "pods", Pod)
 SERVICES: Final = Kind("", "v1", "services", Service)
 SECRETS: Final = Kind("", "v1", "secrets", SecretObject)
 CLAIMS: Final = Kind("", "v1", "persistentvolumeclaims", Object)
-QUOTAS: Final = Kind("", "v1", "resourcequotas", Object)
-LIMITS: Final = Kind("", "v1", "limitranges", Object)
-POLICIES: Final = Kind("networking.k8s.io", "v1", "networkpolicies", Object)
+QUOTAS: Final = Kind("", "v1", "resourcequotas", Piece)
+LIMITS: Final = Kind("", "v1", "limitranges", Piece)
+POLICIES: Final = Kind("networking.k8s.io", "v1", "networkpolicies", Piece)
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", Deployment)
 STATEFUL_SETS: Final = Kind("apps", "v1", "statefulsets", Object)
 DAEMON_SETS: Final = Kind("apps", "v1", "daemonsets", Object)

@@ -30,7 +30,7 @@ ANNOTATION_FUNCTION: Final = "com.hilbert.function"
 ANNOTATION_ROLLOUT: Final = "com.hilbert.rollout"
 """On a Function and its Pods: when the same spec was deployed again, since its image may have changed under its name."""
 ANNOTATION_DIGEST: Final = "com.hilbert.digest"
-"""On a Deployment and a Service: digest of what was rendered, so that a change of rendering is seen."""
+"""On a Deployment, a Service and a tenant's pieces: digest of what was rendered, so that a change of rendering is seen."""
 ANNOTATION_PULL_SECRETS: Final = "com.hilbert.pull-secrets"
 """On a Deployment: which of the function's secrets are registry credentials, comma-separated."""
 

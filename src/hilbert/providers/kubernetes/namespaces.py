@@ -29,7 +29,6 @@ from hilbert.providers.rules import check_namespace
 
 _log = structlog.get_logger("hilbert.kubernetes.namespaces")
 
-_PIECES: Final[tuple[kinds.Kind[Object], ...]] = (kinds.QUOTAS, kinds.LIMITS, kinds.POLICIES)
 _HELD: Final[tuple[kinds.Kind[Any], ...]] = (
     kinds.DEPLOYMENTS,
     kinds.STATEFUL_SETS,
@@ -94,7 +93,10 @@ class NamespaceKeeper:
         return None
 
     async def _complete(self, found: NamespaceObject) -> None:
-        """Apply the pieces, and remove those that are no longer wanted. Never touches what others made."""
+        """Apply the pieces, and remove those that are no longer wanted. Never touches what others made.
+
+        For an installation with cluster-wide rights; others watch no pieces.
+        """
         name = found.metadata.name
         wanted = tenant.pieces(name, found.annotations, self._around)
         labelled = {
@@ -107,15 +109,17 @@ class NamespaceKeeper:
                 "labels": tenant.pod_security_labels(found.annotations),
             },
         }
-        self._state.observe_namespace(await self._api.apply(kinds.NAMESPACES, labelled, manager=names.TENANT_MANAGER))
-        for manifest in wanted:
-            await self._api.apply(kinds.of(manifest), manifest)
-        kept = {(kinds.of(manifest).plural, manifest["metadata"]["name"]) for manifest in wanted}
-        ours = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
-        for kind in _PIECES:
-            for item in await self._api.every(kind, name, selector=ours):
-                if (kind.plural, item.metadata.name) not in kept:
-                    await self._api.delete(kind, item.metadata.name, name, uid=item.metadata.uid)
+        if not tenant.has_pod_security(found.labels, found.annotations):
+            done = await self._api.apply(kinds.NAMESPACES, labelled, manager=names.TENANT_MANAGER)
+            self._state.observe_namespace(done)
+        pieces = self._state.pieces
+        if pieces is None:
+            return
+        for manifest in pieces.missing(name, wanted):
+            kind = kinds.of(manifest)
+            pieces.observe(kind.plural, await self._api.apply(kind, manifest))
+        for kind, piece in pieces.spare(name, wanted):
+            await self._api.delete(kind, piece.metadata.name, name, uid=piece.metadata.uid)
 
     async def ensure_default(self) -> None:
         """Make the default namespace if there is none. One that exists is left as it is."""

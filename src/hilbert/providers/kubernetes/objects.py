@@ -113,6 +113,15 @@ class Service(Object, frozen=True):
         msgspec.structs.force_setattr(self, "spec", self.spec.copy())
 
 
+class Piece(Object, frozen=True):
+    """A quota, limits or a network policy. `spec` stays undecoded."""
+
+    spec: msgspec.Raw = msgspec.Raw(b"{}")
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "spec", self.spec.copy())
+
+
 class EndpointConditions(msgspec.Struct, frozen=True):
     ready: bool | None = None
     serving: bool | None = None

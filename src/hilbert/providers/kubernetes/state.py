@@ -16,7 +16,7 @@ from hilbert.core.model import LABEL_FUNCTION, Endpoint, EndpointSet, FunctionSp
 from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import RESERVED_NAMESPACES, FunctionRef, NamespaceName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
-from hilbert.providers.kubernetes import endpoints, functions, kinds, names
+from hilbert.providers.kubernetes import endpoints, functions, kinds, names, pieces
 from hilbert.providers.kubernetes.api import Api, Refused, Unreachable
 from hilbert.providers.kubernetes.kinds import Kind
 from hilbert.providers.kubernetes.objects import (
@@ -25,10 +25,12 @@ from hilbert.providers.kubernetes.objects import (
     FunctionObject,
     NamespaceObject,
     Object,
+    Piece,
     Pod,
     ProfileObject,
     Service,
 )
+from hilbert.providers.kubernetes.pieces import Pieces
 from hilbert.providers.kubernetes.watch import Key, Reflector
 
 _log = structlog.get_logger("hilbert.kubernetes.state")
@@ -78,6 +80,11 @@ class State:
         if not self.listed:
             self._namespace_reflector = self._reflect(kinds.NAMESPACES, self._namespace_changed, "", selector="")
             self._reflectors.append(self._namespace_reflector)
+        self.pieces: Pieces | None = None
+        """What tenants hold of ours; None without cluster-wide rights, when nobody keeps it."""
+        if not self.listed:
+            self.pieces = Pieces(self._reflect_pieces, self._tell_namespace)
+            self._reflectors += self.pieces.reflectors
 
     def start(self) -> None:
         """Begin to read the cluster; returns at once."""
@@ -263,6 +270,11 @@ class State:
             clock=self._clock,
         )
 
+    def _reflect_pieces(
+        self, kind: Kind[Piece], on_change: Callable[[Key, Piece | None, Piece | None], None]
+    ) -> Reflector[Piece]:
+        return self._reflect(kind, on_change, "", selector=pieces.SELECTOR)
+
     def _writable(self, item: FunctionObject | Deployment | Service) -> Reflector[Any] | None:
         reflectors: Mapping[str, Reflector[Any]]
         if isinstance(item, FunctionObject):
@@ -305,10 +317,13 @@ class State:
         else:
             self._namespaces[name] = new
         if before is None or new is None or _differs(before, new):
-            for told in self.on_namespace:
-                told(name)
+            self._tell_namespace(name)
             for function in self.keys(name):
                 self._tell(function)
+
+    def _tell_namespace(self, name: str) -> None:
+        for told in self.on_namespace:
+            told(name)
 
     def _tell(self, key: Key) -> None:
         for told in self.on_function:

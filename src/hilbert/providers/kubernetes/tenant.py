@@ -44,6 +44,8 @@ _METADATA_V4: Final = ("168.63.129.16/32", "192.0.0.0/24")
 _LOCAL_DNS: Final = "169.254.20.10/32"
 """The address of NodeLocal DNSCache."""
 _METRICS_PORT: Final = 8081
+_MODES: Final = ("enforce", "warn")
+"""Of Pod Security: refuse, and say so to whoever applies."""
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -79,7 +81,14 @@ def pod_security_labels(annotations: Mapping[str, str]) -> dict[str, str]:
     level = annotations.get(POD_SECURITY, "restricted")
     if level not in ("restricted", "baseline", "privileged"):
         raise InvalidSpec(f"annotation {POD_SECURITY}: must be restricted, baseline or privileged")
-    return {f"{names.POD_SECURITY_PREFIX}{mode}": level for mode in ("enforce", "warn")}
+    return {f"{names.POD_SECURITY_PREFIX}{mode}": level for mode in _MODES}
+
+
+def has_pod_security(labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool:
+    """Whether a namespace with `labels` says what its annotations ask for. Raises `InvalidSpec`."""
+    wanted = pod_security_labels(annotations)
+    keys = [f"{names.POD_SECURITY_PREFIX}{mode}" for mode in _MODES]
+    return all(labels.get(key) == wanted.get(key) for key in keys)
 
 
 def pieces(

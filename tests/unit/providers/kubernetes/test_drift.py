@@ -18,6 +18,7 @@ from hilbert.providers.kubernetes.drift import contains
         ({"initialDelaySeconds": 0, "env": [], "resources": {}}, {}),
         ([{"name": "b", "x": 1}], [{"name": "a"}, {"name": "b", "x": 1, "y": 2}]),
         (["ALL"], ["ALL"]),
+        ([{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],) * 2,
     ],
 )
 def test_contained(want: Any, have: Any) -> None:
@@ -35,6 +36,7 @@ def test_contained(want: Any, have: Any) -> None:
         (["ALL"], None),
         ({"privileged": False}, {"privileged": True}),
         ({"cpu": "1"}, {"cpu": "2"}),
+        ([{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}], [{"port": 53, "protocol": "TCP"}]),
     ],
 )
 def test_not_contained(want: Any, have: Any) -> None:
