@@ -82,6 +82,12 @@ def _run(argv: list[str]) -> int:
     if argv == ["--version"]:
         sys.stdout.write(f"{__version__}\n")
         return 0
+    if argv and not argv[0].startswith("-"):
+        from hilbert.cli.plugins import become, find_plugin
+        from hilbert.core.settings import environment
+
+        if (plugin := find_plugin(argv, environment())) is not None:
+            return become(plugin, argv[1:], environment())
     if (words := asked_for_help(argv)) is not None:
         from hilbert.cli.help import render_help
 
