@@ -229,16 +229,16 @@ def _multi_platform_builder(job: Job, *, cwd: Path, env: Mapping[str, str]) -> s
 def _run(job: Job, argv: Sequence[str], what: str, *, cwd: Path, env: Mapping[str, str]) -> None:
     """Raises `BuildFailed` with the sentence `what` when the program fails."""
     if job.run(argv, cwd=cwd, env=env) != 0:
-        raise _failed(what, job)
+        raise _failed(what, job, program=argv[0])
 
 
-def _failed(what: str, job: Job) -> BuildFailed:
+def _failed(what: str, job: Job, *, program: str) -> BuildFailed:
     said = "\n".join(job.tail()).lower()
     hint = ""
     if any(sign in said for sign in ("connection refused", "no such host", "i/o timeout", "timed out")):
         hint = "a registry cannot be reached; check the network and the image's name"
     elif any(sign in said for sign in ("unauthorized", "authentication required", "access denied", "denied:")):
-        hint = "log in to the registry first"
+        hint = f"log in to the registry first: {program} login REGISTRY"
     elif "short-name" in said or "unqualified-search" in said:
         hint = "this builder wants base images with their registry; set it with --build-arg BASE_IMAGE=..."
     elif "no space left on device" in said:

@@ -141,6 +141,8 @@ def _standard_input() -> Iterator[bytes]:
         sys.stderr.write("Reading from STDIN - hit (Control + D) to stop.\n")
     while piece := sys.stdin.buffer.read(_PIECE):
         yield piece
+        if len(piece) < _PIECE:  # The end; a terminal would have to be told so a second time.
+            return
 
 
 def _header(text: str) -> tuple[str, str]:

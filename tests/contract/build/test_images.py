@@ -16,6 +16,7 @@ from hilbert.build.layout import lay_out_image
 from hilbert.build.request import BuildRequest
 from hilbert.build.templates import find_template, packages_for
 from support.build import Project, write
+from support.cli import Gateway, Reply
 from support.containers import Containers, containers, free_port, missing_tools, python_root, tiny_root
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -161,6 +162,23 @@ def test_a_registry_that_is_down(machine: Containers, project: Project) -> None:
     with pytest.raises(BuildFailed) as caught:
         build(machine, project, project.request("i", "dockerfile", image=f"{machine.registry}/i:1"))
     assert "cannot be reached" in caught.value.hint
+
+
+def test_a_registry_that_refuses(machine: Containers, project: Project, program: str) -> None:
+    """The hint names the command that helps."""
+    refusing = Gateway().start()
+    problem = b'{"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}'
+    headers = {"WWW-Authenticate": 'Basic realm="x"', "Content-Type": "application/json"}
+    refusing.answer = lambda _: Reply(401, problem, headers)  # type: ignore[method-assign]
+    write(project.folder, {"r/Dockerfile": "FROM scratch\nCOPY x /x\n", "r/x": "1"})
+    image = f"{refusing.url.removeprefix('http://')}/r:1"
+    try:
+        build(machine, project, project.request("r", "dockerfile", image=image), program=program)
+        with pytest.raises(BuildFailed, match="could not be pushed") as caught:
+            push_image(image, builder=find_builder(machine.env, wanted=program), job=Job("r"), env=machine.env)
+        assert caught.value.hint == f"log in to the registry first: {program} login REGISTRY"
+    finally:
+        refusing.close()
 
 
 def test_shrink_wrapping(project: Project) -> None:

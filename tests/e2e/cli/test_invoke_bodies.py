@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import threading
 from collections.abc import Iterator
 
@@ -69,6 +70,24 @@ def test_a_file_is_sent_again(both: tuple[Gateway, CommandLine]) -> None:
     guarded(gateway)
     assert line.run("invoke", "f", "--token", "t", stdin=LARGE).out == "300000 bytes"
     assert gateway.last("POST", "/function/f").headers["authorization"] == "Bearer ft"
+
+
+def test_a_terminal_ends_the_body_once(both: tuple[Gateway, CommandLine]) -> None:
+    """One Ctrl-D is enough."""
+    _, line = both
+    master, slave = pty.openpty()
+    with file_with() as out, file_with() as err:
+        line.zygote.start(
+            ["invoke", "f"], environ=line.environ, cwd=line.folder, streams=(slave, out.fileno(), err.fileno())
+        )
+        os.close(slave)
+        os.write(master, b"hi\n\x04")
+        status = line.zygote.wait(30)
+        os.close(master)
+        out.seek(0)
+        err.seek(0)
+        assert (status, out.read()) == (0, b"3 bytes")
+        assert b"hit (Control + D) to stop" in err.read()
 
 
 def test_a_pipe_is_not(both: tuple[Gateway, CommandLine]) -> None:
