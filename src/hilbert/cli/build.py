@@ -44,7 +44,7 @@ def build(
     file: StackFile = NO_FILE,
     at: Connection = HERE,
 ) -> None:
-    stack = _stack(file, name=name, lang=lang, handler=handler, image=image)
+    stack = described_stack(file, name=name, lang=lang, handler=handler, image=image)
     how = _quieter(how, output)
     how.to_build_flags()
     if shrinkwrap and how.bundle:
@@ -95,7 +95,8 @@ def images_to_push(stack: Stack, how: BuildingFlags) -> list[tuple[str, str]]:
     return found
 
 
-def _stack(file: StackFile, *, name: str, lang: str, handler: str, image: str) -> Stack:
+def described_stack(file: StackFile, *, name: str, lang: str, handler: str, image: str) -> Stack:
+    """The function that flags describe, or the stack file that is meant. Raises `UsageError` and `Failed`."""
     if name or lang or handler or image:
         if file.yaml:
             raise UsageError("--yaml and a function described by flags exclude each other")

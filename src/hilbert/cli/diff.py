@@ -7,7 +7,11 @@ import sys
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from hilbert.cli.options import HERE, NO_FILE, Connection, Namespace, StackFile, flag
+import msgspec
+
+from hilbert.cli import shapes
+from hilbert.cli.deploy import Tag
+from hilbert.cli.options import HERE, NO_FILE, PLAIN, Connection, Namespace, Shape, StackFile, flag
 from hilbert.cli.stackfile import deployments_of, load
 from hilbert.cli.target import connect
 from hilbert.cli.terminal import harmless, note, out, paint
@@ -17,6 +21,16 @@ from hilbert.client.types import Deployment, Function, ResourceAmounts
 Which = Literal["local", "remote", "all"]
 
 
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one function; nothing in either list when there is none."""
+
+    name: str
+    namespace: str
+    deployed: bool
+    only_deployed: list[str]
+    only_in_file: list[str]
+
+
 def diff(
     *,
     namespace: Namespace = "",
@@ -24,32 +38,58 @@ def diff(
         Which,
         flag("Environment variables to compare: those of the file, of the gateway, or all.", "--env"),
     ] = "all",
+    tag: Annotated[Tag, flag("Tag of the stack file's images, as deployed with it.", "--tag")] = "latest",
     file: StackFile = NO_FILE,
     at: Connection = HERE,
+    shape: Shape = PLAIN,
 ) -> int:
     """Exit status 1 when something differs."""
     stack = load(file)
-    wanted = deployments_of(stack, namespace=namespace)
-    differs = False
+    wanted = deployments_of(stack, namespace=namespace, tag=tag)
+    found: list[Difference] = []
     with connect(at, stack=stack.provider.gateway) as client:
         there: dict[str, dict[str, Function]] = {}
         for where in {deployment.namespace for deployment in wanted}:
             there[where] = {function.name: function for function in client.list_functions(where)}
     for deployment in wanted:
         function = there[deployment.namespace].get(deployment.service)
-        name = full_name(deployment.service, deployment.namespace)
-        before = [] if function is None else _lines(_deployed(function), env, deployment.env_vars)
-        after = _lines(deployment, env, (function.env_vars or {}) if function else {})
-        lines = list(
-            difflib.unified_diff(before, after, f"deployed {name}", f"{stack.source} {name}", lineterm="", n=2)
+        before, after = _sides(function, deployment, env)
+        found.append(
+            Difference(
+                name=deployment.service,
+                namespace=deployment.namespace,
+                deployed=function is not None,
+                only_deployed=[line for line in before if line not in after],
+                only_in_file=[line for line in after if line not in before],
+            )
         )
-        for line in lines:
-            colour = {"+": "32", "-": "31", "@": "36"}.get(line[:1])
-            out(paint(harmless(line), colour, sys.stdout) if colour else harmless(line))
-        differs = differs or bool(lines)
-    if not differs:
+        if shape.format == "table":
+            _show(before, after, name=full_name(deployment.service, deployment.namespace), source=stack.source)
+    differs = any(one.only_deployed or one.only_in_file for one in found)
+    if shape.format != "table":
+        shapes.write(found, shape.format)
+    elif not differs:
         note("nothing differs")
     return 1 if differs else 0
+
+
+def _show(before: list[str], after: list[str], *, name: str, source: str) -> None:
+    for line in difflib.unified_diff(before, after, f"deployed {name}", f"{source} {name}", lineterm="", n=2):
+        colour = {"+": "32", "-": "31", "@": "36"}.get(line[:1])
+        out(paint(harmless(line), colour, sys.stdout) if colour else harmless(line))
+
+
+def _sides(function: Function | None, deployment: Deployment, env: Which) -> tuple[list[str], list[str]]:
+    """What is deployed and what is wanted, line by line."""
+    if function is None:
+        return [], _lines(deployment, deployment.env_vars)
+    there = _deployed(function)
+    theirs, mine = there.env_vars, deployment.env_vars
+    if env == "local":
+        theirs = {key: value for key, value in theirs.items() if key in mine}
+    elif env == "remote":
+        mine = {key: value for key, value in mine.items() if key in theirs}
+    return _lines(there, theirs), _lines(deployment, mine)
 
 
 def _deployed(function: Function) -> Deployment:
@@ -70,13 +110,12 @@ def _deployed(function: Function) -> Deployment:
     )
 
 
-def _lines(deployment: Deployment, env: Which, other: Mapping[str, str]) -> list[str]:
+def _lines(deployment: Deployment, environment: Mapping[str, str]) -> list[str]:
     shown = {"image": deployment.image, "fprocess": deployment.env_process}
     shown["readonly_root_filesystem"] = str(deployment.read_only_root_filesystem).lower()
     lines = [f"{key}: {value}" for key, value in shown.items()]
-    mine = deployment.env_vars if env == "all" else {k: v for k, v in deployment.env_vars.items() if k in other}
     for title, entries in (
-        ("environment", mine),
+        ("environment", environment),
         ("labels", deployment.labels),
         ("annotations", deployment.annotations),
         ("limits", _amounts(deployment.limits)),

@@ -6,6 +6,7 @@ import sys
 from typing import Annotated, Final, Literal
 
 from hilbert.cli.catalogue import load_catalogue, pick, platform_name
+from hilbert.cli.deploy import Tag
 from hilbert.cli.objects import function_object, knative_service
 from hilbert.cli.options import NO_FILE, StackFile, flag
 from hilbert.cli.specification import UNSAID, Specification, over
@@ -32,6 +33,9 @@ def generate(
     url: Annotated[str, flag("Catalogue of the store.", "--url", "-u")] = "",
     label: Annotated[tuple[str, ...], flag("Label KEY=VALUE; may be given again.", "--label", "-l")] = (),
     annotation: Annotated[tuple[str, ...], flag("Annotation KEY=VALUE; may be given again.", "--annotation")] = (),
+    tag: Annotated[Tag, flag("Tag of the stack file's images: as written, or from git or the handler.", "--tag")] = (
+        "latest"
+    ),
     file: StackFile = NO_FILE,
 ) -> None:
     if from_store:
@@ -49,7 +53,7 @@ def generate(
             )
         ]
     else:
-        deployments = deployments_of(load(file), namespace=namespace)
+        deployments = deployments_of(load(file), namespace=namespace, tag=tag)
     said = Specification(label=label, annotation=annotation) if label or annotation else UNSAID
     from hilbert.wire.yamltext import write_yaml
 

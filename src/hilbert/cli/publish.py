@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from hilbert.cli.board import Outcome, run_builds
-from hilbert.cli.build import Parallel, load_functions
+from hilbert.cli.build import Handler, Image, Lang, Name, Parallel, described_stack
 from hilbert.cli.building import AS_USUAL, BuildingFlags, check_parallel, image_work, pull_templates, requests_of
 from hilbert.cli.failures import Failed, UsageError
 from hilbert.cli.options import NO_FILE, StackFile, flag
@@ -60,12 +60,17 @@ class Remote:
 
 def publish(
     *,
+    name: Name = "",
+    lang: Lang = "",
+    handler: Handler = "",
+    image: Image = "",
     parallel: Parallel = 2,
     to: PublishFlags = ONE_PLATFORM,
     how: BuildingFlags = AS_USUAL,
     file: StackFile = NO_FILE,
 ) -> None:
-    publish_stack(load_functions(file), how, to, parallel=parallel)
+    stack = described_stack(file, name=name, lang=lang, handler=handler, image=image)
+    publish_stack(stack, how, to, parallel=parallel)
 
 
 def publish_stack(stack: Stack, how: BuildingFlags, to: PublishFlags, *, parallel: int) -> None:

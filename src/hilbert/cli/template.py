@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hilbert.cli import shapes, stackfile
 from hilbert.cli.failures import UsageError
-from hilbert.cli.options import NO_FILE, PLAIN, Shape, StackFile, flag
+from hilbert.cli.options import NO_FILE, PLAIN, Format, Shape, StackFile, flag
 from hilbert.cli.terminal import columns, harmless, note, out, progress, warn
 from hilbert.core.settings import environment, inherited_environment
 
@@ -76,10 +76,12 @@ def store_list(
     url: Url = "",
     platform: Annotated[str, flag("Only this platform, e.g. x86_64.", "--platform", "-p")] = "",
     recommended: Annotated[bool, flag("Only recommended ones.", "--recommended", "-r")] = False,
-    official: Annotated[bool, flag("Only official ones.", "--official")] = False,
+    official: Annotated[bool, flag("Only official ones.", "--official", "-o")] = False,
     verbose: Annotated[bool, flag("Show language and platform too.", "--verbose", "-v")] = False,
-    shape: Shape = PLAIN,
+    output: Annotated[Format, flag("Form of the output.", "--output")] = "table",
+    json: Annotated[bool, flag("Same as --output json.", "--json", "-j")] = False,
 ) -> None:
+    shape = Shape(output=output, json=json)
     entries = [
         entry
         for entry in _catalogue(url)

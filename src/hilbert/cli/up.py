@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from hilbert.cli import local, local_process, stackfile
-from hilbert.cli.build import images_to_push
+from hilbert.cli.build import Handler, Image, Lang, Name, described_stack, images_to_push
 from hilbert.cli.building import AS_USUAL, BuildingFlags, build_stack, choose, push_images
 from hilbert.cli.deploy import CAREFULLY, RolloutFlags, deploy_file, tag_of
 from hilbert.cli.failures import UsageError
@@ -36,6 +36,10 @@ def up(
     workers: Annotated[int | None, flag("Proxy workers; 0 for one a core.", "--workers")] = None,
     state_dir: StateDir = "",
     given: Annotated[tuple[str, ...], flag("Setting KEY=VALUE; may be given again.", "--set")] = (),
+    name: Name = "",
+    lang: Lang = "",
+    handler: Handler = "",
+    image: Image = "",
     namespace: Namespace = "",
     skip_push: Annotated[bool, flag("Build container images, but do not push them.", "--skip-push")] = False,
     publish: Annotated[bool, flag("Publish container images instead of building and pushing.", "--publish")] = False,
@@ -48,17 +52,21 @@ def up(
     rollout: RolloutFlags = CAREFULLY,
     at: Connection = HERE,
 ) -> None:
-    if only_gateway and file.yaml:
+    described = bool(name or lang or handler or image)
+    if only_gateway and (file.yaml or described):
         raise UsageError("--only-gateway and --yaml exclude each other")
-    if watch and (only_gateway or skip_deploy or not stackfile.find(file)):
+    if watch and (only_gateway or skip_deploy or described or not stackfile.find(file)):
         raise UsageError("--watch needs a stack file to build and deploy")
     if to != ONE_PLATFORM and not publish:
         raise UsageError("--platforms, --extra-tag, --reset-qemu and --remote-builder go with --publish")
-    if publish and (watch or skip_push or not stackfile.find(file)):
+    if publish and (watch or skip_push or not (described or stackfile.find(file))):
         raise UsageError("--publish needs a stack file, and neither --watch nor --skip-push goes with it")
     settings = _settings(port=port, host=host, workers=workers, state_dir=state_dir, given=given)
-    if not only_gateway and stackfile.find(file):
-        stack = stackfile.load(file)
+    if not only_gateway and (described or stackfile.find(file)):
+        if described:
+            stack = described_stack(file, name=name, lang=lang, handler=handler, image=image)
+        else:
+            stack = stackfile.load(file)
         if not skip_deploy:
             _ensure_gateway(stack.provider.gateway, settings, at)
         if publish and not all(function.skip_build for function in stack.functions.values()):
