@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import psutil
@@ -123,3 +124,30 @@ def test_rolling_restart_fails_no_call(platform: Platform) -> None:
         load.wait_for(40)
     assert not load.failures, load.failures[:3]
     assert {process.pid for process in platform.replicas()} == before
+
+
+def test_counters_go_on_after_every_restart(platform: Platform) -> None:
+    """A worker is killed, then control process and workers are replaced, then all is stopped and started: what was counted stays."""
+    deploy(platform)
+    assert all(works(platform) for _ in range(10))
+    until(lambda: counted(platform) >= 10, what="the calls to be counted", log=lambda: platform.log)
+    least = counted(platform)
+    platform.children("hilbert.dataplane.worker")[0].kill()
+    until(lambda: len(platform.children("hilbert.dataplane.worker")) == 2, what="the worker to be back")
+    assert counted(platform) >= least
+    (control,) = platform.children("hilbert.server.control")
+    assert platform.process is not None
+    psutil.Process(platform.process.pid).send_signal(1)
+    until(
+        lambda: not psutil.pid_exists(control.pid), within=40, what="another control process", log=lambda: platform.log
+    )
+    until(lambda: counted(platform) >= least, within=40, what="the counters", log=lambda: platform.log)
+    platform.stop()
+    platform.start()
+    until(lambda: counted(platform) >= least, what="the counters", log=lambda: platform.log)
+
+
+def counted(platform: Platform) -> int:
+    """Calls of `echo` that have ended."""
+    answer = platform.api("GET", "/system/function/echo")
+    return int(json.loads(answer.text).get("invocationCount", 0)) if answer.status == 200 else 0

@@ -83,6 +83,8 @@ class Feed:
         self._routes = {route.key: route for route in routes}
         for key in before.keys() - self._routes.keys():
             self._die(key)
+        if not self._complete:
+            self._totals.retain(self._routes)
         for key in self._routes.keys() - before.keys():
             self._bear(key)
         self._digests = {key: route_digest(route) for key, route in self._routes.items()}

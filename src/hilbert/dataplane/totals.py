@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -71,6 +71,14 @@ class WorkerLevels(msgspec.Struct, frozen=True):
     connections: int
 
 
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    """What outlives a control process."""
+
+    ended: list[RouteLevels]
+    workers: dict[str, list[RouteLevels]]
+    """By incarnation: those that are still there report to the next control process, and are not counted twice."""
+
+
 class Totals:
     """Merges the levels that workers report, by incarnation."""
 
@@ -83,10 +91,35 @@ class Totals:
         self._names: dict[str, str] = {}
         self._drift: dict[str, int] = {}
         self._left: dict[str, float] = {}
+        self.changed = False
+        """Whether there is anything that `dump` has not written."""
+
+    def dump(self) -> bytes:
+        """Everything that was counted, for `restore` in the next control process."""
+        self.changed = False
+        ended = [part for parts in self._ended.values() for part in parts]
+        return msgspec.msgpack.encode(_Kept(ended, {name: list(mine.values()) for name, mine in self._live.items()}))
+
+    def restore(self, data: bytes) -> None:
+        """Go on from what `dump` has written. Raises `msgspec.MsgspecError`."""
+        kept = msgspec.msgpack.decode(data, type=_Kept)
+        for route in kept.ended:
+            self._ended.setdefault((route.namespace, route.name), []).append(route)
+        now = time.monotonic()
+        for incarnation, routes in kept.workers.items():
+            self._live[incarnation] = {(route.namespace, route.name): route for route in routes}
+            self._left[incarnation] = now
+
+    def retain(self, keys: Container[Key]) -> None:
+        """Forget all functions but these."""
+        for key in self.keys():
+            if key not in keys:
+                self.forget(key)
 
     def update(self, incarnation: str, name: str, levels: Levels, counted: Iterable[RouteLevels]) -> None:
         """Take one report: `counted` are those of its functions that are still there."""
         self._left.pop(incarnation, None)
+        self.changed = True
         self._fold()
         mine = self._live.setdefault(incarnation, {})
         for route in counted:
@@ -108,6 +141,7 @@ class Totals:
 
     def forget(self, key: Key) -> None:
         """A function is gone: one made later under its name starts from zero."""
+        self.changed = True
         self._ended.pop(key, None)
         for routes in self._live.values():
             routes.pop(key, None)

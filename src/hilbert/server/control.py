@@ -33,11 +33,12 @@ from hilbert.gateway.credentials import Credentials, load_credentials, load_or_c
 from hilbert.gateway.metrics import create_metrics_app
 from hilbert.gateway.services import Services
 from hilbert.kit import log
-from hilbert.kit.aio import spawn
+from hilbert.kit.aio import cancel, spawn
 from hilbert.server import child
 from hilbert.server.compose import running_provider
 from hilbert.server.config import ControlConfig
 from hilbert.server.exits import START_FAILED
+from hilbert.server.tally import Tally
 
 _log = structlog.get_logger("hilbert.control")
 
@@ -66,6 +67,9 @@ class Control:
             activation = Activation(provider)
             activation.start()
             stack.push_async_callback(activation.stop)
+            tally = Tally(totals, Path(settings.paths.state_dir) / "counters")
+            tally.load()
+            stack.callback(tally.save)
             feed = Feed(totals, activation.wake)
             await feed.start(socket.socket(fileno=config.feed_fd))
             stack.push_async_callback(feed.close)
@@ -87,6 +91,7 @@ class Control:
                 _serving(server_config(create_metrics_app(services)), socket.socket(fileno=config.metrics_fd))
             )
             await routing.wait_synced()
+            stack.push_async_callback(cancel, spawn(tally.keep(), name="tally"))
             self._announce()
             _log.info("gateway ready", url=config.url, metrics=config.metrics_url, provider=provider.name)
             await self._stop.wait()

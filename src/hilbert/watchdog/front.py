@@ -132,7 +132,9 @@ class Front:
         if self._over_limit():
             return _reply(responder, 429, [TEXT, _LIMITER], self._limit_text())
         if self._config.ready_path:
-            request.target = self._config.ready_path.encode()  # Nobody shares it: a watchdog's connections know no heads.
+            request.target = (
+                self._config.ready_path.encode()
+            )  # Nobody shares it: a watchdog's connections know no heads.
             return self._call(request, responder)
         return _reply(responder, 200, [TEXT], b"OK")
 

@@ -97,3 +97,45 @@ def test_forgotten_function_has_no_past() -> None:
     totals.forget(("ns", "f"))
     assert count(totals) == 0
     assert list(totals.functions()) == []
+
+
+def test_counters_outlive_the_control_process() -> None:
+    """Those of workers that have ended, of those that come back, and of those that never do; functions that are gone do not."""
+    totals, ended, alive = Totals(), Worker("ended"), Worker("alive")
+    ended.call(3)
+    ended.report(totals)
+    totals.retire("ended")
+    alive.call(4)
+    alive.report(totals)
+    assert totals.changed
+    kept = totals.dump()
+    assert not totals.changed
+
+    after = Totals()
+    after.restore(kept)
+    assert count(after) == 7
+    assert after.workers() == {}
+    alive.call(1)
+    alive.report(after)
+    assert count(after) == 8
+    after.retain({("ns", "f")})
+    assert count(after) == 8
+    after.retain(set())
+    assert count(after) == 0
+
+
+def test_folded_counters_outlive_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written, read and written again, they stay what they were."""
+    now = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    totals = Totals()
+    for generation in range(3):
+        worker = Worker(f"w{generation}")
+        worker.call(5, code=500)
+        worker.report(totals)
+        totals.retire(worker.incarnation)
+        now += 200
+        after = Totals()
+        after.restore(totals.dump())
+        totals = after
+        assert count(totals) == 5 * (generation + 1)

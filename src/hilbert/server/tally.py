@@ -1,0 +1,58 @@
+"""Keeps what was counted in a file, so that counters go on where they were when the control process starts anew."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from hilbert.dataplane.totals import Totals
+
+_EVERY: Final = 5.0
+"""Seconds: at most so much of what a worker had counted is lost, if it and the control process are killed together."""
+
+_log = structlog.get_logger("hilbert.tally")
+
+
+class Tally:
+    """The file of one control process's totals."""
+
+    def __init__(self, totals: Totals, path: Path) -> None:
+        self._totals = totals
+        self._path = path
+        self._failing = False
+
+    def load(self) -> None:
+        """Go on from the file, if there is a good one: a bad one costs the counts, not the start."""
+        try:
+            self._totals.restore(self._path.read_bytes())
+        except FileNotFoundError:
+            pass
+        except (OSError, msgspec.MsgspecError) as exc:
+            _log.warning("counters begin anew", file=str(self._path), reason=str(exc))
+
+    async def keep(self) -> None:
+        """Write again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(_EVERY)
+            self.save()
+
+    def save(self) -> None:
+        """Write what has changed. A full disk is told once, and costs nothing but the counts."""
+        if not self._totals.changed:
+            return
+        draft = self._path.with_suffix(".new")
+        try:
+            with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+                file.write(self._totals.dump())
+            draft.replace(self._path)
+        except OSError as exc:
+            if not self._failing:
+                _log.warning("counters are not kept", file=str(self._path), reason=str(exc))
+            self._failing = True
+        else:
+            self._failing = False
