@@ -51,7 +51,12 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
             "Run the platform on this machine.\n\n"
             "In a folder with a stack file, its functions are built and deployed, on the gateway that is there or on one\n"
             "that is started in the background. Otherwise the platform runs in the foreground until Ctrl-C.",
-            ("hilbert up", "hilbert up --detach --port 8081", "hilbert up --only-gateway --set log.level=debug"),
+            (
+                "hilbert up",
+                "hilbert up --watch",
+                "hilbert up --detach --port 8081",
+                "hilbert up --only-gateway --set log.level=debug",
+            ),
         ),
         Command(
             "down",
@@ -123,11 +128,13 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
             "invoke",
             "invoke:invoke",
             "Call a function with standard input as the body.\n\n"
-            "The answer's body goes to standard output as it comes.",
+            "The answer's body goes to standard output as it comes. Redirects are followed; a function that wants a token\n"
+            "of the gateway's identity service gets one, if the gateway's own token is saved or given.",
             (
                 "echo Hilbert | hilbert invoke figlet",
                 "hilbert invoke env --namespace dev --method GET --query verbose=1 < /dev/null",
                 "hilbert invoke resize --async -H 'X-Callback-Url: http://example.com/done' < photo.jpg",
+                'hilbert invoke github --sign X-Hub-Signature-256 --key "$SECRET" < event.json',
             ),
         ),
         Command(
@@ -213,7 +220,8 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
         Command(
             "local-run",
             "local_run:local_run",
-            "Build one function and run it here, without a gateway, until Ctrl-C.\n\nSecrets are read from ./.secrets.",
+            "Build one function and run it here, without a gateway, until Ctrl-C.\n\n"
+            "It runs as the platform of this machine would run it, in the same sandbox. Secrets are read from ./.secrets.",
             (
                 "hilbert local-run",
                 "hilbert local-run hello --port 8085 --watch",

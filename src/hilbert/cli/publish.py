@@ -16,6 +16,7 @@ from hilbert.cli.build import Handler, Image, Lang, Name, Parallel, described_st
 from hilbert.cli.building import AS_USUAL, BuildingFlags, check_parallel, image_work, pull_templates, requests_of
 from hilbert.cli.failures import Failed, UsageError
 from hilbert.cli.options import NO_FILE, StackFile, flag
+from hilbert.cli.target import tracer
 from hilbert.cli.terminal import note
 from hilbert.core.settings import environment, inherited_environment
 
@@ -157,7 +158,8 @@ def _build_remotely(job: Job, remote: Remote, payload: IO[bytes], *, what: str) 
     from hilbert.client.builder import BuildResult, FunctionBuilder
     from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
 
-    builder = FunctionBuilder(remote.url, secret=remote.secret, environ=environment())
+    environ = environment()
+    builder = FunctionBuilder(remote.url, secret=remote.secret, environ=environ, trace=tracer(environ))
     result = BuildResult()
     try:
         with job.stopped_by(builder.abort):

@@ -25,9 +25,12 @@ Credentials are the first of `--token`, those of the gateway that `hilbert up` s
 | `OPENFAAS_CONFIG` | folder of `config.yml`, instead of `~/.openfaas` |
 | `CI` | `true` or `1`: that folder is `./.openfaas` |
 | `OPENFAAS_STORE` | catalogue of the function store |
+| `OPENFAAS_TEMPLATE_STORE_URL` | catalogue of the template store |
+| `OPENFAAS_PREFIX` | prefix of images that `new` writes |
+| `OPENFAAS_REMOTE_BUILDER`, `OPENFAAS_PAYLOAD_SECRET`, `OPENFAAS_BUILDER_PUBLIC_KEY` | the flags of `publish` with these names |
 | `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` | proxies; never for loopback |
 | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates to trust |
-| `FAAS_DEBUG` | `1`: write every request to standard error, without credentials; and where a fault of the command line is |
+| `FAAS_DEBUG` | `1`: write every request to standard error, without credentials; and where a fault of the command line is; `OPENFAAS_DUMP_HTTP=true` does the first alone |
 | `NO_COLOR` | no colours |
 | `HILBERT_STATE_DIR` | the platform on this machine; all of [settings.md](settings.md) is understood |
 """

@@ -9,7 +9,7 @@ saved in `~/.openfaas/config.yml`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -65,7 +65,7 @@ def connect(at: Connection, *, stack: str = "", timeout: float = 60.0) -> Client
 
 def client_for(url: str, auth: Auth | None, *, tls_no_verify: bool = False, timeout: float = 60.0) -> Client:
     """A client of the command line."""
-    origin = parse_url(url)
+    origin, environ = parse_url(url), environment()
     if auth is not None and not origin.secure and not is_loopback(origin):
         warn(f"the connection to {url} is not encrypted; consider https")
     return Client(
@@ -74,8 +74,14 @@ def client_for(url: str, auth: Auth | None, *, tls_no_verify: bool = False, time
         timeout=timeout,
         verify=not tls_no_verify,
         user_agent=f"hilbert/{__version__}",
-        trace=_trace if environment().get("FAAS_DEBUG") == "1" else None,
+        trace=tracer(environ),
     )
+
+
+def tracer(environ: Mapping[str, str]) -> Callable[[str], None] | None:
+    """What shows every request, if the environment asks for it by one of the original's names."""
+    asked = environ.get("FAAS_DEBUG") == "1" or environ.get("OPENFAAS_DUMP_HTTP", "").lower() in ("true", "1")
+    return _trace if asked else None
 
 
 def _trace(text: str) -> None:

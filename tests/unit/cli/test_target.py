@@ -110,3 +110,18 @@ def test_credentials_over_an_open_network_are_warned_about(capsys: pytest.Captur
     ):
         target.client_for(url, with_auth).close()
         assert ("not encrypted" in capsys.readouterr().err) is warned, url
+
+
+@pytest.mark.parametrize(
+    ("environ", "traced"),
+    [
+        ({}, False),
+        ({"FAAS_DEBUG": "1"}, True),
+        ({"FAAS_DEBUG": "0"}, False),
+        ({"OPENFAAS_DUMP_HTTP": "true"}, True),
+        ({"OPENFAAS_DUMP_HTTP": "false"}, False),
+    ],
+)
+def test_requests_are_shown_when_asked_for(environ: dict[str, str], traced: bool) -> None:
+    """By either of the original's names."""
+    assert (target.tracer(environ) is not None) is traced
