@@ -38,7 +38,7 @@ test: $(BIN)/.ready
 	$(BIN)/python -m pytest
 
 test-cluster: $(BIN)/.ready
-	HILBERT_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/contract/kubernetes/test_real_cluster.py
+	HILBERT_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/contract/kubernetes
 
 bench: $(BIN)/.ready
 	$(BIN)/python -m bench

@@ -14,12 +14,13 @@ from hilbert.core.values import Duration
 from hilbert.kit.aio import Clock
 from hilbert.providers.host import HostProvider, open_database
 from hilbert.providers.logs import LogFolder
+from hilbert.testing.harness import Alone
 from support.runtimes import AnnouncingRuntime, FakeRuntime, World
 
 QUICK = ProviderSettings(drain_delay=Duration.of(0.02), start_timeout=Duration.of(30))
 
 
-class HostHarness:
+class HostHarness(Alone):
     """For the contract, and for tests that look behind it."""
 
     image = "any"

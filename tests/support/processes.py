@@ -28,7 +28,7 @@ from hilbert.providers.logs import LogFolder
 from hilbert.providers.process.images import ImageStore
 from hilbert.providers.process.machine import Machine
 from hilbert.providers.process.runtime import ProcessRuntime
-from hilbert.testing.harness import eventually
+from hilbert.testing.harness import Alone, eventually
 
 LEVELS = ("bubblewrap", "landlock", "process")
 
@@ -94,7 +94,7 @@ def missing_here(level: str) -> str:
     return ""
 
 
-class ProcessHarness:
+class ProcessHarness(Alone):
     """For the contract, and for tests that look behind it."""
 
     image = "echo:latest"

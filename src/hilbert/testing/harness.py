@@ -25,6 +25,15 @@ class Harness(Protocol):
     image: str
     """Of a function that answers with the request's body."""
 
+    def namespace(self, name: str = "") -> NamespaceName:
+        """The namespace that a test calls `name`; the default one for an empty name. Where others' namespaces are around,
+        a harness has names of its own."""
+        ...
+
+    async def call(self, endpoint: Endpoint, body: bytes = b"", *, path: str = "/") -> tuple[int, bytes]:
+        """POST to a replica: status and body. As the function `call`, where its address can be reached from here."""
+        ...
+
     async def crash(self, endpoint: Endpoint) -> bool:
         """End one replica without asking. False: it cannot be done here."""
         ...
@@ -34,14 +43,26 @@ class Harness(Protocol):
         ...
 
 
-def spec_of(harness: Harness, name: str = "echo", namespace: str = DEFAULT_NAMESPACE, **fields: Any) -> FunctionSpec:
-    """A spec that the harness can run."""
-    ref = FunctionRef(namespace=NamespaceName(namespace), name=FunctionName(name))
+class Alone:
+    """A harness's answers where nobody else is around and every replica can be reached."""
+
+    @staticmethod
+    def namespace(name: str = "") -> NamespaceName:
+        return NamespaceName(name or DEFAULT_NAMESPACE)
+
+    @staticmethod
+    async def call(endpoint: Endpoint, body: bytes = b"", *, path: str = "/") -> tuple[int, bytes]:
+        return await call(endpoint, body, path=path)
+
+
+def spec_of(harness: Harness, name: str = "echo", namespace: str = "", **fields: Any) -> FunctionSpec:
+    """A spec that the harness can run; `namespace` is a test's name for it."""
+    ref = FunctionRef(namespace=harness.namespace(namespace), name=FunctionName(name))
     return FunctionSpec(**{"ref": ref, "image": harness.image, **fields})
 
 
 async def call(endpoint: Endpoint, body: bytes = b"", *, path: str = "/") -> tuple[int, bytes]:
-    """POST to a replica: status and body."""
+    """POST to the replica's address: status and body."""
     kind, _, address = endpoint.address.partition(":")
     if kind == "unix":
         reader, writer = await asyncio.open_unix_connection(address)

@@ -32,11 +32,9 @@ from hilbert.core.model import (
     LogQuery,
     Phase,
 )
-from hilbert.core.values import DEFAULT_NAMESPACE
 from hilbert.testing.harness import (
     PATIENCE,
     Harness,
-    call,
     eventually,
     lines_of,
     logs_of,
@@ -56,7 +54,7 @@ class ProviderContract(TenantContract):
         async with watching(provider) as table:
             await provider.apply(spec, create=True)
             (endpoint,) = await table.ready(spec.ref)
-            assert await call(endpoint, b"hello") == (200, b"hello")
+            assert await harness.call(endpoint, b"hello") == (200, b"hello")
             assert table.sets[spec.ref].spec == spec
         status = await provider.get(spec.ref)
         assert (status.spec, status.replicas, status.available) == (spec, 1, 1)
@@ -98,7 +96,7 @@ class ProviderContract(TenantContract):
         provider = harness.provider
         for name in ("b", "c", "a"):
             await provider.apply(spec_of(harness, name))
-        listed = await provider.list(DEFAULT_NAMESPACE)
+        listed = await provider.list(harness.namespace())
         assert [status.spec.ref.name for status in listed] == ["a", "b", "c"]
 
     async def test_scaling_up_down_and_to_nothing(self, harness: Harness) -> None:
@@ -110,7 +108,7 @@ class ProviderContract(TenantContract):
             three = await table.ready(spec.ref, 3)
             assert len({endpoint.replica for endpoint in three} | {endpoint.address for endpoint in three}) == 6
             for endpoint in three:
-                assert await call(endpoint, b"x") == (200, b"x")
+                assert await harness.call(endpoint, b"x") == (200, b"x")
             await provider.scale(spec.ref, 1)
             (one,) = await table.ready(spec.ref, 1)
             assert one in three
@@ -155,7 +153,7 @@ class ProviderContract(TenantContract):
             await provider.apply(spec, create=True)
             (new,) = await table.ready(spec.ref)
             assert new.replica != old.replica
-            assert (await call(new, b"again"))[1] == b"again"
+            assert (await harness.call(new, b"again"))[1] == b"again"
             assert (await provider.get(spec.ref)).generation == 1
 
     async def test_the_same_spec_again_is_no_new_generation(self, harness: Harness) -> None:
@@ -204,7 +202,7 @@ class ProviderContract(TenantContract):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-            names = {status.spec.ref.name for status in await provider.list(DEFAULT_NAMESPACE)}
+            names = {status.spec.ref.name for status in await provider.list(harness.namespace())}
             assert names <= {"half"}
         await provider.apply(spec_of(harness, "half"))
         assert (await provider.get(spec_of(harness, "half").ref)).spec == spec_of(harness, "half")
@@ -228,7 +226,7 @@ class ProviderContract(TenantContract):
                 pytest.skip("a replica of this provider cannot crash")
             await eventually(lambda: table.endpoints(spec.ref) and old not in table.endpoints(spec.ref))
             (new,) = table.endpoints(spec.ref)
-            assert (await call(new, b"back"))[1] == b"back"
+            assert (await harness.call(new, b"back"))[1] == b"back"
 
     async def test_promises_survive_a_restart_and_replicas_with_them(self, harness: Harness) -> None:
         """Nothing is started twice, nothing is lost, nothing runs that should not."""
@@ -247,7 +245,7 @@ class ProviderContract(TenantContract):
             status = await harness.provider.get(spec.ref)
             assert (status.spec, status.replicas, status.generation) == (spec, 2, 1)
             for endpoint in before:
-                assert (await call(endpoint, b"still"))[1] == b"still"
+                assert (await harness.call(endpoint, b"still"))[1] == b"still"
             assert (await harness.provider.get(spec_of(harness, "zero").ref)).phase is Phase.IDLE
 
     # Logs
@@ -260,7 +258,7 @@ class ProviderContract(TenantContract):
             await provider.scale(spec.ref, 2)
             one, two = await table.ready(spec.ref, 2)
         for endpoint in (one, two, one):
-            await call(endpoint, b"something to say")
+            await harness.call(endpoint, b"something to say")
 
         async def written() -> bool:
             instances = [line.instance for line in await lines_of(harness, ref=spec.ref)]
@@ -297,10 +295,10 @@ class ProviderContract(TenantContract):
                 seen.append(line)  # noqa: PERF401 - others look at it meanwhile
 
         task = asyncio.ensure_future(follow())  # noqa: TID251 - awaited below
-        await call(endpoint, b"one")
+        await harness.call(endpoint, b"one")
         await eventually(lambda: seen)
         count = len(seen)
-        await call(endpoint, b"two")
+        await harness.call(endpoint, b"two")
         await eventually(lambda: len(seen) > count)
         await provider.remove(spec.ref)
         await asyncio.wait_for(task, PATIENCE)

@@ -18,10 +18,9 @@ from hilbert.core.errors import (
 )
 from hilbert.core.model import ANNOTATION_NETWORK, LABEL_SCALE_MIN, Namespace, Resources, Secret
 from hilbert.core.ports import Logs
-from hilbert.core.values import DEFAULT_NAMESPACE, NamespaceName, Quantity, SecretName
+from hilbert.core.values import NamespaceName, Quantity, SecretName
 from hilbert.testing.harness import (
     Harness,
-    call,
     eventually,
     lines_of,
     namespaces_of,
@@ -39,10 +38,11 @@ class TenantContract:
 
     async def test_namespaces_are_made_listed_changed_and_removed(self, harness: Harness) -> None:
         namespaces = namespaces_of(harness)
-        dev = NamespaceName("dev")
-        assert [entry.name for entry in await namespaces.list_namespaces()] == [DEFAULT_NAMESPACE]
+        dev = harness.namespace("dev")
+        before = [entry.name for entry in await namespaces.list_namespaces()]
+        assert harness.namespace() in before
         await namespaces.create_namespace(Namespace(name=dev, labels={"a": "1"}, annotations={"b": "2"}))
-        assert [entry.name for entry in await namespaces.list_namespaces()] == [dev, DEFAULT_NAMESPACE]
+        assert [entry.name for entry in await namespaces.list_namespaces()] == sorted([dev, *before])
         with pytest.raises(AlreadyExists):
             await namespaces.create_namespace(Namespace(name=dev))
         await namespaces.update_namespace(Namespace(name=dev, labels={"c": "3"}))
@@ -62,18 +62,18 @@ class TenantContract:
 
     async def test_the_default_namespace_stays(self, harness: Harness) -> None:
         with pytest.raises(Forbidden):
-            await namespaces_of(harness).delete_namespace(DEFAULT_NAMESPACE)
+            await namespaces_of(harness).delete_namespace(harness.namespace())
 
     async def test_an_annotation_without_a_meaning_is_refused(self, harness: Harness) -> None:
         namespaces = namespaces_of(harness)
         with pytest.raises(Invalid):
             await namespaces.create_namespace(
-                Namespace(name=NamespaceName("dev"), annotations={ANNOTATION_NETWORK: "maybe"})
+                Namespace(name=harness.namespace("dev"), annotations={ANNOTATION_NETWORK: "maybe"})
             )
 
     async def test_one_name_in_two_namespaces_is_two_functions(self, harness: Harness) -> None:
         provider = harness.provider
-        await namespaces_of(harness).create_namespace(Namespace(name=NamespaceName("dev")))
+        await namespaces_of(harness).create_namespace(Namespace(name=harness.namespace("dev")))
         here, there = spec_of(harness), spec_of(harness, namespace="dev", env={"x": "y"})
         async with watching(provider) as table:
             await provider.apply(here)
@@ -81,10 +81,10 @@ class TenantContract:
             assert {*await table.ready(here.ref)}.isdisjoint(await table.ready(there.ref))
             await provider.remove(there.ref)
             assert (await provider.get(here.ref)).spec == here
-            assert await provider.list(NamespaceName("dev")) == []
+            assert await provider.list(harness.namespace("dev")) == []
 
     async def test_deleting_a_namespace_takes_all_and_a_namesake_inherits_nothing(self, harness: Harness) -> None:
-        provider, dev = harness.provider, NamespaceName("dev")
+        provider, dev = harness.provider, harness.namespace("dev")
         namespaces, secrets = namespaces_of(harness), secrets_of(harness)
         spec = spec_of(harness, namespace="dev")
         kept = spec_of(harness)
@@ -94,7 +94,7 @@ class TenantContract:
             await secrets.create_secret(Secret(dev, SecretName("token"), b"old"))
             await provider.apply(spec)
             (old,) = await table.ready(spec.ref)
-            await call(old, b"a line")
+            await harness.call(old, b"a line")
             await namespaces.delete_namespace(dev)
             await eventually(lambda: table.sets[spec.ref].spec is None)
             with pytest.raises(NamespaceNotFound):
@@ -113,7 +113,7 @@ class TenantContract:
     async def test_a_namespaces_quota_bounds_what_its_functions_have_together(self, harness: Harness) -> None:
         """Refused before anything changes, and only what would take more."""
         provider, namespaces = harness.provider, namespaces_of(harness)
-        dev = NamespaceName("dev")
+        dev = harness.namespace("dev")
         quota = {"functions": "2", "replicas": "3", "memory": "1Gi"}
         annotations = {f"com.hilbert.quota.{key}": value for key, value in quota.items()}
         await namespaces.create_namespace(Namespace(name=dev, annotations=annotations))
@@ -137,7 +137,7 @@ class TenantContract:
         await provider.apply(three)
 
     async def test_a_namespaces_limits_bound_what_one_replica_has(self, harness: Harness) -> None:
-        namespaces, dev = namespaces_of(harness), NamespaceName("dev")
+        namespaces, dev = namespaces_of(harness), harness.namespace("dev")
         annotations = {"com.hilbert.limits.max-memory": "512Mi"}
         await namespaces.create_namespace(Namespace(name=dev, annotations=annotations))
         with pytest.raises(InvalidSpec, match="512Mi"):
@@ -154,7 +154,7 @@ class TenantContract:
         ],
     )
     async def test_a_quota_without_a_meaning_is_refused(self, harness: Harness, annotations: dict[str, str]) -> None:
-        namespaces, dev = namespaces_of(harness), NamespaceName("dev")
+        namespaces, dev = namespaces_of(harness), harness.namespace("dev")
         with pytest.raises(Invalid, match=r"annotation com\.hilbert"):
             await namespaces.create_namespace(Namespace(name=dev, annotations=annotations))
         with pytest.raises(NamespaceNotFound):
@@ -163,7 +163,7 @@ class TenantContract:
     # Secrets
 
     async def test_a_namespaces_quota_bounds_its_secrets(self, harness: Harness) -> None:
-        secrets, dev = secrets_of(harness), NamespaceName("dev")
+        secrets, dev = secrets_of(harness), harness.namespace("dev")
         quota = {"com.hilbert.quota.secrets": "1"}
         await namespaces_of(harness).create_namespace(Namespace(name=dev, annotations=quota))
         await secrets.create_secret(Secret(dev, SecretName("one"), b"1"))
@@ -175,34 +175,34 @@ class TenantContract:
     async def test_secrets_are_made_listed_changed_and_removed(self, harness: Harness) -> None:
         secrets, name = secrets_of(harness), SecretName("token")
         for attempt in (
-            secrets.update_secret(Secret(DEFAULT_NAMESPACE, name, b"1")),
-            secrets.delete_secret(DEFAULT_NAMESPACE, name),
+            secrets.update_secret(Secret(harness.namespace(), name, b"1")),
+            secrets.delete_secret(harness.namespace(), name),
         ):
             with pytest.raises(SecretNotFound):
                 await attempt
-        await secrets.create_secret(Secret(DEFAULT_NAMESPACE, name, b"1"))
-        await secrets.create_secret(Secret(DEFAULT_NAMESPACE, SecretName("a.b"), b"\0\xff"))
+        await secrets.create_secret(Secret(harness.namespace(), name, b"1"))
+        await secrets.create_secret(Secret(harness.namespace(), SecretName("a.b"), b"\0\xff"))
         with pytest.raises(AlreadyExists):
-            await secrets.create_secret(Secret(DEFAULT_NAMESPACE, name, b"2"))
-        await secrets.update_secret(Secret(DEFAULT_NAMESPACE, name, b"2"))
-        assert await secrets.list_secrets(DEFAULT_NAMESPACE) == ["a.b", "token"]
-        await secrets.delete_secret(DEFAULT_NAMESPACE, name)
-        assert await secrets.list_secrets(DEFAULT_NAMESPACE) == ["a.b"]
+            await secrets.create_secret(Secret(harness.namespace(), name, b"2"))
+        await secrets.update_secret(Secret(harness.namespace(), name, b"2"))
+        assert await secrets.list_secrets(harness.namespace()) == ["a.b", "token"]
+        await secrets.delete_secret(harness.namespace(), name)
+        assert await secrets.list_secrets(harness.namespace()) == ["a.b"]
 
     async def test_secrets_belong_to_one_namespace(self, harness: Harness) -> None:
         """Every verb, with the namespace that lacks it and with one that does not exist."""
-        provider, name, dev = harness.provider, SecretName("token"), NamespaceName("dev")
+        provider, name, dev = harness.provider, SecretName("token"), harness.namespace("dev")
         secrets = secrets_of(harness)
         await namespaces_of(harness).create_namespace(Namespace(name=dev))
         await secrets.create_secret(Secret(dev, name, b"1"))
-        assert await secrets.list_secrets(DEFAULT_NAMESPACE) == []
+        assert await secrets.list_secrets(harness.namespace()) == []
         with pytest.raises(SecretNotFound):
-            await secrets.update_secret(Secret(DEFAULT_NAMESPACE, name, b"2"))
+            await secrets.update_secret(Secret(harness.namespace(), name, b"2"))
         with pytest.raises(SecretNotFound):
-            await secrets.delete_secret(DEFAULT_NAMESPACE, name)
+            await secrets.delete_secret(harness.namespace(), name)
         with pytest.raises(SecretNotFound):
             await provider.apply(spec_of(harness, secrets=(name,)))
-        nowhere = NamespaceName("nowhere")
+        nowhere = harness.namespace("nowhere")
         for attempt in (
             secrets.list_secrets(nowhere),
             secrets.create_secret(Secret(nowhere, name, b"1")),
@@ -219,7 +219,7 @@ class TenantContract:
             await provider.apply(spec)
         with pytest.raises(FunctionNotFound):
             await provider.get(spec.ref)
-        await secrets.create_secret(Secret(DEFAULT_NAMESPACE, SecretName("token"), b"1"))
+        await secrets.create_secret(Secret(harness.namespace(), SecretName("token"), b"1"))
         async with watching(provider) as table:
             await provider.apply(spec)
             await table.ready(spec.ref)

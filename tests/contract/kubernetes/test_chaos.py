@@ -15,10 +15,9 @@ from hilbert.core.model import EndpointSet, FunctionSpec, Phase, Synced
 from hilbert.core.values import Duration, FunctionRef
 from hilbert.kit.aio import cancel, spawn
 from hilbert.providers.kubernetes.provider import KubernetesProvider
-from support.cluster import ACCOUNT, gateway, installed, until
-from support.kubernetes import ApiServer
+from support.cluster import ACCOUNT, Double, gateway, installed, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.double("watches are disturbed and requests refused")]
 
 NS = "openfaas-fn"
 ECHO = FunctionSpec(ref=FunctionRef.parse("echo"), image="echo:1")
@@ -28,7 +27,7 @@ QUICK = {"resync": Duration.of(1.5), "lease_duration": Duration.of(1)}
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[ApiServer]:
+async def cluster() -> AsyncIterator[Double]:
     async with installed() as cluster:
         cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "not-ours"}})
         yield cluster
@@ -74,7 +73,7 @@ async def following(provider: KubernetesProvider) -> AsyncIterator[Follower]:
         await follower.close()
 
 
-def ready_pods(cluster: ApiServer, name: str, namespace: str = NS) -> set[str]:
+def ready_pods(cluster: Double, name: str, namespace: str = NS) -> set[str]:
     found = set()
     for pod in cluster.objects("pods", namespace):
         conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions", ())}
@@ -87,7 +86,7 @@ def ready_pods(cluster: ApiServer, name: str, namespace: str = NS) -> set[str]:
     return found
 
 
-async def test_endpoints_follow_the_pods(cluster: ApiServer) -> None:
+async def test_endpoints_follow_the_pods(cluster: Double) -> None:
     async with gateway(cluster) as provider, following(provider) as routes:
         await provider.apply(ECHO)
         await until(lambda: len(routes.replicas()) == 1)
@@ -103,7 +102,7 @@ async def test_endpoints_follow_the_pods(cluster: ApiServer) -> None:
         await until(lambda: routes.sets[ECHO.ref].spec is None)
 
 
-TROUBLES: dict[str, Callable[[ApiServer], None]] = {
+TROUBLES: dict[str, Callable[[Double], None]] = {
     "lost": lambda cluster: setattr(cluster.chaos, "drop", 25),
     "doubled": lambda cluster: setattr(cluster.chaos, "duplicate", True),
     "shuffled": lambda cluster: setattr(cluster.chaos, "reorder", 4),
@@ -113,7 +112,7 @@ TROUBLES: dict[str, Callable[[ApiServer], None]] = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-async def test_watches_that_tell_it_wrong(cluster: ApiServer, trouble: str) -> None:
+async def test_watches_that_tell_it_wrong(cluster: Double, trouble: str) -> None:
     async with gateway(cluster, **QUICK) as provider, following(provider) as routes:
         TROUBLES[trouble](cluster)
         await provider.apply(ECHO)
@@ -131,7 +130,7 @@ async def test_watches_that_tell_it_wrong(cluster: ApiServer, trouble: str) -> N
 
 
 @pytest.mark.parametrize("dice", range(2))
-async def test_everything_at_once(cluster: ApiServer, dice: int) -> None:
+async def test_everything_at_once(cluster: Double, dice: int) -> None:
     """Random work by two gateways, while watches end, expire and lie, and requests are refused and throttled."""
     chance = random.Random(dice)
     images: dict[str, str] = {}
@@ -180,7 +179,7 @@ async def _is_ready(provider: KubernetesProvider, ref: FunctionRef) -> bool:
     return status.spec.image == "echo:last" and status.phase is Phase.READY and status.replicas == 1
 
 
-async def test_routes_stay_while_the_api_server_is_away(cluster: ApiServer) -> None:
+async def test_routes_stay_while_the_api_server_is_away(cluster: Double) -> None:
     async with gateway(cluster, **QUICK) as provider, following(provider) as routes:
         await provider.apply(ECHO)
         await until(lambda: len(routes.replicas()) == 1)
@@ -200,7 +199,7 @@ async def _is_stale(provider: KubernetesProvider) -> bool:
     return "warning.stale" in await provider.facts()
 
 
-async def test_a_gateway_that_starts_anew_knows_all_from_its_first_pass(cluster: ApiServer) -> None:
+async def test_a_gateway_that_starts_anew_knows_all_from_its_first_pass(cluster: Double) -> None:
     async with gateway(cluster) as provider, following(provider) as routes:
         for name in "abc":
             await provider.apply(FunctionSpec(ref=FunctionRef.parse(name), image="echo:1"))
@@ -210,7 +209,7 @@ async def test_a_gateway_that_starts_anew_knows_all_from_its_first_pass(cluster:
         assert {found.ref: found.endpoints for found in routes.history} == known
 
 
-async def test_expired_tokens_are_replaced_or_told(cluster: ApiServer) -> None:
+async def test_expired_tokens_are_replaced_or_told(cluster: Double) -> None:
     async with gateway(cluster, **QUICK) as provider:
         await provider.apply(ECHO)
         cluster.chaos.reject_tokens = True
@@ -223,7 +222,7 @@ async def test_expired_tokens_are_replaced_or_told(cluster: ApiServer) -> None:
         assert (await provider.get(ECHO.ref)).spec.image == "echo:2"
 
 
-async def test_the_second_gateway_takes_over(cluster: ApiServer) -> None:
+async def test_the_second_gateway_takes_over(cluster: Double) -> None:
     async with gateway(cluster, **QUICK) as second:
         async with gateway(cluster, **QUICK) as first:
             await asyncio.wait(

@@ -1,4 +1,4 @@
-"""Functions on the double, without Pods: what is written, repaired, kept and refused."""
+"""Functions, without Pods: what is written, repaired, kept and refused."""
 
 from __future__ import annotations
 
@@ -25,157 +25,159 @@ from hilbert.core.values import FunctionRef, SecretName
 from hilbert.providers.kubernetes import functions, kinds
 from hilbert.providers.kubernetes.api import Api, connect
 from hilbert.providers.kubernetes.provider import KubernetesProvider
-from support.cluster import gateway, installed, make_gateway, until
-from support.kubernetes import ApiServer
+from support.cluster import AnyCluster, Double, gateway, make_gateway, until
 
 pytestmark = pytest.mark.anyio
 
-NS = "openfaas-fn"
-ECHO = FunctionSpec(ref=FunctionRef.parse("echo"), image="echo:1", env={"A": "1"})
+
+IMAGE, NEXT, THIRD = (f"registry.invalid/echo:{number}" for number in (1, 2, 3))
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[ApiServer]:
-    async with installed(controllers=False) as cluster:
-        yield cluster
+def controllers() -> bool:
+    """On the double nothing becomes of Deployments; on a real cluster their Pods wait for images that are not there."""
+    return False
 
 
 @pytest.fixture
-async def provider(cluster: ApiServer) -> AsyncIterator[KubernetesProvider]:
-    async with gateway(cluster) as provider:
-        yield provider
+def echo(cluster: AnyCluster) -> FunctionSpec:
+    return FunctionSpec(ref=cluster.ref("echo"), image=IMAGE, env={"A": "1"})
 
 
 @pytest.fixture
-async def admin(cluster: ApiServer) -> AsyncIterator[Api]:
+async def admin(cluster: AnyCluster) -> AsyncIterator[Api]:
     api = connect(KubernetesSettings(kubeconfig=str(cluster.kubeconfig)))
     yield api
     await api.close()
 
 
-def deployment(cluster: ApiServer, name: str = "echo", namespace: str = NS) -> dict[str, Any]:
-    found = cluster.object("deployments", name, namespace, group="apps")
+def deployment(cluster: AnyCluster, name: str = "echo", namespace: str = "") -> dict[str, Any]:
+    found = cluster.object("deployments", name, namespace or cluster.default, group="apps")
     assert found is not None
     return found
 
 
-def container(cluster: ApiServer, name: str = "echo") -> dict[str, Any]:
+def container(cluster: AnyCluster, name: str = "echo") -> dict[str, Any]:
     found: dict[str, Any] = deployment(cluster, name)["spec"]["template"]["spec"]["containers"][0]
     return found
 
 
-def conditions(cluster: ApiServer, name: str = "echo", namespace: str = NS) -> dict[str, dict[str, Any]]:
-    found = cluster.object("functions", name, namespace, group="openfaas.com")
+def conditions(cluster: AnyCluster, name: str = "echo", namespace: str = "") -> dict[str, dict[str, Any]]:
+    found = cluster.object("functions", name, namespace or cluster.default, group="openfaas.com")
     assert found is not None
     return {item["type"]: item for item in found.get("status", {}).get("conditions", ())}
 
 
 async def test_a_function_is_an_object_with_a_deployment_and_a_service(
-    cluster: ApiServer, provider: KubernetesProvider
+    cluster: AnyCluster, provider: KubernetesProvider, echo: FunctionSpec
 ) -> None:
-    await provider.apply(ECHO)
-    function = cluster.object("functions", "echo", NS, group="openfaas.com")
+    await provider.apply(echo)
+    function = cluster.object("functions", "echo", cluster.default, group="openfaas.com")
     assert function is not None
-    assert function["spec"] == {"name": "echo", "image": "echo:1", "environment": {"A": "1"}}
+    assert function["spec"] == {"name": "echo", "image": IMAGE, "environment": {"A": "1"}}
     owner = deployment(cluster)["metadata"]["ownerReferences"][0]
     assert (owner["kind"], owner["uid"]) == ("Function", function["metadata"]["uid"])
-    service = cluster.object("services", "echo", NS)
+    service = cluster.object("services", "echo", cluster.default)
     assert service is not None
     assert service["spec"]["selector"] == {"faas_function": "echo"}
 
 
 async def test_an_update_replaces_the_whole_spec_whoever_wrote_it(
-    cluster: ApiServer, provider: KubernetesProvider, admin: Api
+    cluster: AnyCluster, provider: KubernetesProvider, admin: Api, echo: FunctionSpec
 ) -> None:
-    manifest = functions.to_object(ECHO)
+    manifest = functions.to_object(echo)
     manifest["spec"] |= {"environment": {"OLD": "1"}, "labels": {"old": "1"}}
-    await admin.create(kinds.FUNCTIONS, manifest, NS)
-    await provider.apply(ECHO)
-    function = cluster.object("functions", "echo", NS, group="openfaas.com")
+    await admin.create(kinds.FUNCTIONS, manifest, cluster.default)
+    await provider.apply(echo)
+    function = cluster.object("functions", "echo", cluster.default, group="openfaas.com")
     assert function is not None
-    assert function["spec"] == functions.to_spec(ECHO)
+    assert function["spec"] == functions.to_spec(echo)
     await until(
         lambda: [entry["name"] for entry in container(cluster)["env"]] == ["A", "OPENFAAS_NAME", "OPENFAAS_NAMESPACE"]
     )
 
 
-async def test_kubectl_deploys_edits_and_removes(cluster: ApiServer, provider: KubernetesProvider, admin: Api) -> None:
-    await admin.create(kinds.FUNCTIONS, functions.to_object(ECHO), NS)
-    await until(lambda: cluster.object("deployments", "echo", NS, group="apps"))
-    await admin.patch(kinds.FUNCTIONS, "echo", {"spec": {"image": "echo:2"}}, NS)
-    await until(lambda: container(cluster)["image"] == "echo:2")
-    assert (await provider.get(ECHO.ref)).generation == 2
+async def test_kubectl_deploys_edits_and_removes(
+    cluster: AnyCluster, provider: KubernetesProvider, admin: Api, echo: FunctionSpec
+) -> None:
+    await admin.create(kinds.FUNCTIONS, functions.to_object(echo), cluster.default)
+    await until(lambda: cluster.object("deployments", "echo", cluster.default, group="apps"))
+    await admin.patch(kinds.FUNCTIONS, "echo", {"spec": {"image": NEXT}}, cluster.default)
+    await until(lambda: container(cluster)["image"] == NEXT)
+    assert (await provider.get(echo.ref)).generation == 2
     await until(lambda: conditions(cluster).get("Reconciling", {}).get("observedGeneration") == 2)
-    await admin.delete(kinds.FUNCTIONS, "echo", NS)
-    await until(lambda: _is_gone(provider))
+    await admin.delete(kinds.FUNCTIONS, "echo", cluster.default)
+    await until(lambda: _is_gone(provider, echo))
 
 
-async def _is_gone(provider: KubernetesProvider) -> bool:
-    return not await provider.list(ECHO.ref.namespace)
+async def _is_gone(provider: KubernetesProvider, echo: FunctionSpec) -> bool:
+    return not await provider.list(echo.ref.namespace)
 
 
 async def test_mistakes_of_kubectl_are_told_in_the_status(
-    cluster: ApiServer, provider: KubernetesProvider, admin: Api
+    cluster: AnyCluster, provider: KubernetesProvider, admin: Api, echo: FunctionSpec
 ) -> None:
-    manifest = functions.to_object(ECHO)
+    manifest = functions.to_object(echo)
     manifest["spec"]["name"] = "other"
-    await admin.create(kinds.FUNCTIONS, manifest, NS)
+    await admin.create(kinds.FUNCTIONS, manifest, cluster.default)
     await until(lambda: conditions(cluster).get("Stalled", {}).get("status") == "True")
     assert "must be the object's own name" in conditions(cluster)["Stalled"]["message"]
-    assert cluster.object("deployments", "echo", NS, group="apps") is None
-    await admin.patch(kinds.FUNCTIONS, "echo", {"spec": {"name": "echo"}}, NS)
-    await until(lambda: cluster.object("deployments", "echo", NS, group="apps"))
-    await until(lambda: conditions(cluster)["Stalled"]["status"] == "False")
+    assert cluster.object("deployments", "echo", cluster.default, group="apps") is None
+    await admin.patch(kinds.FUNCTIONS, "echo", {"spec": {"name": "echo"}}, cluster.default)
+    await until(lambda: cluster.object("deployments", "echo", cluster.default, group="apps"))
+    await until(lambda: "own name" not in conditions(cluster)["Stalled"].get("message", ""))
 
 
 async def test_drift_in_what_is_ours_is_repaired_and_the_rest_left(
-    cluster: ApiServer, provider: KubernetesProvider, admin: Api
+    cluster: AnyCluster, provider: KubernetesProvider, admin: Api, echo: FunctionSpec
 ) -> None:
-    await provider.apply(ECHO)
+    await provider.apply(echo)
     await provider.leadership.wait()
     change = {
         "metadata": {"annotations": {"theirs": "1"}},
         "spec": {"template": {"spec": {"containers": [{"name": "echo", "image": "evil:1"}], "priority": None}}},
     }
     strategic = "application/strategic-merge-patch+json"
-    await admin.patch(kinds.DEPLOYMENTS, "echo", change, NS, form=strategic)
-    await until(lambda: container(cluster)["image"] == "echo:1")
+    await admin.patch(kinds.DEPLOYMENTS, "echo", change, cluster.default, form=strategic)
+    await until(lambda: container(cluster)["image"] == IMAGE)
     assert deployment(cluster)["metadata"]["annotations"]["theirs"] == "1"
-    await admin.patch(kinds.DEPLOYMENTS, "echo", {"metadata": {"labels": {"faas_function": None}}}, NS)
+    await admin.patch(kinds.DEPLOYMENTS, "echo", {"metadata": {"labels": {"faas_function": None}}}, cluster.default)
     await until(lambda: deployment(cluster)["metadata"]["labels"].get("faas_function") == "echo")
-    await admin.delete(kinds.SERVICES, "echo", NS)
-    await until(lambda: cluster.object("services", "echo", NS))
-    await admin.delete(kinds.DEPLOYMENTS, "echo", NS)
-    await until(lambda: cluster.object("deployments", "echo", NS, group="apps"))
+    await admin.delete(kinds.SERVICES, "echo", cluster.default)
+    await until(lambda: cluster.object("services", "echo", cluster.default))
+    await admin.delete(kinds.DEPLOYMENTS, "echo", cluster.default)
+    await until(lambda: cluster.object("deployments", "echo", cluster.default, group="apps"))
 
 
 async def test_a_scaling_by_others_is_kept_by_updates(
-    cluster: ApiServer, provider: KubernetesProvider, admin: Api
+    cluster: AnyCluster, provider: KubernetesProvider, admin: Api, echo: FunctionSpec
 ) -> None:
-    await provider.apply(ECHO)
-    await admin.patch(kinds.DEPLOYMENTS, "echo", {"spec": {"replicas": 7}}, NS)
-    await provider.apply(msgspec.structs.replace(ECHO, image="echo:2"))
+    await provider.apply(echo)
+    await admin.patch(kinds.DEPLOYMENTS, "echo", {"spec": {"replicas": 7}}, cluster.default)
+    await provider.apply(msgspec.structs.replace(echo, image=NEXT))
     assert deployment(cluster)["spec"]["replicas"] == 7
-    assert container(cluster)["image"] == "echo:2"
+    assert container(cluster)["image"] == NEXT
 
 
 async def test_the_same_spec_again_rolls_out_unless_the_image_is_fixed(
-    cluster: ApiServer, provider: KubernetesProvider
+    cluster: AnyCluster, provider: KubernetesProvider, echo: FunctionSpec
 ) -> None:
     for image, rolls in (("echo:latest", True), ("echo@sha256:" + "ab" * 32, False)):
-        spec = msgspec.structs.replace(ECHO, image=image)
+        spec = msgspec.structs.replace(echo, image=image)
         await provider.apply(spec)
         before = deployment(cluster)["metadata"]["generation"]
         await provider.apply(spec)
         assert (deployment(cluster)["metadata"]["generation"] > before) is rolls
 
 
-async def test_a_deployment_of_somebody_else_is_left_alone(cluster: ApiServer, provider: KubernetesProvider) -> None:
-    await provider.apply(msgspec.structs.replace(ECHO, ref=FunctionRef.parse("model")))
+async def test_a_deployment_of_somebody_else_is_left_alone(
+    cluster: AnyCluster, provider: KubernetesProvider, echo: FunctionSpec
+) -> None:
+    await provider.apply(msgspec.structs.replace(echo, ref=cluster.ref("model")))
     theirs = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": "echo", "namespace": NS, "labels": {"app": "theirs"}},
+        "metadata": {"name": "echo", "namespace": cluster.default, "labels": {"app": "theirs"}},
         "spec": {
             "selector": {"matchLabels": {"app": "theirs"}},
             "template": {
@@ -186,70 +188,84 @@ async def test_a_deployment_of_somebody_else_is_left_alone(cluster: ApiServer, p
     }
     cluster.put(theirs)
     with pytest.raises((Conflict, InvalidSpec)):
-        await provider.apply(ECHO)
+        await provider.apply(echo)
     assert deployment(cluster)["spec"]["template"]["spec"]["containers"][0]["image"] == "theirs:1"
     with pytest.raises(FunctionNotFound):
-        await provider.get(ECHO.ref)
+        await provider.get(echo.ref)
 
 
-async def test_what_the_cluster_refuses_is_not_stored(cluster: ApiServer, provider: KubernetesProvider) -> None:
+@pytest.mark.double("a refusal is injected")
+async def test_what_the_cluster_refuses_is_not_stored(
+    cluster: Double, provider: KubernetesProvider, echo: FunctionSpec
+) -> None:
     with pytest.raises(SecretNotFound):
-        await provider.apply(msgspec.structs.replace(ECHO, secrets=(SecretName("absent"),)))
+        await provider.apply(msgspec.structs.replace(echo, secrets=(SecretName("absent"),)))
     cluster.chaos.fail(422, method="PATCH", path="deployments/echo")
     with pytest.raises(InvalidSpec):
-        await provider.apply(ECHO)
-    assert cluster.objects("functions", NS, group="openfaas.com") == []
-    await provider.apply(ECHO)
+        await provider.apply(echo)
+    assert cluster.objects("functions", cluster.default, group="openfaas.com") == []
+    await provider.apply(echo)
     cluster.chaos.fail(422, method="PATCH", path="deployments/echo")
     with pytest.raises(InvalidSpec):
-        await provider.apply(msgspec.structs.replace(ECHO, image="echo:2"))
-    assert (await provider.get(ECHO.ref)).spec == ECHO
+        await provider.apply(msgspec.structs.replace(echo, image=NEXT))
+    assert (await provider.get(echo.ref)).spec == echo
 
 
 async def test_registry_credentials_are_used_for_pulling_not_mounted(
-    cluster: ApiServer, provider: KubernetesProvider
+    cluster: AnyCluster, provider: KubernetesProvider, echo: FunctionSpec
 ) -> None:
     config = {"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "eyJhdXRocyI6e319"}}
-    cluster.put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": NS}, **config})
+    cluster.put(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": cluster.default}, **config}
+    )
     token = {"type": "kubernetes.io/service-account-token"}
     annotations = {"kubernetes.io/service-account.name": "default"}
-    metadata = {"name": "token", "namespace": NS, "annotations": annotations}
+    metadata = {"name": "token", "namespace": cluster.default, "annotations": annotations}
     with contextlib.suppress(Exception):
-        cluster.put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": NS}})
+        cluster.put(
+            {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": "default", "namespace": cluster.default},
+            }
+        )
     cluster.put({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **token})
-    await provider.apply(msgspec.structs.replace(ECHO, secrets=(SecretName("registry"),)))
+    await provider.apply(msgspec.structs.replace(echo, secrets=(SecretName("registry"),)))
     pod = deployment(cluster)["spec"]["template"]["spec"]
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
     assert "volumes" not in pod
     with pytest.raises(InvalidSpec, match="service-account-token"):
-        await provider.apply(msgspec.structs.replace(ECHO, secrets=(SecretName("token"),)))
+        await provider.apply(msgspec.structs.replace(echo, secrets=(SecretName("token"),)))
 
 
 async def test_profiles_are_chosen_and_imposed_and_leave_again(
-    cluster: ApiServer, provider: KubernetesProvider, admin: Api
+    cluster: AnyCluster, provider: KubernetesProvider, admin: Api, echo: FunctionSpec
 ) -> None:
     await provider.leadership.wait()
-    for name, runtime in (("gvisor", "runsc"), ("kata", "kata")):
+    for name in ("gvisor", "kata"):
+        runtime = cluster.name(name)
         cluster.put(
-            {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": runtime}, "handler": runtime}
+            {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": runtime}, "handler": name}
         )
         spec = {"runtimeClassName": runtime}
         cluster.put(
             {
                 "apiVersion": "openfaas.com/v1",
                 "kind": "Profile",
-                "metadata": {"name": name, "namespace": "openfaas"},
+                "metadata": {"name": name, "namespace": cluster.platform},
                 "spec": spec,
             }
         )
     await until(
-        lambda: _applies(provider, msgspec.structs.replace(ECHO, annotations={"com.openfaas.profile": "gvisor"}))
+        lambda: _applies(provider, msgspec.structs.replace(echo, annotations={"com.openfaas.profile": "gvisor"}))
     )
-    assert deployment(cluster)["spec"]["template"]["spec"]["runtimeClassName"] == "runsc"
-    await admin.patch(kinds.NAMESPACES, NS, {"metadata": {"annotations": {"com.hilbert.profiles": "kata"}}})
-    await until(lambda: deployment(cluster)["spec"]["template"]["spec"]["runtimeClassName"] == "kata")
-    await admin.patch(kinds.NAMESPACES, NS, {"metadata": {"annotations": {"com.hilbert.profiles": None}}})
-    await provider.apply(ECHO)
+    assert deployment(cluster)["spec"]["template"]["spec"]["runtimeClassName"] == cluster.name("gvisor")
+    await admin.patch(
+        kinds.NAMESPACES, cluster.default, {"metadata": {"annotations": {"com.hilbert.profiles": "kata"}}}
+    )
+    await until(lambda: deployment(cluster)["spec"]["template"]["spec"]["runtimeClassName"] == cluster.name("kata"))
+    await admin.patch(kinds.NAMESPACES, cluster.default, {"metadata": {"annotations": {"com.hilbert.profiles": None}}})
+    await provider.apply(echo)
     await until(lambda: "runtimeClassName" not in deployment(cluster)["spec"]["template"]["spec"])
 
 
@@ -261,23 +277,27 @@ async def _applies(provider: KubernetesProvider, spec: FunctionSpec) -> bool:
     return True
 
 
+@pytest.mark.double("refusals are injected")
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 async def test_throttling_and_hiccups_are_ridden_out(
-    cluster: ApiServer, provider: KubernetesProvider, method: str
+    cluster: Double, provider: KubernetesProvider, method: str, echo: FunctionSpec
 ) -> None:
     cluster.chaos.fail(429, times=2, method=method, path="deployments|functions", retry_after=0)
-    await provider.apply(ECHO)
+    await provider.apply(echo)
     cluster.chaos.fail(429, times=1, method=method, path="deployments|functions", retry_after=0)
-    await provider.remove(ECHO.ref)
-    assert cluster.objects("functions", NS, group="openfaas.com") == []
+    await provider.remove(echo.ref)
+    assert cluster.objects("functions", cluster.default, group="openfaas.com") == []
 
 
-async def test_a_gateway_that_dies_at_any_step_leaves_a_promise_that_is_kept_or_nothing(cluster: ApiServer) -> None:
+@pytest.mark.double("requests are counted")
+async def test_a_gateway_that_dies_at_any_step_leaves_a_promise_that_is_kept_or_nothing(
+    cluster: Double, echo: FunctionSpec
+) -> None:
     """Cancelled before its first, second, third, ... request: afterwards the function is whole, or is not there."""
     async with gateway(cluster) as leader:
         await leader.leadership.wait()
         for step in range(1, 8):
-            spec = msgspec.structs.replace(ECHO, ref=FunctionRef.parse(f"step-{step}"))
+            spec = msgspec.structs.replace(echo, ref=cluster.ref(f"step-{step}"))
             async with gateway(cluster) as dying:
                 seen = len(cluster.requests)
                 task = asyncio.ensure_future(dying.apply(spec))
@@ -293,80 +313,87 @@ async def test_a_gateway_that_dies_at_any_step_leaves_a_promise_that_is_kept_or_
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-            key = (NS, f"step-{step}")
-            stored = cluster.object("functions", key[1], NS, group="openfaas.com")
+            key = (cluster.default, f"step-{step}")
+            stored = cluster.object("functions", key[1], cluster.default, group="openfaas.com")
             if stored is None:
-                assert cluster.object("deployments", key[1], NS, group="apps") is None
+                assert cluster.object("deployments", key[1], cluster.default, group="apps") is None
             else:
-                await until(lambda key=key: cluster.object("deployments", key[1], NS, group="apps"))
-                await until(lambda key=key: cluster.object("services", key[1], NS))
+                await until(lambda key=key: cluster.object("deployments", key[1], cluster.default, group="apps"))
+                await until(lambda key=key: cluster.object("services", key[1], cluster.default))
 
 
-async def test_two_gateways_at_once_agree(cluster: ApiServer) -> None:
+async def test_two_gateways_at_once_agree(cluster: AnyCluster, echo: FunctionSpec) -> None:
     async with gateway(cluster) as one, gateway(cluster) as two:
 
         async def hammer(provider: KubernetesProvider, name: str) -> None:
             for number in range(10):
-                spec = FunctionSpec(ref=FunctionRef.parse("shared"), image=f"{name}:{number}")
+                spec = FunctionSpec(ref=cluster.ref("shared"), image=f"{name}:{number}")
                 await provider.apply(spec)
                 await provider.scale(spec.ref, number % 4)
 
         await asyncio.gather(hammer(one, "one"), hammer(two, "two"))
-        function = cluster.object("functions", "shared", NS, group="openfaas.com")
+        function = cluster.object("functions", "shared", cluster.default, group="openfaas.com")
         assert function is not None
         await until(lambda: container(cluster, "shared")["image"] == function["spec"]["image"])
         replicas = deployment(cluster, "shared")["spec"]["replicas"]
         for provider in (one, two):
-            await until(lambda provider=provider: _sees(provider, function["spec"]["image"], replicas))
+            await until(
+                lambda provider=provider: _sees(provider, cluster.ref("shared"), function["spec"]["image"], replicas)
+            )
         results = await asyncio.gather(
-            *(provider.apply(ECHO, create=True) for provider in (one, two)), return_exceptions=True
+            *(provider.apply(echo, create=True) for provider in (one, two)), return_exceptions=True
         )
         assert sorted(type(result).__name__ for result in results) == ["AlreadyExists", "NoneType"]
 
 
-async def _sees(provider: KubernetesProvider, image: str, replicas: int) -> bool:
-    status = await provider.get(FunctionRef.parse("shared"))
+async def _sees(provider: KubernetesProvider, ref: FunctionRef, image: str, replicas: int) -> bool:
+    status = await provider.get(ref)
     return (status.spec.image, status.replicas) == (image, replicas)
 
 
-async def test_creating_and_removing_by_two_gateways_ends_in_a_whole_function_or_none(cluster: ApiServer) -> None:
+async def test_creating_and_removing_by_two_gateways_ends_in_a_whole_function_or_none(
+    cluster: AnyCluster, echo: FunctionSpec
+) -> None:
     async with gateway(cluster) as one, gateway(cluster) as two:
 
         async def make(provider: KubernetesProvider) -> None:
             for _ in range(8):
                 with contextlib.suppress(AlreadyExists, BackendUnavailable, FunctionNotFound):
-                    await provider.apply(ECHO)
+                    await provider.apply(echo)
 
         async def drop(provider: KubernetesProvider) -> None:
             for _ in range(8):
                 with contextlib.suppress(HilbertError):
-                    await provider.remove(ECHO.ref)
+                    await provider.remove(echo.ref)
                 await asyncio.sleep(0.002)
 
         await asyncio.gather(make(one), drop(two))
-        await one.apply(ECHO)
-        function = cluster.object("functions", "echo", NS, group="openfaas.com")
+        await one.apply(echo)
+        function = cluster.object("functions", "echo", cluster.default, group="openfaas.com")
         assert function is not None
         await until(lambda: _owner(cluster) == function["metadata"]["uid"])
 
 
-def _owner(cluster: ApiServer) -> str:
-    found = cluster.object("deployments", "echo", NS, group="apps")
+def _owner(cluster: AnyCluster) -> str:
+    found = cluster.object("deployments", "echo", cluster.default, group="apps")
     return "" if found is None else str(found["metadata"]["ownerReferences"][0]["uid"])
 
 
-async def test_answers_while_the_api_server_is_away(cluster: ApiServer, provider: KubernetesProvider) -> None:
-    await provider.apply(ECHO)
+@pytest.mark.double("the API server is taken away")
+async def test_answers_while_the_api_server_is_away(
+    cluster: Double, provider: KubernetesProvider, echo: FunctionSpec
+) -> None:
+    await provider.apply(echo)
     await cluster.refuse()
-    assert (await provider.get(ECHO.ref)).spec == ECHO
-    assert [status.spec for status in await provider.list(ECHO.ref.namespace)] == [ECHO]
+    assert (await provider.get(echo.ref)).spec == echo
+    assert [status.spec for status in await provider.list(echo.ref.namespace)] == [echo]
     with pytest.raises(BackendUnavailable):
-        await provider.apply(msgspec.structs.replace(ECHO, image="echo:2"))
+        await provider.apply(msgspec.structs.replace(echo, image=NEXT))
     await until(lambda: _is_stale(provider))
     await cluster.listen()
-    await provider.apply(msgspec.structs.replace(ECHO, image="echo:3"))
+    await provider.apply(msgspec.structs.replace(echo, image=THIRD))
     await until(lambda: _is_fresh(provider))
-    assert (await provider.get(ECHO.ref)).spec.image == "echo:3"
+    assert (await provider.get(echo.ref)).spec.image == THIRD
 
 
 async def _is_stale(provider: KubernetesProvider) -> bool:
@@ -377,12 +404,13 @@ async def _is_fresh(provider: KubernetesProvider) -> bool:
     return "warning.stale" not in await provider.facts()
 
 
-async def test_before_the_cluster_has_been_read_nothing_is_claimed(cluster: ApiServer) -> None:
+@pytest.mark.double("the API server is taken away")
+async def test_before_the_cluster_has_been_read_nothing_is_claimed(cluster: Double, echo: FunctionSpec) -> None:
     await cluster.refuse()
     provider = make_gateway(cluster)
     await provider.start()
     try:
-        for attempt in (provider.get(ECHO.ref), provider.list(ECHO.ref.namespace), provider.list_namespaces()):
+        for attempt in (provider.get(echo.ref), provider.list(echo.ref.namespace), provider.list_namespaces()):
             with pytest.raises(BackendUnavailable):
                 await attempt
         assert "warning.sync" in await provider.facts()
@@ -390,19 +418,22 @@ async def test_before_the_cluster_has_been_read_nothing_is_claimed(cluster: ApiS
         await provider.close()
 
 
-async def test_a_status_says_zero_and_why(cluster: ApiServer, provider: KubernetesProvider) -> None:
-    await provider.apply(ECHO)
-    await provider.scale(ECHO.ref, 0)
-    status = await provider.get(ECHO.ref)
+async def test_a_status_says_zero_and_why(
+    cluster: AnyCluster, provider: KubernetesProvider, echo: FunctionSpec
+) -> None:
+    await provider.apply(echo)
+    await provider.scale(echo.ref, 0)
+    status = await provider.get(echo.ref)
     assert (status.phase, status.replicas) == (Phase.IDLE, 0)
     await until(lambda: conditions(cluster).get("Ready", {}).get("status") == "True")
     assert conditions(cluster)["Healthy"]["status"] == "False"
 
 
-async def test_at_rest_there_are_no_calls_for_functions(cluster: ApiServer, provider: KubernetesProvider) -> None:
+@pytest.mark.double("requests are counted")
+async def test_at_rest_there_are_no_calls_for_functions(cluster: Double, provider: KubernetesProvider) -> None:
     await provider.leadership.wait()
     for number in range(20):
-        await provider.apply(FunctionSpec(ref=FunctionRef.parse(f"f{number}"), image="i"))
+        await provider.apply(FunctionSpec(ref=cluster.ref(f"f{number}"), image="i"))
     await until(lambda: all(conditions(cluster, f"f{number}") for number in range(20)))
     await asyncio.sleep(0.3)
     before = len(cluster.requests)

@@ -14,11 +14,10 @@ import pytest
 from hilbert.core.model import FunctionSpec, Namespace, Phase
 from hilbert.core.values import FunctionRef, NamespaceName
 from support import helm
-from support.cluster import gateway, until
-from support.kubernetes import ApiServer
+from support.cluster import Double, gateway, until
 
 pytest.importorskip("helm_python", reason="Helm's library (helm-python-sdk) is not there for this machine")
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.double("it installs into namespaces that a cluster has once")]
 
 TESTS = Path(__file__).parents[2]
 CHART = TESTS.parent / "deploy" / "kubernetes" / "chart"
@@ -26,13 +25,13 @@ DEFAULT = NamespaceName("openfaas-fn")
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[ApiServer]:
-    async with ApiServer() as cluster:
+async def cluster() -> AsyncIterator[Double]:
+    async with Double() as cluster:
         yield cluster
         assert cluster.controllers.errors == []
 
 
-async def run(cluster: ApiServer, verb: str, values: dict[str, Any] | None = None) -> Any:
+async def run(cluster: Double, verb: str, values: dict[str, Any] | None = None) -> Any:
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "PYTHONPATH": str(TESTS)}
     process = await asyncio.create_subprocess_exec(
         *helm.command(verb, CHART, values),
@@ -45,19 +44,19 @@ async def run(cluster: ApiServer, verb: str, values: dict[str, Any] | None = Non
     return json.loads(out)
 
 
-def policies(cluster: ApiServer, namespace: str) -> set[str]:
+def policies(cluster: Double, namespace: str) -> set[str]:
     found = cluster.objects("networkpolicies", namespace, group="networking.k8s.io")
     return {item["metadata"]["name"] for item in found}
 
 
-def labels(cluster: ApiServer, namespace: str) -> dict[str, str]:
+def labels(cluster: Double, namespace: str) -> dict[str, str]:
     found = cluster.object("namespaces", namespace)
     assert found is not None
     labels: dict[str, str] = found["metadata"].get("labels", {})
     return labels
 
 
-async def test_life_of_a_release(cluster: ApiServer) -> None:
+async def test_life_of_a_release(cluster: Double) -> None:
     assert (await run(cluster, "install"))["status"] == "deployed"
     password = (cluster.object("secrets", "basic-auth", "openfaas") or {})["data"]
     spec = FunctionSpec(ref=FunctionRef.parse("echo"), image="echo:1")
@@ -94,7 +93,7 @@ async def test_life_of_a_release(cluster: ApiServer) -> None:
         assert (await provider.get(spec.ref)).phase is Phase.READY
 
 
-async def test_a_release_without_cluster_wide_rights(cluster: ApiServer) -> None:
+async def test_a_release_without_cluster_wide_rights(cluster: Double) -> None:
     await run(cluster, "install", {"clusterRole": False, "namespaces": ["dev-fn", "prod-fn"]})
     assert "hilbert-deny" in policies(cluster, "prod-fn")
     assert labels(cluster, "prod-fn")["pod-security.kubernetes.io/enforce"] == "restricted"

@@ -15,6 +15,8 @@ import pytest
 
 from hilbert import __version__
 
+pytestmark = pytest.mark.double("it needs no cluster")
+
 ROOT = Path(__file__).parents[3]
 _SHELL = ("/bin/dash", "/bin/mkdir", "/bin/chown")
 _LIBRARIES = (

@@ -14,10 +14,9 @@ import pytest
 from hilbert.core.model import FunctionSpec, Namespace
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.providers.kubernetes.install import plan
-from support.cluster import gateway, until
-from support.kubernetes import ApiServer
+from support.cluster import Double, gateway, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.double("it installs into namespaces that a cluster has once")]
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "kubernetes"
 BIN = Path(sys.executable).parent
@@ -26,8 +25,8 @@ RBAC = "rbac.authorization.k8s.io"
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[ApiServer]:
-    async with ApiServer(controllers=False) as cluster:
+async def cluster() -> AsyncIterator[Double]:
+    async with Double(controllers=False) as cluster:
         yield cluster
 
 
@@ -44,11 +43,11 @@ async def run(*command: str | Path, kubeconfig: Path) -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(), error.decode()
 
 
-async def hilbert(cluster: ApiServer, *arguments: str, kubeconfig: Path | None = None) -> tuple[int, str, str]:
+async def hilbert(cluster: Double, *arguments: str, kubeconfig: Path | None = None) -> tuple[int, str, str]:
     return await run(BIN / "hilbert", "install", "kubernetes", *arguments, kubeconfig=kubeconfig or cluster.kubeconfig)
 
 
-def there(cluster: ApiServer) -> set[tuple[str, str, str]]:
+def there(cluster: Double) -> set[tuple[str, str, str]]:
     found = set()
     for manifest in plan.make(plan.Options()).every():
         resource = cluster.engine.registry.of_kind(manifest["apiVersion"], manifest["kind"])
@@ -65,7 +64,7 @@ def wanted() -> set[tuple[str, str, str]]:
     return {(m["kind"], m["metadata"].get("namespace", ""), m["metadata"]["name"]) for m in manifests}
 
 
-async def test_the_command_installs_everything_and_can_be_run_again(cluster: ApiServer) -> None:
+async def test_the_command_installs_everything_and_can_be_run_again(cluster: Double) -> None:
     code, out, error = await hilbert(cluster)
     assert (code, error) == (0, "")
     assert f"Installed {len(wanted())} objects" in out
@@ -87,14 +86,14 @@ async def test_the_command_installs_everything_and_can_be_run_again(cluster: Api
     assert after == before, "what says the same is left alone"
 
 
-async def test_what_it_installs_is_enough_for_a_gateway(cluster: ApiServer) -> None:
+async def test_what_it_installs_is_enough_for_a_gateway(cluster: Double) -> None:
     assert (await hilbert(cluster))[0] == 0
     async with gateway(cluster) as provider:
         await provider.apply(FunctionSpec(ref=FunctionRef.parse("echo"), image="echo:1"))
         await until(lambda: cluster.object("deployments", "echo", "openfaas-fn", group="apps"))
 
 
-async def test_upgrading_takes_nothing_away_that_was_set_through_the_api(cluster: ApiServer) -> None:
+async def test_upgrading_takes_nothing_away_that_was_set_through_the_api(cluster: Double) -> None:
     assert (await hilbert(cluster))[0] == 0
     default = NamespaceName("openfaas-fn")
     wished = {"com.hilbert.quota.replicas": "7", "com.hilbert.network.internet": "closed"}
@@ -113,7 +112,7 @@ async def test_upgrading_takes_nothing_away_that_was_set_through_the_api(cluster
         assert pieces() == before
 
 
-async def test_without_cluster_rights_it_passes_over_what_an_administrator_does(cluster: ApiServer) -> None:
+async def test_without_cluster_rights_it_passes_over_what_an_administrator_does(cluster: Double) -> None:
     """The installer may do everything in its namespaces, and nothing else."""
     for name in ("openfaas", "dev-fn"):
         cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -138,13 +137,13 @@ async def test_without_cluster_rights_it_passes_over_what_an_administrator_does(
     assert "--no-cluster-role" in error, "says what to do"
 
 
-async def test_waiting_for_a_gateway_that_does_not_come_says_so(cluster: ApiServer) -> None:
+async def test_waiting_for_a_gateway_that_does_not_come_says_so(cluster: Double) -> None:
     code, _, error = await hilbert(cluster, "--wait", "--timeout", "1s")
     assert code == 1
     assert "0 of 2 replicas are ready" in error
 
 
-async def test_a_cluster_that_cannot_be_reached_says_so(cluster: ApiServer, tmp_path: Path) -> None:
+async def test_a_cluster_that_cannot_be_reached_says_so(cluster: Double, tmp_path: Path) -> None:
     code, _, error = await hilbert(cluster, "--kubeconfig", str(tmp_path / "absent"))
     assert code == 1
     assert "kubeconfig" in error
@@ -155,7 +154,7 @@ async def test_a_cluster_that_cannot_be_reached_says_so(cluster: ApiServer, tmp_
 
 
 @pytest.mark.parametrize("overlay", ["cluster-wide", "split"])
-async def test_kubectl_applies_the_overlays(cluster: ApiServer, overlay: str) -> None:
+async def test_kubectl_applies_the_overlays(cluster: Double, overlay: str) -> None:
     if KUBECTL is None:
         pytest.skip("kubectl is not installed")
     for _ in range(2):
@@ -174,7 +173,7 @@ async def test_uninstalling_as_the_guide_says_leaves_functions_to_the_next_insta
     if KUBECTL is None:
         pytest.skip("kubectl is not installed")
     spec = FunctionSpec(ref=FunctionRef.parse("echo"), image="echo:1")
-    async with ApiServer() as cluster:
+    async with Double() as cluster:
 
         async def kubectl(*arguments: str) -> None:
             code, _, error = await run(KUBECTL or "", *arguments, kubeconfig=cluster.kubeconfig)

@@ -1,8 +1,7 @@
-"""Namespaces on the double: which count, how they come and go, what they bring along."""
+"""Namespaces: which count, how they come and go, what they bring along."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,64 +15,52 @@ from hilbert.providers.kubernetes.api import connect
 from hilbert.providers.kubernetes.install import plan
 from hilbert.providers.kubernetes.provider import KubernetesProvider
 from support.api import running
-from support.cluster import gateway, installed, until
-from support.kubernetes import ApiServer
+from support.cluster import AnyCluster, gateway, installed, until
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[ApiServer]:
-    async with installed() as cluster:
-        yield cluster
-
-
-@pytest.fixture
-async def provider(cluster: ApiServer) -> AsyncIterator[KubernetesProvider]:
-    async with gateway(cluster) as provider:
-        yield provider
 
 
 async def names_of(provider: KubernetesProvider) -> list[str]:
     return [found.name for found in await provider.list_namespaces()]
 
 
-async def annotate(cluster: ApiServer, name: str, **annotations: str | None) -> None:
+async def annotate(cluster: AnyCluster, name: str, **annotations: str | None) -> None:
     """As `kubectl annotate` does, as the administrator."""
     api = connect(KubernetesSettings(kubeconfig=str(cluster.kubeconfig)))
     await api.patch(kinds.NAMESPACES, name, {"metadata": {"annotations": annotations}})
     await api.close()
 
 
-def add_namespace(cluster: ApiServer, name: str, **annotations: str) -> None:
+def add_namespace(cluster: AnyCluster, name: str, **annotations: str) -> None:
     cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "annotations": annotations}})
 
 
-def pieces_in(cluster: ApiServer, namespace: str) -> set[str]:
+def pieces_in(cluster: AnyCluster, namespace: str) -> set[str]:
     found = set()
     for plural, group in (("resourcequotas", ""), ("limitranges", ""), ("networkpolicies", "networking.k8s.io")):
         found |= {f"{plural}/{item['metadata']['name']}" for item in cluster.objects(plural, namespace, group=group)}
     return found
 
 
-def labels_of(cluster: ApiServer, namespace: str) -> dict[str, str]:
+def labels_of(cluster: AnyCluster, namespace: str) -> dict[str, str]:
     labels: dict[str, str] = (cluster.object("namespaces", namespace) or {})["metadata"].get("labels", {})
     return labels
 
 
-async def test_an_annotation_takes_a_namespace_in_and_out(cluster: ApiServer, provider: KubernetesProvider) -> None:
-    add_namespace(cluster, "staging-fn")
-    await annotate(cluster, "staging-fn", openfaas="1")
-    await until(lambda: _is_listed(provider, "staging-fn"))
-    spec = FunctionSpec(ref=FunctionRef.parse("f.staging-fn"), image="i")
+async def test_an_annotation_takes_a_namespace_in_and_out(cluster: AnyCluster, provider: KubernetesProvider) -> None:
+    staging = NamespaceName(cluster.name("staging-fn"))
+    add_namespace(cluster, staging)
+    await annotate(cluster, staging, openfaas="1")
+    await until(lambda: _is_listed(provider, staging))
+    spec = FunctionSpec(ref=cluster.ref("f", "staging-fn"), image="i")
     await provider.apply(spec)
-    await annotate(cluster, "staging-fn", openfaas=None)
-    await until(lambda: _is_not_listed(provider, "staging-fn"))
+    await annotate(cluster, staging, openfaas=None)
+    await until(lambda: _is_not_listed(provider, staging))
     with pytest.raises(NamespaceNotFound):
         await provider.get(spec.ref)
-    assert cluster.object("deployments", "f", "staging-fn", group="apps") is not None, "what runs is left alone"
-    await annotate(cluster, "staging-fn", openfaas="1")
-    await until(lambda: _is_listed(provider, "staging-fn"))
+    assert cluster.object("deployments", "f", staging, group="apps") is not None, "what runs is left alone"
+    await annotate(cluster, staging, openfaas="1")
+    await until(lambda: _is_listed(provider, staging))
     assert (await provider.get(spec.ref)).spec == spec
 
 
@@ -86,15 +73,18 @@ async def _is_not_listed(provider: KubernetesProvider, name: str) -> bool:
 
 
 @pytest.mark.parametrize("value", ["true", "0", "yes", "", "1 "])
-async def test_only_the_value_1_counts(cluster: ApiServer, provider: KubernetesProvider, value: str) -> None:
-    add_namespace(cluster, "almost", openfaas=value)
-    add_namespace(cluster, "marker", openfaas="1")
-    await until(lambda: _is_listed(provider, "marker"))
-    assert "almost" not in await names_of(provider)
+async def test_only_the_value_1_counts(cluster: AnyCluster, provider: KubernetesProvider, value: str) -> None:
+    marker = NamespaceName(cluster.name("marker"))
+    almost = NamespaceName(cluster.name("almost"))
+    add_namespace(cluster, almost, openfaas=value)
+    add_namespace(cluster, marker, openfaas="1")
+    await until(lambda: _is_listed(provider, marker))
+    assert almost not in await names_of(provider)
 
 
+@pytest.mark.double("it annotates namespaces of the cluster's own")
 @pytest.mark.parametrize("name", ["kube-system", "openfaas", "kube-public"])
-async def test_reserved_names_never_count(cluster: ApiServer, provider: KubernetesProvider, name: str) -> None:
+async def test_reserved_names_never_count(cluster: AnyCluster, provider: KubernetesProvider, name: str) -> None:
     await annotate(cluster, name, openfaas="1")
     add_namespace(cluster, "marker", openfaas="1")
     await until(lambda: _is_listed(provider, "marker"))
@@ -106,114 +96,114 @@ async def test_reserved_names_never_count(cluster: ApiServer, provider: Kubernet
 
 
 async def test_a_namespace_comes_complete_and_follows_its_annotations(
-    cluster: ApiServer, provider: KubernetesProvider
+    cluster: AnyCluster, provider: KubernetesProvider
 ) -> None:
+    dev = NamespaceName(cluster.name("dev"))
     quota = {"com.hilbert.quota.replicas": "5", "com.hilbert.quota.memory": "4Gi"}
-    await provider.create_namespace(Namespace(name=NamespaceName("dev"), annotations=quota))
-    stored = cluster.object("namespaces", "dev")
+    await provider.create_namespace(Namespace(name=dev, annotations=quota))
+    stored = cluster.object("namespaces", dev)
     assert stored is not None
     assert stored["metadata"]["annotations"]["openfaas"] == "1"
     assert stored["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    assert {"resourcequotas/hilbert", "limitranges/hilbert", "networkpolicies/hilbert-deny"} <= pieces_in(
-        cluster, "dev"
-    )
-    quotas = cluster.object("resourcequotas", "hilbert", "dev")
+    assert {"resourcequotas/hilbert", "limitranges/hilbert", "networkpolicies/hilbert-deny"} <= pieces_in(cluster, dev)
+    quotas = cluster.object("resourcequotas", "hilbert", dev)
     assert quotas is not None
     assert quotas["spec"]["hard"] == {"pods": "5", "limits.memory": "4Gi"}
-    await provider.update_namespace(
-        Namespace(name=NamespaceName("dev"), annotations={"com.hilbert.tenant.network": "off"})
-    )
-    assert pieces_in(cluster, "dev") == set()
+    await provider.update_namespace(Namespace(name=dev, annotations={"com.hilbert.tenant.network": "off"}))
+    assert pieces_in(cluster, dev) == set()
 
 
 async def test_the_leader_repairs_a_tenant_and_leaves_others_things(
-    cluster: ApiServer, provider: KubernetesProvider
+    cluster: AnyCluster, provider: KubernetesProvider
 ) -> None:
+    team = NamespaceName(cluster.name("team"))
     await provider.leadership.wait()
     mine = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}}}
-    add_namespace(cluster, "team", openfaas="1")
-    cluster.put({**mine, "metadata": {"name": "theirs", "namespace": "team"}})
-    await until(lambda: _is_listed(provider, "team"))
-    assert pieces_in(cluster, "team") == {"networkpolicies/theirs"}, "made with kubectl: served, not furnished"
-    await annotate(cluster, "team", **{"com.hilbert.tenant": "managed"})
-    await until(lambda: "networkpolicies/hilbert-deny" in pieces_in(cluster, "team"))
+    add_namespace(cluster, team, openfaas="1")
+    cluster.put({**mine, "metadata": {"name": "theirs", "namespace": team}})
+    await until(lambda: _is_listed(provider, team))
+    assert pieces_in(cluster, team) == {"networkpolicies/theirs"}, "made with kubectl: served, not furnished"
+    await annotate(cluster, team, **{"com.hilbert.tenant": "managed"})
+    await until(lambda: "networkpolicies/hilbert-deny" in pieces_in(cluster, team))
     level = "pod-security.kubernetes.io/enforce"
-    await until(lambda: labels_of(cluster, "team").get(level) == "restricted")
-    await annotate(cluster, "team", **{"com.hilbert.tenant.network": "off"})
-    await until(lambda: pieces_in(cluster, "team") == {"networkpolicies/theirs"})
-    await annotate(cluster, "team", **{"com.hilbert.pod-security": "baseline"})
-    await until(lambda: labels_of(cluster, "team")[level] == "baseline")
-    await annotate(cluster, "team", **{"com.hilbert.tenant.pod-security": "off"})
-    await until(lambda: level not in labels_of(cluster, "team"))
+    await until(lambda: labels_of(cluster, team).get(level) == "restricted")
+    await annotate(cluster, team, **{"com.hilbert.tenant.network": "off"})
+    await until(lambda: pieces_in(cluster, team) == {"networkpolicies/theirs"})
+    await annotate(cluster, team, **{"com.hilbert.pod-security": "baseline"})
+    await until(lambda: labels_of(cluster, team)[level] == "baseline")
+    await annotate(cluster, team, **{"com.hilbert.tenant.pod-security": "off"})
+    await until(lambda: level not in labels_of(cluster, team))
 
 
 async def test_a_namespace_that_another_tool_manages_keeps_its_mark(
-    cluster: ApiServer, provider: KubernetesProvider
+    cluster: AnyCluster, provider: KubernetesProvider
 ) -> None:
     """Taking Helm's label away would make its next upgrade fail."""
-    theirs = {"name": "team", "labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": {"openfaas": "1"}}
+    team = NamespaceName(cluster.name("team"))
+    theirs = {"name": team, "labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": {"openfaas": "1"}}
     cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": theirs})
-    await until(lambda: _is_listed(provider, "team"))
-    await provider.update_namespace(Namespace(name=NamespaceName("team"), annotations={"a": "1"}))
-    assert labels_of(cluster, "team")["app.kubernetes.io/managed-by"] == "Helm"
-    assert "networkpolicies/hilbert-deny" in pieces_in(cluster, "team"), "changed through the API, so complete"
+    await until(lambda: _is_listed(provider, team))
+    await provider.update_namespace(Namespace(name=team, annotations={"a": "1"}))
+    assert labels_of(cluster, team)["app.kubernetes.io/managed-by"] == "Helm"
+    assert "networkpolicies/hilbert-deny" in pieces_in(cluster, team), "changed through the API, so complete"
 
 
 async def test_updates_replace_what_the_api_set_and_keep_what_others_set(
-    cluster: ApiServer, provider: KubernetesProvider
+    cluster: AnyCluster, provider: KubernetesProvider
 ) -> None:
-    dev = NamespaceName("dev")
+    dev = NamespaceName(cluster.name("dev"))
     await provider.create_namespace(Namespace(name=dev, labels={"a": "1", "b": "1"}, annotations={"c": "1"}))
-    await annotate(cluster, "dev", theirs="kept")
+    await annotate(cluster, dev, theirs="kept")
     await provider.update_namespace(Namespace(name=dev, labels={"b": "2"}))
-    await until(lambda: cluster.object("namespaces", "dev"))
+    await until(lambda: cluster.object("namespaces", dev))
     found = await provider.get_namespace(dev)
     assert (dict(found.labels), dict(found.annotations)) == ({"b": "2"}, {"theirs": "kept"})
 
 
 async def test_a_namespace_made_by_others_is_not_taken_over_by_creating_it(
-    cluster: ApiServer, provider: KubernetesProvider
+    cluster: AnyCluster, provider: KubernetesProvider
 ) -> None:
-    add_namespace(cluster, "theirs")
+    theirs = NamespaceName(cluster.name("theirs"))
+    add_namespace(cluster, theirs)
     with pytest.raises(AlreadyExists):
-        await provider.create_namespace(Namespace(name=NamespaceName("theirs")))
-    stored = cluster.object("namespaces", "theirs")
+        await provider.create_namespace(Namespace(name=theirs))
+    stored = cluster.object("namespaces", theirs)
     assert stored is not None
     assert "annotations" not in stored["metadata"] or "openfaas" not in stored["metadata"]["annotations"]
 
 
 async def test_deleting_one_with_others_things_is_refused_with_a_list(
-    cluster: ApiServer, provider: KubernetesProvider
+    cluster: AnyCluster, provider: KubernetesProvider
 ) -> None:
-    dev = NamespaceName("dev")
+    dev = NamespaceName(cluster.name("dev"))
     await provider.create_namespace(Namespace(name=dev))
     await provider.create_secret(Secret(dev, SecretName("ours"), b"1"))
-    await provider.apply(FunctionSpec(ref=FunctionRef.parse("f.dev"), image="i"))
+    await provider.apply(FunctionSpec(ref=cluster.ref("f", "dev"), image="i"))
     claim: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "data", "namespace": "dev"},
+        "metadata": {"name": "data", "namespace": dev},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
     }
     cluster.put(claim)
-    cluster.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs", "namespace": "dev"}})
-    await cluster.controllers.settled()
+    cluster.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs", "namespace": dev}})
     with pytest.raises(Conflict, match=r"persistentvolumeclaims/data, configmaps/theirs$") as caught:
         await provider.delete_namespace(dev)
     assert await provider.list_secrets(dev) == ["ours"], "nothing was touched"
     assert "secrets/ours" not in caught.value.message
     assert "deployments/f" not in caught.value.message
     async with running(provider) as api:
-        refused = await api.call("DELETE", "/system/namespace/dev?force=no", {"name": "dev"})
+        refused = await api.call("DELETE", f"/system/namespace/{dev}?force=no", {"name": dev})
         assert (refused.status, "configmaps/theirs" in refused.text) == (409, True)
         assert "--force" in refused.text
-        assert (await api.call("DELETE", "/system/namespace/dev?force=true", {"name": "dev"})).status == 202
-        assert (await api.call("GET", "/system/namespace/dev")).status == 404
+        assert (await api.call("DELETE", f"/system/namespace/{dev}?force=true", {"name": dev})).status == 202
+        assert (await api.call("GET", f"/system/namespace/{dev}")).status == 404
     with pytest.raises(NamespaceNotFound):
         await provider.get_namespace(dev)
 
 
-async def test_without_cluster_wide_rights(cluster: ApiServer) -> None:
+@pytest.mark.double("requests are counted")
+async def test_without_cluster_wide_rights() -> None:
     options = plan.Options(cluster_role=False, namespaces=("dev-fn", "prod-fn"), definitions=True)
     async with installed(options) as split:
         add_namespace(split, "other", openfaas="1")

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from hilbert.testing.provider import ProviderContract
-from support.cluster import KubernetesHarness, installed
+from support.cluster import AnyCluster, Double, KubernetesHarness, watchdog
 
 
 @pytest.fixture
-async def harness() -> AsyncIterator[KubernetesHarness]:
+def bundle() -> Iterator[Path]:
+    """Of the function; it stays until the last Pod has ended."""
     folder = Path(tempfile.mkdtemp(prefix="hb-"))
-    async with installed() as cluster:
-        harness = KubernetesHarness(cluster, folder)
-        await harness.start()
-        yield harness
-        await harness.close()
-        assert cluster.controllers.errors == []
+    yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def harness(bundle: Path, cluster: AnyCluster) -> AsyncIterator[KubernetesHarness]:
+    if isinstance(cluster, Double):
+        cluster.images[cluster.image] = watchdog(bundle)
+    harness = KubernetesHarness(cluster, cluster.image)
+    await harness.start()
+    yield harness
+    await harness.close()
 
 
 class TestKubernetes(ProviderContract):

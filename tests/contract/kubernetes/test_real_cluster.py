@@ -1,135 +1,120 @@
-"""A real cluster, when there is one: `HILBERT_TEST_CLUSTER=1 KUBECONFIG=... pytest tests/contract/kubernetes/test_real_cluster.py`.
+"""The way to a real cluster, walked with a double that stands in a process of its own, behind HTTPS and a kubeconfig.
 
-It works in namespaces of its own (`hilbert-test-*`), cleans up after itself, and installs the definitions of Function and
-Profile if they are missing (they stay). The Pods' addresses need not be reachable from here: nothing is called.
-`HILBERT_TEST_IMAGE` names an image that answers on port 8080 at `/_/health`; without it only what needs no Pod is tested.
+What runs against a real cluster (`make test-cluster`) runs here as well, so that it works when somebody has one.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import secrets
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
-import msgspec
 import pytest
 
-from hilbert.core.errors import AlreadyExists, NamespaceNotFound, SecretNotFound
-from hilbert.core.model import FunctionSpec, LogQuery, Namespace, Secret
-from hilbert.core.settings import KubernetesSettings, ProviderSettings
-from hilbert.core.values import FunctionRef, NamespaceName, SecretName
-from hilbert.providers.kubernetes import kinds
-from hilbert.providers.kubernetes.api import connect
-from hilbert.providers.kubernetes.install import crds
-from hilbert.providers.kubernetes.provider import KubernetesProvider
+from hilbert.core.model import FunctionSpec
+from support.authority import make_authority
+from support.cluster import gateway, installed, until
+from support.cluster_report import describe
+from support.kubernetes import Outcome
+from support.real_cluster import PREFIX, RealCluster, until_true
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(
-        os.environ.get("HILBERT_TEST_CLUSTER") != "1" or not os.environ.get("KUBECONFIG"),
-        reason="a real cluster needs KUBECONFIG and HILBERT_TEST_CLUSTER=1",
-    ),
-]
+pytestmark = pytest.mark.double("it brings a cluster of its own")
 
-_PATIENCE = 180.0
-_PAUSE_IMAGE = "registry.invalid/never:1"
+HERE = Path(__file__).parent
+TESTS = HERE.parents[1]
+IMAGE = "registry.invalid/echo:1"
+SUITES = ("test_functions.py", "test_namespaces.py", "test_provider.py", "test_words.py")
 
 
-async def until(met: Callable[[], Any], what: str) -> Any:
-    deadline = asyncio.get_running_loop().time() + _PATIENCE
-    while True:
-        found = met()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return found
-        assert asyncio.get_running_loop().time() < deadline, f"did not come true within {_PATIENCE:g} s: {what}"
-        await asyncio.sleep(0.2)
+@pytest.fixture(scope="module")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of a cluster in which only `IMAGE` can run."""
+    folder = tmp_path_factory.mktemp("standing")
+    (folder / "bundle").mkdir()
+    command = (sys.executable, "-m", "support.standing", str(make_authority(folder)), IMAGE, str(folder / "bundle"))
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    yield Path(process.stdout.readline().strip())
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 0, error
 
 
-@pytest.fixture
-async def provider() -> AsyncIterator[KubernetesProvider]:
-    mark = secrets.token_hex(3)
-    platform, default = f"hilbert-test-{mark}-platform", f"hilbert-test-{mark}-fn"
-    settings = KubernetesSettings(platform_namespace=platform)
-    api = connect(settings)
-    definitions = kinds.Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", kinds.Object, namespaced=False)
-    for manifest in crds.definitions():
-        await api.apply(definitions, manifest)
-    await api.create(kinds.NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": platform}})
-    provider = KubernetesProvider(settings, provider=ProviderSettings(name="kubernetes", default_namespace=default))
-    await provider.start()
-    try:
-        await asyncio.wait_for(provider.wait_ready(), _PATIENCE)
-        await until(lambda: _is_tenant(provider, default), "the default namespace is made")
-        yield provider
-    finally:
-        await provider.close()
-        for page in await api.every(kinds.NAMESPACES):
-            if page.metadata.name.startswith(f"hilbert-test-{mark}"):
-                await api.delete(kinds.NAMESPACES, page.metadata.name)
-        await api.close()
+def suite(kubeconfig: Path, *arguments: str, image: str = IMAGE) -> tuple[int, str]:
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
+        "HILBERT_TEST_CLUSTER": "1",
+        "HILBERT_TEST_IMAGE": image,
+        "KUBECONFIG": str(kubeconfig),
+    }
+    command = (sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *arguments)
+    done = subprocess.run(command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=280)
+    return done.returncode, done.stdout + done.stderr
 
 
-async def _is_tenant(provider: KubernetesProvider, name: str) -> bool:
-    return name in {found.name for found in await provider.list_namespaces()}
+def passed(out: str) -> int:
+    return int((re.search(r"(\d+) passed", out) or [0, 0])[1])
 
 
-async def default_of(provider: KubernetesProvider) -> NamespaceName:
-    found = [n.name for n in await provider.list_namespaces() if n.name.startswith("hilbert-test-")]
-    return found[0]
+def skips(out: str) -> list[str]:
+    return [line for line in out.splitlines() if line.startswith("SKIPPED")]
 
 
-async def test_a_function_is_stored_changed_scaled_and_removed(provider: KubernetesProvider) -> None:
-    namespace = await default_of(provider)
-    spec = FunctionSpec(ref=FunctionRef.parse(f"echo.{namespace}"), image=_PAUSE_IMAGE, env={"PRICE": "$(HOME) $$5"})
-    await provider.apply(spec, create=True)
-    with pytest.raises(AlreadyExists):
-        await provider.apply(spec, create=True)
-    await provider.scale(spec.ref, 2)
-    await provider.apply(msgspec.structs.replace(spec, env={"A": "1"}))
-    status = await provider.get(spec.ref)
-    assert (status.replicas, status.generation, dict(status.spec.env)) == (2, 2, {"A": "1"})
-    await until(lambda: _reason(provider, spec.ref, "ImageUnavailable"), "the image that cannot be pulled is told")
-    await provider.remove(spec.ref)
-    assert await provider.list(namespace) == []
+@pytest.mark.parametrize("name", SUITES)
+def test_suites_pass_on_a_cluster_that_is_known_by_its_kubeconfig(kubeconfig: Path, name: str, tmp_path: Path) -> None:
+    code, out = suite(kubeconfig, str(HERE / name))
+    assert code == 0, out[-20_000:]
+    assert passed(out) >= 6, out
+    assert all("on the double only: " in line for line in skips(out)), out
+    cluster = RealCluster(kubeconfig, tmp_path)
+    until_true(lambda: not [name for name in namespaces(cluster) if name.startswith(PREFIX)], "nothing is left behind")
+    cluster.close()
 
 
-async def _reason(provider: KubernetesProvider, ref: FunctionRef, reason: str) -> bool:
-    return (await provider.get(ref)).reason == reason
+def namespaces(cluster: RealCluster) -> list[str]:
+    return [item["metadata"]["name"] for item in cluster.objects("namespaces")]
 
 
-async def test_a_namespace_comes_complete_and_goes(provider: KubernetesProvider) -> None:
-    name = NamespaceName((await default_of(provider)).removesuffix("-fn") + "-tenant")
-    quota = {"com.hilbert.quota.replicas": "2", "com.hilbert.quota.memory": "1Gi"}
-    await provider.create_namespace(Namespace(name=name, annotations=quota))
-    await provider.create_secret(Secret(name, SecretName("token"), b"\0\xff"))
-    with pytest.raises(AlreadyExists):
-        await provider.create_secret(Secret(name, SecretName("token"), b"2"))
-    await provider.update_secret(Secret(name, SecretName("token"), b"2"))
-    assert await provider.list_secrets(name) == ["token"]
-    with pytest.raises(SecretNotFound):
-        await provider.delete_secret(name, SecretName("absent"))
-    await provider.delete_namespace(name)
-    with pytest.raises(NamespaceNotFound):
-        await provider.list(name)
+def test_without_an_image_to_run_what_needs_none_is_tested(kubeconfig: Path) -> None:
+    code, out = suite(kubeconfig, str(HERE / "test_words.py"), image="")
+    assert code == 0, out[-20_000:]
+    assert passed(out) >= 2, out
+    assert any("HILBERT_TEST_IMAGE names no image" in line for line in skips(out)), out
 
 
-@pytest.mark.skipif(not os.environ.get("HILBERT_TEST_IMAGE"), reason="HILBERT_TEST_IMAGE names no image to run")
-async def test_a_function_becomes_ready_and_its_log_is_read(provider: KubernetesProvider) -> None:
-    namespace = await default_of(provider)
-    spec = FunctionSpec(ref=FunctionRef.parse(f"real.{namespace}"), image=os.environ["HILBERT_TEST_IMAGE"])
-    await provider.apply(spec)
-    await until(lambda: _available(provider, spec.ref, 1), "one replica is ready")
-    await provider.scale(spec.ref, 2)
-    await until(lambda: _available(provider, spec.ref, 2), "two replicas are ready")
-    lines = [line async for line in provider.read_logs(LogQuery(ref=spec.ref))]
-    assert [line.timestamp_ns for line in lines] == sorted(line.timestamp_ns for line in lines)
-    await provider.scale(spec.ref, 0)
-    await until(lambda: _available(provider, spec.ref, 0), "no replica is left")
+def test_a_cluster_that_is_in_use_is_refused(kubeconfig: Path, tmp_path: Path) -> None:
+    cluster = RealCluster(kubeconfig, tmp_path)
+    metadata = {"name": "customers", "annotations": {"openfaas": "1"}}
+    cluster.request("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    code, out = suite(kubeconfig, str(HERE / "test_words.py"))
+    assert code != 0
+    assert "function namespaces in use (customers)" in out
+    assert namespaces(cluster).count("customers") == 1
+    cluster.request("DELETE", "/api/v1/namespaces/customers")
+    cluster.close()
 
 
-async def _available(provider: KubernetesProvider, ref: FunctionRef, count: int) -> bool:
-    return (await provider.get(ref)).available == count
+@pytest.mark.anyio
+async def test_a_failure_is_told_with_objects_events_and_log_lines() -> None:
+    async with installed() as cluster, gateway(cluster) as provider:
+        cluster.images["crash:1"] = Outcome(exits=(3,), log=("starting", "no database"))
+        await provider.apply(FunctionSpec(ref=cluster.ref("f"), image="crash:1"))
+        wanted = (
+            "function f: generation 1",
+            "CrashLoopBackOff",
+            "log: no database",
+            "event Warning Pod f-",
+            "Stalled=True",
+        )
+
+        def told() -> bool:
+            text = describe(cluster)
+            return all(part in text for part in wanted)
+
+        await until(told, what=describe(cluster))

@@ -20,10 +20,9 @@ from hilbert.providers.kubernetes import kinds, rights
 from hilbert.providers.kubernetes.api import APPLY, connect
 from hilbert.providers.kubernetes.install import plan
 from hilbert.providers.kubernetes.provider import KubernetesProvider
-from support.cluster import ACCOUNT, gateway, installed, until
-from support.kubernetes import ApiServer
+from support.cluster import ACCOUNT, Double, gateway, installed, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.double("requests are compared with the rights")]
 
 Use = tuple[str, str, str]
 """Group, resource and verb."""
@@ -31,7 +30,7 @@ Use = tuple[str, str, str]
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
-def uses(cluster: ApiServer) -> set[Use]:
+def uses(cluster: Double) -> set[Use]:
     """What the gateway's account asked for."""
     found: set[Use] = set()
     for call in cluster.requests:
@@ -60,7 +59,7 @@ def granted(*wheres: rights.Where) -> set[Use]:
     }
 
 
-async def use_functions(cluster: ApiServer, provider: KubernetesProvider, namespace: str) -> None:
+async def use_functions(cluster: Double, provider: KubernetesProvider, namespace: str) -> None:
     """Everything that is done to functions, secrets and logs."""
     name, where = SecretName("token"), NamespaceName(namespace)
     await provider.create_secret(Secret(where, name, b"1"))
@@ -113,7 +112,7 @@ async def use_namespaces(provider: KubernetesProvider) -> None:
         await provider.delete_namespace(dev, force=True)
 
 
-async def renew_lease(cluster: ApiServer, provider: KubernetesProvider) -> None:
+async def renew_lease(cluster: Double, provider: KubernetesProvider) -> None:
     await provider.leadership.wait()
     await until(lambda: any(call.method == "PUT" and "/leases/" in call.path for call in cluster.requests))
 

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import msgspec
 import pytest
 
 from hilbert.core.errors import InvalidSpec, QuotaExceeded
-from hilbert.core.model import FunctionSpec, FunctionStatus, Namespace, Phase
-from hilbert.core.values import FunctionRef, NamespaceName
+from hilbert.core.model import FunctionSpec, FunctionStatus, Namespace, Phase, Resources
+from hilbert.core.values import NamespaceName, Quantity
 from hilbert.providers.kubernetes import functions
 from hilbert.providers.kubernetes.provider import KubernetesProvider
-from support.cluster import gateway, installed, until
-from support.kubernetes import ApiServer
+from support.cluster import AnyCluster, Double, until
 from support.kubernetes.controllers import scripts
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[ApiServer]:
-    async with installed() as cluster:
-        yield cluster
-        assert cluster.controllers.errors == []
-
-
-@pytest.fixture
-async def provider(cluster: ApiServer) -> AsyncIterator[KubernetesProvider]:
-    async with gateway(cluster) as provider:
-        yield provider
 
 
 async def reason_of(provider: KubernetesProvider, spec: FunctionSpec, reason: str) -> FunctionStatus:
@@ -45,47 +29,73 @@ async def reason_of(provider: KubernetesProvider, spec: FunctionSpec, reason: st
     return found
 
 
-def spec_of(image: str, name: str = "f", namespace: str = "openfaas-fn") -> FunctionSpec:
-    return FunctionSpec(ref=FunctionRef.parse(f"{name}.{namespace}"), image=image)
+def spec_of(cluster: AnyCluster, image: str = "", name: str = "f", namespace: str = "") -> FunctionSpec:
+    return FunctionSpec(ref=cluster.ref(name, namespace), image=image or cluster.image)
 
 
-CASES = {
-    "absent:1": (scripts.absent("absent:1"), "ImageUnavailable", "not found"),
-    "crash:1": (scripts.Outcome(exits=(3,), log=("starting", "no database")), "CrashLoop", "exited with status 3"),
-    "oom:1": (scripts.Outcome(exits=(137,), oom=True), "OutOfMemory", "more memory"),
-    "big:1": (scripts.too_big("cpu"), "Unschedulable", "Insufficient cpu"),
-}
+def absent(cluster: AnyCluster) -> str:
+    """An image that cannot be had."""
+    image = "registry.invalid/absent:1"
+    if isinstance(cluster, Double):
+        cluster.images[image] = scripts.absent(image)
+    return image
 
 
-@pytest.mark.parametrize("image", CASES)
-async def test_trouble_is_told(cluster: ApiServer, provider: KubernetesProvider, image: str) -> None:
-    outcome, reason, said = CASES[image]
-    cluster.images[image] = outcome
-    spec = spec_of(image)
-    await provider.apply(spec)
-    status = await reason_of(provider, spec, reason)
-    assert said in status.message
+async def until_stalled(cluster: AnyCluster, said: str) -> None:
+    """The Function's own status says it too."""
 
     def stalled() -> bool:
-        found = cluster.object("functions", "f", "openfaas-fn", group="openfaas.com") or {}
+        found = cluster.object("functions", "f", cluster.default, group="openfaas.com") or {}
         conditions = {item["type"]: item for item in found.get("status", {}).get("conditions", ())}
         return conditions.get("Stalled", {}).get("status") == "True" and said in conditions["Stalled"]["message"]
 
-    await until(stalled, what="the Function's own status says it too")
+    await until(stalled, what=f"stalled, and why: {said}")
+
+
+CASES = {
+    "crash:1": (scripts.Outcome(exits=(3,), log=("starting", "no database")), "CrashLoop", "exited with status 3"),
+    "oom:1": (scripts.Outcome(exits=(137,), oom=True), "OutOfMemory", "more memory"),
+}
+
+
+@pytest.mark.double("what images do is scripted")
+@pytest.mark.parametrize("image", CASES)
+async def test_trouble_of_containers_is_told(cluster: Double, provider: KubernetesProvider, image: str) -> None:
+    outcome, reason, said = CASES[image]
+    cluster.images[image] = outcome
+    spec = spec_of(cluster, image)
+    await provider.apply(spec)
+    status = await reason_of(provider, spec, reason)
+    assert said in status.message
+    await until_stalled(cluster, said)
+
+
+async def test_an_image_that_cannot_be_had_is_told(cluster: AnyCluster, provider: KubernetesProvider) -> None:
+    spec = spec_of(cluster, absent(cluster))
+    await provider.apply(spec)
+    assert spec.image in (await reason_of(provider, spec, "ImageUnavailable")).message
+    await until_stalled(cluster, spec.image)
+
+
+async def test_what_no_node_has_room_for_is_told(cluster: AnyCluster, provider: KubernetesProvider) -> None:
+    much = Resources(cpu=Quantity.parse("10000"))
+    spec = msgspec.structs.replace(spec_of(cluster, absent(cluster)), limits=much, requests=much)
+    await provider.apply(spec)
+    assert "Insufficient cpu" in (await reason_of(provider, spec, "Unschedulable")).message
+    await until_stalled(cluster, "Insufficient cpu")
 
 
 async def test_a_bad_version_never_replaces_a_good_one_and_is_repaired_by_the_next(
-    cluster: ApiServer, provider: KubernetesProvider
+    cluster: AnyCluster, provider: KubernetesProvider
 ) -> None:
-    good = spec_of("good:1")
-    cluster.images["absent:1"] = scripts.absent("absent:1")
+    good = spec_of(cluster)
     await provider.apply(good)
     await until(lambda: _is_ready(provider, good))
-    bad = msgspec.structs.replace(good, image="absent:1")
+    bad = msgspec.structs.replace(good, image=absent(cluster))
     await provider.apply(bad)
     status = await reason_of(provider, bad, "ImageUnavailable")
     assert (status.available, status.ready_generation, status.generation) == (1, 1, 2)
-    await provider.apply(msgspec.structs.replace(good, image="good:2"))
+    await provider.apply(msgspec.structs.replace(good, env={"version": "3"}))
     await until(lambda: _is_ready(provider, good))
     assert (await provider.get(good.ref)).ready_generation == 3
 
@@ -94,44 +104,44 @@ async def _is_ready(provider: KubernetesProvider, spec: FunctionSpec) -> bool:
     return (await provider.get(spec.ref)).phase is Phase.READY
 
 
-async def test_quota_of_replicas_is_told(cluster: ApiServer, provider: KubernetesProvider) -> None:
-    dev = NamespaceName("dev")
+async def test_quota_of_replicas_is_told(cluster: AnyCluster, provider: KubernetesProvider) -> None:
+    dev = NamespaceName(cluster.name("dev"))
     await provider.create_namespace(Namespace(name=dev, annotations={"com.hilbert.quota.replicas": "1"}))
-    spec = spec_of("good:1", namespace="dev")
+    spec = spec_of(cluster, namespace="dev")
     await provider.apply(spec)
     await until(lambda: _is_ready(provider, spec))
-    second = spec_of("good:1", name="second", namespace="dev")
+    second = spec_of(cluster, name="second", namespace="dev")
     with pytest.raises(QuotaExceeded, match="has no room"):
         await provider.apply(second)
     cluster.put(functions.to_object(second))  # With kubectl it is stored, and the cluster's own quota holds it back.
     assert "exceeded quota" in (await reason_of(provider, second, "QuotaExceeded")).message
 
 
-async def test_quota_of_functions_refuses_the_deployment(cluster: ApiServer, provider: KubernetesProvider) -> None:
-    dev = NamespaceName("dev")
+async def test_quota_of_functions_refuses_the_deployment(cluster: AnyCluster, provider: KubernetesProvider) -> None:
+    dev = NamespaceName(cluster.name("dev"))
     await provider.create_namespace(Namespace(name=dev, annotations={"com.hilbert.quota.functions": "1"}))
-    await until(lambda: (cluster.object("resourcequotas", "hilbert", "dev") or {}).get("status", {}).get("hard"))
-    await provider.apply(spec_of("good:1", namespace="dev"))
+    await until(lambda: (cluster.object("resourcequotas", "hilbert", dev) or {}).get("status", {}).get("hard"))
+    await provider.apply(spec_of(cluster, namespace="dev"))
     with pytest.raises(QuotaExceeded, match=r"com\.hilbert\.quota\.functions"):
-        await provider.apply(spec_of("good:1", name="second", namespace="dev"))
+        await provider.apply(spec_of(cluster, name="second", namespace="dev"))
     assert [status.spec.ref.name for status in await provider.list(dev)] == ["f"]
 
 
-async def test_our_pods_pass_the_strictest_level(cluster: ApiServer, provider: KubernetesProvider) -> None:
+async def test_our_pods_pass_the_strictest_level(cluster: AnyCluster, provider: KubernetesProvider) -> None:
     """And one that a profile makes weaker is refused, in words."""
-    dev = NamespaceName("dev")
+    dev = NamespaceName(cluster.name("dev"))
     await provider.create_namespace(Namespace(name=dev))
-    spec = spec_of("good:1", namespace="dev")
+    spec = spec_of(cluster, namespace="dev")
     await provider.apply(spec)
     await until(lambda: _is_ready(provider, spec))
     profile = {
         "apiVersion": "openfaas.com/v1",
         "kind": "Profile",
-        "metadata": {"name": "root", "namespace": "openfaas"},
+        "metadata": {"name": "root", "namespace": cluster.platform},
     }
     cluster.put({**profile, "spec": {"podSecurityContext": {"runAsNonRoot": False, "runAsUser": 0}}})
     weak = msgspec.structs.replace(
-        spec_of("good:1", name="weak", namespace="dev"), annotations={"com.openfaas.profile": "root"}
+        spec_of(cluster, name="weak", namespace="dev"), annotations={"com.openfaas.profile": "root"}
     )
 
     async def applied() -> bool:

@@ -8,10 +8,11 @@ import pytest
 
 from hilbert.core.model import Endpoint
 from hilbert.providers.memory import MemoryProvider
+from hilbert.testing.harness import Alone
 from hilbert.testing.provider import ProviderContract
 
 
-class MemoryHarness:
+class MemoryHarness(Alone):
     image = "any"
 
     def __init__(self) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from support.authority import make_authority
 from support.cluster import until
 from support.gateways import Session, can_sandbox, function, session
 
@@ -15,15 +15,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("authority")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=double", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key", "-out", "cert"],
-        cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip
-    both = folder / "both.pem"
-    both.write_bytes((folder / "key").read_bytes() + (folder / "cert").read_bytes())
-    return both
+    return make_authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.mark.skipif(not can_sandbox(), reason="only root can give a Pod mounts of its own")

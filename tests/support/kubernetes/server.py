@@ -182,7 +182,10 @@ class ApiServer:
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "double",
-            "clusters": [{"name": "double", "cluster": {"server": f"{self.url}/-/{token}", **trust}}],
+            # kubectl sends its token over HTTPS only.
+            "clusters": [
+                {"name": "double", "cluster": {"server": self.url if trust else f"{self.url}/-/{token}", **trust}}
+            ],
             "users": [{"name": "user", "user": {"token": token}}],
             "contexts": [{"name": "double", "context": {"cluster": "double", "user": "user"}}],
         }

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import httpx2
+
 from support.kubernetes import logs, scale
 from support.kubernetes.access import service_account
 from support.kubernetes.app import Answer, Call
 from support.kubernetes.negotiation import Form
 from support.kubernetes.rbac import User
-from support.kubernetes.status import Json, method_not_allowed
+from support.kubernetes.status import ApiError, Json, method_not_allowed
 from support.kubernetes.store import Item
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ async def handle(handlers: Handlers, call: Call, target: Target, user: User, for
         return _status(handlers, call, target, user, form)
     if target.sub == "scale":
         return await scale.handle(handlers, call, target, user, form)
+    if target.sub == "proxy":
+        return await _proxy(handlers, call, target)
     if target.sub == "log" and call.method == "GET":
         return await logs.handle(handlers, call, target)
     raise method_not_allowed()
@@ -41,6 +45,19 @@ def _status(handlers: Handlers, call: Call, target: Target, user: User, form: Fo
     body, options = handlers.body(call, resource, user, "UpdateOptions")
     obj = engine.update(resource, target.namespace, target.name, body, options, target.sub)
     return handlers.one(200, resource, Item(obj, 0), form, call, options.warnings)
+
+
+async def _proxy(handlers: Handlers, call: Call, target: Target) -> Answer:
+    """`pods/NAME:PORT/proxy/PATH`: to the Pod, and its answer back as it is."""
+    name, _, port = target.name.partition(":")
+    pod = handlers.engine.find(handlers.server.resource("pods"), target.namespace, name).obj
+    address = f"http://{pod['status'].get('podIP', '')}:{port or 80}/{target.rest}"
+    try:
+        async with httpx2.AsyncClient(timeout=30, trust_env=False) as client:
+            answer = await client.request(call.method, address, params=call.query, content=call.body)
+    except httpx2.HTTPError as exc:
+        raise ApiError(503, f"error trying to reach service: {exc}", reason="ServiceUnavailable") from exc
+    return Answer(answer.status_code, answer.content, answer.headers.get("content-type", "text/plain"))
 
 
 def _token(handlers: Handlers, call: Call, target: Target, user: User, form: Form) -> Answer:

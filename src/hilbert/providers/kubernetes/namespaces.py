@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -60,6 +61,7 @@ class NamespaceKeeper:
         self._around = surroundings
         self._default = default
         self._queue: KeyedQueue[str] | None = None
+        self._completing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         state.on_namespace.append(self._wake)
 
     # Upkeep, while leading
@@ -97,6 +99,13 @@ class NamespaceKeeper:
 
         For an installation with cluster-wide rights; others watch no pieces.
         """
+        name = found.metadata.name
+        async with self._completing.setdefault(name, asyncio.Lock()):
+            # What is wanted must not follow from annotations that changed while this waited.
+            known = self._state.raw_namespace(name)
+            await self._complete_alone(known if known and known.metadata.uid == found.metadata.uid else found)
+
+    async def _complete_alone(self, found: NamespaceObject) -> None:
         name = found.metadata.name
         wanted = tenant.pieces(name, found.annotations, self._around)
         labelled = {
