@@ -260,6 +260,12 @@ async def test_profiles_are_chosen_and_imposed_and_leave_again(
         lambda: _applies(provider, msgspec.structs.replace(echo, annotations={"com.openfaas.profile": "gvisor"}))
     )
     assert deployment(cluster)["spec"]["template"]["spec"]["runtimeClassName"] == cluster.name("gvisor")
+    told = [{"profileRef": {"name": "gvisor", "namespace": cluster.platform}, "observedGeneration": 1}]
+    await until(
+        lambda: (
+            cluster.object("functions", "echo", cluster.default, group="openfaas.com")["status"].get("profiles") == told
+        )
+    )
     await admin.patch(
         kinds.NAMESPACES, cluster.default, {"metadata": {"annotations": {"com.hilbert.profiles": "kata"}}}
     )
@@ -440,3 +446,35 @@ async def test_at_rest_there_are_no_calls_for_functions(cluster: Double, provide
     await asyncio.sleep(1.0)
     calls = [call for call in list(cluster.requests)[before:] if "/leases/" not in call.path]
     assert [(call.method, call.path) for call in calls] == []
+
+
+@pytest.mark.double("it sets what the metrics API says")
+async def test_usage_is_told_when_the_cluster_measures_it(
+    cluster: Double, provider: KubernetesProvider, echo: FunctionSpec
+) -> None:
+    await provider.apply(echo)
+    assert (await provider.get(echo.ref)).usage is None
+    cluster.metrics.enabled = True
+    cluster.metrics.usage |= {"echo-1": ("250m", "64Mi"), "echo-2": ("1500000n", "1Mi")}
+    async with gateway(cluster) as second:
+        for name in cluster.metrics.usage:
+            cluster.put(running_pod(name, cluster.default))
+        usage = (await second.get(echo.ref)).usage
+        assert usage is not None
+        assert (usage.cpu_millis, usage.memory_bytes) == (251.5, 65 * 2**20)
+        (listed,) = await second.list(echo.ref.namespace)
+        assert listed.usage == usage
+
+
+def running_pod(name: str, namespace: str) -> dict[str, Any]:
+    strict = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"faas_function": "echo"}},
+        "spec": {
+            "containers": [{"name": "echo", "image": "echo:1", "securityContext": strict}],
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 12000, "seccompProfile": {"type": "RuntimeDefault"}},
+        },
+        "status": {"phase": "Running"},
+    }

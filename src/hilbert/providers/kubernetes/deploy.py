@@ -197,7 +197,8 @@ class Deployer:
 
     def _render(self, spec: FunctionSpec, owner: render.Owner, replicas: int, pull_secrets: frozenset[str]) -> Manifest:
         annotations = self._annotations(spec.ref.namespace)
-        merged = profiles.merge(profiles.chosen(spec.annotations, annotations), self._state.profiles())
+        chosen = profiles.chosen(spec.annotations, annotations)
+        merged = profiles.merge(chosen, self._state.profiles(), imposed=profiles.imposed(annotations))
         return render.deployment(
             spec,
             owner=owner,

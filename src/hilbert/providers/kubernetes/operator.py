@@ -102,7 +102,7 @@ class Operator:
             available=len(self._state.endpoints((function.metadata.namespace, function.metadata.name))),
             seen=seen,
             problem=problem,
-            profiles_used=[(self._platform, name) for name in used],
+            profiles_used=[(self._platform, name, self._state.profile_generation(name)) for name in used],
             now=datetime.now(UTC),
         )
         if set(known) <= set(wanted) and contains(wanted, known):
@@ -131,10 +131,13 @@ def render_status(
     available: int,
     seen: Condensed,
     problem: str,
-    profiles_used: Sequence[tuple[str, str]],
+    profiles_used: Sequence[tuple[str, str, int]],
     now: datetime,
 ) -> dict[str, Any]:
-    """The whole status of a Function. Times move only when a condition turns. Pure."""
+    """The whole status of a Function. Times move only when a condition turns. Pure.
+
+    `profiles_used` are namespace, name and generation of each.
+    """
     settled = seen.phase in (Phase.READY, Phase.IDLE)
     trouble = problem or (seen.message if seen.phase is Phase.FAILED else "")
     why = "InvalidSpec" if problem else seen.reason or "Failed"
@@ -156,7 +159,10 @@ def render_status(
         "unavailableReplicas": max(0, replicas - available),
     }
     if profiles_used:
-        status["profiles"] = [{"profileRef": {"namespace": ns, "name": name}} for ns, name in profiles_used]
+        status["profiles"] = [
+            {"profileRef": {"namespace": ns, "name": name}, "observedGeneration": generation}
+            for ns, name, generation in profiles_used
+        ]
     return status
 
 

@@ -1,12 +1,12 @@
 """Profiles (`openfaas.com/v1`): named bundles of Pod settings, merged in order. Pure.
 
 Later profiles win field by field; tolerations and topology constraints add up; affinity, DNS and strategy replace.
-A function's own resources win over those of its profiles; those that its namespace imposes come last.
+A function's own resources win over those of the profiles that it chose; what its namespace imposes wins over both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +29,8 @@ class Merged(msgspec.Struct, frozen=True):
     """Fields of the Pod's security context, over our own."""
     resources: Mapping[str, Mapping[str, str]] = {}
     """`limits` and `requests`, under the function's own."""
+    imposed: Mapping[str, Mapping[str, str]] = {}
+    """The same, over the function's own."""
     recreate: bool = False
     """Stop the old version before the new one starts."""
 
@@ -36,17 +38,23 @@ class Merged(msgspec.Struct, frozen=True):
 def chosen(annotations: Mapping[str, str], namespace_annotations: Mapping[str, str]) -> tuple[str, ...]:
     """Names of a function's profiles in the order of merging: its own choice, then its namespace's."""
     own = _names(annotations.get(ANNOTATION_PROFILE, ""))
-    imposed = _names(namespace_annotations.get(NS_PROFILES, ""))
+    last = imposed(namespace_annotations)
     if len(own) > _MOST:
         raise InvalidSpec(f"annotation {ANNOTATION_PROFILE}: at most {_MOST} profiles")
-    return (*(name for name in own if name not in imposed), *imposed)
+    return (*(name for name in own if name not in last), *last)
 
 
-def merge(names: Iterable[str], known: Mapping[str, ProfileObject]) -> Merged:
-    """Raises `InvalidSpec` for a profile that does not exist."""
+def imposed(namespace_annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the profiles that a namespace's functions cannot leave."""
+    return _names(namespace_annotations.get(NS_PROFILES, ""))
+
+
+def merge(names: Iterable[str], known: Mapping[str, ProfileObject], *, imposed: Collection[str] = ()) -> Merged:
+    """`imposed` are those of `names` that a namespace imposes. Raises `InvalidSpec` for a profile that does not exist."""
     pod: dict[str, Any] = {}
     security: dict[str, Any] = {}
     resources: dict[str, dict[str, str]] = {}
+    forced: dict[str, dict[str, str]] = {}
     recreate = False
     for name in names:
         profile = known.get(name)
@@ -65,11 +73,12 @@ def merge(names: Iterable[str], known: Mapping[str, ProfileObject]) -> Merged:
         security.update(spec.get("podSecurityContext") or {})
         for kind in ("limits", "requests"):
             amounts = (spec.get("resources") or {}).get(kind) or {}
-            resources.setdefault(kind, {}).update({key: str(amount) for key, amount in amounts.items()})
+            target = forced if name in imposed else resources
+            target.setdefault(kind, {}).update({key: str(amount) for key, amount in amounts.items()})
         strategy = spec.get("strategy")
         if strategy:
             recreate = strategy.get("type") == "Recreate"
-    return Merged(pod=pod, security=security, resources=resources, recreate=recreate)
+    return Merged(pod=pod, security=security, resources=resources, imposed=forced, recreate=recreate)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -267,11 +267,11 @@ def _environment(spec: FunctionSpec) -> list[dict[str, str]]:
 def _resources(spec: FunctionSpec, profile: Merged) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for kind, own in (("limits", spec.limits), ("requests", spec.requests)):
-        amounts = {**profile.resources.get(kind, {}), **_amounts(own)}
+        amounts = {**profile.resources.get(kind, {}), **_amounts(own), **profile.imposed.get(kind, {})}
         if amounts:
             merged[kind] = amounts
-    for key, request in _amounts(spec.requests).items():
-        limit = _amounts(spec.limits).get(key)
+    for key, request in merged.get("requests", {}).items():
+        limit = merged.get("limits", {}).get(key)
         if limit is not None and Quantity.parse(request).amount > Quantity.parse(limit).amount:
             raise InvalidSpec(f"requests.{key} ({request}) is more than limits.{key} ({limit})")
     return merged

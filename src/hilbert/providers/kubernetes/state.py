@@ -32,6 +32,7 @@ from hilbert.providers.kubernetes.objects import (
 )
 from hilbert.providers.kubernetes.pieces import Pieces
 from hilbert.providers.kubernetes.watch import Key, Reflector
+from hilbert.providers.rules import check_spec
 
 _log = structlog.get_logger("hilbert.kubernetes.state")
 _NAMESPACE_POLL: Final = 15.0
@@ -203,6 +204,11 @@ class State:
     def profiles(self) -> dict[str, ProfileObject]:
         return {item.metadata.name: item for item in self._profiles}
 
+    def profile_generation(self, name: str) -> int:
+        """0 for a profile that is not there."""
+        found = self._profiles.get((self._platform, name))
+        return found.metadata.generation if found is not None else 0
+
     def observe(self, item: FunctionObject | Deployment | Service) -> None:
         """Take in what an answer to one of our own writes said, before the watch tells it."""
         reflector = self._writable(item)
@@ -224,7 +230,9 @@ class State:
             return known[2], known[3]
         spec, problem = (known[2] if known is not None and known[0] == uid else None), ""
         try:
-            spec = functions.to_spec_struct(function)
+            found = functions.to_spec_struct(function)
+            check_spec(found)
+            spec = found
         except HilbertError as exc:
             problem = exc.message
         self._specs[key] = (uid, generation, spec, problem)

@@ -38,6 +38,8 @@ _QUIET_SECONDS: Final = _WATCH_SECONDS * 1.2 + 15
 _HEALTHY_SECONDS: Final = 5.0
 _TOMBSTONES: Final = 4096
 _BACKOFF: Final = (0.1, 30.0)
+_AWAY_MOST: Final = 5.0
+"""Seconds between two tries while nothing answers: that costs a server which is away nothing, and its return shows soon."""
 _YIELD_EVERY: Final = 200
 _GONE: Final = 410
 
@@ -252,8 +254,11 @@ class Reflector(Generic[T]):
         delay = self._delay()
         if isinstance(error, Refused) and error.retry_after is not None:
             delay = max(delay, error.retry_after)
+        if isinstance(error, Unreachable):
+            delay = min(delay, _AWAY_MOST)
         self._failures += 1
-        log = _log.info if self._failures <= 1 else _log.warning
+        is_power_of_two = self._failures & (self._failures - 1) == 0
+        log = _log.info if self._failures <= 1 else _log.warning if is_power_of_two else _log.debug
         log("watch interrupted", kind=str(self.kind), namespace=self.namespace, reason=str(error), retry_in=delay)
         await self._clock.sleep(delay)
 

@@ -121,6 +121,14 @@ def test_namespace_has_the_last_word_on_profiles() -> None:
     assert profiles.merge(names, known).pod["runtimeClassName"] == "gvisor"
 
 
+def test_imposed_resources_win_over_the_functions_own() -> None:
+    limits = {"resources": {"limits": {"memory": "64Mi"}, "requests": {"memory": "64Mi"}}}
+    known = {"small": ProfileObject(metadata=Meta(name="small"), spec=limits)}
+    for imposed, limit in (((), "256Mi"), (("small",), "64Mi")):
+        merged = profiles.merge(("small",), known, imposed=imposed)
+        assert container_of(manifest_of(FULL, profile=merged))["resources"]["limits"]["memory"] == limit
+
+
 def test_unknown_profile_is_refused_by_name() -> None:
     with pytest.raises(InvalidSpec, match="profile absent does not exist"):
         profiles.merge(("absent",), {})

@@ -114,7 +114,8 @@ async def _wait(api: Api, options: plan.Options, seconds: float, tell: Callable[
             pods = await api.every(kinds.PODS, options.namespace, selector=f"app={names.GATEWAY_APP}")
         except Refused as exc:
             raise BackendUnavailable(f"cannot see the gateway: {exc.message}") from exc
-        seen = status.condense(live, pods, generation=1, available=0, now=datetime.now(UTC))
+        # The gateway's Pods are of no Function's generation.
+        seen = status.condense(live, pods, generation=0, available=0, now=datetime.now(UTC))
         ready = f"{live.status.available_replicas} of {live.replicas} replicas are ready"
         reason = f"{ready}; {seen.message}" if seen.message else ready
         tell(f"waiting for the gateway: {reason}")
