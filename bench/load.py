@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
-import socket
 import statistics
 import subprocess
-import time
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from bench import ROOT
 
 LOAD_CORE = 1
 """Where the load generator and the upstream run; what is measured runs on core 0."""
@@ -76,27 +78,15 @@ def _cpu(pids: Sequence[int]) -> float:
     return sum(one.user + one.system for one in times)
 
 
-def steady(
-    addresses: Sequence[tuple[str, int]], request: Sequence[bytes], *, rate: float, count: int
-) -> list[list[float]]:
-    """Latencies at a fixed rate, each target in turn by single requests over one kept connection, on schedule."""
-    socks = [socket.create_connection(address) for address in addresses]
-    found: list[list[float]] = [[] for _ in addresses]
-    for sock in socks:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    due = time.perf_counter()
-    for number in range(count * len(addresses)):
-        at = number % len(addresses)
-        due += 1 / rate
-        while (left := due - time.perf_counter()) > 0:
-            time.sleep(left if left > 0.0002 else 0)
-        began = time.perf_counter()
-        socks[at].sendall(request[at])
-        data = socks[at].recv(65536)
-        found[at].append(time.perf_counter() - began)
-        assert data.startswith(b"HTTP/1.1 200"), data[:200]
-    for sock in socks:
-        sock.close()
+def steady(ports: Sequence[int], paths: Sequence[str], *, rate: float, count: int) -> list[list[float]]:
+    """Latencies at a fixed rate, each target in turn by single requests over one kept connection, on schedule.
+
+    From a process of its own (`bench.steady`) on the load's core, so that nothing else in this one delays it.
+    """
+    words = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "bench.steady", str(rate), str(count)]
+    targets = [f"{port}{path}" for port, path in zip(ports, paths, strict=True)]
+    done = subprocess.run([*words, *targets], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    found: list[list[float]] = json.loads(done.stdout)
     return found
 
 
