@@ -30,8 +30,7 @@ from hilbert.core.values import FunctionRef, NamespaceName, Quantity
 from hilbert.kit import log
 from hilbert.providers.kubernetes import functions, names, objects, render
 from hilbert.providers.kubernetes.provider import KubernetesProvider
-from support.cluster import ACCOUNT, install, settings_of, until
-from support.kubernetes import ApiServer
+from support.cluster import ACCOUNT, Double, install, settings_of, until
 from support.kubernetes.access import ADMIN
 
 Json = dict[str, Any]
@@ -48,7 +47,7 @@ _KINDS = (
 _PIECES = (("resourcequotas", ""), ("limitranges", ""), ("networkpolicies", "networking.k8s.io"))
 
 
-async def deploy_model(server: ApiServer) -> None:
+async def deploy_model(server: Double) -> None:
     """One namespace and one function, made by a gateway, ready."""
     install(server)
     spec = FunctionSpec(
@@ -84,7 +83,7 @@ async def deploy_model(server: ApiServer) -> None:
 class Copier:
     """Copies of what is in the model's namespace."""
 
-    def __init__(self, server: ApiServer, host: str, port: int) -> None:
+    def __init__(self, server: Double, host: str, port: int) -> None:
         self._server = server
         self._host = host
         self._port = port
@@ -155,7 +154,7 @@ async def main() -> None:
     options = parser.parse_args()
     log.configure(level="error")
     host, _, port = options.upstream.rpartition(":")
-    async with ApiServer() as server:
+    async with Double() as server:
         await deploy_model(server)
         await server.controllers.stop()
         copier = Copier(server, host, int(port))

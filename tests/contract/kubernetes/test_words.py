@@ -53,7 +53,11 @@ async def until_stalled(cluster: AnyCluster, said: str) -> None:
 
 
 CASES = {
-    "crash:1": (scripts.Outcome(exits=(3,), log=("starting", "no database")), "CrashLoop", "exited with status 3"),
+    "crash:1": (
+        scripts.Outcome(exits=(3,), log=("starting", "no database")),
+        "CrashLoop",
+        "; last output: starting | no database",
+    ),
     "oom:1": (scripts.Outcome(exits=(137,), oom=True), "OutOfMemory", "more memory"),
 }
 

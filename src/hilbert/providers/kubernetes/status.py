@@ -117,7 +117,7 @@ def _container_trouble(container: ContainerStatus, now: datetime) -> tuple[str, 
             word = "CrashLoop"
         lines = [line for line in (ended.message or "").splitlines() if line.strip()][-_LAST_LINES:]
         tail = f"; last output: {' | '.join(lines)}" if lines else ""
-        return word, f"the function {how}, {container.restart_count} restarts{tail}"
+        return word, f"the container {how}, {container.restart_count} restarts{tail}"
     running = container.state.running
     if (
         not container.ready

@@ -367,7 +367,8 @@ class Life:
         if outcome.start_error:
             return await self._not_started(outcome)
         reason = "OOMKilled" if outcome.oom else ("Completed" if code == 0 else "Error")
-        ended = podstatus.terminated(self.pod, code, reason, self._started)
+        log = self._kubelet.log(self.uid, self.pod["spec"]["containers"][0]["name"])
+        ended = podstatus.terminated(self.pod, code, reason, self._started, log)
         policy = self.pod["spec"].get("restartPolicy", "Always")
         if policy == "Never" or (policy == "OnFailure" and code == 0):
             phase = "Succeeded" if code == 0 else "Failed"

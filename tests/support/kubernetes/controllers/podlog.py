@@ -32,6 +32,11 @@ class PodLog:
             del lines[: _MOST_LINES // 2]
         self._wake()
 
+    def tail(self) -> str:
+        """The end of the last start's lines, as much as a termination message may hold."""
+        lines = self.starts[-1] if self.starts else []
+        return "".join(text for _, text in lines[-80:])[-2048:]
+
     def end(self) -> None:
         self.ended = True
         self._wake()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from support.kubernetes.clock import stamp
+from support.kubernetes.controllers.podlog import PodLog
 from support.kubernetes.status import Json
 
 _NODE_ADDRESS = "127.0.0.1"
@@ -123,7 +124,10 @@ def container_id(uid: str, restarts: int) -> str:
     return f"containerd://{uid.replace('-', '')}{restarts:032x}"
 
 
-def terminated(pod: Json, code: int, reason: str, started: str) -> Json:
+def terminated(pod: Json, code: int, reason: str, started: str, log: PodLog | None = None) -> Json:
+    """`log` is what the container wrote: its end is the message, where the Pod asks for that."""
+    policy = pod["spec"]["containers"][0].get("terminationMessagePolicy")
+    message = log.tail() if log is not None and code and policy == "FallbackToLogsOnError" else ""
     statuses = pod["status"].get("containerStatuses") or [{}]
     restarts = int(statuses[0].get("restartCount", 0))
     return {
@@ -133,6 +137,7 @@ def terminated(pod: Json, code: int, reason: str, started: str) -> Json:
             "startedAt": started or stamp(),
             "finishedAt": stamp(),
             "containerID": container_id(pod["metadata"]["uid"], restarts),
+            **({"message": message} if message else {}),
         }
     }
 

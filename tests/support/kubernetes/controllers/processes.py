@@ -32,7 +32,7 @@ class Running:
     ) -> None:
         self.address = address
         self._process = process
-        self._folder = folder
+        self.folder = folder
         self._pump = pump
 
     @classmethod
@@ -144,7 +144,7 @@ class Running:
 
     async def _clean(self) -> None:
         await asyncio.gather(self._pump, return_exceptions=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 async def _copy(child: asyncio.subprocess.Process, log: PodLog) -> None:
