@@ -69,6 +69,7 @@ def make_root(folder: Path) -> None:
     libraries = folder / "lib" / "x86_64-linux-gnu"
     for path in (libraries, folder / "lib64", folder / "bin", folder / "tmp", folder / "etc" / "ssl" / "certs"):
         path.mkdir(parents=True)
+    (folder / "tmp").chmod(0o1777)
     needing = [python, *(library / "lib-dynload").glob("*.so"), *map(Path, _SHELL)]
     needed = {Path("/lib/x86_64-linux-gnu") / name for name in _LIBRARIES}
     for start in range(0, len(needing), 20):
@@ -125,3 +126,73 @@ def test_image_runs_as_an_ordinary_user_who_owns_its_state(buildah: Buildah, con
     code = "import os; open('/var/lib/hilbert/x', 'w'); print(os.getuid(), os.access('/opt/hilbert', os.W_OK))"
     seen = buildah("run", "--isolation", "chroot", container, "--", "/opt/hilbert/bin/python", "-c", code)
     assert seen.split() == ["10001", "False"]
+
+
+STARTED = """
+import os, signal, socket, subprocess, time, urllib.request
+
+with socket.socket() as free, socket.socket() as other:
+    free.bind(("127.0.0.1", 0))
+    other.bind(("127.0.0.1", 0))
+    port, metrics = free.getsockname()[1], other.getsockname()[1]
+environ = {
+    **os.environ,
+    "HILBERT_PROVIDER__NAME": "memory",
+    "HILBERT_GATEWAY__PORT": str(port),
+    "HILBERT_GATEWAY__METRICS_PORT": str(metrics),
+    "HILBERT_GATEWAY__BASIC_AUTH": "false",
+}
+gateway = subprocess.Popen(["/opt/hilbert/bin/hilbert", "up", "--only-gateway"], env=environ)
+end = time.monotonic() + 60
+while True:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz") as answer:
+            print("ready", answer.status)
+            break
+    except OSError:
+        assert gateway.poll() is None and time.monotonic() < end, gateway.poll()
+        time.sleep(0.1)
+gateway.send_signal(signal.SIGTERM)
+print("ended", gateway.wait(60))
+"""
+
+
+def test_image_starts_as_a_gateway_and_ends_when_told(buildah: Buildah, container: str) -> None:
+    """With the arguments of the Deployment; on the memory provider, since there is no cluster inside."""
+    run = ("run", "--isolation", "chroot", container, "--", "/opt/hilbert/bin/python", "-c")
+    seen = buildah(*run, STARTED)
+    assert "ready 200" in seen
+    assert "ended 0" in seen
+
+
+def test_image_of_the_cluster_suites_function_is_made_from_it(buildah: Buildah, container: str) -> None:
+    folder = ROOT / "tests" / "support" / "echo"
+    given = ("--isolation", "chroot", "--build-arg", "GATEWAY=localhost/gateway", "--tag", "echo")
+    buildah("build", *given, str(folder))
+    echo = buildah("from", "localhost/echo")
+    shown = buildah("run", "--isolation", "chroot", echo, "--", "/opt/hilbert/bin/python", "-c", ECHOED)
+    assert "answered b'hello'" in shown
+    assert "called with 5 bytes" in shown
+
+
+ECHOED = """
+import os, socket, subprocess, time, urllib.request
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+environ = {**os.environ, "port": str(port)}
+command = ["/opt/hilbert/bin/python", "-m", "hilbert.watchdog"]
+watchdog = subprocess.Popen(command, env=environ, stderr=subprocess.STDOUT)
+end = time.monotonic() + 60
+while True:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", data=b"hello") as answer:
+            print("answered", answer.read(), flush=True)
+            break
+    except OSError:
+        assert watchdog.poll() is None and time.monotonic() < end, watchdog.poll()
+        time.sleep(0.1)
+watchdog.terminate()
+watchdog.wait(60)
+"""

@@ -110,7 +110,7 @@ def page(store: Store, collection: Collection, resource: Resource, namespace: st
         rest = len(then)
     else:
         source, rest = collection.items(namespace, after=after), -1
-    return _cut(source, collection, namespace, version, limit=limit, matches=matches, rest=rest)
+    return _cut(source, collection, namespace, version, limit=limit, matches=matches, rest=rest, past=past)
 
 
 def _cut(
@@ -122,15 +122,20 @@ def _cut(
     limit: int,
     matches: Match | None,
     rest: int,
+    past: bool,
 ) -> Page:
-    """The first `limit` (0: all) that match. `rest` is how many there are in `source`; -1: as many as are there now."""
+    """The first `limit` (0: all) that match. `rest` is how many there are in `source`; -1: as many as are there now.
+
+    `past`: read from the store, not the cache, which says that there is more without looking whether that matches.
+    """
     metadata: Json = {"resourceVersion": str(version)}
     found: list[Item] = []
     last: Key = ("", "")
     for key, item in source:
-        if matches is not None and not matches(item):
+        full = limit and len(found) == limit
+        if matches is not None and not (full and past) and not matches(item):
             continue
-        if limit and len(found) == limit:
+        if full:
             metadata["continue"] = _pack(version, last)
             if matches is None:
                 metadata["remainingItemCount"] = collection.left(namespace, last) if rest < 0 else rest - limit

@@ -27,24 +27,33 @@ async def _stopped(run: Replay, number: int, step: Json) -> None:
         run.server.pace.stop = 0.15
 
 
+async def _slowly_stopped(run: Replay, number: int, step: Json) -> None:
+    """Long enough for what is being deleted in the foreground to be seen."""
+    await _stopped(run, number, step)
+    if number == 0:
+        run.server.pace.stop = 0.5
+
+
 _API: Final = frozenset({"definitions", "furnish", "remove", "garbage", "quota"})
 
 
+_CONTROLLER: Final = "the deployment controller's, which does not run: the lesson is who owns which field"
 _UNROLLED: Final = Rules(
     without_managed_fields=False,
-    ignored=(
-        r"^metadata\.annotations$",
-        r"^status\.(observedGeneration|conditions|terminatingReplicas|replicas|updatedReplicas|unavailableReplicas)$",
-    ),
+    ignored={
+        r"^metadata\.annotations$": _CONTROLLER,
+        r"^status\.(observedGeneration|conditions|terminatingReplicas|replicas|updatedReplicas|unavailableReplicas)$": _CONTROLLER,
+    },
 )
+_SHORTENED: Final = "shortened in the transcript"
 _DISCOVERY: Final = Rules(
     ignored_at={
-        2: (r"^groups\[\d+\]\.versions",),  # shortened to their names in the transcript
-        21: (r"^paths$",),  # shortened; the double has the documents of nine groups
-        25: (r"^paths$",),  # the double has no /metrics, /flagz and the like
-        29: (r"^items$",),  # the namespaces of other scenarios
+        2: {r"^groups\[\d+\]\.versions": _SHORTENED},
+        21: {r"^paths$": f"{_SHORTENED}; the double has the documents of nine groups"},
+        25: {r"^paths$": "the double has no /metrics, /flagz and the like"},
+        29: {r"^items$": "the namespaces of other scenarios"},
     },
-    subset_at={9: (r"^resources$",), 10: (r"^items$",)},
+    subset_at={9: {r"^resources$": _SHORTENED}, 10: {r"^items$": _SHORTENED}},
     skipped={17: "the names of the checks of that build"},
 )
 
@@ -56,46 +65,42 @@ def _life(obj: Json) -> Json:
     return {"metadata": kept}
 
 
-_DEPLOYED: Final = Rules(
-    ignored=(
-        r"^status\.resources$",  # of stopped Pods the kubelet of the transcript tells odd things
-        r"^items\[\d+\]\.status\.resources$",
-        r"^items\[0\]\.metadata\.generation$",  # of a slice: how often it was written
-    )
+_STOPPED: Final = {r"^status\.resources\.limits$": "an overflow of that kubelet's, for containers that have stopped"}
+_SCALED: Final = Rules(
+    ignored_at={18: {r"^items\[0\]\.metadata\.generation$": "how often a slice was written by then"}}
 )
-_PODS: Final = Rules(
-    ignored=(
-        r"^status\.resources$",  # of stopped Pods the kubelet of the transcript tells odd things
-        r"count$",  # how often an event came
-    )
-)
+_PODS: Final = Rules(ignored={**_STOPPED, r"count$": "how often an event came by then"})
 _CRASHED: Final = replace(
     _PODS,
-    ignored_at={11: (r"^status\.containerStatuses\[0\]\.(state|restartCount)$",)},  # where in its circle it is
+    ignored_at={11: {r"^status\.containerStatuses\[0\]\.(state|restartCount)$": "where in its circle it is"}},
 )
 _PENDING: Final = replace(
     _PODS,
     ignored_at={
-        18: (r"message$",),  # what the probe's connection said
-        24: (r"observedGeneration$",),  # whether the kubelet has seen the deletion yet
+        18: {r"^items\[4\]\.message$": "what the network said to a probe of a port that nobody listens at"},
+        24: {r"observedGeneration$": "whether the kubelet has seen the deletion yet"},
     },
     skipped={16: "events of an earlier Pod of that name"},
 )
 _LOGS: Final = Rules(
-    ignored=(r"^status\.resources$",),
+    ignored=_STOPPED,
     skipped={
-        5: "times of that run",
-        8: "a time of that run",
+        5: "lines with the times of that run",
+        8: "sinceTime is a time of that run",
     },
 )
 _SLOW: Final = replace(_PACE, back_off=0.05, start=0.02, notice=0.25, stop=0.3)
-_CRD: Final = {
-    20: (r"^message$", r"^details\.causes$"),  # two more causes of the rules' type checker
-    71: (r"^metadata\.(generation|deletion)", r"^status"),  # seen before the collector came by
-    72: (r"^metadata\.(generation|deletion)", r"^status"),
+_CEL: Final = "the type checker of CEL, which the double has not, names three more causes"
+_COLLECTED: Final = {
+    r"^metadata\.(generation|deletion)": "seen before the collector came by",
+    r"^status\.observedGeneration$": "seen before the collector came by",
 }
-_ROLLED: Final[tuple[str, ...]] = (r"metadata\.annotations$", r"status\.conditions$")
-"""What the deployment controller, which does not run, would have added."""
+_CRD: Final = {
+    20: {r"^message$": _CEL, r"^details\.causes$": _CEL},
+    71: _COLLECTED,
+    72: _COLLECTED,
+}
+_ROLLED: Final = {r"metadata\.annotations$": _CONTROLLER, r"status\.conditions$": _CONTROLLER}
 
 
 async def _slow_start(run: Replay, number: int, step: Json) -> None:
@@ -160,28 +165,39 @@ CASES: Final[dict[str, Case]] = {
     "optimistic-concurrency": Case(Rules(ignored_at={49: _ROLLED, 50: _ROLLED})),
     "watch": Case(bookmarks=0.4),
     "watch-too-old": Case(hook=_forget),
-    "list": Case(Rules(ignored_at={29: (r"metadata\.continue$",)})),
+    "list": Case(),
     "discovery": Case(_DISCOVERY),
     "leases": Case(),
-    "secrets": Case(Rules(ignored=(r"^status\.resources$",)), controllers=NAMES, hook=_secret_log, states=milestones),
-    "rbac": Case(Rules(ignored_at={55: (r"^rules$", r"^aggregationRule$")})),
+    "secrets": Case(Rules(ignored=_STOPPED), controllers=NAMES, hook=_secret_log, states=milestones),
+    "rbac": Case(
+        Rules(
+            ignored_at={
+                55: {
+                    r"^rules$": "all that `view` may see in that build",
+                    r"^aggregationRule$": "no roles are aggregated here",
+                }
+            }
+        )
+    ),
     "server-side-apply": Case(_UNROLLED, states=lambda obj: obj),
     "network-policy-runtime-class": Case(controllers=NAMES, hook=_no_handler),
     "admission-quota": Case(controllers=NAMES, hook=_slow_start, states=milestones),
     "admission-limitrange": Case(controllers=NAMES),
-    "admission-pod-security": Case(Rules(ignored_at={10: (r"^status\.unavailableReplicas$",)}), controllers=NAMES),
+    "admission-pod-security": Case(
+        Rules(ignored_at={10: {r"^status\.unavailableReplicas$": "counted before or after the new Pod was refused"}}),
+        controllers=NAMES,
+    ),
     "crd": Case(Rules(ignored_at=_CRD), states=_life, controllers=_API | {"deployments"}),
     "logs": Case(_LOGS, controllers=NAMES, hook=log_lines),
-    "deployment-scale": Case(_DEPLOYED, controllers=NAMES, states=milestones, hook=_stopped),
-    "deployment-rolling-update": Case(_DEPLOYED, controllers=NAMES, states=milestones, hook=_stopped),
+    "deployment-scale": Case(_SCALED, controllers=NAMES, states=milestones, hook=_stopped),
+    "deployment-rolling-update": Case(controllers=NAMES, states=milestones, hook=_stopped),
     "deployment-failed-rollout": Case(
-        _DEPLOYED,
         controllers=NAMES,
         states=milestones,
         hook=_stopped,
         pace=replace(_PACE, deadline_scale=0.3, back_off=5.0),
     ),
-    "deployment-delete": Case(_DEPLOYED, controllers=NAMES, states=milestones, hook=_stopped),
+    "deployment-delete": Case(controllers=NAMES, states=milestones, hook=_slowly_stopped),
     "pod-image-errors": Case(
         _PODS, controllers=NAMES, states=milestones, prefix=True, pace=replace(_PACE, back_off=0.2)
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -34,23 +34,19 @@ _FREE: Final = frozenset(
 
 @dataclass
 class Rules:
-    """What one transcript does not say, or what is none of the double's business."""
+    """What one transcript does not say, or what is none of the double's business; each with the reason."""
 
     without_managed_fields: bool = True
     cut_pods: bool = False
     """Specs and annotations of Pods are only in part in the transcript."""
-    ignored: tuple[str, ...] = ()
+    ignored: Mapping[str, str] = field(default_factory=dict)
     """Regular expressions of paths that are not compared."""
-    ignored_at: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    ignored_at: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     """The same for single steps."""
-    subset_at: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    subset_at: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     """Lists of which the transcript shows only a part, by step."""
-    extra: tuple[str, ...] = ()
-    """Regular expressions of paths that only we have."""
-    skipped: dict[int, str] = field(default_factory=dict)
-    """Steps that are sent but whose answer is not compared, and why."""
-    not_sent: dict[int, str] = field(default_factory=dict)
-    """Steps that are not sent, and why."""
+    skipped: Mapping[int, str] = field(default_factory=dict)
+    """Steps that are sent but whose answer is not compared."""
 
 
 class Comparison:
@@ -61,7 +57,6 @@ class Comparison:
         self._subsets = [re.compile(pattern) for pattern in subsets]
         self._names = names
         self._ignored = [re.compile(pattern) for pattern in rules.ignored]
-        self._extra = [re.compile(pattern) for pattern in rules.extra]
 
     def under(self, names: Names) -> Comparison:
         """The same with other names."""
@@ -69,11 +64,11 @@ class Comparison:
 
     def at(self, step: int) -> Comparison:
         """With the rules of one step on top."""
-        more, parts = self._rules.ignored_at.get(step, ()), self._rules.subset_at.get(step, ())
+        more, parts = self._rules.ignored_at.get(step, {}), self._rules.subset_at.get(step, {})
         if not more and not parts:
             return self
-        rules = replace(self._rules, ignored=(*self._rules.ignored, *more), ignored_at={}, subset_at={})
-        return Comparison(rules, self._names, subsets=parts)
+        rules = replace(self._rules, ignored={**self._rules.ignored, **more}, ignored_at={}, subset_at={})
+        return Comparison(rules, self._names, subsets=tuple(parts))
 
     def differences(self, recorded: Any, actual: Any, path: str = "") -> Iterator[str]:
         if any(pattern.search(path) for pattern in self._ignored):
@@ -105,7 +100,7 @@ class Comparison:
             out: Json = {}
             for name, inner in value.items():
                 here = f"{path}.{name}" if path else name
-                skipped = any(pattern.search(here) for pattern in (*self._ignored, *self._extra))
+                skipped = any(pattern.search(here) for pattern in self._ignored)
                 if skipped or (name == "managedFields" and self._rules.without_managed_fields):
                     continue
                 if self._rules.cut_pods and name != "nodeName" and _is_cut(path, value, name):
@@ -139,7 +134,7 @@ class Comparison:
                 continue
             if self._rules.cut_pods and _is_cut(path, recorded, key):
                 continue
-            if any(pattern.search(here) for pattern in (*self._ignored, *self._extra)):
+            if any(pattern.search(here) for pattern in self._ignored):
                 continue
             yield f"{here}: should not be there, is {_short(actual[key])}"
 

@@ -101,8 +101,6 @@ class Replay:
                 before = step.get("at_ms", 0)
                 if self._hook is not None:
                     await self._hook(self, number, step)
-                if number in self._rules.not_sent:
-                    continue
                 if "watch" in step:
                     await self._open(number, step, steps[number + 1 :])
                 elif "chunks" in step.get("response", {}):
