@@ -31,7 +31,7 @@ async def _slowly_stopped(run: Replay, number: int, step: Json) -> None:
     """Long enough for what is being deleted in the foreground to be seen."""
     await _stopped(run, number, step)
     if number == 0:
-        run.server.pace.stop = 0.5
+        run.server.pace.stop = 0.25
 
 
 _API: Final = frozenset({"definitions", "furnish", "remove", "garbage", "quota"})
