@@ -134,9 +134,10 @@ class FunctionCall(Exchange):
 
     def head(self) -> tuple[bytes, ...]:
         incoming = self.incoming
+        replica = self._replica
         return (
             incoming.start,
-            self._replica.host if self._replica is not None else b"",
+            b"" if replica is None else replica.host or self._host(replica),
             incoming.lines,
             b"X-Call-Id: ",
             self.call_id,
@@ -146,6 +147,12 @@ class FunctionCall(Exchange):
             self.responder.peer,
             b"\r\n\r\n",
         )
+
+    def _host(self, replica: Replica) -> bytes:
+        """A replica's address, or on a unix socket the function's full name."""
+        kind, _, place = replica.endpoint.address.partition(":")
+        replica.host = (place if kind == "tcp" else self.name).encode()
+        return replica.host
 
     def head_lines(self, response: Response) -> bytes:
         lines, typed = response.derived or headers.outgoing(response)

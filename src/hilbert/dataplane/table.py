@@ -30,10 +30,10 @@ class Replica:
 
     __slots__ = ("endpoint", "host", "inflight", "pool", "refusing", "try_at")
 
-    def __init__(self, endpoint: Endpoint, pool: Pool, host: bytes) -> None:
+    def __init__(self, endpoint: Endpoint, pool: Pool) -> None:
         self.endpoint = endpoint
-        self.host = host
-        """The Host that it is called by: its address, or on a unix socket the function's full name."""
+        self.host = b""
+        """The Host that it is called by, once it was: on a large platform most functions are idle, and need no memory for it."""
         self.pool = pool
         self.inflight = 0
         self.refusing = False
@@ -191,17 +191,14 @@ class Table:
         state.policy = self._policies.setdefault(route.policy, route.policy)
         known = {replica.endpoint: replica for replica in state.replicas}
         state.replicas = [
-            known.pop(endpoint) if endpoint in known else self._replica(state, endpoint) for endpoint in route.endpoints
+            known.pop(endpoint) if endpoint in known else Replica(endpoint, self._make_pool(endpoint.address))
+            for endpoint in route.endpoints
         ]
         for replica in known.values():
             replica.pool.close()
         if state.replicas:
             state.woken_at = 0.0  # The wake-up has been heard; the next one need not wait its turn.
         return state, gone
-
-    def _replica(self, state: RouteState, endpoint: Endpoint) -> Replica:
-        kind, _, place = endpoint.address.partition(":")
-        return Replica(endpoint, self._make_pool(endpoint.address), (place if kind == "tcp" else str(state)).encode())
 
     def drop(self, key: tuple[str, str]) -> RouteState | None:
         """Remove one route; returns its state, or None if it was not there."""
