@@ -66,8 +66,8 @@ def _life(obj: Json) -> Json:
 
 
 _STOPPED: Final = {r"^status\.resources\.limits$": "an overflow of that kubelet's, for containers that have stopped"}
-_SCALED: Final = Rules(
-    ignored_at={18: {r"^items\[0\]\.metadata\.generation$": "how often a slice was written by then"}}
+_DEPLOYED: Final = Rules(
+    ignored={r"^items\[0\]\.metadata\.generation$": "how often a slice was written by then: changes at once are one"}
 )
 _PODS: Final = Rules(ignored={**_STOPPED, r"count$": "how often an event came by then"})
 _CRASHED: Final = replace(
@@ -189,15 +189,16 @@ CASES: Final[dict[str, Case]] = {
     ),
     "crd": Case(Rules(ignored_at=_CRD), states=_life, controllers=_API | {"deployments"}),
     "logs": Case(_LOGS, controllers=NAMES, hook=log_lines),
-    "deployment-scale": Case(_SCALED, controllers=NAMES, states=milestones, hook=_stopped),
-    "deployment-rolling-update": Case(controllers=NAMES, states=milestones, hook=_stopped),
+    "deployment-scale": Case(_DEPLOYED, controllers=NAMES, states=milestones, hook=_stopped),
+    "deployment-rolling-update": Case(_DEPLOYED, controllers=NAMES, states=milestones, hook=_stopped),
     "deployment-failed-rollout": Case(
+        _DEPLOYED,
         controllers=NAMES,
         states=milestones,
         hook=_stopped,
         pace=replace(_PACE, deadline_scale=0.3, back_off=5.0),
     ),
-    "deployment-delete": Case(controllers=NAMES, states=milestones, hook=_slowly_stopped),
+    "deployment-delete": Case(_DEPLOYED, controllers=NAMES, states=milestones, hook=_slowly_stopped),
     "pod-image-errors": Case(
         _PODS, controllers=NAMES, states=milestones, prefix=True, pace=replace(_PACE, back_off=0.2)
     ),
