@@ -132,9 +132,8 @@ class Front:
         if self._over_limit():
             return _reply(responder, 429, [TEXT, _LIMITER], self._limit_text())
         if self._config.ready_path:
-            request.target = (
-                self._config.ready_path.encode()
-            )  # Nobody shares it: a watchdog's connections know no heads.
+            # Nobody shares the request: a watchdog's connections know no heads.
+            request.target = self._config.ready_path.encode()
             return self._call(request, responder)
         return _reply(responder, 200, [TEXT], b"OK")
 

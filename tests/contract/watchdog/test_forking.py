@@ -72,7 +72,7 @@ def test_the_command_is_split_without_a_shell(forking: str) -> None:
 
 def test_orphans_are_reaped_as_process_1() -> None:
     """In a container the watchdog inherits what has left its group; it does not gather zombies."""
-    apart = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
+    apart = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
     if shutil.which("unshare") is None or subprocess.run([*apart, "true"], capture_output=True).returncode != 0:
         pytest.skip("process namespaces cannot be made here")
     with watchdog(start=False, HILBERT_MODE="streaming", fprocess="sh -c 'setsid sleep 0.01 & echo x'") as function:
@@ -83,6 +83,7 @@ def test_orphans_are_reaped_as_process_1() -> None:
             assert function.call().body == b"x\n"
         (first,) = children(function.pid)
         until(lambda: not children(first), what="the orphans' end")
+    until(lambda: not Path(f"/proc/{first}").exists(), what="its own end")
 
 
 def children(pid: int) -> list[int]:

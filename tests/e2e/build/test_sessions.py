@@ -64,7 +64,7 @@ def test_session(path: Path, terminal: bool, zygote: Zygote) -> None:
         (programs / "buildah").chmod(0o755)
         line.environ["PATH"] = f"{programs}:{line.environ['PATH']}"
         home = line.folder
-        line.folder = home / "work"
+        line.folder = home / "code"
         line.folder.mkdir()
 
         def mask(text: str) -> str:
