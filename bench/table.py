@@ -10,7 +10,7 @@ from bench import load, peers
 from bench.proxying import hilbert
 from bench.report import Section
 from hilbert.core.model import Endpoint, Route
-from hilbert.dataplane.totals import Totals
+from hilbert.dataplane.feed.totals import Totals
 
 NAMESPACES = 1000
 ROUTES = 10_000

@@ -102,7 +102,7 @@ def cli_page() -> str:
 
 def stack_page() -> str:
     """docs/reference/stack.md, from the types of a stack file."""
-    from hilbert.wire.stack_schema import render_page
+    from hilbert.stack.schema import render_page
 
     return render_page()
 

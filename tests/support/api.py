@@ -16,14 +16,14 @@ from typing import Any
 import h11
 import uvicorn
 
+from hilbert.api.app import create_app, server_config
+from hilbert.api.services import Services
+from hilbert.control.call_counts import CallTotals, NoCalls
 from hilbert.core import errors
 from hilbert.core.errors import HilbertError
 from hilbert.core.ports import Provider
 from hilbert.core.settings import Settings
-from hilbert.engine.totals import CallTotals, NoCalls
-from hilbert.gateway.app import create_app, server_config
-from hilbert.gateway.credentials import Credentials
-from hilbert.gateway.services import Services
+from hilbert.iam.basic import Credentials
 from hilbert.providers.memory import MemoryProvider
 
 CREDENTIALS = Credentials(user="admin", password="correct-horse")

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from hilbert.build.bundle import BuiltBundle, build_bundle
-from hilbert.build.job import Job
-from hilbert.build.request import BuildRequest
-from hilbert.build.store import Store
-from hilbert.build.templates import SHIPPED
+from hilbert.builder.bundle import BuiltBundle, build_bundle
+from hilbert.builder.job import Job
+from hilbert.builder.request import BuildRequest
+from hilbert.builder.store import Store
+from hilbert.builder.templates import SHIPPED
 from hilbert.cli.local_replica import LocalRun
 from hilbert.core.model import FunctionSpec
 from hilbert.core.settings import inherited_environment

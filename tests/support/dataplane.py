@@ -26,8 +26,8 @@ from hilbert.core.model import CallPolicy, Endpoint, Route
 from hilbert.core.settings import load
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.config import WorkerConfig
-from hilbert.dataplane.feed import Feed
-from hilbert.dataplane.totals import Totals
+from hilbert.dataplane.feed.publisher import Feed
+from hilbert.dataplane.feed.totals import Totals
 from support.replicas import Call, Replica, Script, echo
 from support.wire import PATIENCE, Message, Wire
 

@@ -13,7 +13,7 @@ from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import Duration
 from hilbert.kit.aio import Clock
 from hilbert.providers.host import HostProvider, open_database
-from hilbert.providers.logs import LogFolder
+from hilbert.runtimes.logs import LogFolder
 from hilbert.testing.harness import Alone
 from support.runtimes import AnnouncingRuntime, FakeRuntime, World
 

@@ -21,7 +21,7 @@ import uvloop
 from hilbert.core.model import FunctionSpec
 from hilbert.core.ports import Handle, Observed, ReplicaPlan, Runtime
 from hilbert.core.values import Duration
-from hilbert.providers.process.runtime import ProcessRuntime
+from hilbert.runtimes.process.runtime import ProcessRuntime
 from hilbert.testing.harness import spec_of, watching
 from support.processes import ProcessHarness
 

@@ -219,7 +219,7 @@ class Platform:
 def is_replica(process: psutil.Process) -> bool:
     """Whether it is a watchdog; one that is gone is not."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        return "providers/process/entry" in " ".join(process.cmdline()) and process.name() != "bwrap"
+        return "runtimes/process/entry" in " ".join(process.cmdline()) and process.name() != "bwrap"
     return False
 
 

@@ -24,10 +24,10 @@ from hilbert.core.ports import Runtime
 from hilbert.core.settings import ProcessSettings, ProviderSettings
 from hilbert.core.values import Duration, Quantity
 from hilbert.providers.host import HostProvider, open_database
-from hilbert.providers.logs import LogFolder
-from hilbert.providers.process.images import ImageStore
-from hilbert.providers.process.machine import Machine
-from hilbert.providers.process.runtime import ProcessRuntime
+from hilbert.runtimes.logs import LogFolder
+from hilbert.runtimes.process.images import ImageStore
+from hilbert.runtimes.process.machine import Machine
+from hilbert.runtimes.process.runtime import ProcessRuntime
 from hilbert.testing.harness import Alone, eventually
 
 LEVELS = ("bubblewrap", "landlock", "process")

@@ -16,7 +16,7 @@ from hilbert.core.errors import ImageUnavailable, StartFailed
 from hilbert.core.model import Endpoint, FunctionSpec
 from hilbert.core.ports import Handle, Observed, ReplicaPlan
 from hilbert.core.values import Duration
-from hilbert.providers.logs import LogFolder
+from hilbert.runtimes.logs import LogFolder
 
 
 class Body:

@@ -14,9 +14,9 @@ from hilbert.cli.terminal import Progress, harmless, out, paint, warn
 from hilbert.core.errors import HilbertError
 
 if TYPE_CHECKING:
-    from hilbert.build.job import Job
-    from hilbert.build.many import Result
-    from hilbert.build.request import BuildRequest
+    from hilbert.builder.job import Job
+    from hilbert.builder.many import Result
+    from hilbert.builder.request import BuildRequest
 
 _SHOWN_LINES: Final = 40
 
@@ -48,8 +48,8 @@ def run_builds(
     verb: str,
 ) -> list[Outcome]:
     """Run builds, at most `parallel` at once, showing how they go. Raises `Failed` if any failed."""
-    from hilbert.build.job import Job
-    from hilbert.build.many import run_all
+    from hilbert.builder.job import Job
+    from hilbert.builder.many import run_all
 
     by_name = {request.name: request for request in requests}
     jobs = [Job(request.name, on_line=_echo(request.name) if verbose else None) for request in requests]

@@ -21,7 +21,7 @@ from hilbert.cli.terminal import note, out, warn
 from hilbert.core.settings import inherited_environment
 
 if TYPE_CHECKING:
-    from hilbert.wire.stack import Stack
+    from hilbert.stack.file import Stack
 
 Parallel = Annotated[int, flag("Functions at once.", "--parallel")]
 Output = Annotated[Format, flag("Form of the output.", "--output")]
@@ -78,8 +78,8 @@ def push(
 
 def images_to_push(stack: Stack, how: BuildingFlags) -> list[tuple[str, str]]:
     """Names and images of the functions whose image is built and says where it is kept. Raises `InvalidStack`."""
-    from hilbert.build.container import has_registry
-    from hilbert.build.names import check_image, tagged
+    from hilbert.builder.container import has_registry
+    from hilbert.builder.names import check_image, tagged
 
     project, env = Path.cwd(), inherited_environment()
     found = []

@@ -23,9 +23,9 @@ from hilbert.core.errors import InvalidStack
 from hilbert.core.settings import environment, inherited_environment
 
 if TYPE_CHECKING:
-    from hilbert.build.job import Job
-    from hilbert.build.request import BuildFlags, BuildRequest
-    from hilbert.wire.stack import Stack
+    from hilbert.builder.job import Job
+    from hilbert.builder.request import BuildFlags, BuildRequest
+    from hilbert.stack.file import Stack
 
 Kind = Literal["bundle", "image"]
 
@@ -56,7 +56,7 @@ class BuildingFlags:
 
     def to_build_flags(self, platforms: str = "") -> BuildFlags:
         """Raises `UsageError`."""
-        from hilbert.build.request import BuildFlags
+        from hilbert.builder.request import BuildFlags
 
         if self.overwrite and self.disable_stack_pull:
             raise UsageError("--overwrite pulls the stack file's templates, --disable-stack-pull does not")
@@ -127,8 +127,8 @@ def store_path(environ: Mapping[str, str]) -> Path:
 
 def pull_templates(stack: Stack, how: BuildingFlags, *, project: Path) -> None:
     """Pull templates that the stack's functions lack, where the stack file says from where. Raises what a pull raises."""
-    from hilbert.build.job import Job
-    from hilbert.build.pull import pull_missing
+    from hilbert.builder.job import Job
+    from hilbert.builder.pull import pull_missing
 
     if how.disable_stack_pull:
         return
@@ -145,8 +145,8 @@ def pull_templates(stack: Stack, how: BuildingFlags, *, project: Path) -> None:
 
 def requests_of(stack: Stack, flags: BuildFlags, *, tag: str, project: Path) -> list[BuildRequest]:
     """What is to be built, with the tags that `--tag` asks for. Raises `InvalidStack` and `InvalidHandler`."""
-    from hilbert.build.names import tagged
-    from hilbert.build.request import request_for
+    from hilbert.builder.names import tagged
+    from hilbert.builder.request import request_for
 
     requests = []
     env = inherited_environment()
@@ -161,7 +161,7 @@ def requests_of(stack: Stack, flags: BuildFlags, *, tag: str, project: Path) -> 
 
 def watched_paths(request: BuildRequest) -> list[Path]:
     """What a function is made of: its handler, the project's extra paths, and its template if the project has it."""
-    from hilbert.build.templates import FOLDER, folder_name
+    from hilbert.builder.templates import FOLDER, folder_name
 
     extra = [request.project / path for path in request.copies]
     return [request.handler, *extra, request.project / FOLDER / folder_name(request.lang)]
@@ -198,8 +198,8 @@ def build_stack(
 
 def bundle_work(flags: BuildFlags) -> Callable[[Job, BuildRequest], Outcome]:
     """How one bundle is built."""
-    from hilbert.build.bundle import build_bundle
-    from hilbert.build.store import Store
+    from hilbert.builder.bundle import build_bundle
+    from hilbert.builder.store import Store
 
     store = Store(store_path(environment()))
 
@@ -229,9 +229,9 @@ def image_work(
     flags: BuildFlags, *, builder: str, shrinkwrap: bool = False, publish: bool = False, extra_tag: str = ""
 ) -> Callable[[Job, BuildRequest], Outcome]:
     """How one container image is built, or laid out only, or built and pushed. Raises `BuilderMissing`."""
-    from hilbert.build.container import ImageFlags, build_image, find_builder, publish_image
-    from hilbert.build.layout import lay_out_image
-    from hilbert.build.templates import find_template, packages_for
+    from hilbert.builder.container import ImageFlags, build_image, find_builder, publish_image
+    from hilbert.builder.layout import lay_out_image
+    from hilbert.builder.templates import find_template, packages_for
 
     env = inherited_environment()
     found = None if shrinkwrap else find_builder(env, wanted=builder)
@@ -276,9 +276,9 @@ def push_images(
     images: Sequence[tuple[str, str]], *, builder: str, parallel: int, quiet: bool = False
 ) -> list[Outcome]:
     """Push images, each given with its function's name. Raises `Failed` if any could not be pushed."""
-    from hilbert.build.container import find_builder, push_image
-    from hilbert.build.job import Job
-    from hilbert.build.many import run_all
+    from hilbert.builder.container import find_builder, push_image
+    from hilbert.builder.job import Job
+    from hilbert.builder.many import run_all
 
     check_parallel(parallel)
     env = inherited_environment()
@@ -307,7 +307,7 @@ def check_parallel(parallel: int) -> None:
 
 def stack_of_one(*, name: str, lang: str, handler: str, image: str) -> Stack:
     """A stack made of flags. Raises `UsageError`."""
-    from hilbert.wire.stack import Stack, StackFunction, parse_stack
+    from hilbert.stack.file import Stack, StackFunction, parse_stack
 
     if not (name and lang and handler and image):
         raise UsageError("without a stack file, --name, --lang, --handler and --image are all needed")

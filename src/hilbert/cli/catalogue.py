@@ -10,7 +10,7 @@ from typing import Final
 import hilbert
 from hilbert.cli.failures import Failed
 from hilbert.core.errors import Invalid
-from hilbert.wire.store import StoreFunction, find, parse_store
+from hilbert.stack.store import StoreFunction, find, parse_store
 
 SHIPPED: Final = Path(hilbert.__file__).parent / "functions" / "store.json"
 

@@ -20,7 +20,7 @@ from hilbert.client.types import Deployment
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
-    from hilbert.wire.stack import Stack
+    from hilbert.stack.file import Stack
 
 
 @Parameter(name="*")
@@ -99,7 +99,7 @@ def deploy(
         raise UsageError("say what to deploy: --image and --name, or -f stack.yaml")
     if lang and not said.fprocess:
         said = replace(said, fprocess=template_process(lang))
-    from hilbert.build.names import with_tag
+    from hilbert.builder.names import with_tag
 
     base = Deployment(service=name, image=with_tag(image), namespace=namespace)
     deploy_one(over(base, said), at=at, rollout=rollout, shape=shape)

@@ -55,7 +55,7 @@ def generate(
     else:
         deployments = deployments_of(load(file), namespace=namespace, tag=tag)
     said = Specification(label=label, annotation=annotation) if label or annotation else UNSAID
-    from hilbert.wire.yamltext import write_yaml
+    from hilbert.stack.yamltext import write_yaml
 
     for deployment in deployments:
         whole = over(deployment, said)

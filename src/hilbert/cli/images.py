@@ -14,7 +14,7 @@ from hilbert.cli.values import seconds
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
-    from hilbert.build.store import Store
+    from hilbert.builder.store import Store
 
 
 def list_images(*, shape: Shape = PLAIN) -> None:
@@ -78,6 +78,6 @@ def age_text(age: float) -> str:
 
 
 def _store() -> Store:
-    from hilbert.build.store import Store
+    from hilbert.builder.store import Store
 
     return Store(store_path(environment()))

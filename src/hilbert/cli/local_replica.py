@@ -21,16 +21,16 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from hilbert.build.errors import BuildFailed
+from hilbert.builder.errors import BuildFailed
 from hilbert.core.model import FunctionSpec
 from hilbert.core.ports import Handle, Observed, ReplicaPlan
 from hilbert.core.settings import ProcessSettings
 from hilbert.core.values import Duration
 from hilbert.kit.aio import spawn
-from hilbert.providers.logs.file import LogFile
-from hilbert.providers.logs.folder import LogFolder
-from hilbert.providers.process.images import ImageStore
-from hilbert.providers.process.runtime import ProcessRuntime
+from hilbert.runtimes.logs.file import LogFile
+from hilbert.runtimes.logs.folder import LogFolder
+from hilbert.runtimes.process.images import ImageStore
+from hilbert.runtimes.process.runtime import ProcessRuntime
 
 T = TypeVar("T")
 

@@ -30,10 +30,10 @@ from hilbert.core.errors import HilbertError
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
-    from hilbert.build.request import BuildRequest
+    from hilbert.builder.request import BuildRequest
     from hilbert.cli.local_replica import LocalRun
     from hilbert.core.model import FunctionSpec
-    from hilbert.wire.stack import Stack
+    from hilbert.stack.file import Stack
 
 _SECRETS: Final = Path(".secrets")
 
@@ -118,8 +118,8 @@ def _watch(run: LocalRun, stack: Stack, request: BuildRequest, how: BuildingFlag
     """Build and swap on every change, for ever. A failed build or start leaves the old version answering."""
     from dataclasses import replace
 
-    from hilbert.build.job import Job
-    from hilbert.build.watch import Watcher
+    from hilbert.builder.job import Job
+    from hilbert.builder.watch import Watcher
 
     work = bundle_work(replace(how, skip_tests=True).to_build_flags())
     watcher = Watcher({request.name: watched_paths(request)})
@@ -185,9 +185,9 @@ def _show(spec: FunctionSpec, port: int) -> None:
     import tempfile
 
     from hilbert.core.ports import ReplicaPlan
-    from hilbert.providers.process.environment import render_environment
-    from hilbert.providers.process.images import ImageStore
-    from hilbert.providers.process.job import Places
+    from hilbert.runtimes.process.environment import render_environment
+    from hilbert.runtimes.process.images import ImageStore
+    from hilbert.runtimes.process.job import Places
 
     bundle = ImageStore(store_path(environment())).find(spec.image)
     places = Places(

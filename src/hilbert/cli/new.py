@@ -13,7 +13,7 @@ from hilbert.core.settings import environment, inherited_environment
 from hilbert.core.values import parse_function_name
 
 if TYPE_CHECKING:
-    from hilbert.build.templates import Located
+    from hilbert.builder.templates import Located
 
 _GATEWAY: Final = "http://127.0.0.1:8080"
 
@@ -44,9 +44,9 @@ def new(
         )
     if append and yaml:
         raise UsageError("--append and --yaml exclude each other")
-    from hilbert.build.project import begin_function
-    from hilbert.build.templates import find_template
-    from hilbert.wire.stack import Amounts, StackFunction, find_stack
+    from hilbert.builder.project import begin_function
+    from hilbert.builder.templates import find_template
+    from hilbert.stack.file import Amounts, StackFunction, find_stack
 
     try:
         parse_function_name(name)
@@ -83,7 +83,7 @@ def new(
 
 def list_languages() -> None:
     """The templates of this project and those that ship with Hilbert."""
-    from hilbert.build.templates import local_templates, shipped_templates
+    from hilbert.builder.templates import local_templates, shipped_templates
 
     names = {located.name for located in (*shipped_templates(), *local_templates(Path.cwd()))}
     out("Languages available as templates:")
@@ -93,10 +93,10 @@ def list_languages() -> None:
 
 def _template(lang: str, project: Path) -> Located | None:
     """The template, pulled now if the shipped store knows where it is; None when it has to be found otherwise."""
-    from hilbert.build.errors import TemplateNotFound
-    from hilbert.build.job import Job
-    from hilbert.build.pull import in_store, pull
-    from hilbert.build.templates import find_template, split_lang
+    from hilbert.builder.errors import TemplateNotFound
+    from hilbert.builder.job import Job
+    from hilbert.builder.pull import in_store, pull
+    from hilbert.builder.templates import find_template, split_lang
 
     try:
         return find_template(lang, project)

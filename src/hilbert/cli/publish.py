@@ -21,9 +21,9 @@ from hilbert.cli.terminal import note
 from hilbert.core.settings import environment, inherited_environment
 
 if TYPE_CHECKING:
-    from hilbert.build.job import Job
-    from hilbert.build.request import BuildFlags, BuildRequest
-    from hilbert.wire.stack import Stack
+    from hilbert.builder.job import Job
+    from hilbert.builder.request import BuildFlags, BuildRequest
+    from hilbert.stack.file import Stack
 
 
 @Parameter(name="*")
@@ -98,8 +98,8 @@ def publish_stack(stack: Stack, how: BuildingFlags, to: PublishFlags, *, paralle
 
 
 def _reset_qemu(builder: str) -> None:
-    from hilbert.build.container import find_builder, reset_qemu
-    from hilbert.build.job import Job
+    from hilbert.builder.container import find_builder, reset_qemu
+    from hilbert.builder.job import Job
 
     env = inherited_environment()
     reset_qemu(builder=find_builder(env, wanted=builder), job=Job("qemu"), env=env)
@@ -107,10 +107,10 @@ def _reset_qemu(builder: str) -> None:
 
 def _remote_work(flags: BuildFlags, remote: Remote, *, extra_tag: str) -> Callable[[Job, BuildRequest], Outcome]:
     """How one image is built and pushed by a remote builder."""
-    from hilbert.build.container import build_arguments, published_names
-    from hilbert.build.layout import lay_out_image
-    from hilbert.build.payload import BuilderConfig, write_payload
-    from hilbert.build.templates import find_template, packages_for
+    from hilbert.builder.container import build_arguments, published_names
+    from hilbert.builder.layout import lay_out_image
+    from hilbert.builder.payload import BuilderConfig, write_payload
+    from hilbert.builder.templates import find_template, packages_for
 
     def work(job: Job, request: BuildRequest) -> Outcome:
         began = time.monotonic()
@@ -154,7 +154,7 @@ def _remote_work(flags: BuildFlags, remote: Remote, *, extra_tag: str) -> Callab
 
 def _build_remotely(job: Job, remote: Remote, payload: IO[bytes], *, what: str) -> None:
     """Raises `BuildFailed`, and `Cancelled` with the job."""
-    from hilbert.build.errors import BuildFailed
+    from hilbert.builder.errors import BuildFailed
     from hilbert.client.builder import BuildResult, FunctionBuilder
     from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
 

@@ -16,7 +16,7 @@ def write(document: object, form: Literal["json", "yaml"]) -> None:
     if form == "json":
         text = msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n"
     else:
-        from hilbert.wire.yamltext import write_yaml
+        from hilbert.stack.yamltext import write_yaml
 
         text = write_yaml(plain)
     sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)

@@ -13,8 +13,8 @@ from hilbert.core.errors import HilbertError
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:  # The parser takes long to load, and most commands meet no stack file.
-    from hilbert.build.names import TagForm
-    from hilbert.wire.stack import Amounts, Stack, StackFunction
+    from hilbert.builder.names import TagForm
+    from hilbert.stack.file import Amounts, Stack, StackFunction
 
 _NAMES: Final = ("stack.yaml", "stack.yml")
 """`wire.stack.DEFAULT_FILES`, without loading it."""
@@ -27,7 +27,7 @@ def find(file: StackSource) -> str:
 
 def load(file: StackSource) -> Stack:
     """The stack file that is meant. Raises `InvalidStack`, and `UsageError` when there is none."""
-    from hilbert.wire.stack import load_stack
+    from hilbert.stack.file import load_stack
 
     wildcard, regex = (file.filter, file.regex) if isinstance(file, StackFile) else ("", "")
     if wildcard and regex:
@@ -103,8 +103,8 @@ def template_process(lang: str) -> str:
 def _deployment(
     stack: Stack, name: str, function: StackFunction, *, namespace: str, read_template: bool, tag: TagForm
 ) -> Deployment:
-    from hilbert.build.names import tagged
-    from hilbert.wire.stack import read_environment
+    from hilbert.builder.names import tagged
+    from hilbert.stack.file import read_environment
 
     if not function.image:
         raise Failed(f"function {name} has no image in {stack.source}", hint="write image: below it")

@@ -13,7 +13,7 @@ from hilbert.cli.specification import UNSAID, Specification, over
 from hilbert.cli.terminal import columns, harmless, out
 from hilbert.client.types import Deployment
 from hilbert.core.settings import environment
-from hilbert.wire.store import StoreFunction
+from hilbert.stack.store import StoreFunction
 
 Url = Annotated[str, flag("Catalogue: URL or file. Else OPENFAAS_STORE, else the one that ships.", "--url", "-u")]
 Platform = Annotated[str, flag("Platform: x86_64, arm64 or armhf; this machine's by default.", "--platform", "-p")]

@@ -12,8 +12,8 @@ from hilbert.cli.terminal import columns, harmless, note, out, progress, warn
 from hilbert.core.settings import environment, inherited_environment
 
 if TYPE_CHECKING:
-    from hilbert.build.pull import Pulled
-    from hilbert.wire.template import StoreTemplate
+    from hilbert.builder.pull import Pulled
+    from hilbert.stack.template import StoreTemplate
 
 Overwrite = Annotated[bool, flag("Replace templates that are here.", "--overwrite", negative=True)]
 Debug = Annotated[bool, flag("Show what git says.", "--debug")]
@@ -23,8 +23,8 @@ Url = Annotated[
 
 
 def pull(source: str = "", /, *, overwrite: Overwrite = True, debug: Debug = False, file: StackFile = NO_FILE) -> None:
-    from hilbert.build.pull import pull as pull_from
-    from hilbert.build.pull import pull_configured
+    from hilbert.builder.pull import pull as pull_from
+    from hilbert.builder.pull import pull_configured
 
     project = Path.cwd()
     if source == "stack":
@@ -51,7 +51,7 @@ def pull(source: str = "", /, *, overwrite: Overwrite = True, debug: Debug = Fal
 
 
 def list_templates(*, shape: Shape = PLAIN) -> None:
-    from hilbert.build.templates import local_templates, origin_of, shipped_templates
+    from hilbert.builder.templates import local_templates, origin_of, shipped_templates
 
     rows: list[dict[str, Any]] = []
     mine = local_templates(Path.cwd())
@@ -102,7 +102,7 @@ def store_list(
 
 
 def store_describe(name: str, /, *, url: Url = "", shape: Shape = PLAIN) -> None:
-    from hilbert.build.templates import find_in_store
+    from hilbert.builder.templates import find_in_store
 
     entry = find_in_store(_catalogue(url), name)
     if shape.format != "table":
@@ -122,8 +122,8 @@ def store_describe(name: str, /, *, url: Url = "", shape: Shape = PLAIN) -> None
 
 
 def store_pull(name: str, /, *, url: Url = "", overwrite: Overwrite = True, debug: Debug = False) -> None:
-    from hilbert.build.pull import pull as pull_from
-    from hilbert.build.templates import find_in_store, split_lang
+    from hilbert.builder.pull import pull as pull_from
+    from hilbert.builder.templates import find_in_store, split_lang
 
     given, at, version = name.partition("@")
     plain = given.rpartition("/")[2]
@@ -141,7 +141,7 @@ def store_pull(name: str, /, *, url: Url = "", overwrite: Overwrite = True, debu
 
 
 def _catalogue(flag_url: str) -> list[StoreTemplate]:
-    from hilbert.build.templates import parse_store, shipped_store
+    from hilbert.builder.templates import parse_store, shipped_store
 
     source = flag_url or environment().get("OPENFAAS_TEMPLATE_STORE_URL", "")
     if not source:
@@ -150,13 +150,13 @@ def _catalogue(flag_url: str) -> list[StoreTemplate]:
         from hilbert.cli.fetch import fetch
 
         return parse_store(fetch(source, environment()), name=source)
-    from hilbert.wire.document import read_document
+    from hilbert.stack.document import read_document
 
     return parse_store(read_document(source.removeprefix("file://")).encode(), name=source)
 
 
 def _job(debug: bool) -> Any:
-    from hilbert.build.job import Job
+    from hilbert.builder.job import Job
 
     return Job("template", on_line=(lambda line: note(harmless(line))) if debug else None)
 

@@ -21,7 +21,7 @@ from hilbert.core import settings as core_settings
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
-    from hilbert.wire.stack import Stack
+    from hilbert.stack.file import Stack
 
 StateDir = Annotated[str, flag("State directory; see 'hilbert config show'.", "--state-dir")]
 _STOP_WITHIN: Final = "90s"

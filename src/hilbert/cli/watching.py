@@ -34,9 +34,9 @@ from hilbert.core.errors import HilbertError
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
-    from hilbert.build.request import BuildRequest
+    from hilbert.builder.request import BuildRequest
     from hilbert.cli.rollout import Outcome as Deployed
-    from hilbert.wire.stack import Stack
+    from hilbert.stack.file import Stack
 
 _STACK = "the stack file"
 
@@ -115,7 +115,7 @@ class StackWatch:
 
     def run(self) -> None:
         """Until it is interrupted."""
-        from hilbert.build.watch import Watcher
+        from hilbert.builder.watch import Watcher
 
         watcher = Watcher(self._watched())
         out(f"Watching {', '.join(self._stack.functions)} and {self._stack.source}; Ctrl-C ends it.")
@@ -129,7 +129,7 @@ class StackWatch:
 
     def update(self, names: Collection[str], began: float) -> None:
         """Build and deploy these functions; `began` is when the change was seen."""
-        from hilbert.wire.stack import read_environment
+        from hilbert.stack.file import read_environment
 
         wanted = {name: function for name, function in self._stack.functions.items() if name in names}
         for name, function in wanted.items():
@@ -155,7 +155,7 @@ class StackWatch:
 
     def _build(self, stack: Stack, name: str) -> str:
         """The version that was built. Raises what a build raises, its log shown."""
-        from hilbert.build.job import Job
+        from hilbert.builder.job import Job
 
         flags = self._how.to_build_flags()
         requests = requests_of(stack, flags, tag=self._how.tag, project=self._project)

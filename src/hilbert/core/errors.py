@@ -1,4 +1,4 @@
-"""The errors of the domain. They know no HTTP; `gateway.problems` maps them to statuses in one table.
+"""The errors of the domain. They know no HTTP; `api.problems` maps them to statuses in one table.
 
     HilbertError                       code, message (public), detail (log only), retryable
     ├── Invalid                        InvalidName · InvalidSpec · InvalidStack · InvalidSettings

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-from hilbert.dataplane.messages import CodeLevels, RouteLevels
+from hilbert.dataplane.feed.messages import CodeLevels, RouteLevels
 
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds in seconds of the duration buckets: Prometheus's usual ones. One more bucket has no bound."""

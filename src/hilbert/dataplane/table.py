@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from hilbert.core.model import CallPolicy, Endpoint
 from hilbert.dataplane.counters import RouteCounters
-from hilbert.dataplane.messages import Entry, route_digest
+from hilbert.dataplane.feed.messages import Entry, route_digest
 from hilbert.kit.http1 import Pool
 
 if TYPE_CHECKING:

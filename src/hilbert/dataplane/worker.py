@@ -18,7 +18,7 @@ import uvloop
 
 from hilbert.dataplane.config import WorkerConfig
 from hilbert.dataplane.failures import HEADER, INTERNAL
-from hilbert.dataplane.link import Link
+from hilbert.dataplane.feed.subscriber import Link
 from hilbert.dataplane.proxy import Proxy
 from hilbert.dataplane.table import Table
 from hilbert.kit import log

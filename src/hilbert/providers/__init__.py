@@ -1,5 +1,6 @@
-"""What runs the functions: one package or module per provider, and the runtimes below the host provider.
+"""What turns specs into running functions: one package or module per provider.
 
-What belongs here: implementations of `core.ports.Provider` and `core.ports.Runtime`, and what they share (`logs`).
-What does not: HTTP of the platform, routing, scaling decisions. `docs/concepts/providers.md` compares them.
+What belongs here: implementations of `core.ports.Provider`, and what they share (`quota`, `rules`, `hub`).
+What does not: HTTP of the platform, routing, scaling decisions, and starting a replica (`hilbert.runtimes`).
+`docs/concepts/providers.md` compares them.
 """

@@ -31,9 +31,9 @@ async def running_provider(settings: Settings, *, stop_replicas: Callable[[], bo
 @contextlib.asynccontextmanager
 async def _process(settings: Settings, stop_replicas: Callable[[], bool]) -> AsyncIterator[Provider]:
     from hilbert.providers.host import HostProvider, open_database
-    from hilbert.providers.logs.folder import LogFolder
-    from hilbert.providers.process.images import ImageStore
-    from hilbert.providers.process.runtime import ProcessRuntime
+    from hilbert.runtimes.logs.folder import LogFolder
+    from hilbert.runtimes.process.images import ImageStore
+    from hilbert.runtimes.process.runtime import ProcessRuntime
 
     state = Path(settings.paths.state_dir)
     logs = LogFolder(state / "logs", limit=settings.process.log_bytes.units)

@@ -23,15 +23,15 @@ import uvicorn
 import uvloop
 
 import hilbert
+from hilbert.api.app import create_app, server_config
+from hilbert.api.metrics import create_metrics_app
+from hilbert.api.services import Services
+from hilbert.control.activation import Activation
+from hilbert.control.routing import Routing
 from hilbert.core.errors import HilbertError
-from hilbert.dataplane.feed import Feed
-from hilbert.dataplane.totals import Totals
-from hilbert.engine.activation import Activation
-from hilbert.engine.routing import Routing
-from hilbert.gateway.app import create_app, server_config
-from hilbert.gateway.credentials import Credentials, load_credentials, load_or_create_credentials
-from hilbert.gateway.metrics import create_metrics_app
-from hilbert.gateway.services import Services
+from hilbert.dataplane.feed.publisher import Feed
+from hilbert.dataplane.feed.totals import Totals
+from hilbert.iam.basic import Credentials, load_credentials, load_or_create_credentials
 from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
 from hilbert.server import child

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from hilbert.dataplane.totals import Totals
+from hilbert.dataplane.feed.totals import Totals
 
 _EVERY: Final = 5.0
 """Seconds: at most so much of what a worker had counted is lost, if it and the control process are killed together."""

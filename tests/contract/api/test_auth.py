@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from hilbert.gateway.auth import PUBLIC_PATHS, PUBLIC_PREFIX, is_public
+from hilbert.api.door import PUBLIC_PATHS, PUBLIC_PREFIX, is_public
 from support.api import Api, running
 
 pytestmark = pytest.mark.anyio

@@ -12,14 +12,14 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from hilbert.api.metrics import create_metrics_app
+from hilbert.api.services import Services
+from hilbert.control.activation import Activation
+from hilbert.control.call_counts import FunctionTotals, WorkerTotals
 from hilbert.core.errors import BackendUnavailable
 from hilbert.core.model import FunctionStatus
 from hilbert.core.settings import Settings
 from hilbert.core.values import FunctionRef, NamespaceName
-from hilbert.engine.activation import Activation
-from hilbert.engine.totals import FunctionTotals, WorkerTotals
-from hilbert.gateway.metrics import create_metrics_app
-from hilbert.gateway.services import Services
 from hilbert.providers.memory import MemoryProvider
 from support.api import Api, running, serving
 

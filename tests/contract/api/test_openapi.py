@@ -16,13 +16,13 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks as openapi_checks
 
+from hilbert.api.app import create_app, create_router, server_config
+from hilbert.api.openapi import document
+from hilbert.api.services import Services
 from hilbert.core.errors import QuotaExceeded
 from hilbert.core.model import FunctionSpec, ScalingPolicy
 from hilbert.core.settings import Settings
 from hilbert.core.values import FunctionRef
-from hilbert.gateway.app import create_app, create_router, server_config
-from hilbert.gateway.openapi import document
-from hilbert.gateway.services import Services
 from hilbert.providers.memory import MemoryProvider
 from support.api import CREDENTIALS, Api
 

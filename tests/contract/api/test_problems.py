@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pytest
 from structlog.testing import capture_logs
 
+from hilbert.api.problems import TABLE, Told, prefers_json, told
 from hilbert.core import errors
 from hilbert.core.errors import HilbertError
 from hilbert.core.model import FunctionStatus
 from hilbert.core.values import NamespaceName
-from hilbert.gateway.problems import TABLE, Told, prefers_json, told
 from hilbert.providers.memory import MemoryProvider
 from support.api import error_classes, running
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from hilbert.api.metrics import exposition
+from hilbert.api.openapi import document
+from hilbert.api.problems import told
+from hilbert.api.services import Services
 from hilbert.core.settings import Settings
 from hilbert.dataplane import failures
-from hilbert.gateway.metrics import exposition
-from hilbert.gateway.openapi import document
-from hilbert.gateway.problems import told
-from hilbert.gateway.services import Services
 from hilbert.providers.memory import MemoryProvider
 from support.api import error_classes, running
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from hilbert.core.model import Phase
-from hilbert.providers.process.limits import ProcessLimits
+from hilbert.runtimes.process.limits import ProcessLimits
 from hilbert.testing.harness import PATIENCE, call, eventually, spec_of, watching
 from support.mortal import MOMENTS
 from support.processes import LEVELS, ProcessHarness, is_of

@@ -9,7 +9,7 @@ import yaml
 
 from hilbert.cli.objects import function_object, knative_service
 from hilbert.client.types import Deployment, ResourceAmounts
-from hilbert.wire.yamltext import write_yaml
+from hilbert.stack.yamltext import write_yaml
 
 PLAIN = Deployment(service="plain", image="x:1")
 FULL = Deployment(

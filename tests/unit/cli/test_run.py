@@ -241,6 +241,6 @@ def test_the_list_needs_no_slow_modules(gateway: Gateway) -> None:
         "http.client",
         "urllib.request",
         "structlog",
-        "hilbert.wire.stack",
+        "hilbert.stack.file",
     }
     assert slow & loaded == set()

@@ -10,7 +10,7 @@ from hilbert.cli import stackfile
 from hilbert.cli.failures import Failed, UsageError
 from hilbert.cli.options import StackFile
 from hilbert.core.errors import InvalidStack
-from hilbert.wire.stack import DEFAULT_FILES
+from hilbert.stack.file import DEFAULT_FILES
 
 WHOLE = """\
 provider: {name: openfaas, gateway: "http://example.com:8080"}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hilbert.core.model import CallPolicy, Endpoint, Route
-from hilbert.dataplane.messages import Entry, route_digest
+from hilbert.dataplane.feed.messages import Entry, route_digest
 from hilbert.dataplane.table import RouteState, Table
 from hilbert.kit.http1 import Pool, TimerWheel
 from support.transports import ManualLoop

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hilbert.dataplane.messages import Levels, RouteLevels
-from hilbert.dataplane.totals import Totals
+from hilbert.dataplane.feed.messages import Levels, RouteLevels
+from hilbert.dataplane.feed.totals import Totals
 from hilbert.server.tally import Tally
 
 FUNCTION = RouteLevels("ns", "f", born=1, started=3, inflight=0, waiting=0, cold_starts=0, retries=0, codes={})

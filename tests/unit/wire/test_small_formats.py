@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hilbert.core.errors import Invalid, InvalidSpec
 from hilbert.core.model import LogLine, Namespace, Secret
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName
+from hilbert.stack.store import StoreFunction, find, parse_store
 from hilbert.wire.headers import MAX_CALL_ID, is_call_id
 from hilbert.wire.info import WireInfo, WireProvider, WireVersion
 from hilbert.wire.log import encode_line, rfc3339_nano
@@ -21,7 +22,6 @@ from hilbert.wire.namespace import WireNamespace, from_namespace, is_marked, to_
 from hilbert.wire.problem import Problem, ProblemBody
 from hilbert.wire.reading import check_size, decode
 from hilbert.wire.secret import MAX_VALUE_BYTES, WireSecret, to_secret
-from hilbert.wire.store import StoreFunction, find, parse_store
 
 DEV = NamespaceName("dev")
 

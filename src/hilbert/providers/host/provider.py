@@ -38,8 +38,8 @@ from hilbert.providers.host.record import FunctionRecord, TenantRecord
 from hilbert.providers.host.status import render_status
 from hilbert.providers.host.store import Store
 from hilbert.providers.hub import Hub
-from hilbert.providers.logs import LogFolder
 from hilbert.providers.rules import check_namespace, check_spec
+from hilbert.runtimes.logs import LogFolder
 
 _USAGE_FRESH: Final = 2.0
 """Seconds for which a measurement is good enough to be given again."""

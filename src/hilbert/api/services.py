@@ -1,0 +1,63 @@
+"""What the REST API stands on, put together by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import hilbert
+from hilbert.api.traffic import Traffic
+from hilbert.control.activation import Activation
+from hilbert.control.call_counts import CallTotals, NoCalls
+from hilbert.control.tenancy import Tenancy
+from hilbert.core.ports import Logs, Namespaces, Provider, Secrets, capability
+from hilbert.core.settings import Settings
+from hilbert.core.values import RESERVED_NAMESPACES, FunctionRef
+from hilbert.iam.basic import Credentials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """One set for the life of a control process. `tenancy` is made from the rest."""
+
+    provider: Provider
+    settings: Settings
+    credentials: Credentials | None = None
+    """None: the gateway asks for no password."""
+    totals: CallTotals = field(default_factory=NoCalls)
+    activation: Activation | None = None
+    """For the count of wake-ups in the metrics."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What the REST API counts of itself."""
+    is_ready: Callable[[], bool] = lambda: True
+    """Whether calls can be routed."""
+    release: str = hilbert.__version__
+    commit: str = "unknown"
+    """Of the source that this was built from."""
+
+    def invocations(self, ref: FunctionRef) -> int:
+        """Finished calls of a function, whatever their status."""
+        found = self.totals.functions().get(ref)
+        return sum(code.count for code in found.codes.values()) if found else 0
+
+    @property
+    def namespaces(self) -> Namespaces:
+        """Raises `Unsupported`, as do the other two."""
+        return capability(self.provider, Namespaces)  # type: ignore[type-abstract]  # a Protocol is what is asked for
+
+    @property
+    def secrets(self) -> Secrets:
+        return capability(self.provider, Secrets)  # type: ignore[type-abstract]  # a Protocol is what is asked for
+
+    @property
+    def logs(self) -> Logs:
+        return capability(self.provider, Logs)  # type: ignore[type-abstract]  # a Protocol is what is asked for
+
+    @property
+    def tenancy(self) -> Tenancy:
+        settings = self.settings
+        return Tenancy(
+            self.provider,
+            default=settings.default_namespace,
+            reserved=RESERVED_NAMESPACES | {settings.kubernetes.platform_namespace},
+        )

@@ -1,0 +1,177 @@
+"""Building a bundle: template, handler and dependencies, checked and tested, into the image store."""
+
+from __future__ import annotations
+
+import py_compile
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from hilbert.builder.dependencies import ALLOW_SCRIPTS, Dependencies, compile_tree, read_package
+from hilbert.builder.errors import BuildFailed, InvalidHandler, storage_faults
+from hilbert.builder.job import Job
+from hilbert.builder.layout import lay_out
+from hilbert.builder.request import BuildRequest, truthy
+from hilbert.builder.store import Store
+from hilbert.builder.templates import Located, find_template, recipe_of
+from hilbert.builder.tree import copy_tree
+from hilbert.core.bundle import ImageRecord, Manifest, Mode
+from hilbert.stack.template import Recipe
+
+_NO_TESTS_RUN = 5
+"""Exit status of unittest (from Python 3.12) and pytest when they found no tests."""
+
+
+class BuiltBundle(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle in the store."""
+
+    record: ImageRecord
+    path: Path
+    manifest: Manifest
+    changed: bool
+    """Whether the image's name meant another bundle, or none, before."""
+    seconds: float
+    ignored: tuple[str, ...] = ()
+    """Keys of the stack file that say something about container images only."""
+
+
+def build_bundle(
+    request: BuildRequest,
+    *,
+    store: Store,
+    job: Job,
+    env: Mapping[str, str],
+    skip_tests: bool = False,
+    fresh: bool = False,
+) -> BuiltBundle:
+    """Build one function and store it under its image name. The old bundle stays under that name until the new is whole.
+
+    `fresh` installs dependencies anew. Raises `BuildFailed`, `InvalidHandler`, `InvalidTemplate`, `TemplateNotFound`,
+    `StorageFull` and `Cancelled`.
+    """
+    began = time.monotonic()
+    job.begin("laying out")
+    located = find_template(request.lang, request.project)
+    recipe = recipe_of(located)
+    before = store.find(request.image)
+    with store.building(), store.stage() as stage:
+        content = stage / "bundle"
+        content.mkdir(mode=0o755)
+        handler = lay_out(request, located, content, bundle=True)
+        if recipe.handler and not (content / recipe.handler).is_file():
+            raise InvalidHandler(
+                f"function {request.name}: the handler {_in_handler(recipe.handler, located)} is not in {request.handler}",
+                hint=f"template {located.name} runs that file",
+            )
+        if recipe.packages:
+            read_package(content / recipe.packages)  # node would say less clearly what is wrong with it.
+        _check(recipe, content, request, job, env)
+        allow = truthy(request.build_args, ALLOW_SCRIPTS, default=False)
+        dependencies = Dependencies(store, job, env, allow_scripts=allow, fresh=fresh)
+        layers = (
+            [dependencies.python([content / file for file in recipe.requirements], content)]
+            if recipe.requirements
+            else []
+        )
+        if recipe.packages:
+            layers.append(dependencies.node(content / recipe.packages))
+        layers = [layer for layer in layers if layer]
+        if not skip_tests and truthy(request.build_args, "TEST_ENABLED", default=True):
+            _test(recipe, content, handler, [store.layer_path(layer) for layer in layers], request, job, env)
+        job.begin("storing")
+        compile_tree(content)
+        manifest = Manifest(
+            mode=Mode(recipe.mode),
+            process=recipe.process,
+            handler=recipe.handler,
+            env=recipe.environment,
+            layers=tuple(layers),
+            title=request.name,
+        )
+        record = store.put_bundle(content, manifest, request.image)
+    return BuiltBundle(
+        record=record,
+        path=store.bundle_path(record.digest),
+        manifest=manifest,
+        changed=before is None or before.digest != record.digest,
+        seconds=time.monotonic() - began,
+        ignored=tuple(key for key in ("build_options", "build_secrets", "platforms") if getattr(request, key)),
+    )
+
+
+def _check(recipe: Recipe, content: Path, request: BuildRequest, job: Job, env: Mapping[str, str]) -> None:
+    """Find mistakes of the handler's syntax, so that they never reach a replica."""
+    job.begin("checking")
+    if recipe.handler.endswith(".py"):
+        file = content / recipe.handler
+        try:
+            py_compile.compile(str(file), cfile=str(content / ".check.pyc"), dfile=file.name, doraise=True)
+        except py_compile.PyCompileError as exc:
+            lines = [line for line in exc.msg.rstrip().splitlines() if line.strip()]
+            raise BuildFailed(f"function {request.name}: {lines[-1].strip()}", log=lines) from exc
+        finally:
+            (content / ".check.pyc").unlink(missing_ok=True)
+    if recipe.check and job.run(_words(recipe.check), cwd=content, env=_tools(env)) != 0:
+        raise BuildFailed(f"function {request.name} does not pass the check '{recipe.check}'", log=job.tail())
+
+
+def _test(
+    recipe: Recipe,
+    content: Path,
+    handler: Path,
+    layers: list[Path],
+    request: BuildRequest,
+    job: Job,
+    env: Mapping[str, str],
+) -> None:
+    command = request.build_args.get("TEST_COMMAND") or recipe.test
+    if not command or not any(next(handler.rglob(pattern), None) for pattern in recipe.tests):
+        return
+    job.begin("testing")
+    copy = content.with_name("test")
+    with storage_faults("preparing the tests"):
+        copy_tree(content, copy)  # What tests write must not become part of the bundle.
+        (copy / handler.relative_to(content) / "__init__.py").touch()  # Tests are found in packages only.
+    place = copy / handler.relative_to(content)
+    status = job.run(_words(command), cwd=copy, env=_test_environment(recipe, copy, place, layers, env))
+    if status not in (0, _NO_TESTS_RUN):
+        raise BuildFailed(
+            f"function {request.name}: its tests fail", hint="--skip-tests builds without them", log=job.tail()
+        )
+
+
+def _test_environment(
+    recipe: Recipe, content: Path, handler: Path, layers: list[Path], env: Mapping[str, str]
+) -> dict[str, str]:
+    """As much like a replica's as a folder that is not stored yet can be."""
+    modules = ":".join([str(layer / "node_modules") for layer in layers if (layer / "node_modules").is_dir()])
+    return {
+        **_tools(env),
+        **recipe.environment,
+        "PYTHONPATH": ":".join(map(str, (content, handler, *layers))),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **({"NODE_PATH": modules} if modules else {}),
+    }
+
+
+def _tools(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment with this Python first: `python3` in a template's command means it."""
+    return {**env, "PATH": f"{Path(sys.executable).parent}:{env.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"}
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as exc:
+        raise BuildFailed(f"the command {command!r} cannot be split into words: {exc}") from exc
+    if not words:
+        raise BuildFailed("a command is blank", hint="name a program")
+    return words
+
+
+def _in_handler(path: str, located: Located) -> str:
+    return path.removeprefix(f"{located.template.handler_folder}/")

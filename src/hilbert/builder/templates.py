@@ -1,0 +1,181 @@
+"""Templates: those of the project (`./template/NAME`) first, then those that ship with Hilbert."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+import hilbert
+from hilbert.builder.errors import InvalidTemplate, TemplateNotFound
+from hilbert.core.bundle import Mode
+from hilbert.core.errors import HilbertError
+from hilbert.stack.document import read_document
+from hilbert.stack.template import Origin, Recipe, StoreTemplate, Template, parse_template
+
+SHIPPED: Final = Path(hilbert.__file__).parent / "templates"
+FOLDER: Final = "template"
+"""Where a project keeps pulled templates, as in OpenFaaS."""
+
+DOCKERFILE: Final = "dockerfile"
+"""The template without a template: the handler's folder has its own Dockerfile."""
+
+_SAME: Final[Mapping[str, str]] = {"python3-http-debian": "python3-http"}
+"""Names of OpenFaaS's templates whose handlers a shipped one of another name runs."""
+
+_LANG = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{0,63})(?:@([A-Za-z0-9][A-Za-z0-9._/+-]{0,127}))?")
+_NOTES: Final = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+
+
+class Located(msgspec.Struct, frozen=True, kw_only=True):
+    """A template and where it is."""
+
+    name: str
+    """With its version, as in `lang`."""
+    folder: Path
+    template: Template
+    shipped: bool
+
+    @property
+    def handler(self) -> Path:
+        """The handler that a new function begins with."""
+        return self.folder / self.template.handler_folder
+
+
+def split_lang(lang: str) -> tuple[str, str]:
+    """`NAME@VERSION` taken apart; the version may be empty. Raises `InvalidTemplate`."""
+    match = _LANG.fullmatch(lang)
+    if match is None or ".." in lang:
+        raise InvalidTemplate(
+            f"{lang[:80]!r} is not the name of a template", hint="write it like python3-http or python3-http@1.2.0"
+        )
+    return match[1], match[2] or ""
+
+
+def folder_name(lang: str) -> str:
+    """The folder of a template below `template/`. Raises `InvalidTemplate`."""
+    name, version = split_lang(lang)
+    return f"{name}@{version.replace('/', '-')}" if version else name
+
+
+def find_template(lang: str, project: Path) -> Located:
+    """The template that `lang` names. Raises `TemplateNotFound` and `InvalidTemplate`."""
+    name, version = split_lang(lang)
+    local = project / FOLDER / folder_name(lang)
+    if (local / "template.yml").is_file():
+        return _load(lang, local, shipped=False)
+    if local.is_dir() and name.lower() != DOCKERFILE:
+        raise InvalidTemplate(
+            f"{local} has no template.yml",
+            hint=f"remove the folder, or pull it again: 'hilbert template store pull {lang}'",
+        )
+    shipped = SHIPPED / _SAME.get(name.lower(), name.lower() if name.lower() == DOCKERFILE else name)
+    if not version and (shipped / "template.yml").is_file():
+        return _load(lang, shipped, shipped=True)
+    raise TemplateNotFound(f"there is no template {lang}", hint=_suggest(name, version, project))
+
+
+def local_templates(project: Path) -> list[Located]:
+    """Those of the project, by name. Broken ones are left out."""
+    return _all_in(project / FOLDER, shipped=False)
+
+
+def shipped_templates() -> list[Located]:
+    """Those that ship with Hilbert, by name."""
+    return _all_in(SHIPPED, shipped=True)
+
+
+def origin_of(template: Located) -> Origin | None:
+    """Where a pulled template came from, if it says so."""
+    try:
+        return msgspec.json.decode((template.folder / "meta.json").read_bytes(), type=Origin)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def recipe_of(located: Located) -> Recipe:
+    """How the template becomes a bundle. Raises `InvalidTemplate` when it cannot."""
+    recipe = located.template.bundle
+    if recipe is None:
+        raise InvalidTemplate(
+            f"template {located.name} says only how to build a container image, not a bundle",
+            hint="use --image-build, or a template with a 'bundle' section; 'hilbert new --list' shows those that ship",
+        )
+    if Mode(recipe.mode) is Mode.PYTHON and not recipe.handler:
+        raise InvalidTemplate(f"{located.folder}/template.yml: bundle.handler: mode python needs the handler's file")
+    return recipe
+
+
+def packages_for(located: Located, options: Sequence[str]) -> list[str]:
+    """The packages of the build options that a function names. Raises `InvalidTemplate` for one that is not there."""
+    known = {option.name: option.packages for option in located.template.build_options}
+    packages: dict[str, None] = {}
+    for option in options:
+        if option not in known:
+            raise InvalidTemplate(
+                f"template {located.name} has no build option {option!r}",
+                hint=f"it has {', '.join(known)}" if known else "it has none",
+            )
+        packages.update(dict.fromkeys(known[option]))
+    return list(packages)
+
+
+def parse_store(data: bytes, *, name: str) -> list[StoreTemplate]:
+    """The catalogue of a template store. Raises `InvalidTemplate`."""
+    try:
+        return msgspec.json.decode(data, type=list[StoreTemplate])
+    except msgspec.MsgspecError as exc:
+        raise InvalidTemplate(f"{name} is not a template store: {exc}") from exc
+
+
+def shipped_store() -> list[StoreTemplate]:
+    """The catalogue that ships with Hilbert."""
+    return parse_store((SHIPPED / "store.json").read_bytes(), name="the template store")
+
+
+def find_in_store(catalogue: Sequence[StoreTemplate], name: str) -> StoreTemplate:
+    """By name, or by `SOURCE/NAME` when several sources offer it; recommended and official ones first.
+
+    Raises `TemplateNotFound`.
+    """
+    found = [entry for entry in catalogue if name in (entry.template, f"{entry.source}/{entry.template}")]
+    if not found:
+        close = difflib.get_close_matches(name, [entry.template for entry in catalogue], n=1)
+        raise TemplateNotFound(
+            f"the template store has no template {name}",
+            hint=f"did you mean {close[0]}?" if close else "'hilbert template store list' shows what there is",
+        )
+    return max(found, key=lambda entry: (entry.recommended, entry.official == "true"))
+
+
+def _load(name: str, folder: Path, *, shipped: bool) -> Located:
+    file = folder / "template.yml"
+    try:
+        template = parse_template(read_document(str(file)), name=str(file))
+    except HilbertError as exc:
+        raise InvalidTemplate(exc.message, hint=exc.hint or "mend it, or pull the template again") from exc
+    return Located(name=name, folder=folder, template=template, shipped=shipped)
+
+
+def _all_in(folder: Path, *, shipped: bool) -> list[Located]:
+    found = []
+    for file in sorted(folder.glob("*/template.yml")):
+        try:
+            found.append(_load(file.parent.name, file.parent, shipped=shipped))
+        except HilbertError:
+            continue
+    return found
+
+
+def _suggest(name: str, version: str, project: Path) -> str:
+    if version:
+        return f"pull that version: 'hilbert template store pull {name}@{version}'"
+    known = [located.name for located in (*shipped_templates(), *local_templates(project))]
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"'hilbert new --list' shows what is here; 'hilbert template store pull {name}' may fetch it"

@@ -1,0 +1,128 @@
+"""Keeps the route table in step with the provider."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Final
+
+import structlog
+
+from hilbert.control.call_policy import usable_policy
+from hilbert.core.model import EndpointSet, Route, Synced
+from hilbert.core.ports import Provider, RouteSink
+from hilbert.core.settings import GatewaySettings
+from hilbert.core.values import FunctionRef
+from hilbert.kit.aio import Clock, RealClock, cancel, spawn
+
+FIRST_BACKOFF: Final = 0.1
+LAST_BACKOFF: Final = 10.0
+
+_log = structlog.get_logger("hilbert.routing")
+
+
+class Routing:
+    """Drives a `RouteSink` from `Provider.watch`: the whole table once all sets are known, then line by line.
+
+    A watch that fails or ends is started again after a back-off. Until the new one has given every set, the sink keeps
+    its last good table; then it gets the new one whole, so nothing that was missed in between can stay.
+    """
+
+    def __init__(
+        self, provider: Provider, sink: RouteSink, settings: GatewaySettings, *, clock: Clock | None = None
+    ) -> None:
+        self._provider = provider
+        self._sink = sink
+        self._settings = settings
+        self._clock = clock or RealClock()
+        self._task: asyncio.Task[None] | None = None
+        self._table: dict[FunctionRef, Route] = {}
+        self._synced = asyncio.Event()
+        self.restarts = 0
+        """Watches that failed and were started again."""
+
+    def start(self) -> None:
+        self._task = spawn(self.run(), name="routing")
+
+    async def stop(self) -> None:
+        """The sink keeps its table."""
+        await cancel(self._task)
+        self._task = None
+
+    async def wait_synced(self) -> None:
+        """Until the sink has had its first whole table."""
+        await self._synced.wait()
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the sink has had a whole table."""
+        return self._synced.is_set()
+
+    @property
+    def table(self) -> Mapping[FunctionRef, Route]:
+        """What the sink was last given."""
+        return self._table
+
+    async def run(self) -> None:
+        """For ever."""
+        backoff = FIRST_BACKOFF
+        while True:
+            try:
+                async with _closing(self._provider.watch()) as changes:
+                    found: dict[FunctionRef, Route] | None = {}
+                    async for change in changes:
+                        if isinstance(change, Synced):
+                            if found is not None:
+                                self._replace(found)
+                            found = None
+                            backoff = FIRST_BACKOFF
+                        elif found is not None:
+                            self._collect(found, change)
+                        else:
+                            self._apply(change)
+                _log.warning("watch ended", retry_in=backoff)
+            except Exception:  # noqa: BLE001 - the loop outlives whatever a provider raises
+                _log.warning("watch failed", retry_in=backoff, exc_info=True)
+            self.restarts += 1
+            await self._clock.sleep(backoff)
+            backoff = min(backoff * 2, LAST_BACKOFF)
+
+    def _replace(self, found: dict[FunctionRef, Route]) -> None:
+        self._table = found
+        self._sink.reset(list(found.values()))
+        self._synced.set()
+
+    def _collect(self, found: dict[FunctionRef, Route], change: EndpointSet) -> None:
+        route = self._route(change)
+        if route is None:
+            found.pop(change.ref, None)
+        else:
+            found[change.ref] = route
+
+    def _apply(self, change: EndpointSet) -> None:
+        route = self._route(change)
+        if route is None:
+            if self._table.pop(change.ref, None) is not None:
+                self._sink.drop(change.ref)
+        elif self._table.get(change.ref) != route:
+            self._table[change.ref] = route
+            self._sink.put(route)
+
+    def _route(self, change: EndpointSet) -> Route | None:
+        if change.spec is None:
+            return None
+        policy, wrong = usable_policy(change.spec, change.namespace_annotations, self._settings)
+        if wrong:
+            _log.warning("annotations ignored", function=str(change.ref), reason=wrong)
+        return Route(change.ref.namespace, change.ref.name, change.endpoints, policy)
+
+
+@contextlib.asynccontextmanager
+async def _closing(changes: AsyncIterator[EndpointSet | Synced]) -> AsyncIterator[AsyncIterator[EndpointSet | Synced]]:
+    """Close the iterator at the end, if it can be: the port asks for an iterator, most are generators."""
+    try:
+        yield changes
+    finally:
+        if isinstance(changes, AsyncGenerator):
+            await changes.aclose()

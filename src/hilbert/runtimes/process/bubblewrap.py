@@ -1,0 +1,140 @@
+"""The strongest sandbox: bubblewrap gives each replica its own mounts, processes, IPC, host name and, if asked, network.
+
+The host's `/usr` and a few files of `/etc` are there to read; nothing else of the host is. As root each namespace has a
+user of its own; as an ordinary user, a user namespace. The end of process 1 inside ends everything inside.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from hilbert.runtimes.process import landlock, seccomp
+from hilbert.runtimes.process.interpreter import Interpreter
+from hilbert.runtimes.process.job import BLOCK, FILTER, INFO, Command, Entry, Job, Places
+
+HOME: Final = "/home/app"
+LAYERS: Final = "/opt/layers"
+SECRETS: Final = "/var/openfaas/secrets"
+
+SCRATCH_BYTES: Final = 256 << 20
+"""Most bytes in `/tmp`, and as much in `/dev/shm` and the rest together. In memory, and counted against its limit."""
+
+_SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_ETC: Final = (
+    "alternatives", "ca-certificates", "crypto-policies", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf",
+    "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "pki", "protocols", "resolv.conf", "services",
+    "ssl/certs", "ssl/openssl.cnf", "timezone",
+)  # fmt: skip
+
+
+_FIRST_PROCESS: Final = (
+    "/bin/sh",
+    "-c",
+    """
+    "$@" &
+    child=$!
+    exec 3<&- 4<&- 5<&-
+    trap 'kill -TERM "$child"' TERM
+    status=0
+    while kill -0 "$child" 2>/dev/null; do
+        wait "$child"
+        status=$?
+    done
+    exit "$status"
+    """,
+    "sh",
+)
+"""Process 1: waits for all orphans, as a watchdog that runs other people's code cannot, and ends as the watchdog does.
+It keeps no copy of the socket. A shell is there everywhere, and takes a twentieth of another interpreter's memory."""
+
+
+class Bubblewrap:
+    """Makes the command line. What is the same for all replicas is worked out once."""
+
+    level = "bubblewrap"
+
+    def __init__(self, interpreter: Interpreter, *, executable: str, features: str) -> None:
+        """`features` is what `bwrap --help` prints: older versions lack some options."""
+        self._interpreter = interpreter
+        self._executable = executable
+        self._root = os.geteuid() == 0
+        self._can_size = "--size" in features
+        self._no_nesting = "--disable-userns" in features and not self._root
+        self._scope = landlock.abi() >= 6
+        self._filter = seccomp.program(unix_sockets=True) if seccomp.supported() else b""
+        self._head = self._fixed_head()
+        self._system = self._fixed_mounts()
+
+    def command(self, job: Job) -> Command:
+        layers = tuple(f"{LAYERS}/{path.name}" for path in job.bundle.layers)
+        argv = [*self._head, "--hostname", job.host[:64]]
+        if job.user is not None:  # To become that user, who then has none of these either.
+            argv += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+            argv += ["--cap-add", "CAP_KILL"]  # For the first process, to pass a signal on.
+        if not job.network:
+            argv.append("--unshare-net")
+        argv += self._system
+        for name in ("passwd", "group"):
+            argv += ["--ro-bind", str(job.folder / "etc" / name), f"/etc/{name}"]
+        argv += ["--ro-bind", str(job.bundle.path), HOME]
+        for path, place in zip(job.bundle.layers, layers, strict=True):
+            argv += ["--ro-bind", str(path), place]
+        argv += ["--ro-bind", str(job.folder / "secrets"), SECRETS]
+        argv += ["--remount-ro", "/"] if job.read_only else []
+        argv += ["--die-with-parent"] if job.bound else []
+        argv += ["--info-fd", str(INFO), "--block-fd", str(BLOCK)]
+        if self._filter:
+            argv += ["--seccomp", str(FILTER)]
+        return Command(
+            argv=(*argv, "--", *_FIRST_PROCESS),
+            entry=Entry(paths=self._interpreter.paths, chdir=HOME, user=job.user, scope=self._scope),
+            places=Places(bundle=HOME, layers=layers, secrets=SECRETS, scratch="/tmp"),  # noqa: S108 - its own
+            isolated=True,
+            filter=self._filter,
+        )
+
+    def facts(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        if not self._scope:
+            found["warning.abstract-sockets"] = (
+                "functions that share the host's network can reach its abstract unix sockets (needs Linux 6.12)"
+            )
+        if not self._filter:
+            found["warning.system-calls"] = "system calls are not filtered on this architecture"
+        return found
+
+    def _fixed_head(self) -> list[str]:
+        head = [self._executable, "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+        head += ["--new-session", "--as-pid-1"]
+        head += ["--cap-drop", "ALL", "--chdir", "/"]
+        if not self._root:
+            head.append("--unshare-user")
+        return [*head, "--disable-userns"] if self._no_nesting else head
+
+    def _fixed_mounts(self) -> list[str]:
+        mounts = [*self._tmpfs("/"), "--ro-bind", "/usr", "/usr"]
+        for name in _SYSTEM:
+            path = Path("/") / name
+            if path.is_symlink():
+                mounts += ["--symlink", str(path.readlink()), str(path)]
+            elif path.is_dir():
+                mounts += ["--ro-bind", str(path), str(path)]
+        mounts += ["--proc", "/proc", "--dev", "/dev", *self._tmpfs("/dev/shm"), "--remount-ro", "/dev"]  # noqa: S108
+        mounts += [*self._tmpfs("/tmp"), "--perms", "1777", "--dir", "/var/tmp", "--dir", "/run"]  # noqa: S108
+        shown = [f"/etc/{name}" for name in _ETC if Path("/etc", name).exists()]
+        # Last the interpreter: it may be anywhere, also below /tmp.
+        shown += [folder for folder in self._interpreter.folders if not Path(folder).is_relative_to("/usr")]
+        # Folders that bubblewrap makes by itself on the way would be closed to the namespace's user.
+        ways = {parent for place in (*shown, HOME, f"{LAYERS}/x", SECRETS) for parent in Path(place).parents}
+        for way in sorted(ways - {Path("/"), Path("/tmp")}):  # noqa: S108
+            mounts += ["--dir", str(way)]
+        for place in shown:
+            mounts += ["--ro-bind", place, place]
+        return mounts
+
+    def _tmpfs(self, place: str) -> list[str]:
+        size = ["--size", str(SCRATCH_BYTES)] if self._can_size else []
+        return ["--perms", "1777", *size, "--tmpfs", place]

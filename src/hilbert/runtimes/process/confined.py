@@ -1,0 +1,116 @@
+"""The sandboxes without mounts of their own: Landlock, and the plain process with nothing but limits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from hilbert.runtimes.process import landlock, seccomp
+from hilbert.runtimes.process.interpreter import Interpreter
+from hilbert.runtimes.process.job import Command, Entry, Job, Places
+
+_READ: Final = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives", "/etc/ca-certificates",
+    "/etc/crypto-policies", "/etc/gai.conf", "/etc/group", "/etc/host.conf", "/etc/hosts", "/etc/ld.so.cache",
+    "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/mime.types", "/etc/nsswitch.conf", "/etc/passwd",
+    "/etc/pki", "/etc/protocols", "/etc/resolv.conf", "/etc/services", "/etc/ssl/certs", "/etc/ssl/openssl.cnf",
+    "/etc/timezone", "/proc/self", "/proc/cpuinfo", "/proc/filesystems", "/proc/loadavg", "/proc/meminfo", "/proc/stat",
+    "/proc/sys", "/proc/uptime", "/proc/version", "/sys/devices/system/cpu", "/run/systemd/resolve/stub-resolv.conf",
+    "/run/systemd/resolve/resolv.conf",
+)  # fmt: skip
+_MARK: Final = "HILBERT_REPLICA"
+"""In the environment of the watchdog's program; its children have the folder in theirs, as that of their secrets."""
+
+_WRITE: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
+
+
+class Landlock:
+    """All files closed but the system's and the replica's own; no neighbours, no unix sockets, no new privileges."""
+
+    level = "landlock"
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+        self._abi = landlock.abi()
+        self._filter = seccomp.supported()
+
+    def command(self, job: Job) -> Command:
+        places = _places(job)
+        read = (*_READ, *self._interpreter.folders, places.bundle, *places.layers, places.secrets)
+        return Command(
+            argv=(),
+            entry=Entry(
+                paths=self._interpreter.paths,
+                chdir=places.bundle,
+                user=job.user,
+                drop=True,
+                own_network=not job.network,
+                landlock=True,
+                read=read,
+                write=(*_WRITE, places.scratch),
+                filter=self._filter,
+                parent=os.getpid() if job.bound else 0,
+            ),
+            places=places,
+            isolated=False,
+            mark={_MARK: str(job.folder)},
+            unix_sockets=not self._filter,
+        )
+
+    def facts(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        if self._abi < 6:
+            found["warning.signals"] = (
+                "functions can signal each other's processes and reach abstract unix sockets (needs Linux 6.12)"
+            )
+        if not self._filter:
+            found["warning.sockets"] = "functions can reach the platform's unix sockets: no system call filter here"
+        return found
+
+
+class Plain:
+    """A process with limits, unable to gain privileges, and nothing else between it and the rest of this user's files."""
+
+    level = "process"
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+
+    def command(self, job: Job) -> Command:
+        places = _places(job)
+        entry = Entry(
+            paths=self._interpreter.paths,
+            chdir=places.bundle,
+            user=job.user,
+            drop=True,
+            own_network=not job.network,
+            filter=seccomp.supported(),
+            parent=os.getpid() if job.bound else 0,
+        )
+        return Command(
+            argv=(),
+            entry=entry,
+            places=places,
+            isolated=False,
+            mark={_MARK: str(job.folder)},
+            unix_sockets=not seccomp.supported(),
+        )
+
+    def facts(self) -> Mapping[str, str]:
+        who = "root, which owns everything" if os.geteuid() == 0 else "this user"
+        return {
+            "warning.sandbox": (
+                f"functions are plain processes: those of one namespace can read the files and secrets of another, and "
+                f"all that {who} can read; install bubblewrap, or use a kernel with Landlock"
+            )
+        }
+
+
+def _places(job: Job) -> Places:
+    return Places(
+        bundle=str(job.bundle.path),
+        layers=tuple(map(str, job.bundle.layers)),
+        secrets=str(job.folder / "secrets"),
+        scratch=str(job.folder / "tmp"),
+    )

@@ -1,0 +1,101 @@
+"""One replica to start, as the sandboxes need it: where things are outside, where they are inside, who it runs as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from hilbert.runtimes.process.images import Bundle
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sandbox makes a command of."""
+
+    folder: Path
+    """The replica's own, with `secrets/` and `etc/`."""
+    host: str
+    """Host name inside, where there is one."""
+    bundle: Bundle
+    user: tuple[int, int] | None
+    """User and group to run as; None: those of this process."""
+    network: bool
+    read_only: bool
+    bound: bool = False
+    """It ends with the thread that starts it, however that ends."""
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a replica finds things."""
+
+    bundle: str
+    layers: tuple[str, ...]
+    secrets: str
+    scratch: str
+    """A folder to write to, for `TMPDIR`."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What `entry` does to itself before the watchdog runs, as its only argument in JSON."""
+
+    paths: tuple[str, ...]
+    """Of `sys.path`."""
+    chdir: str
+    gate: int = -1
+    """Descriptor that gives one byte when the replica may go on; its end without one means: end."""
+    environment: int = -1
+    """Descriptor of the function's environment, in JSON."""
+    user: tuple[int, int] | None = None
+    drop: bool = False
+    """Give up all capabilities and ever gaining any."""
+    own_network: bool = False
+    """Make a network namespace with a loopback."""
+    read: tuple[str, ...] = ()
+    """With Landlock: what may be read and executed."""
+    write: tuple[str, ...] = ()
+    """With Landlock: what may be written, too."""
+    landlock: bool = False
+    scope: bool = False
+    """With Landlock: no signals and no abstract sockets outside; files as they are."""
+    filter: bool = False
+    """Refuse system calls that reach past the sandbox."""
+    parent: int = 0
+    """Process with which to end; 0: none."""
+    probe: bool = False
+    """Stop before the watchdog: only to see whether all this works."""
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """How to start a job in one sandbox."""
+
+    argv: tuple[str, ...]
+    """Before the interpreter's own; empty: the interpreter is started directly."""
+    entry: Entry
+    places: Places
+    isolated: bool
+    """The process started is the parent of the replica, in another process namespace; it tells the child on `INFO`."""
+    mark: Mapping[str, str] = {}
+    """An environment variable by which what the replica leaves behind is found."""
+    unix_sockets: bool = True
+    """Processes inside can make named unix sockets."""
+    filter: bytes = b""
+    """A system call filter, to be given on `FILTER`."""
+
+
+class Sandbox(Protocol):
+    """One way of keeping replicas apart."""
+
+    level: str
+
+    def command(self, job: Job) -> Command: ...
+
+    def facts(self) -> Mapping[str, str]:
+        """What it leaves open, as `warning.*`."""
+        ...
+
+
+LISTEN, GATE, ENVIRONMENT, INFO, FILTER, BLOCK = 3, 4, 5, 6, 7, 8
+"""Descriptors of a starting replica: its socket, gate and environment; and for bubblewrap, where it says which process it
+made, the system call filter, and what it waits for before it starts anything."""

@@ -1,0 +1,136 @@
+"""Starting one process: descriptors in place, nothing inherited by accident, stopped at its gate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import io
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from hilbert.core.errors import StartFailed
+from hilbert.runtimes.process import proc
+from hilbert.runtimes.process.interpreter import Interpreter
+from hilbert.runtimes.process.job import BLOCK, ENVIRONMENT, FILTER, GATE, INFO, LISTEN, Command
+
+_ABOVE: Final = 10
+"""Descriptors are moved here first, so that putting one in place does not overwrite another."""
+_ANSWER_MOST: Final = 10.0
+"""Seconds for bubblewrap to say which process it made."""
+_SANE: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+"""The environment until the function's own is taken."""
+
+
+class Launched(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that waits at its gate."""
+
+    pid: int
+    """The replica's watchdog."""
+    child: int
+    """The process that is ours to wait for: the same, or its parent."""
+    gate: int
+    """Descriptor to write `+` to. Closing it without ends the process."""
+    block: int
+    """Descriptor to close once the process is under its limits: it starts no other before."""
+
+
+async def launch(
+    interpreter: Interpreter, command: Command, *, listen: int, output: int, environment: Mapping[str, str]
+) -> Launched:
+    """Start the process up to its gate. Takes over no descriptor. Raises `StartFailed` and `OSError`."""
+    with contextlib.ExitStack() as ours:
+        gate_read, gate_write = _pipe(ours)
+        nothing = ours.enter_context(io.FileIO("/dev/null", "rb"))
+        function_environment = _memory(ours, msgspec.json.encode(environment))
+        inherited = {
+            0: nothing.fileno(),
+            1: output,
+            2: output,
+            LISTEN: listen,
+            GATE: gate_read.fileno(),
+            ENVIRONMENT: function_environment.fileno(),
+        }
+        if command.filter:
+            inherited[FILTER] = _memory(ours, command.filter).fileno()
+        info_read, info_write = _pipe(ours)
+        block_read, block_write = _pipe(ours)
+        if command.isolated:
+            inherited |= {INFO: info_write.fileno(), BLOCK: block_read.fileno()}
+        entry = msgspec.structs.replace(command.entry, gate=GATE, environment=ENVIRONMENT)
+        argv = [*command.argv, *interpreter.argv, msgspec.json.encode(entry).decode()]
+        with _moved(inherited) as actions:
+            child = os.posix_spawn(  # noqa: ASYNC221 - returns within a millisecond
+                argv[0],
+                argv,
+                {**_SANE, **command.mark},
+                file_actions=actions,
+                setsid=not command.isolated,
+                setsigmask=[],
+                setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD],
+            )
+        try:
+            info_write.close()
+            pid = await _child_of(info_read.fileno()) if command.isolated else child
+            return Launched(pid=pid, child=child, gate=os.dup(gate_write.fileno()), block=os.dup(block_write.fileno()))
+        except BaseException:
+            abandon(child)
+            raise
+
+
+def abandon(child: int) -> None:
+    """End a child that was not wanted after all, with its own, and wait for it: it is killed, so it cannot take long."""
+    with contextlib.suppress(ChildProcessError):
+        proc.kill_tree(child)
+        os.waitpid(child, 0)
+
+
+async def _child_of(info: int) -> int:
+    """The process that bubblewrap made, from its answer; it closes its end when it gives up instead."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    answer = bytearray()
+
+    def read() -> None:
+        data = os.read(info, 4096)
+        answer.extend(data)
+        if (not data or b"}" in data) and not done.done():
+            done.set_result(None)
+
+    loop.add_reader(info, read)
+    try:
+        async with asyncio.timeout(_ANSWER_MOST):
+            await done
+        return int(msgspec.json.decode(answer)["child-pid"])
+    except (TimeoutError, msgspec.DecodeError, KeyError, ValueError) as exc:
+        raise StartFailed("the sandbox could not be made", detail=answer.decode(errors="replace")) from exc
+    finally:
+        loop.remove_reader(info)
+
+
+@contextlib.contextmanager
+def _moved(sources: Mapping[int, int]) -> Iterator[list[tuple[int, int, int]]]:
+    """What `posix_spawn` has to do to put each source in its place."""
+    moved = {target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _ABOVE) for target, source in sources.items()}
+    try:
+        yield [(os.POSIX_SPAWN_DUP2, source, target) for target, source in moved.items()]
+    finally:
+        for source in moved.values():
+            os.close(source)
+
+
+def _pipe(ours: contextlib.ExitStack) -> tuple[io.FileIO, io.FileIO]:
+    read, write = os.pipe2(os.O_CLOEXEC)
+    return ours.enter_context(io.FileIO(read, "rb")), ours.enter_context(io.FileIO(write, "wb"))
+
+
+def _memory(ours: contextlib.ExitStack, content: bytes) -> io.FileIO:
+    """A file in memory, to be read from its start."""
+    file = ours.enter_context(io.FileIO(os.memfd_create("hilbert", os.MFD_CLOEXEC), "w+b"))
+    file.write(content)
+    file.seek(0)
+    return file

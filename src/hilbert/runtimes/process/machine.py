@@ -1,0 +1,222 @@
+"""What this machine offers, found out by trying: the strongest sandbox, limits, user ids, network namespaces."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from hilbert.core.bundle import Manifest, Mode
+from hilbert.core.errors import HilbertError, InvalidSettings
+from hilbert.core.ports import ReplicaPlan
+from hilbert.runtimes.process import landlock
+from hilbert.runtimes.process.bubblewrap import Bubblewrap
+from hilbert.runtimes.process.confined import Landlock, Plain
+from hilbert.runtimes.process.files import make_folder, remove_folder
+from hilbert.runtimes.process.images import Bundle, ImageStore
+from hilbert.runtimes.process.interpreter import Interpreter, this_interpreter
+from hilbert.runtimes.process.job import Job, Sandbox
+from hilbert.runtimes.process.launch import abandon, launch
+from hilbert.runtimes.process.limits import Limiter, find_limiter
+from hilbert.runtimes.process.users import Users
+
+_TRIAL_MOST: Final = 20.0
+"""Seconds for a trial start."""
+
+
+class Machine:
+    """The result of `survey`. Does not change while the runtime is open."""
+
+    def __init__(
+        self,
+        *,
+        interpreter: Interpreter,
+        sandbox: Sandbox,
+        limiter: Limiter,
+        limiter_note: str,
+        users: Users | None,
+        own_network: bool,
+        refused: Mapping[str, str],
+    ) -> None:
+        """`refused` says of each stronger level why it is not used."""
+        self.interpreter = interpreter
+        self.sandbox = sandbox
+        self.limiter = limiter
+        self.own_network = own_network
+        self._limiter_note = limiter_note
+        self._users = users
+        self._refused = refused
+
+    def user(self, tenant: int) -> tuple[int, int] | None:
+        return None if self._users is None else self._users.user(tenant)
+
+    def placement(self, plan: ReplicaPlan) -> dict[str, str]:
+        """How a replica of `plan` will run, as shown to users."""
+        limits = plan.spec.limits
+        user = self.user(plan.tenant)
+        found = {
+            "runtime": "process",
+            "sandbox": self.sandbox.level,
+            "network": "host" if plan.network else "none",
+            "user": str(os.geteuid() if user is None else user[0]),
+        }
+        if limits is not None and limits.memory is not None:
+            found["memory-limit"] = f"{limits.memory} ({self.limiter.memory})"
+        if limits is not None and limits.cpu is not None:
+            found["cpu-limit"] = f"{limits.cpu} ({self.limiter.cpu})" if self.limiter.cpu != "none" else "not enforced"
+        return found
+
+    def shortcomings(self) -> dict[str, str]:
+        """Why no stronger sandbox is used, by level."""
+        return {f"no_{level}": why for level, why in self._refused.items()}
+
+    def facts(self) -> Mapping[str, str]:
+        found = {
+            "sandbox": self.sandbox.level,
+            "network": "host, unless a function or its namespace says none",
+            "memory-limit": self.limiter.memory,
+            "cpu-limit": self.limiter.cpu,
+            "user": "one for each namespace" if self._users is not None else f"{os.geteuid()} for all namespaces",
+        }
+        found |= {f"sandbox.not-{level}": why for level, why in self._refused.items()}
+        if self._limiter_note:
+            found["warning.limits"] = self._limiter_note
+        if self.limiter.cpu == "none":
+            found["warning.cpu"] = "CPU limits are not enforced: control groups cannot be written here"
+        if not self.own_network:
+            found["warning.network"] = "functions that may use no network are refused: no network namespaces here"
+        if self._users is None and os.geteuid() == 0:
+            found["warning.user"] = "functions run as root without its privileges; no user ids of their own here"
+        return {**found, **self.sandbox.facts()}
+
+
+async def survey(folder: Path, *, images: ImageStore, wanted: str) -> Machine:
+    """Try levels from the strongest. `folder` is where replicas live; `wanted` is a level or `auto`.
+
+    Raises `InvalidSettings` when the wanted level does not work.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, at start
+    interpreter = this_interpreter()
+    label = f"hilbert-{_label(folder)}"
+    limiter, note = find_limiter(label)
+    users = Users(label)
+    refused: dict[str, str] = {}
+    for level in ("bubblewrap", "landlock", "process") if wanted == "auto" else (wanted,):
+        try:
+            sandbox = await _make(level, interpreter)
+            usable = await _usable_users(sandbox, interpreter, users, folder=folder, images=images)
+        except (HilbertError, OSError) as exc:
+            refused[level] = exc.message if isinstance(exc, HilbertError) else str(exc)
+            continue
+        own_network = await _works(sandbox, interpreter, usable, folder=folder, network=False) == ""
+        return Machine(
+            interpreter=interpreter,
+            sandbox=sandbox,
+            limiter=limiter,
+            limiter_note=note,
+            users=usable,
+            own_network=own_network,
+            refused=refused,
+        )
+    reasons = "; ".join(f"{level}: {why}" for level, why in refused.items())
+    raise InvalidSettings(
+        f"process.sandbox: {wanted} does not work here: {reasons}", hint="set process.sandbox to auto"
+    )
+
+
+def _label(folder: Path) -> str:
+    """Eight characters for this installation, from where its replicas live."""
+    return hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+
+
+async def _make(level: str, interpreter: Interpreter) -> Sandbox:
+    """The sandbox of that level. Raises `InvalidSettings` if the machine lacks what it is made of."""
+    if level == "bubblewrap":
+        executable = shutil.which("bwrap", path="/usr/local/bin:/usr/bin:/bin")
+        if executable is None:
+            raise InvalidSettings("bwrap is not installed (package bubblewrap)")
+        done = await asyncio.to_thread(
+            subprocess.run, [executable, "--help"], capture_output=True, text=True, timeout=10, check=False
+        )
+        return Bubblewrap(interpreter, executable=executable, features=done.stdout + done.stderr)
+    if level == "landlock":
+        if landlock.abi() < 1:
+            raise InvalidSettings("this kernel has no Landlock, or it is switched off")
+        return Landlock(interpreter)
+    return Plain(interpreter)
+
+
+async def _usable_users(
+    sandbox: Sandbox, interpreter: Interpreter, users: Users, *, folder: Path, images: ImageStore
+) -> Users | None:
+    """The users if replicas can run as them. Raises `InvalidSettings` if the sandbox does not work at all."""
+    if users.available:
+        if sandbox.level != "bubblewrap":
+            _open_ways(folder, images)
+        if await _works(sandbox, interpreter, users, folder=folder, network=True) == "":
+            return users
+    why = await _works(sandbox, interpreter, None, folder=folder, network=True)
+    if why:
+        raise InvalidSettings(why)
+    return None
+
+
+def _open_ways(folder: Path, images: ImageStore) -> None:
+    """Let other users pass through, not look into, the folders above bundles and replicas."""
+    for path in (folder, folder.parent, images.path, images.path.parent):
+        with contextlib.suppress(OSError):
+            path.chmod(path.stat().st_mode | 0o011)
+
+
+async def _works(
+    sandbox: Sandbox, interpreter: Interpreter, users: Users | None, *, folder: Path, network: bool
+) -> str:
+    """Really start one replica up to its gate: why that failed, or nothing."""
+    trial = folder / f"trial-{secrets.token_hex(4)}"
+    bundle = Bundle(path=trial / "tmp", manifest=Manifest(mode=Mode.STATIC), layers=(), pin="")
+    user = None if users is None else users.user(0)
+    job = Job(folder=trial, host="trial", bundle=bundle, user=user, network=network, read_only=True)
+    try:
+        make_folder(job, shared=sandbox.level != "bubblewrap")
+        output = os.open(trial / "output", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            command = sandbox.command(job)
+            command = msgspec.structs.replace(command, entry=msgspec.structs.replace(command.entry, probe=True))
+            launched = await launch(interpreter, command, listen=output, output=output, environment={})
+            os.close(launched.gate)
+            os.close(launched.block)
+            status = await _wait(launched.child)
+            return "" if status == 0 else _last(output) or f"a trial start ended with status {status}"
+        except HilbertError as exc:
+            return _last(output) or exc.message
+        finally:
+            os.close(output)
+    except OSError as exc:
+        return str(exc)
+    finally:
+        remove_folder(trial)
+
+
+async def _wait(child: int) -> int:
+    for _ in range(int(_TRIAL_MOST / 0.01)):
+        pid, status = os.waitpid(child, os.WNOHANG)  # noqa: ASYNC222 - does not wait
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        await asyncio.sleep(0.01)
+    abandon(child)
+    return -1
+
+
+def _last(output: int) -> str:
+    """The last line that the trial wrote."""
+    lines = os.pread(output, 65536, 0).decode(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else ""

@@ -1,0 +1,279 @@
+"""Each shipped template: built as it is, run, called; its tests, its mistakes, its dependencies."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from hilbert.builder.errors import BuildFailed, InvalidHandler, InvalidTemplate
+from support.build import Project, needs_node, needs_npm
+
+
+@pytest.fixture(scope="module")
+def dependencies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Layers that the tests here share, so that each set of packages is fetched once."""
+    folder = tmp_path_factory.mktemp("dependencies")
+    for name in ("layers", "keys"):
+        (folder / name).mkdir()
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, dependencies: Path) -> Project:
+    made = Project(tmp_path)
+    made.store.path.mkdir(parents=True)
+    for name in ("layers", "keys"):
+        (made.store.path / name).symlink_to(dependencies / name)
+    return made
+
+
+def call(url: str, body: bytes | None = None, **headers: str) -> tuple[int, str, str]:
+    """Status, content type and body."""
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data=body, headers=given), timeout=20) as answer:
+            return answer.status, answer.headers.get("Content-Type", ""), answer.read().decode()
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code, exc.headers.get("Content-Type", ""), exc.read().decode()
+
+
+TEMPLATES = [
+    pytest.param("python3-http", "handler.py", "Hello", id="python3-http"),
+    pytest.param("python3-asgi", "handler.py", "Hello", id="python3-asgi"),
+    pytest.param("node22", "handler.js", "Hello", id="node22", marks=needs_node),
+    pytest.param("bash", "handler.sh", "Hello", id="bash"),
+]
+
+
+@pytest.mark.parametrize(("lang", "file", "word"), TEMPLATES)
+def test_it_answers_as_it_is(project: Project, lang: str, file: str, word: str) -> None:
+    """Begun, built with its tests, run, called."""
+    built = project.build(project.begin("f", lang))
+    assert built.changed
+    with project.running(built) as url:
+        status, kind, body = call(f"{url}/?name=Ada", b"Ada")
+    assert (status, body) == (200, "Hello, Ada!\n")
+    assert kind.startswith("text/plain")
+
+
+@pytest.mark.parametrize(("lang", "file", "word"), TEMPLATES)
+def test_the_same_source_is_the_same_bundle(project: Project, lang: str, file: str, word: str) -> None:
+    """Whenever and wherever it is built; a change of the handler changes it, its layers stay."""
+    request = project.begin("f", lang)
+    first = project.build(request)
+    again = project.build(request)
+    assert again.record.digest == first.record.digest
+    assert not again.changed
+    (request.handler / file).write_text((request.handler / file).read_text() + "\n")
+    other = project.build(request)
+    assert other.record.digest != first.record.digest
+    assert other.manifest.layers == first.manifest.layers
+
+
+@pytest.mark.parametrize(("lang", "file", "word"), TEMPLATES)
+def test_its_test_can_fail(project: Project, lang: str, file: str, word: str) -> None:
+    """A handler that answers otherwise does not get past it, unless tests are left out."""
+    request = project.begin("f", lang)
+    project.build(request)
+    before = project.store.find("f")
+    (request.handler / file).write_text((request.handler / file).read_text().replace(word, "Bye"))
+    with pytest.raises(BuildFailed, match="its tests fail") as caught:
+        project.build(request)
+    assert "Bye" in "\n".join(caught.value.log)
+    assert project.store.find("f") == before
+    assert project.build(request, skip_tests=True).changed
+    quiet = project.request("f", lang, build_args={"TEST_ENABLED": "false"}, image="g:1")
+    assert project.build(quiet).record.digest
+
+
+@pytest.mark.parametrize(("lang", "file", "word"), TEMPLATES)
+def test_mistakes_of_syntax_are_found(project: Project, lang: str, file: str, word: str) -> None:
+    """Before anything runs; the log names the line."""
+    request = project.begin("f", lang)
+    (request.handler / file).write_text("\n\nif ((\n")
+    with pytest.raises(BuildFailed) as caught:
+        project.build(request, skip_tests=True)
+    said = "\n".join(caught.value.log) + caught.value.message
+    assert file in said
+    assert "3" in said
+    assert project.store.find("f") is None
+    assert not list((project.store.path / "bundles").iterdir())
+    assert not list((project.store.path / "tmp").iterdir())
+
+
+def test_python_packages(project: Project) -> None:
+    """Installed into a layer of their own, which functions with equal requirements share."""
+    handler = "import segno\n\ndef handle(event, context):\n    return segno.__version__\n"
+    files = {"handler.py": handler, "handler_test.py": "", "requirements.txt": "# a comment\nsegno==1.6.1\n\n"}
+    built = project.build(project.begin("one", "python3-http", files))
+    (layer,) = built.manifest.layers
+    with project.running(built) as url:
+        assert call(url)[2] == "1.6.1"
+    other = project.begin("two", "python3-http", files | {"requirements.txt": "segno==1.6.1"})
+    assert project.build(other).manifest.layers == (layer,)
+    compiled = list((project.store.layer_path(layer) / "segno" / "__pycache__").iterdir())
+    assert any(path.name.startswith("__init__") for path in compiled)
+
+
+FASTAPI = """
+from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/add")
+def add(a: int, b: int):
+    return a + b
+"""
+
+STARLETTE = """
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+
+async def add(request):
+    return JSONResponse(sum(int(value) for value in request.query_params.values()))
+
+
+app = Starlette(routes=[Route("/add", add)])
+"""
+
+BARE = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    total = sum(int(pair.split(b"=")[1]) for pair in scope["query_string"].split(b"&"))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(total).encode()})
+"""
+
+
+@pytest.mark.parametrize(
+    ("requirement", "app"),
+    [("fastapi", FASTAPI), ("starlette", STARLETTE), ("", BARE)],
+    ids=["fastapi", "starlette", "bare"],
+)
+def test_asgi_applications(project: Project, requirement: str, app: str) -> None:
+    """FastAPI, Starlette, and one of no framework."""
+    files = {"handler.py": app, "handler_test.py": "", "requirements.txt": requirement}
+    built = project.build(project.begin("f", "python3-asgi", files))
+    with project.running(built) as url:
+        assert call(f"{url}/add?a=2&b=3")[0::2] == (200, "5")
+        if requirement == "fastapi":
+            assert call(f"{url}/add?a=x&b=3")[0] == 422
+
+
+def test_openfaas_python_handlers(project: Project) -> None:
+    """Relative imports, `function.` imports and tests without classes, as upstream's projects have them."""
+    files = {
+        "handler.py": "from .lib import one\nfrom function.lib import two\n\ndef handle(event, context):\n"
+        "    return {'statusCode': 201, 'body': {'n': one + two}, 'headers': {'X-N': '1'}}\n",
+        "lib.py": "one, two = 1, 2\n",
+        "handler_test.py": "from .handler import handle\n\ndef test_handle():\n    pass\n",
+        "tox.ini": "[tox]\n",
+    }
+    request = project.begin("f", "python3-http", files)
+    built = project.build(project.request("f", "python3-http-debian", image=request.image))
+    with project.running(built) as url:
+        status, kind, body = call(url)
+    assert (status, json.loads(body)) == (201, {"n": 3})
+    assert kind == "application/json"
+
+
+NODE = """
+module.exports = async (event, context) => {
+  switch (event.path) {
+    case '/echo': return { body: event.body, type: typeof event.body, query: event.query, method: event.method };
+    case '/raw': return Buffer.isBuffer(event.body) ? event.body : 'no buffer';
+    case '/status': return context.status(202).headers({ 'X-A': 'b' }).succeed('made');
+    case '/fail': return context.fail(new Error('broken'));
+    case '/throw': throw new Error('thrown');
+    case '/both': context.succeed('first'); return 'second';
+    case '/stream': return (async function* () { yield 'a'; yield 'b'; })();
+    case '/state': return { status: context.status(), headers: context.headers() };
+  }
+};
+"""
+
+
+@needs_node
+def test_the_contract_of_node_handlers(project: Project) -> None:
+    """OpenFaaS's event and context."""
+    request = project.begin("f", "node22", {"handler.js": NODE, "handler.test.js": ""})
+    built = project.build(request)
+    with project.running(built) as url:
+
+        def echo(body: bytes | None, kind: str) -> dict[str, object]:
+            found: dict[str, object] = json.loads(call(f"{url}/echo?a=1&a=2&b=3", body, Content_Type=kind)[2])
+            return found
+
+        said = echo(b'{"x": [1]}', "application/json")
+        assert said == {"body": {"x": [1]}, "type": "object", "query": {"a": ["1", "2"], "b": "3"}, "method": "POST"}
+        assert echo(b"hi", "text/plain; charset=utf-8")["body"] == "hi"
+        assert echo(b"a=1&b=2", "application/x-www-form-urlencoded")["body"] == {"a": "1", "b": "2"}
+        assert call(f"{url}/raw", b"\x00\x01", Content_Type="application/octet-stream")[2] == "\x00\x01"
+        assert call(f"{url}/echo", b"{", Content_Type="application/json")[0] == 400
+        assert call(f"{url}/echo", b"x" * 200_000, Content_Type="text/plain")[0] == 413
+        assert call(f"{url}/status")[0::2] == (202, "made")
+        assert call(f"{url}/fail")[0::2] == (500, "Error: broken\n")
+        assert call(f"{url}/throw")[0::2] == (500, "Error: thrown\n")
+        assert call(f"{url}/both")[2] == "first"
+        assert call(f"{url}/stream")[2] == "ab"
+        assert json.loads(call(f"{url}/state")[2]) == {"status": 200, "headers": {}}
+        assert call(f"{url}/none")[0::2] == (200, "")
+
+
+@needs_node
+def test_node_environment(project: Project) -> None:
+    """`RAW_BODY` and `MAX_RAW_SIZE`, as in OpenFaaS."""
+    request = project.begin("f", "node22", {"handler.js": NODE, "handler.test.js": ""})
+    built = project.build(request)
+    with project.running(built, RAW_BODY="true", MAX_RAW_SIZE="1kb") as url:
+        assert call(f"{url}/raw", b'{"x": 1}', Content_Type="application/json")[2] == '{"x": 1}'
+        assert call(f"{url}/raw", b"x" * 2000, Content_Type="text/plain")[0] == 413
+
+
+@needs_npm
+@pytest.mark.parametrize("kind", ["commonjs", "module"])
+def test_npm_packages(project: Project, kind: str) -> None:
+    """For `require` and for `import`."""
+    package = {"name": "f", "version": "1.0.0", "private": True, "dependencies": {"ms": "2.1.3"}}
+    handler = "const ms = require('ms');\nmodule.exports = async () => String(ms('2h'));\n"
+    if kind == "module":
+        package["type"] = "module"
+        handler = "import ms from 'ms';\nexport default async () => String(ms('2h'));\n"
+    files = {"handler.js": handler, "handler.test.js": "", "package.json": json.dumps(package)}
+    built = project.build(project.begin("f", "node22", files))
+    (layer,) = built.manifest.layers
+    assert not (built.path / "function" / "node_modules").exists()
+    assert (project.store.layer_path(layer) / "node_modules" / "ms").is_dir()
+    with project.running(built) as url:
+        assert call(url)[2] == "7200000"
+
+
+def test_a_dockerfile_is_no_bundle(project: Project) -> None:
+    """It says what to do instead."""
+    with pytest.raises(InvalidTemplate) as caught:
+        project.build(project.begin("f", "dockerfile"))
+    assert "--image-build" in caught.value.hint
+
+
+def test_the_handler_has_another_name(project: Project) -> None:
+    """The file that the template runs is named."""
+    request = project.begin("f", "python3-http")
+    (request.handler / "handler.py").rename(request.handler / "main.py")
+    with pytest.raises(InvalidHandler, match=r"the handler handler\.py is not in"):
+        project.build(request)
+
+
+def test_what_tests_write_is_not_built(project: Project) -> None:
+    """They run in a copy."""
+    test = "import unittest\n\nclass T(unittest.TestCase):\n    def test(self):\n        open('left', 'w').close()\n        open('function/left', 'w').close()\n"
+    built = project.build(project.begin("f", "python3-http", {"handler_test.py": test}))
+    assert not list(built.path.rglob("left"))
+    assert not list(built.path.rglob("__init__.py"))

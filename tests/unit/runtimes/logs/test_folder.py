@@ -1,0 +1,140 @@
+"""The folder of log files: bounds, merging, following, forgetting."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from hilbert.core.model import LogLine, LogQuery
+from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
+from hilbert.runtimes.logs import folder as module
+from hilbert.runtimes.logs.folder import OLD_KEPT, LogFolder
+from hilbert.testing.harness import eventually
+
+pytestmark = pytest.mark.anyio
+
+REF = FunctionRef(NamespaceName("dev"), FunctionName("f"))
+OTHER = FunctionRef(NamespaceName("dev"), FunctionName("g"))
+
+
+def write(logs: LogFolder, replica: str, *lines: tuple[int, str], ref: FunctionRef = REF) -> None:
+    descriptor = logs.open(ref, replica)
+    for second, text in lines:
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(1_700_000_000 + second))
+        os.write(descriptor, f"{at}Z {text}\n".encode())
+    os.close(descriptor)
+
+
+async def texts(logs: LogFolder, **query: object) -> list[str]:
+    return [line.text async for line in logs.read(LogQuery(ref=REF, **query))]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def logs(tmp_path: Path) -> LogFolder:
+    return LogFolder(tmp_path / "logs", limit=1 << 20)
+
+
+async def test_replicas_are_merged_by_time(logs: LogFolder) -> None:
+    write(logs, "f-a", (1, "one"), (4, "four"))
+    write(logs, "f-b", (2, "two"), (3, "three"))
+    write(logs, "g-a", (2, "another function's"), ref=OTHER)
+    assert await texts(logs) == ["one", "two", "three", "four"]
+    assert await texts(logs, tail=2) == ["three", "four"]
+    assert await texts(logs, instance="f-b") == ["two", "three"]
+    assert await texts(logs, since=datetime.fromtimestamp(1_700_000_003, UTC)) == ["three", "four"]
+    assert await texts(logs, instance="../g/g-a") == []
+    await logs.close()
+
+
+async def test_what_one_replica_forges_does_not_hide_the_lines_of_another(logs: LogFolder) -> None:
+    write(logs, "f-a", (1, "honest"), (3, "honest too"))
+    logs.file(REF, "f-b").write_text("2999-01-01T00:00:00Z from the future\nno stamp\n" + "x" * 200_000)
+    seen = await texts(logs)
+    assert [text for text in seen if text.startswith("honest")] == ["honest", "honest too"]
+    await logs.close()
+
+
+async def test_logs_of_replicas_that_are_gone_are_kept_the_newest_only(logs: LogFolder) -> None:
+    for number in range(OLD_KEPT + 3):
+        write(logs, f"f-{number}", (number, f"line {number}"))
+        os.utime(logs.file(REF, f"f-{number}"), (number, number))
+        logs.retire(REF, f"f-{number}")
+    write(logs, "f-live", (99, "live"))
+    assert await texts(logs) == [*(f"line {number}" for number in range(3, OLD_KEPT + 3)), "live"]
+    logs.retire(REF, "f-none")  # Absence is success.
+    await logs.close()
+
+
+async def test_following_sees_new_lines_new_replicas_and_the_end(logs: LogFolder) -> None:
+    write(logs, "f-a", (1, "stored"))
+    seen: list[LogLine] = []
+    alive = True
+
+    async def follow() -> None:
+        async for line in logs.read(LogQuery(ref=REF, follow=True), alive=lambda: alive):
+            seen.append(line)
+
+    task = asyncio.ensure_future(follow())
+    await eventually(lambda: len(seen) == 1)
+    write(logs, "f-a", (2, "new"))
+    await eventually(lambda: len(seen) == 2)
+    write(logs, "f-b", (3, "from another"))
+    await eventually(lambda: len(seen) == 3)
+    logs.retire(REF, "f-a")
+    write(logs, "f-b", (4, "still"))
+    await eventually(lambda: [line.text for line in seen] == ["stored", "new", "from another", "still"])
+    alive = False
+    await asyncio.wait_for(task, 10)
+    await logs.close()
+
+
+async def test_a_follower_that_leaves_leaves_no_file_open(logs: LogFolder) -> None:
+    write(logs, "f-a", (1, "stored"))
+    before = len(os.listdir("/proc/self/fd"))
+    lines = logs.read(LogQuery(ref=REF, follow=True))
+    assert (await anext(lines)).text == "stored"
+    await lines.aclose()  # type: ignore[attr-defined]  # it is a generator
+    assert len(os.listdir("/proc/self/fd")) == before
+    await logs.close()
+
+
+async def test_files_that_are_written_to_stay_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CUT_EVERY", 0.02)
+    logs = LogFolder(tmp_path / "logs", limit=100_000)
+    descriptor = logs.open(REF, "f-a")
+    for _ in range(20):
+        os.write(descriptor, b"2023-11-14T22:13:23Z " + b"x" * 40_000 + b"\n")
+    await eventually(lambda: logs.file(REF, "f-a").stat().st_blocks * 512 <= 100_000)
+    os.write(descriptor, b"2023-11-14T22:13:24Z newest\n")
+    os.close(descriptor)
+    assert (await texts(logs))[-1] == "newest"
+    await logs.close()
+
+
+async def test_forgetting_a_function_and_a_namespace(logs: LogFolder) -> None:
+    write(logs, "f-a", (1, "one"))
+    write(logs, "g-a", (1, "two"), ref=OTHER)
+    logs.drop(REF)
+    assert await texts(logs) == []
+    write(logs, "f-b", (2, "a namesake's"))
+    assert await texts(logs) == ["a namesake's"]
+    logs.drop_namespace(REF.namespace)
+    assert await texts(logs) == []
+    logs.drop_namespace(NamespaceName("nowhere"))
+    await logs.close()
+    assert os.listdir(logs._path) == []
+
+
+async def test_what_a_crash_left_is_removed_at_the_next_start(logs: LogFolder) -> None:
+    write(logs, "f-a", (1, "one"))
+    write(logs, "g-a", (1, "two"), ref=OTHER)
+    (logs._path / ".trash-abc").mkdir()
+    logs.keep_only([OTHER])
+    await logs.close()
+    assert [str(path.relative_to(logs._path)) for path in logs._path.rglob("*.log")] == ["dev/g/g-a.log"]
+    assert os.listdir(logs._path) == ["dev"]

@@ -1,0 +1,182 @@
+"""The pieces of the sandboxes that can be looked at one by one."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hilbert.core.bundle import Manifest, Mode
+from hilbert.core.model import FunctionSpec
+from hilbert.core.ports import ReplicaPlan
+from hilbert.core.values import DEFAULT_NAMESPACE, FunctionName, FunctionRef
+from hilbert.runtimes.process import landlock, seccomp
+from hilbert.runtimes.process.environment import render_environment, without_unix_upstream
+from hilbert.runtimes.process.interpreter import this_interpreter
+from hilbert.runtimes.process.job import Places
+from hilbert.runtimes.process.probe import safe_path
+from hilbert.runtimes.process.users import Users
+
+ALLOW, EPERM, ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026
+ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+
+
+def run_filter(program: bytes, *, machine: str, number: int, argument: int = 0, arch: int | None = None) -> int:
+    """What the kernel would answer: an interpreter of the few instructions that the filter uses."""
+    data = struct.pack("=IIQ6Q", number, ARCHITECTURE[machine] if arch is None else arch, 0, argument, 0, 0, 0, 0, 0)
+    lines = [struct.unpack_from("=HBBI", program, at) for at in range(0, len(program), 8)]
+    position = accumulator = 0
+    while True:
+        code, yes, no, value = lines[position]
+        position += 1
+        if code == 0x20:
+            (accumulator,) = struct.unpack_from("=I", data, value)
+        elif code == 0x54:
+            accumulator &= value
+        elif code == 0x15:
+            position += yes if accumulator == value else no
+        elif code == 0x35:
+            position += yes if accumulator >= value else no
+        else:
+            assert code == 0x06
+            return int(value)
+
+
+@pytest.mark.parametrize(
+    ("machine", "number", "argument", "answer"),
+    [
+        ("x86_64", 0, 0, ALLOW),  # read
+        ("x86_64", 1, 1, ALLOW),  # write: the argument of another call means nothing here
+        ("x86_64", 165, 0, EPERM),  # mount
+        ("x86_64", 250, 0, EPERM),  # keyctl
+        ("x86_64", 425, 0, EPERM),  # io_uring_setup
+        ("x86_64", 272, 0x10000000, EPERM),  # unshare a user namespace
+        ("x86_64", 272, 0x200, ALLOW),  # unshare files
+        ("x86_64", 56, 0x10000011, EPERM),  # clone into a user namespace
+        ("x86_64", 56, 0x003D0F00, ALLOW),  # clone a thread
+        ("x86_64", 435, 0, ENOSYS),  # clone3
+        ("x86_64", 0x40000000, 0, EPERM),  # another architecture's numbers
+        ("x86_64", 41, 1, EPERM),  # socket(AF_UNIX)
+        ("x86_64", 41, 2, ALLOW),  # socket(AF_INET)
+        ("x86_64", 53, 1, ALLOW),  # socketpair
+        ("aarch64", 63, 0, ALLOW),  # read
+        ("aarch64", 40, 0, EPERM),  # mount
+        ("aarch64", 198, 1, EPERM),  # socket(AF_UNIX)
+        ("aarch64", 220, 0x11, ALLOW),  # clone
+    ],
+)
+def test_the_filter_refuses_what_reaches_past_the_sandbox(
+    machine: str, number: int, argument: int, answer: int
+) -> None:
+    program = seccomp.program(unix_sockets=False, machine=machine)
+    assert run_filter(program, machine=machine, number=number, argument=argument) == answer
+    assert run_filter(program, machine=machine, number=number, argument=argument, arch=0x40000003) == EPERM
+
+
+def test_unix_sockets_can_be_left_open() -> None:
+    program = seccomp.program(unix_sockets=True, machine="x86_64")
+    assert run_filter(program, machine="x86_64", number=41, argument=1) == ALLOW
+
+
+def test_a_kernel_s_rights_are_those_of_its_version() -> None:
+    assert [landlock._all_rights(version).bit_count() for version in (1, 2, 3, 4, 5, 6, 7)] == [
+        13,
+        14,
+        15,
+        15,
+        16,
+        16,
+        16,
+    ]
+
+
+def test_users_are_one_for_each_namespace_and_none_of_the_machine_s() -> None:
+    users = Users("hilbert-1", uid_map="0 0 4294967295\n")
+    other = Users("hilbert-2", uid_map="0 0 4294967295\n")
+    if not users.available:
+        assert users.user(1) is None
+        pytest.skip("only root gives users away")
+    given = [users.user(tenant) for tenant in range(100)]
+    assert len({*given}) == 100
+    assert all(user is not None and 0x70000000 <= user[0] < 0x80000000 for user in given)
+    assert users.user(1) != other.user(1), "another installation on this machine"
+
+
+def test_users_in_a_container_are_those_that_it_has() -> None:
+    users = Users("hilbert-1", uid_map="0 100000 65536\n")
+    if users.available:
+        user = users.user(1)
+        assert user is not None
+        assert 30000 <= user[0] < 60000
+    assert not Users("hilbert-1", uid_map="0 1000 1\n").available
+
+
+def test_the_interpreter_runs_alone_with_what_the_watchdog_needs() -> None:
+    """In no environment, without `site`, from its own folders."""
+    interpreter = this_interpreter()
+    code = f"import sys; sys.path[:] = {interpreter.paths!r}; import hilbert.watchdog.run, httptools; print(sys.prefix)"
+    done = subprocess.run(
+        [interpreter.executable, "-I", "-S", "-c", code], env={}, capture_output=True, text=True, check=True
+    )
+    assert Path(done.stdout.strip()).resolve() == Path(sys.base_prefix).resolve()
+    shown = [Path(folder) for folder in interpreter.folders]
+    assert not [folder for folder in shown if folder in (Path("/"), Path.home(), Path.cwd())]
+    assert any(Path(interpreter.executable).is_relative_to(folder) for folder in shown)
+
+
+def test_a_replica_that_nobody_will_look_after_ends_before_the_function_runs() -> None:
+    """The gate closes without a word: the runtime has died between the start and the record of it."""
+    interpreter = this_interpreter()
+    entry = {"paths": interpreter.paths, "chdir": "/", "gate": 0, "environment": 0}
+    done = subprocess.run([*interpreter.argv, json.dumps(entry)], input=b"", env={}, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+PLACES = Places(
+    bundle="/home/app", layers=("/opt/layers/a", "/opt/layers/b"), secrets="/var/openfaas/secrets", scratch="/tmp"
+)
+
+
+def environment(manifest: Manifest, **spec: object) -> dict[str, str]:
+    ref = FunctionRef(DEFAULT_NAMESPACE, FunctionName("f"))
+    fields = FunctionSpec(ref=ref, image="x", **spec)  # type: ignore[arg-type]
+    plan = ReplicaPlan(replica="f-1", spec=fields, generation=1, secrets={})
+    return dict(render_environment(plan, manifest, PLACES, python="/opt/python/bin"))
+
+
+def test_the_environment_has_ours_then_the_bundle_s_then_the_function_s() -> None:
+    manifest = Manifest(mode=Mode.CLASSIC, process="cat", env={"a": "bundle", "b": "bundle"}, handler="handler.py")
+    made = environment(manifest, env={"b": "function", "PATH": "/bin"}, process="sha512sum")
+    assert (made["a"], made["b"], made["fprocess"], made["PATH"]) == ("bundle", "function", "sha512sum", "/bin")
+    assert made["HILBERT_MODE"] == "classic"
+    assert made["HILBERT_HANDLER"] == "/home/app/handler.py"
+    assert made["HILBERT_LAYERS"] == "/opt/layers/a:/opt/layers/b"
+    assert (made["OPENFAAS_NAME"], made["OPENFAAS_NAMESPACE"]) == ("f", DEFAULT_NAMESPACE)
+    assert environment(manifest)["fprocess"] == "cat"
+    assert environment(manifest, env={"fprocess": "wc"})["fprocess"] == "wc"
+    assert environment(manifest)["PATH"].startswith("/opt/python/bin:/usr/local/sbin:")
+
+
+def test_the_function_s_mode_wins_where_there_is_a_process_to_run() -> None:
+    fork = Manifest(mode=Mode.CLASSIC, process="cat")
+    assert environment(fork, env={"mode": "streaming"})["HILBERT_MODE"] == "streaming"
+    assert environment(fork, env={"mode": "nonsense"})["HILBERT_MODE"] == "classic"
+    handler = Manifest(mode=Mode.PYTHON, handler="handler.py")
+    assert environment(handler, env={"mode": "http"})["HILBERT_MODE"] == "python"
+
+
+def test_a_sandbox_without_unix_sockets_gives_a_port_instead() -> None:
+    changed = without_unix_upstream({"upstream_url": "unix:upstream.sock", "other": "unix:x"})
+    assert changed["upstream_url"].startswith("http://127.0.0.1:")
+    assert changed["other"] == "unix:x"
+    assert without_unix_upstream({"upstream_url": "http://127.0.0.1:5000"})["upstream_url"].endswith(":5000")
+
+
+@pytest.mark.parametrize("path", ["", "health", "/a b", "/a\r\nHost: x", "/ä", None])
+def test_a_probe_s_path_is_one_or_the_default(path: str | None) -> None:
+    assert safe_path(path, "/_/ready") == "/_/ready"
+    assert safe_path("/healthz?full=1", "/_/ready") == "/healthz?full=1"

@@ -1,0 +1,125 @@
+"""What an image name means."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hilbert.core.bundle import ImageRecord, Manifest, Mode
+from hilbert.core.errors import ImageUnavailable
+from hilbert.runtimes.process.images import ImageStore, open_to_others
+
+DIGEST = "sha256:" + "ab" * 32
+LAYER = "sha256:" + "cd" * 32
+
+
+def bundle(folder: Path, **manifest: object) -> Path:
+    folder.mkdir(parents=True)
+    fields = {"mode": Mode.STREAMING, **manifest}
+    (folder / "bundle.json").write_bytes(msgspec.json.encode(Manifest(**fields)))  # type: ignore[arg-type]
+    return folder
+
+
+def build(images: Path, name: str, *, digest: str = DIGEST, **manifest: object) -> None:
+    """As `hilbert build` stores it."""
+    if not (images / "bundles" / digest[7:]).exists():
+        bundle(images / "bundles" / digest[7:], **manifest)
+    record = ImageRecord(image=name, digest=digest, created_at=datetime.now(UTC))
+    (images / "index").mkdir(exist_ok=True)
+    file = images / "index" / f"{hashlib.sha256(name.encode()).hexdigest()}.json"
+    file.write_bytes(msgspec.json.encode(record))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ImageStore:
+    bundle(tmp_path / "shipped" / "figlet", images=("ghcr.io/openfaas/figlet", "functions/figlet"))
+    return ImageStore(tmp_path / "images", shipped=tmp_path / "shipped")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "functions/figlet",
+        "functions/figlet:latest",
+        "functions/figlet:0.9",
+        "docker.io/functions/figlet:latest",
+        "ghcr.io/openfaas/figlet:latest",
+    ],
+)
+def test_a_shipped_function_is_found_by_its_names_with_any_tag(store: ImageStore, image: str) -> None:
+    assert store.find(image).path == store.shipped / "figlet"
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["figlet", "functions/figlet@" + DIGEST, "example.com/functions/figlet", "nginx:1.27", "", "../figlet", "a:b:c"],
+)
+def test_other_images_are_refused_with_the_providers_that_could_run_them(store: ImageStore, image: str) -> None:
+    with pytest.raises(ImageUnavailable) as caught:
+        store.find(image)
+    assert "kubernetes provider" in caught.value.hint
+
+
+def test_a_built_bundle_comes_before_a_shipped_one(store: ImageStore) -> None:
+    build(store.path, "functions/figlet:latest")
+    found = store.find("functions/figlet")
+    assert found.path == store.path / "bundles" / DIGEST[7:]
+    assert found.pin == DIGEST
+    assert store.find("functions/figlet:0.9").path == store.shipped / "figlet", "another tag is another image"
+
+
+def test_no_tag_is_latest_both_ways(store: ImageStore) -> None:
+    build(store.path, "registry.local:5000/me/f")
+    assert store.find("registry.local:5000/me/f:latest").pin == DIGEST
+    build(store.path, "me/g:latest")
+    assert store.find("me/g").pin == DIGEST
+    with pytest.raises(ImageUnavailable):
+        store.find("me/g:1")
+
+
+def test_a_new_build_under_the_same_name_has_another_pin(store: ImageStore) -> None:
+    build(store.path, "me/f:latest")
+    before = store.find("me/f").pin
+    build(store.path, "me/f:latest", digest="sha256:" + "ef" * 32)
+    assert store.find("me/f").pin != before
+
+
+def test_layers_are_found_in_order_and_missing_ones_are_said(store: ImageStore) -> None:
+    build(store.path, "me/f", layers=(LAYER,))
+    with pytest.raises(ImageUnavailable, match="damaged"):
+        store.find("me/f")
+    (store.path / "layers" / LAYER[7:]).mkdir(parents=True)
+    assert store.find("me/f").layers == (store.path / "layers" / LAYER[7:],)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[1]", b'{"image":"x","digest":"../../etc","created_at":"2024-01-01T00:00:00Z"}']
+)
+def test_a_damaged_index_is_an_error_and_never_another_path(store: ImageStore, content: bytes) -> None:
+    build(store.path, "me/f")
+    next((store.path / "index").iterdir()).write_bytes(content)
+    with pytest.raises(ImageUnavailable, match="damaged"):
+        store.find("me/f")
+
+
+def test_opening_to_others_reaches_everything_and_follows_no_link(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    (folder / "inner").mkdir(parents=True, mode=0o700)
+    (folder / "inner" / "file").write_text("x")
+    (folder / "inner" / "file").chmod(0o600)
+    outside = tmp_path / "outside"
+    outside.write_text("x")
+    outside.chmod(0o600)
+    (folder / "link").symlink_to(outside)
+    folder.chmod(0o700)
+    open_to_others(folder)
+    assert [path.stat().st_mode & 0o777 for path in (folder, folder / "inner", folder / "inner" / "file")] == [
+        0o755,
+        0o755,
+        0o644,
+    ]
+    assert outside.stat().st_mode & 0o777 == 0o600

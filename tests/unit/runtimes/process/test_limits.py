@@ -1,0 +1,142 @@
+"""Limits: which mechanism is chosen, and what is written where. The kernel's files are played by ordinary ones."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hilbert.core.model import Resources
+from hilbert.core.values import Quantity
+from hilbert.runtimes.process.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
+from hilbert.runtimes.process.limits import FILES_MOST, GroupsV1, GroupsV2, ProcessLimits, find_limiter
+
+LIMITS = Resources(memory=Quantity.parse("64Mi"), cpu=Quantity.parse("250m"))
+
+
+def version_2(root: Path, *, controllers: str = "cpu memory pids", inside: str = "") -> None:
+    (root / inside).mkdir(parents=True, exist_ok=True)
+    (root / inside / "cgroup.controllers").write_text(controllers)
+    (root / inside / "cgroup.subtree_control").write_text("")
+
+
+def version_1(root: Path, *names: str) -> str:
+    for name in names:
+        (root / name / "me").mkdir(parents=True)
+        (root / name / "me" / "cgroup.procs").write_text("")
+    return "".join(f"{number}:{name}:/me\n" for number, name in enumerate(names, 1)) + "0::/\n"
+
+
+def test_version_2_is_taken_where_its_controllers_are_handed_down(tmp_path: Path) -> None:
+    version_2(tmp_path, inside="user.slice/me")
+    limiter, note = find_limiter("hb", root=tmp_path, own="0::/user.slice/me\n")
+    assert isinstance(limiter, GroupsV2)
+    assert (limiter.memory, note) == ("cgroup v2", "")
+    limiter.create("f-1", LIMITS)
+    group = Path(*limiter.groups("f-1"))
+    assert group == tmp_path / "user.slice/me/hb/f-1"
+    assert (group / "memory.max").read_text() == str(64 << 20)
+    assert (group / "memory.oom.group").read_text() == "1"
+    assert (group / "cpu.max").read_text() == "25000 100000"
+    assert int((group / "pids.max").read_text()) > 0
+    limiter.create("f-2", None)
+    assert not (tmp_path / "user.slice/me/hb/f-2/memory.max").exists()
+    limiter.close()
+    assert group.is_dir(), "it is still in use"
+
+
+def test_version_1_takes_the_controllers_that_are_there(tmp_path: Path) -> None:
+    own = version_1(tmp_path, "memory", "pids", "cpu", "cpuacct")
+    limiter, note = find_limiter("hb", root=tmp_path, own=own)
+    assert isinstance(limiter, GroupsV1)
+    assert (limiter.memory, limiter.cpu, note) == ("cgroup v1", "cgroup v1", "")
+    limiter.create("f-1", LIMITS)
+    assert (tmp_path / "memory/me/hb/f-1/memory.limit_in_bytes").read_text() == str(64 << 20)
+    assert (tmp_path / "cpu/me/hb/f-1/cpu.cfs_quota_us").read_text() == "25000"
+    assert len(limiter.groups("f-1")) == 4
+
+
+def test_closing_leaves_nothing_and_can_be_followed_by_another_replica(tmp_path: Path) -> None:
+    limiter, _ = find_limiter("hb", root=tmp_path, own=version_1(tmp_path, "memory", "cpu"))
+    limiter.close()
+    assert not (tmp_path / "memory/me/hb").exists()
+    limiter.create("f-1", None)
+    assert all(Path(group).is_dir() for group in limiter.groups("f-1"))
+
+
+def test_a_hierarchy_whose_path_is_the_host_s_is_used_from_its_root(tmp_path: Path) -> None:
+    version_1(tmp_path, "memory")
+    (tmp_path / "memory" / "cgroup.procs").write_text("")
+    limiter, note = find_limiter("hb", root=tmp_path, own="1:memory:/docker/abc\n0::/\n")
+    assert limiter.groups("x") == (str(tmp_path / "memory/hb/x"),)
+    assert limiter.cpu == "none"
+    assert "cpu" in note
+
+
+def test_without_control_groups_each_process_is_limited_and_the_reason_given(tmp_path: Path) -> None:
+    version_2(tmp_path, controllers="cpu")
+    limiter, note = find_limiter("hb", root=tmp_path, own="0::/\n")
+    assert isinstance(limiter, ProcessLimits)
+    assert limiter.groups("f-1") == ()
+    assert "memory, pids are not handed down" in note
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        limiter.enter((), child.pid, LIMITS)
+        assert resource.prlimit(child.pid, resource.RLIMIT_DATA) == (64 << 20, 64 << 20)
+        assert resource.prlimit(child.pid, resource.RLIMIT_CORE) == (0, 0)
+        assert resource.prlimit(child.pid, resource.RLIMIT_NOFILE)[1] <= FILES_MOST
+        seen = measure((), child.pid)
+        assert seen is not None
+        assert seen[1] > 1 << 20
+    finally:
+        child.kill()
+        child.communicate()
+    limiter.enter((), child.pid, LIMITS)  # Gone by now: absence is success.
+    assert measure((), child.pid) is None
+
+
+def test_killing_a_group_kills_its_members(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    (tmp_path / "cgroup.procs").write_text(f"{child.pid}\n")
+    kill_groups((str(tmp_path), str(tmp_path / "missing")))  # The file is no real one: it never empties.
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_removing_is_patient_and_absence_is_success(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    remove_groups((str(tmp_path / "a"), str(tmp_path / "b")))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("memory.events", "oom 1\noom_kill 1\n"), ("memory.oom_control", "oom_kill 2\n")]
+)
+def test_the_kernel_s_word_on_memory(tmp_path: Path, name: str, text: str) -> None:
+    assert not out_of_memory((str(tmp_path),))
+    (tmp_path / name).write_text(text)
+    assert out_of_memory((str(tmp_path),))
+
+
+def test_usage_comes_from_the_groups(tmp_path: Path) -> None:
+    for folder, name, text in (("2", "cpu.stat", "usage_usec 1500000\n"), ("2", "memory.current", "4096\n")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text(text)
+    assert measure((str(tmp_path / "2"),), 1) == (1.5, 4096.0)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "cpuacct.usage").write_text("2500000000")
+    (tmp_path / "1" / "memory.usage_in_bytes").write_text("8192")
+    assert measure((str(tmp_path / "1"),), 1) == (2.5, 8192.0)
+
+
+def test_a_meter_makes_rates_of_counters() -> None:
+    meter = UsageMeter()
+    assert meter.rate("a", 5.0, 1.0).cpu_millis == 0
+    assert meter.rate("a", 6.0, 1.0).cpu_millis > 0
+    meter.forget("a")
+    assert meter.rate("a", 7.0, 1.0).cpu_millis == 0
