@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hilbert.watchdog.config import parse_seconds
 
 if TYPE_CHECKING:
+    from hilbert.kit.epoll.interface import Loop, Timer
     from hilbert.kit.http1 import Headers, Request, Responder
-    from hilbert.watchdog.loop import Loop, Timer
 
 INTERNAL: Final = (b"X-OpenFaaS-Internal", b"of-watchdog")
 """Marks a response that the watchdog made in place of the function."""

@@ -15,9 +15,9 @@ from hilbert.watchdog.config import ConfigError
 from hilbert.watchdog.event import canonical
 
 if TYPE_CHECKING:
+    from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.call import Call
     from hilbert.watchdog.config import Config
-    from hilbert.watchdog.loop import Loop
 
 _READ: Final = 65536
 _PENDING: Final = 262144

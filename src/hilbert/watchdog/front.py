@@ -15,9 +15,9 @@ from hilbert.watchdog.call import TEXT, Call, Work, limit_of
 if TYPE_CHECKING:
     import asyncio
 
+    from hilbert.kit.epoll.interface import Loop, Timer
     from hilbert.kit.http1 import Handler, Headers, Request, Responder
     from hilbert.watchdog.config import Config
-    from hilbert.watchdog.loop import Loop, Timer
 
 LOCK_FILE: Final = "/tmp/.lock"  # noqa: S108 - its name is OpenFaaS's; exec probes look for it
 _LIMITER: Final = (b"X-OpenFaaS-Internal", b"faas-middleware")

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 from hilbert.watchdog.call import access_line
 from hilbert.watchdog.config import Config, ConfigError, function_environment, read_config
 from hilbert.watchdog.handler import HandlerError, is_async, load_handler
+from hilbert.watchdog.listening import listen
 from hilbert.watchdog.logs import Log, Pump, capture_output, release_output
-from hilbert.watchdog.loop import listen
 
 if TYPE_CHECKING:
+    from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.call import Call
     from hilbert.watchdog.front import Front, Mode
-    from hilbert.watchdog.loop import Loop
 
 Handle = Callable[[Any, Any], Any]
 
@@ -144,7 +144,7 @@ class _Watchdog:
         if config.mode == "http" or (handle is not None and is_async(handle)):
             self._serve_with_asyncio(listener, handle)
             return
-        from hilbert.watchdog.epoll import EpollLoop
+        from hilbert.kit.epoll.loop import EpollLoop
 
         loop = EpollLoop()
         loop.serve(listener, self._begin(handle, loop).connection)

@@ -14,8 +14,6 @@ from hilbert.kit.http1.status import EMPTY_STATUSES
 if TYPE_CHECKING:
     import asyncio
     from asyncio import Protocol as AsyncioProtocol
-
-    from hilbert.kit.http1.pool import Pool
 else:
     AsyncioProtocol = object  # Event loops ask for its methods alone, and its import is a third of a watchdog's start.
 
@@ -84,6 +82,22 @@ class Listener(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """Where a connection goes between two requests; `Pool` is one."""
+
+    def release(self, connection: ClientConnection) -> None:
+        """Take a connection back that is free."""
+        ...
+
+    def watch(self, connection: ClientConnection, seconds: float) -> None:
+        """Set a connection's deadline, `seconds` from now."""
+        ...
+
+    def lost(self, connection: ClientConnection) -> None:
+        """A connection has closed, idle or in use."""
+        ...
+
+
 class ClientConnection(AsyncioProtocol):
     """One connection to an upstream; carries one request at a time.
 
@@ -99,13 +113,13 @@ class ClientConnection(AsyncioProtocol):
         "_framed",
         "_in_head",
         "_informed",
+        "_keeper",
         "_known",
         "_known_response",
         "_left",
         "_listener",
         "_parser",
         "_poll",
-        "_pool",
         "_received",
         "_response",
         "_reusable",
@@ -123,8 +137,8 @@ class ClientConnection(AsyncioProtocol):
         "writable",
     )
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
         self._parser = httptools.HttpResponseParser(self)
         self._listener: Listener | None = None
         self._response = Response()
@@ -252,7 +266,7 @@ class ClientConnection(AsyncioProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False
-        self._pool.lost(self)
+        self._keeper.lost(self)
         if self.tunnel is not None:
             self.tunnel.on_close()
         elif self._listener is not None:
@@ -284,7 +298,7 @@ class ClientConnection(AsyncioProtocol):
     def expect(self, seconds: float) -> None:
         """Call `on_upstream_deadline` after `seconds` from now, instead of what was set before; 0 is never."""
         if seconds:
-            self._pool.watch(self, seconds)
+            self._keeper.watch(self, seconds)
         else:
             self.deadline = 0.0
 
@@ -425,7 +439,7 @@ class ClientConnection(AsyncioProtocol):
         if self._reusable and self.open:
             if not self.reading:
                 self.resume()  # The last listener may have been slower than this upstream.
-            self._pool.release(self)
+            self._keeper.release(self)
         elif self.open:
             self.transport.close()
 

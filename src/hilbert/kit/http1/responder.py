@@ -11,8 +11,6 @@ from hilbert.kit.http1.status import EMPTY_STATUSES, STATUS_LINES
 if TYPE_CHECKING:
     import asyncio
 
-    from hilbert.kit.http1.server import ServerConnection
-
 
 def _lines(headers: Headers) -> list[bytes]:
     return [b"%b: %b\r\n" % header for header in headers]
@@ -56,6 +54,35 @@ class Tunnel(Protocol):
     def on_close(self) -> None: ...
 
 
+class Connection(Protocol):
+    """What a responder asks of the connection that it answers over; `ServerConnection` is one."""
+
+    transport: asyncio.Transport
+    peer: bytes
+    writable: bool
+    """Whether the client takes what is sent, so that more may follow."""
+    draining: bool
+    """No further request is taken after this one."""
+
+    def send(self, data: bytes) -> None: ...
+
+    def answered(self, responder: Responder) -> None:
+        """`responder` has sent everything."""
+        ...
+
+    def pause(self, responder: Responder) -> None:
+        """Take no more of the body of `responder`'s request for now."""
+        ...
+
+    def resume(self, responder: Responder) -> None: ...
+
+    def cut(self) -> None:
+        """Close at once, losing what is not yet sent."""
+        ...
+
+    def become_tunnel(self, tunnel: Tunnel) -> None: ...
+
+
 Accept = Callable[[Request, "Responder"], Handler]
 
 
@@ -77,7 +104,7 @@ class Responder:
         "taken",
     )
 
-    def __init__(self, connection: ServerConnection, request: Request) -> None:
+    def __init__(self, connection: Connection, request: Request) -> None:
         self._connection = connection
         self._chunked = self._silent = False
         self._head = b""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.front import Mode
     from hilbert.watchdog.logs import Log
-    from hilbert.watchdog.loop import Loop
 
 
 def make_mode(config: Config, env: dict[str, str], loop: Loop, log: Log, gone: Callable[[int], None]) -> Mode:

@@ -11,9 +11,9 @@ from hilbert.watchdog.modes.serializing import Collected
 from hilbert.watchdog.modes.streaming import describe_exit
 
 if TYPE_CHECKING:
+    from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.logs import Log
-    from hilbert.watchdog.loop import Loop
 
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _BINARY: Final = (b"Content-Type", b"application/octet-stream")

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from hilbert.watchdog.answer import Answer, AnswerError, to_answer, to_chunk
 from hilbert.watchdog.call import Call, Whole, Work
 from hilbert.watchdog.event import Context, Event, Headers
-from hilbert.watchdog.pool import Pool
+from hilbert.watchdog.threads import Threads
 
 if TYPE_CHECKING:
+    from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.config import Config
-    from hilbert.watchdog.loop import Loop
 
 THREADS: Final = 64
 """Most plain handlers at once; further calls wait for a thread."""
@@ -36,7 +36,7 @@ class Python:
         self._loop = loop
         self._handle = handle
         self._context = Context(hostname=hostname, name=config.name, namespace=config.namespace)
-        self._pool = Pool(THREADS)
+        self._threads = Threads(THREADS)
 
     def accept(self, call: Call) -> Work:
         return Whole(call, self._config.buffer_limit, lambda body: self._begin(call, body))
@@ -46,8 +46,8 @@ class Python:
 
     def _begin(self, call: Call, body: bytes) -> Work:
         event = _event(call, body)
-        threaded = _Threaded(call, self._loop, self._pool)
-        self._pool.submit(lambda: threaded.run(lambda: self._handle(event, self._context)))
+        threaded = _Threaded(call, self._loop, self._threads)
+        self._threads.submit(lambda: threaded.run(lambda: self._handle(event, self._context)))
         return threaded
 
 
@@ -79,10 +79,10 @@ def _event(call: Call, body: bytes) -> Event:
 class _Threaded:
     """One call on a thread. The thread produces; the loop sends."""
 
-    def __init__(self, call: Call, loop: Loop, pool: Pool) -> None:
+    def __init__(self, call: Call, loop: Loop, pool: Threads) -> None:
         self._call = call
         self._loop = loop
-        self._pool = pool
+        self._threads = pool
         self._room = threading.Event()
         self._room.set()
         self._stopped = False
@@ -113,7 +113,7 @@ class _Threaded:
             with self._lock:
                 self._returned = True
                 if self._written_off:
-                    self._pool.regain()
+                    self._threads.regain()
 
     def _stream(self, answer: Answer, body: Iterator[Any]) -> None:
         try:
@@ -157,7 +157,7 @@ class _Threaded:
         with self._lock:
             if not self._returned:
                 self._written_off = True
-                self._pool.write_off()
+                self._threads.write_off()
         if timeout:
             print("The handler has overrun its time; its thread goes on until it returns.", file=sys.stderr)  # noqa: T201
 

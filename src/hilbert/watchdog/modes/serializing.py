@@ -11,9 +11,9 @@ from hilbert.watchdog.modes.streaming import describe_exit, refuse_start
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.logs import Log
-    from hilbert.watchdog.loop import Loop
 
 _DEFAULT_TYPE = "application/octet-stream"
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from hilbert.watchdog.fork import Forker, Process
 
 if TYPE_CHECKING:
+    from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.call import Call, Work
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.logs import Log
-    from hilbert.watchdog.loop import Loop
 
 _DEFAULT_TYPE = "application/octet-stream"
 

@@ -1,8 +1,7 @@
-"""What the watchdog needs of an event loop: a part of asyncio's, so that either asyncio's or a smaller one serves."""
+"""What a process that serves callbacks needs of an event loop: a part of asyncio's, so that either loop serves."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -26,17 +25,3 @@ class Loop(Protocol):
     def remove_writer(self, fd: int) -> Any: ...
     def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> Any: ...
     def stop(self) -> None: ...
-
-
-def listen(descriptor: int, port: int) -> socket.socket:
-    """The inherited listening socket, or a new one on TCP `port` of every address. Raises `OSError`."""
-    if descriptor >= 0:
-        listener = socket.socket(fileno=descriptor)
-        listener.set_inheritable(False)
-        return listener
-    if socket.has_dualstack_ipv6():
-        listener = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
-    else:
-        listener = socket.create_server(("", port), backlog=1024)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # Accepted connections inherit it.
-    return listener

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 
-class Pool:
+class Threads:
     """Runs work on at most `size` threads, in the order in which it was given.
 
     Work that overran its time may be written off, so that others are not stuck behind it: up to `size` further threads

@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
-from hilbert.watchdog.pool import Pool
+from hilbert.watchdog.threads import Threads
 
 
 def test_work_runs_in_order_on_one_thread() -> None:
     """What is given first begins first."""
-    pool, done = Pool(1), queue.SimpleQueue[int]()
+    pool, done = Threads(1), queue.SimpleQueue[int]()
     for number in range(50):
         pool.submit(lambda number=number: done.put(number))  # type: ignore[misc]
     assert [done.get(timeout=10) for _ in range(50)] == list(range(50))
@@ -20,7 +20,7 @@ def test_work_runs_in_order_on_one_thread() -> None:
 
 def test_the_bound_holds() -> None:
     """No more at once than threads; no more threads than needed."""
-    pool, gate, begun = Pool(3), threading.Event(), queue.SimpleQueue[str]()
+    pool, gate, begun = Threads(3), threading.Event(), queue.SimpleQueue[str]()
 
     def work() -> None:
         begun.put(threading.current_thread().name)
@@ -38,7 +38,7 @@ def test_the_bound_holds() -> None:
 
 def test_idle_threads_are_used_again() -> None:
     """One after the other needs one thread."""
-    pool, names = Pool(10), queue.SimpleQueue[str]()
+    pool, names = Threads(10), queue.SimpleQueue[str]()
     used = set()
     for _ in range(20):
         pool.submit(lambda: names.put(threading.current_thread().name))
@@ -47,7 +47,7 @@ def test_idle_threads_are_used_again() -> None:
     assert len(used) == 1
 
 
-def until_idle(pool: Pool) -> None:
+def until_idle(pool: Threads) -> None:
     for _ in range(10000):
         with pool._change:
             if pool._idle == pool._threads:
@@ -58,7 +58,7 @@ def until_idle(pool: Pool) -> None:
 
 def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first is missed at once, a later one is done without."""
-    pool, done = Pool(2), queue.SimpleQueue[int]()
+    pool, done = Threads(2), queue.SimpleQueue[int]()
     gate = threading.Event()
     start = threading.Thread.start
 
@@ -79,7 +79,7 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_written_off_work_makes_room() -> None:
     """For as many again, and no more; once it returns, the room is gone."""
-    pool, gate, begun = Pool(1), threading.Event(), queue.SimpleQueue[int]()
+    pool, gate, begun = Threads(1), threading.Event(), queue.SimpleQueue[int]()
 
     def stuck() -> None:
         begun.put(0)

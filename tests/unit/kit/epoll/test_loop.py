@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hilbert.watchdog.epoll import EpollLoop
+from hilbert.kit.epoll.loop import EpollLoop
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 if TYPE_CHECKING:
     import asyncio
 
-    from hilbert.watchdog.epoll import EpollLoop
+    from hilbert.kit.epoll.interface import Loop
 
 _READ: Final = 262144
 
@@ -17,7 +17,7 @@ _READ: Final = 262144
 class Transport:
     """The methods have the names and meanings of `asyncio.Transport`'s."""
 
-    def __init__(self, loop: EpollLoop, connection: socket.socket, protocol: asyncio.Protocol) -> None:
+    def __init__(self, loop: Loop, connection: socket.socket, protocol: asyncio.Protocol) -> None:
         self._loop = loop
         self._socket = connection
         self._fd = connection.fileno()

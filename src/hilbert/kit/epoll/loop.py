@@ -1,7 +1,7 @@
 """A small event loop: the part of asyncio that serving callbacks needs, over epoll.
 
-It exists for cold starts: importing asyncio takes longer than starting the interpreter and all else that the watchdog
-imports together. A handler that is `async`, and mode `http`, run on asyncio's own loop instead.
+It exists for cold starts: importing asyncio takes longer than starting the interpreter and all else that a watchdog
+imports together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from hilbert.watchdog.transport import Transport
+from hilbert.kit.epoll.transport import Transport
 
 if TYPE_CHECKING:
     import asyncio
