@@ -187,7 +187,7 @@ def _show(spec: FunctionSpec, port: int) -> None:
     from hilbert.core.ports import ReplicaPlan
     from hilbert.runtimes.process.environment import render_environment
     from hilbert.runtimes.process.images import ImageStore
-    from hilbert.runtimes.process.job import Places
+    from hilbert.runtimes.process.sandbox.contract import Places
 
     bundle = ImageStore(store_path(environment())).find(spec.image)
     places = Places(

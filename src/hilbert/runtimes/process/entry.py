@@ -11,7 +11,7 @@ import os
 import sys
 
 _LAST = 5
-"""The highest descriptor that is given on purpose (`job.ENVIRONMENT`)."""
+"""The highest descriptor that is given on purpose (`contract.ENVIRONMENT`)."""
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     sys.path[:] = entry["paths"]
     os.closerange(_LAST + 1, 65536)  # Nothing of the platform's that came by accident.
     if any(entry.get(name) for name in ("user", "drop", "own_network", "landlock", "scope", "filter")):
-        from hilbert.runtimes.process import confine
+        from hilbert.runtimes.process.sandbox import confine
 
         confine.confine(entry)
     if entry.get("parent"):
@@ -43,7 +43,7 @@ def _end_with(parent: int) -> None:
     """Be told by the kernel when the parent's thread ends. After the change of user, which would undo it."""
     import signal
 
-    from hilbert.runtimes.process import confine
+    from hilbert.runtimes.process.sandbox import confine
 
     confine.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:

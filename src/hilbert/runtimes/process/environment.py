@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 
 from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.ports import ReplicaPlan
-from hilbert.runtimes.process.job import LISTEN, Places
-
-
-def without_unix_upstream(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """For sandboxes without named unix sockets: the child of mode `http` listens on a port of the loopback instead.
-
-    The port is free now; if somebody else takes it before the child does, the replica fails and the next one gets another.
-    """
-    changed = dict(environment)
-    for name in ("upstream_url", "http_upstream_url"):
-        if changed.get(name, "").startswith("unix:"):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                changed[name] = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    return changed
+from hilbert.runtimes.process.sandbox.contract import LISTEN, Places
 
 
 def render_environment(plan: ReplicaPlan, manifest: Manifest, places: Places, *, python: str) -> Mapping[str, str]:

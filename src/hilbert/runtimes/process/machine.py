@@ -18,16 +18,16 @@ import msgspec
 from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.errors import HilbertError, InvalidSettings
 from hilbert.core.ports import ReplicaPlan
-from hilbert.runtimes.process import landlock
-from hilbert.runtimes.process.bubblewrap import Bubblewrap
-from hilbert.runtimes.process.confined import Landlock, Plain
-from hilbert.runtimes.process.files import make_folder, remove_folder
 from hilbert.runtimes.process.images import Bundle, ImageStore
 from hilbert.runtimes.process.interpreter import Interpreter, this_interpreter
-from hilbert.runtimes.process.job import Job, Sandbox
 from hilbert.runtimes.process.launch import abandon, launch
 from hilbert.runtimes.process.limits import Limiter, find_limiter
-from hilbert.runtimes.process.users import Users
+from hilbert.runtimes.process.replica_folder import make_folder, remove_folder
+from hilbert.runtimes.process.sandbox import landlock
+from hilbert.runtimes.process.sandbox.bubblewrap import Bubblewrap
+from hilbert.runtimes.process.sandbox.confined import Landlock, Plain
+from hilbert.runtimes.process.sandbox.contract import Occupant, Sandbox
+from hilbert.runtimes.process.sandbox.users import Users
 
 _TRIAL_MOST: Final = 20.0
 """Seconds for a trial start."""
@@ -184,12 +184,12 @@ async def _works(
     trial = folder / f"trial-{secrets.token_hex(4)}"
     bundle = Bundle(path=trial / "tmp", manifest=Manifest(mode=Mode.STATIC), layers=(), pin="")
     user = None if users is None else users.user(0)
-    job = Job(folder=trial, host="trial", bundle=bundle, user=user, network=network, read_only=True)
+    occupant = Occupant(folder=trial, host="trial", bundle=bundle, user=user, network=network, read_only=True)
     try:
-        make_folder(job, shared=sandbox.level != "bubblewrap")
+        make_folder(occupant, shared=sandbox.level != "bubblewrap")
         output = os.open(trial / "output", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            command = sandbox.command(job)
+            command = sandbox.command(occupant)
             command = msgspec.structs.replace(command, entry=msgspec.structs.replace(command.entry, probe=True))
             launched = await launch(interpreter, command, listen=output, output=output, environment={})
             os.close(launched.gate)

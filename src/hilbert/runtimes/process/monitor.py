@@ -14,6 +14,7 @@ from hilbert.core.ports import Handle, Observed
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import cancel, spawn
 from hilbert.runtimes.process import proc
+from hilbert.runtimes.process.handle import ReplicaData
 from hilbert.runtimes.process.probe import ask
 
 _ASK_FIRST: Final = 0.01
@@ -23,9 +24,6 @@ _ANSWER_MOST: Final = 10.0
 """Seconds for a readiness request to be answered before another is sent."""
 _REAP_MOST: Final = 1.0
 """Seconds for a sandbox's parent process to end after the replica."""
-
-PLACEMENT: Final = ("runtime", "sandbox", "network", "memory-limit", "cpu-limit", "user")
-"""Entries of a handle's data that say how the replica really runs."""
 
 
 class Monitor:
@@ -45,6 +43,7 @@ class Monitor:
         `explain` gives, after the end, the reason (`OOMKilled` or nothing) and the last line written.
         """
         self.handle = handle
+        self.data = ReplicaData.of(handle)
         self.state = "starting"
         self.may_serve = not child
         """It may have calls: it has been ready, or was taken back and may have been ready before."""
@@ -65,23 +64,18 @@ class Monitor:
         self._reaper: asyncio.Task[None] | None = None
 
     @property
-    def socket(self) -> str:
-        return f"{self.handle.data['folder']}/sock"
-
-    @property
     def ref(self) -> FunctionRef:
         return self.handle.ref
 
     def observed(self) -> Observed:
-        data = self.handle.data
         answers = self.state in ("ready", "unhealthy")
         return Observed(
             replica=self.handle.replica,
             state=self.state,
-            endpoint=Endpoint(self.handle.replica, f"unix:{self.socket}") if answers else None,
+            endpoint=Endpoint(self.handle.replica, f"unix:{self.data.socket}") if answers else None,
             reason=self._reason,
             message=self._message,
-            placement={name: data[name] for name in PLACEMENT if name in data},
+            placement=self.data.placement,
         )
 
     def signal(self, number: signal.Signals) -> None:
@@ -95,7 +89,7 @@ class Monitor:
         status = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
-                status = await ask(self.socket, self.handle.data["health"])
+                status = await ask(self.data.socket, self.data.health)
         return self.state != "ready" or 200 <= status < 400
 
     def fail(self, message: str) -> None:
@@ -121,7 +115,7 @@ class Monitor:
             status = 0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ANSWER_MOST):
-                    status = await ask(self.socket, self.handle.data["ready"])
+                    status = await ask(self.data.socket, self.data.ready)
             if 200 <= status < 400:
                 self.state = "ready"
                 self.may_serve = True
@@ -161,7 +155,7 @@ class Monitor:
             except ChildProcessError:
                 break
             if pid:
-                through_parent = str(self._child) != self.handle.data["pid"]
+                through_parent = self._child != self.data.pid
                 return proc.describe_status(status, through_parent=through_parent)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _REAP_MOST / 10)

@@ -23,15 +23,17 @@ from hilbert.kit.aio import cancel, spawn
 from hilbert.providers.rules import sandbox_rank
 from hilbert.runtimes.logs import LogFolder
 from hilbert.runtimes.process import proc
-from hilbert.runtimes.process.environment import render_environment, without_unix_upstream
-from hilbert.runtimes.process.files import make_folder, put_secrets, remove_folder
+from hilbert.runtimes.process.environment import render_environment
 from hilbert.runtimes.process.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
+from hilbert.runtimes.process.handle import ReplicaData
 from hilbert.runtimes.process.images import ImageStore, open_to_others
-from hilbert.runtimes.process.job import Job
 from hilbert.runtimes.process.launch import abandon, launch
 from hilbert.runtimes.process.machine import Machine, survey
 from hilbert.runtimes.process.monitor import Monitor
+from hilbert.runtimes.process.network import without_unix_upstream
 from hilbert.runtimes.process.probe import safe_path
+from hilbert.runtimes.process.replica_folder import make_folder, put_secrets, remove_folder
+from hilbert.runtimes.process.sandbox.contract import Occupant
 
 _log = structlog.get_logger("hilbert.process")
 
@@ -133,21 +135,17 @@ class ProcessRuntime:
             )
         folder = self._folder / plan.replica.rpartition("-")[2]
         limits = plan.spec.limits
-        handle = Handle(
-            replica=plan.replica,
-            ref=plan.spec.ref,
-            generation=plan.generation,
-            data={
-                "folder": str(folder),
-                "groups": ":".join(machine.limiter.groups(plan.replica)),
-                "ready": safe_path(plan.spec.annotations.get(_READY_PATH), "/_/ready"),
-                "health": safe_path(plan.spec.annotations.get(_HEALTH_PATH), "/_/health"),
-                "tenant": str(plan.tenant),
-                **machine.placement(plan),
-            },
+        data = ReplicaData(
+            folder=str(folder),
+            groups=machine.limiter.groups(plan.replica),
+            ready=safe_path(plan.spec.annotations.get(_READY_PATH), "/_/ready"),
+            health=safe_path(plan.spec.annotations.get(_HEALTH_PATH), "/_/health"),
+            tenant=plan.tenant,
+            placement=machine.placement(plan),
         )
+        handle = data.put_into(Handle(replica=plan.replica, ref=plan.spec.ref, generation=plan.generation))
         yield handle
-        job = Job(
+        occupant = Occupant(
             folder=folder,
             host=plan.spec.ref.name,
             bundle=bundle,
@@ -157,16 +155,16 @@ class ProcessRuntime:
             bound=self._bound,
         )
         with contextlib.ExitStack() as ours, _start_errors():
-            if job.user is not None:
+            if occupant.user is not None:
                 for path in (bundle.path, *bundle.layers):
                     await asyncio.to_thread(open_to_others, path)
-            make_folder(job, shared=machine.sandbox.level != "bubblewrap")
-            put_secrets(folder, plan.secrets, user=job.user)
+            make_folder(occupant, shared=machine.sandbox.level != "bubblewrap")
+            put_secrets(folder, plan.secrets, user=occupant.user)
             listener = ours.enter_context(_listen(folder / "sock"))
             output = self._logs.open(plan.spec.ref, plan.replica)
             ours.callback(os.close, output)
             machine.limiter.create(plan.replica, limits)
-            command = machine.sandbox.command(job)
+            command = machine.sandbox.command(occupant)
             environment = render_environment(plan, bundle.manifest, command.places, python=machine.interpreter.bin)
             if not command.unix_sockets:
                 environment = without_unix_upstream(environment)
@@ -175,8 +173,7 @@ class ProcessRuntime:
             )
             ours.callback(os.close, launched.gate)
             try:
-                groups = tuple(filter(None, handle.data["groups"].split(":")))
-                machine.limiter.enter(groups, launched.pid, limits)
+                machine.limiter.enter(data.groups, launched.pid, limits)
                 started = proc.start_time(launched.pid)
                 descriptor = proc.open_process(launched.pid, started)
                 if descriptor is None:
@@ -186,8 +183,7 @@ class ProcessRuntime:
                 raise
             finally:
                 os.close(launched.block)
-            data = {**handle.data, "pid": str(launched.pid), "started": started}
-            handle = msgspec.structs.replace(handle, data=data)
+            handle = msgspec.structs.replace(data, pid=launched.pid, started=started).put_into(handle)
             monitor = self._watch(handle, descriptor, child=launched.child)
             yield handle
             if monitor.state != "exited":
@@ -195,6 +191,7 @@ class ProcessRuntime:
                     os.write(launched.gate, b"+")
 
     async def stop(self, handle: Handle, *, grace: Duration) -> None:
+        data = ReplicaData.of(handle)
         monitor = self._monitors.get(handle.replica) or self._adopt(handle)
         if monitor is not None and not monitor.exited.is_set():
             if grace.ns and monitor.may_serve:
@@ -204,9 +201,9 @@ class ProcessRuntime:
                     async with asyncio.timeout(grace.seconds):
                         await monitor.exited.wait()
             if not monitor.exited.is_set():
-                await asyncio.to_thread(_kill, handle)
+                await asyncio.to_thread(_kill, data)
                 await monitor.exited.wait()
-        await asyncio.to_thread(_clean, handle)
+        await asyncio.to_thread(_clean, data)
         self._monitors.pop(handle.replica, None)
         if monitor is not None:
             await monitor.close()
@@ -236,10 +233,11 @@ class ProcessRuntime:
         ]
 
     async def update_secrets(self, handle: Handle, secrets: Mapping[str, bytes]) -> None:
-        folder = Path(handle.data.get("folder", ""))
-        if not handle.data.get("folder") or not (folder / "secrets").is_dir():
+        data = ReplicaData.of(handle)
+        folder = Path(data.folder)
+        if not data.folder or not (folder / "secrets").is_dir():
             return
-        put_secrets(folder, secrets, user=self.machine.user(int(handle.data.get("tenant", "0"))))
+        put_secrets(folder, secrets, user=self.machine.user(data.tenant))
 
     # What a runtime may offer besides (`providers.host.extra`)
 
@@ -252,9 +250,8 @@ class ProcessRuntime:
     def measure(self, handles: Sequence[Handle]) -> Mapping[str, Usage]:
         found: dict[str, Usage] = {}
         for handle in handles:
-            if "pid" not in handle.data:
-                continue
-            seen = measure(_groups(handle), int(handle.data["pid"]))
+            data = ReplicaData.of(handle)
+            seen = measure(data.groups, data.pid) if data.pid else None
             if seen is not None:
                 found[handle.replica] = self._meter.rate(handle.replica, *seen)
         return found
@@ -280,9 +277,8 @@ class ProcessRuntime:
 
     def _adopt(self, handle: Handle) -> Monitor | None:
         """Take back a replica that an earlier run has started; None when it is gone."""
-        if "pid" not in handle.data:
-            return None
-        descriptor = proc.open_process(int(handle.data["pid"]), handle.data["started"])
+        data = ReplicaData.of(handle)
+        descriptor = proc.open_process(data.pid, data.started) if data.pid else None
         if descriptor is None:
             return None
         self._logs.adopt(handle.ref, handle.replica)
@@ -293,7 +289,7 @@ class ProcessRuntime:
             changed(replica)
 
     def _explain(self, handle: Handle) -> tuple[str, str]:
-        reason = "OOMKilled" if out_of_memory(_groups(handle)) else ""
+        reason = "OOMKilled" if out_of_memory(ReplicaData.of(handle).groups) else ""
         return reason, self._logs.last_line(handle.ref, handle.replica)
 
     async def _probe_all(self) -> None:
@@ -334,28 +330,23 @@ def _keep_descriptors() -> None:
                 os.set_inheritable(int(name), False)
 
 
-def _groups(handle: Handle) -> tuple[str, ...]:
-    return tuple(filter(None, handle.data.get("groups", "").split(":")))
-
-
-def _kill(handle: Handle) -> None:
+def _kill(data: ReplicaData) -> None:
     """End a replica that runs, with all that it has started."""
-    kill_groups(_groups(handle))
-    descriptor = proc.open_process(int(handle.data["pid"]), handle.data["started"])
+    kill_groups(data.groups)
+    descriptor = proc.open_process(data.pid, data.started)
     if descriptor is not None:
         os.close(descriptor)
-        proc.kill_tree(int(handle.data["pid"]))
+        proc.kill_tree(data.pid)
 
 
-def _clean(handle: Handle) -> None:
+def _clean(data: ReplicaData) -> None:
     """Remove what a replica that has ended left behind."""
-    groups = _groups(handle)
-    kill_groups(groups)
-    remove_groups(groups)
-    if not groups and "pid" in handle.data:
-        proc.kill_marked(handle.data["folder"])
-    if handle.data.get("folder"):
-        remove_folder(Path(handle.data["folder"]))
+    kill_groups(data.groups)
+    remove_groups(data.groups)
+    if not data.groups and data.pid:
+        proc.kill_marked(data.folder)
+    if data.folder:
+        remove_folder(Path(data.folder))
 
 
 @contextlib.contextmanager

@@ -14,12 +14,13 @@ from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.model import FunctionSpec
 from hilbert.core.ports import ReplicaPlan
 from hilbert.core.values import DEFAULT_NAMESPACE, FunctionName, FunctionRef
-from hilbert.runtimes.process import landlock, seccomp
-from hilbert.runtimes.process.environment import render_environment, without_unix_upstream
+from hilbert.runtimes.process.environment import render_environment
 from hilbert.runtimes.process.interpreter import this_interpreter
-from hilbert.runtimes.process.job import Places
+from hilbert.runtimes.process.network import without_unix_upstream
 from hilbert.runtimes.process.probe import safe_path
-from hilbert.runtimes.process.users import Users
+from hilbert.runtimes.process.sandbox import landlock, seccomp
+from hilbert.runtimes.process.sandbox.contract import Places
+from hilbert.runtimes.process.sandbox.users import Users
 
 ALLOW, EPERM, ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}

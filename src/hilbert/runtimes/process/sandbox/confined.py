@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from hilbert.runtimes.process import landlock, seccomp
 from hilbert.runtimes.process.interpreter import Interpreter
-from hilbert.runtimes.process.job import Command, Entry, Job, Places
+from hilbert.runtimes.process.sandbox import landlock, seccomp
+from hilbert.runtimes.process.sandbox.contract import Command, Entry, Occupant, Places
 
 _READ: Final = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives", "/etc/ca-certificates",
@@ -35,26 +35,26 @@ class Landlock:
         self._abi = landlock.abi()
         self._filter = seccomp.supported()
 
-    def command(self, job: Job) -> Command:
-        places = _places(job)
+    def command(self, occupant: Occupant) -> Command:
+        places = _places(occupant)
         read = (*_READ, *self._interpreter.folders, places.bundle, *places.layers, places.secrets)
         return Command(
             argv=(),
             entry=Entry(
                 paths=self._interpreter.paths,
                 chdir=places.bundle,
-                user=job.user,
+                user=occupant.user,
                 drop=True,
-                own_network=not job.network,
+                own_network=not occupant.network,
                 landlock=True,
                 read=read,
                 write=(*_WRITE, places.scratch),
                 filter=self._filter,
-                parent=os.getpid() if job.bound else 0,
+                parent=os.getpid() if occupant.bound else 0,
             ),
             places=places,
             isolated=False,
-            mark={_MARK: str(job.folder)},
+            mark={_MARK: str(occupant.folder)},
             unix_sockets=not self._filter,
         )
 
@@ -77,23 +77,23 @@ class Plain:
     def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
 
-    def command(self, job: Job) -> Command:
-        places = _places(job)
+    def command(self, occupant: Occupant) -> Command:
+        places = _places(occupant)
         entry = Entry(
             paths=self._interpreter.paths,
             chdir=places.bundle,
-            user=job.user,
+            user=occupant.user,
             drop=True,
-            own_network=not job.network,
+            own_network=not occupant.network,
             filter=seccomp.supported(),
-            parent=os.getpid() if job.bound else 0,
+            parent=os.getpid() if occupant.bound else 0,
         )
         return Command(
             argv=(),
             entry=entry,
             places=places,
             isolated=False,
-            mark={_MARK: str(job.folder)},
+            mark={_MARK: str(occupant.folder)},
             unix_sockets=not seccomp.supported(),
         )
 
@@ -107,10 +107,10 @@ class Plain:
         }
 
 
-def _places(job: Job) -> Places:
+def _places(occupant: Occupant) -> Places:
     return Places(
-        bundle=str(job.bundle.path),
-        layers=tuple(map(str, job.bundle.layers)),
-        secrets=str(job.folder / "secrets"),
-        scratch=str(job.folder / "tmp"),
+        bundle=str(occupant.bundle.path),
+        layers=tuple(map(str, occupant.bundle.layers)),
+        secrets=str(occupant.folder / "secrets"),
+        scratch=str(occupant.folder / "tmp"),
     )

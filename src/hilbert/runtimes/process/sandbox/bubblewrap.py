@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from hilbert.runtimes.process import landlock, seccomp
 from hilbert.runtimes.process.interpreter import Interpreter
-from hilbert.runtimes.process.job import BLOCK, FILTER, INFO, Command, Entry, Job, Places
+from hilbert.runtimes.process.sandbox import landlock, seccomp
+from hilbert.runtimes.process.sandbox.contract import BLOCK, FILTER, INFO, Command, Entry, Occupant, Places
 
 HOME: Final = "/home/app"
 LAYERS: Final = "/opt/layers"
@@ -68,29 +68,29 @@ class Bubblewrap:
         self._head = self._fixed_head()
         self._system = self._fixed_mounts()
 
-    def command(self, job: Job) -> Command:
-        layers = tuple(f"{LAYERS}/{path.name}" for path in job.bundle.layers)
-        argv = [*self._head, "--hostname", job.host[:64]]
-        if job.user is not None:  # To become that user, who then has none of these either.
+    def command(self, occupant: Occupant) -> Command:
+        layers = tuple(f"{LAYERS}/{path.name}" for path in occupant.bundle.layers)
+        argv = [*self._head, "--hostname", occupant.host[:64]]
+        if occupant.user is not None:  # To become that user, who then has none of these either.
             argv += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
             argv += ["--cap-add", "CAP_KILL"]  # For the first process, to pass a signal on.
-        if not job.network:
+        if not occupant.network:
             argv.append("--unshare-net")
         argv += self._system
         for name in ("passwd", "group"):
-            argv += ["--ro-bind", str(job.folder / "etc" / name), f"/etc/{name}"]
-        argv += ["--ro-bind", str(job.bundle.path), HOME]
-        for path, place in zip(job.bundle.layers, layers, strict=True):
+            argv += ["--ro-bind", str(occupant.folder / "etc" / name), f"/etc/{name}"]
+        argv += ["--ro-bind", str(occupant.bundle.path), HOME]
+        for path, place in zip(occupant.bundle.layers, layers, strict=True):
             argv += ["--ro-bind", str(path), place]
-        argv += ["--ro-bind", str(job.folder / "secrets"), SECRETS]
-        argv += ["--remount-ro", "/"] if job.read_only else []
-        argv += ["--die-with-parent"] if job.bound else []
+        argv += ["--ro-bind", str(occupant.folder / "secrets"), SECRETS]
+        argv += ["--remount-ro", "/"] if occupant.read_only else []
+        argv += ["--die-with-parent"] if occupant.bound else []
         argv += ["--info-fd", str(INFO), "--block-fd", str(BLOCK)]
         if self._filter:
             argv += ["--seccomp", str(FILTER)]
         return Command(
             argv=(*argv, "--", *_FIRST_PROCESS),
-            entry=Entry(paths=self._interpreter.paths, chdir=HOME, user=job.user, scope=self._scope),
+            entry=Entry(paths=self._interpreter.paths, chdir=HOME, user=occupant.user, scope=self._scope),
             places=Places(bundle=HOME, layers=layers, secrets=SECRETS, scratch="/tmp"),  # noqa: S108 - its own
             isolated=True,
             filter=self._filter,

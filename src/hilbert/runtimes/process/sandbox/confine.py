@@ -15,25 +15,25 @@ _PR_CAPBSET_DROP: Final = 24
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_SECCOMP: Final = 22
-_CLONE_NEWNET: Final = 0x40000000
-_CLONE_NEWUSER: Final = 0x10000000
 _SYS_CAPSET: Final = {"x86_64": 126, "aarch64": 91}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def confine(entry: dict[str, Any]) -> None:
-    """`entry` is `job.Entry` as plain data. Raises `OSError`."""
+    """`entry` is `contract.Entry` as plain data. Raises `OSError`."""
     if entry.get("own_network"):
-        _own_network()
+        from hilbert.runtimes.process import network
+
+        network.make_own()
     if entry.get("landlock") or entry.get("filter") or entry.get("drop"):
         prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if entry.get("landlock"):
-        from hilbert.runtimes.process import landlock
+        from hilbert.runtimes.process.sandbox import landlock
 
         landlock.restrict(read=entry.get("read", ()), write=entry.get("write", ()))
     elif entry.get("scope"):
-        from hilbert.runtimes.process import landlock
+        from hilbert.runtimes.process.sandbox import landlock
 
         landlock.scope()
     user = entry.get("user")
@@ -46,7 +46,7 @@ def confine(entry: dict[str, Any]) -> None:
     if user or entry.get("drop"):
         prctl(_PR_SET_DUMPABLE, 1)  # Otherwise /proc/self belongs to root and even /dev/stdout cannot be opened.
     if entry.get("filter"):
-        from hilbert.runtimes.process import seccomp
+        from hilbert.runtimes.process.sandbox import seccomp
 
         _install(seccomp.program(unix_sockets=False))
 
@@ -70,30 +70,6 @@ def _drop_capabilities() -> None:
     if _libc.syscall(ctypes.c_long(number), header, nothing) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"capset: {os.strerror(code)}")
-
-
-def _own_network() -> None:
-    """A network namespace with nothing but a loopback; without privileges, inside a user namespace."""
-    user, group = os.geteuid(), os.getegid()
-    if user == 0:
-        _unshare(_CLONE_NEWNET)
-    else:
-        _unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
-        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-            with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - pathlib costs 5 ms of every start
-                file.write(text)
-    import fcntl
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        up_and_running, set_flags = 0x41, 0x8914
-        fcntl.ioctl(any_socket, set_flags, struct.pack("16sH14x", b"lo", up_and_running))
-
-
-def _unshare(flags: int) -> None:
-    if _libc.unshare(flags) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"unshare: {os.strerror(code)}")
 
 
 def _install(program: bytes) -> None:

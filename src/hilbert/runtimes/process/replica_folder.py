@@ -9,19 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from hilbert.runtimes.process.job import Job
+from hilbert.runtimes.process.sandbox.contract import Occupant
 
 _TEMPORARY: Final = ".new-"
 """Begins with a dot, as no secret's name does."""
 
 
-def make_folder(job: Job, *, shared: bool) -> None:
-    """Make `job.folder`. `shared`: the replica sees the host's file system, so its user has to get there. `OSError`."""
-    folder = job.folder
+def make_folder(occupant: Occupant, *, shared: bool) -> None:
+    """Make `occupant.folder`. `shared`: the replica sees the host's file system, so its user has to get there. `OSError`."""
+    folder = occupant.folder
     folder.mkdir(mode=0o700)
     for name in ("secrets", "etc", "tmp"):
         (folder / name).mkdir(mode=0o700)
-    user, group = job.user or (os.geteuid(), os.getegid())
+    user, group = occupant.user or (os.geteuid(), os.getegid())
     (folder / "etc" / "passwd").write_text(
         "root:x:0:0:root:/root:/sbin/nologin\n"
         f"app:x:{user}:{group}:app:/home/app:/bin/sh\n"
@@ -30,7 +30,7 @@ def make_folder(job: Job, *, shared: bool) -> None:
     (folder / "etc" / "group").write_text(f"root:x:0:\napp:x:{group}:\nnogroup:x:65534:\n")
     for file in (folder / "etc").iterdir():
         file.chmod(0o444)
-    if job.user is not None:
+    if occupant.user is not None:
         os.chown(folder / "tmp", user, group)
         if shared:
             folder.chmod(0o711)

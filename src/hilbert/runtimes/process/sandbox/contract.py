@@ -1,4 +1,4 @@
-"""One replica to start, as the sandboxes need it: where things are outside, where they are inside, who it runs as."""
+"""What a sandbox is given and what it answers: where one replica's things are outside and inside, and who it runs as."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from hilbert.runtimes.process.images import Bundle
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class Occupant(msgspec.Struct, frozen=True, kw_only=True):
     """What a sandbox makes a command of."""
 
     folder: Path
@@ -68,7 +68,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """How to start a job in one sandbox."""
+    """How to start an occupant in one sandbox."""
 
     argv: tuple[str, ...]
     """Before the interpreter's own; empty: the interpreter is started directly."""
@@ -89,7 +89,7 @@ class Sandbox(Protocol):
 
     level: str
 
-    def command(self, job: Job) -> Command: ...
+    def command(self, occupant: Occupant) -> Command: ...
 
     def facts(self) -> Mapping[str, str]:
         """What it leaves open, as `warning.*`."""
