@@ -34,8 +34,11 @@ check: $(BIN)/.ready
 	$(BIN)/python tools/file_sizes.py
 	$(BIN)/python tools/reference.py --check
 
+# One more than there are processors: tests wait for processes more than they compute.
+JOBS ?= $(shell expr $$(nproc) + 1)
+
 test: $(BIN)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 test-cluster: $(BIN)/.ready
 	HILBERT_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/contract/kubernetes

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import time
 from collections.abc import Iterator
+from types import FrameType
 
 import psutil
 import pytest
@@ -15,6 +17,23 @@ _SETTLE = 5.0
 """Seconds for what a module started to end."""
 _DESCRIPTORS = 12
 """Descriptors that a module may add for good: caches, event loops, log handlers."""
+
+
+def pytest_configure() -> None:
+    """Start from the same signal dispositions whoever started the run: `nohup` and a shell's `&` leave some ignored.
+
+    A handler, unlike SIG_IGN, is not inherited over exec: what a test starts has the default again, and the run itself
+    still outlives its terminal.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, _heard)
+
+
+def _heard(number: int, frame: FrameType | None) -> None:
+    """Nothing to do."""
 
 
 @pytest.fixture

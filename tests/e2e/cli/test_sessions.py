@@ -13,7 +13,7 @@ from support.sessions import Player, mask_with, name_of, sessions
 from support.zygote import Zygote
 
 SESSIONS = Path(__file__).parent / "sessions"
-OTHERS = Path(__file__).parents[1] / "build" / "sessions"
+OTHERS = Path(__file__).parents[1] / "builder" / "sessions"
 
 MASKS = (
     (re.compile(r"\(\d+\.\d s\)"), "(0.1 s)"),
