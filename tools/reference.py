@@ -95,7 +95,7 @@ def _field_docs() -> dict[str, str]:
 
 def cli_page() -> str:
     """docs/reference/cli.md, from the commands."""
-    from hilbert.cli.reference import render
+    from hilbert.cli.frame.reference_page import render
 
     return render()
 

@@ -16,7 +16,7 @@ from hilbert.builder.job import Job
 from hilbert.builder.request import BuildRequest
 from hilbert.builder.store import Store
 from hilbert.builder.templates import SHIPPED
-from hilbert.cli.local_replica import LocalRun
+from hilbert.cli.source.function_server import LocalRun
 from hilbert.core.model import FunctionSpec
 from hilbert.core.settings import inherited_environment
 from hilbert.core.values import DEFAULT_NAMESPACE, FunctionRef, parse_function_name

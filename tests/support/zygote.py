@@ -47,13 +47,13 @@ class Zygote:
 
 
 def _serve(sock: socket.socket) -> None:
-    import hilbert.cli.app
-    import hilbert.cli.run
-    from hilbert.cli.commands import all_commands
+    import hilbert.cli.frame.app
+    import hilbert.cli.frame.run
+    from hilbert.cli.frame.commands import all_commands
 
     for command in all_commands():
         __import__(f"hilbert.cli.{command.target.partition(':')[0]}")
-    hilbert.cli.app.build_app()
+    hilbert.cli.frame.app.build_app()
     sock.sendall(_READY)
     while True:
         size, streams, _, _ = socket.recv_fds(sock, 4, 3)
@@ -73,7 +73,7 @@ def _serve(sock: socket.socket) -> None:
 
 def _become(order: dict[str, object], streams: Sequence[int]) -> None:
     """Be the command; does not return."""
-    from hilbert.cli.run import run
+    from hilbert.cli.frame.run import run
 
     status = 1
     try:

@@ -1,7 +1,7 @@
-"""The command line, one module a noun, loaded when its command runs.
+"""The command line: `frame` (how commands are found and run), `terminal` (how things are shown), and a folder a noun.
 
-What belongs here: reading flags, calling `hilbert.client`, and showing what came of it. What does not: rules of the
-platform. Commands are listed in `commands.py`, by import path, so that starting one does not load the others.
+What belongs here: reading flags, calling `hilbert.client`, and showing the result. What does not: rules of the platform.
+Each folder's `__init__` lists its commands by import path, so that starting one does not load the others.
 """
 
 from __future__ import annotations
@@ -16,6 +16,6 @@ def main() -> None:
     # Loading a command makes many objects and no garbage; looking for it would take a twentieth of the whole time.
     gc.set_threshold(50_000, 20, 20)
 
-    from hilbert.cli.run import run
+    from hilbert.cli.frame.run import run
 
     sys.exit(run(sys.argv[1:]))

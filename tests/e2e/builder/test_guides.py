@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hilbert.cli.commands import all_commands
+from hilbert.cli.frame.commands import all_commands
 from support.platform import HILBERT, running
 
 GUIDES = Path(__file__).resolve().parents[3] / "docs" / "guides"

@@ -19,7 +19,7 @@ from nacl.public import Box, PrivateKey, PublicKey
 
 from hilbert.builder.errors import BuildFailed
 from hilbert.builder.job import Cancelled, Job
-from hilbert.cli.publish import PublishFlags, Remote, _build_remotely
+from hilbert.cli.source.remote_builder import PublishFlags, Remote, _build_remotely
 from support.build import write
 from support.cli import CommandLine, Gateway, Reply, Result, scripted
 from support.zygote import Zygote

@@ -109,11 +109,11 @@ def test_session(path: Path, terminal: bool, zygote: Zygote) -> None:
 
 def test_every_command_has_been_seen() -> None:
     """A command that no session runs is a command that nobody has looked at. What is tested elsewhere says where."""
-    from hilbert.cli.commands import all_commands
+    from hilbert.cli.frame.commands import all_commands
 
     text = "\n".join(path.read_text() for folder in (SESSIONS, OTHERS) for path in folder.glob("*.txt"))
     elsewhere = {
-        "completion": "tests/unit/cli/test_completion.py",
+        "completion": "tests/unit/cli/frame/test_completion.py",
         "install kubernetes": "tests/contract/kubernetes/test_install.py",
     }
     root = Path(__file__).parents[3]

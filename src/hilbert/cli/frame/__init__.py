@@ -1,0 +1,1 @@
+"""How commands are declared, found, run, completed and helped, and how they fail."""

@@ -1,0 +1,37 @@
+"""Every command, from each folder's own list: what the command line, its help, its completion and its reference page are made of."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hilbert.cli import function, gateway, image, namespace, platform, secret, source, stack, store, template
+from hilbert.cli.frame.command import Command
+
+NOUNS: Final = (
+    *namespace.NOUNS, *store.NOUNS, *template.NOUNS, *image.NOUNS, *secret.NOUNS, *platform.NOUNS,
+)  # fmt: skip
+
+_COMPLETION: Final = Command(
+    "completion",
+    "frame.completion:completion",
+    "Write a script that completes commands and flags.",
+    ("source <(hilbert completion bash)", "hilbert completion fish | source"),
+)
+
+SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
+    "Platform": platform.COMMANDS,
+    "Gateway": gateway.COMMANDS,
+    "Functions": function.COMMANDS,
+    "From source to function": (*source.COMMANDS, *template.COMMANDS, *image.COMMANDS),
+    "Function store": store.COMMANDS,
+    "Namespaces": namespace.COMMANDS,
+    "Secrets": secret.COMMANDS,
+    "Stack files": stack.COMMANDS,
+    "Other": (_COMPLETION,),
+}
+"""By the titles of the help page."""
+
+
+def all_commands() -> tuple[Command, ...]:
+    """In the order of the help page."""
+    return tuple(command for section in SECTIONS.values() for command in section)

@@ -1,0 +1,108 @@
+"""`completion`: scripts for bash, zsh and fish, written from the list of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Literal
+
+from hilbert.cli.frame.app import build_app
+from hilbert.cli.frame.command_help import Page, page_of
+from hilbert.cli.frame.commands import NOUNS, all_commands
+from hilbert.cli.frame.flags import flag
+from hilbert.cli.frame.help import first_line
+from hilbert.cli.frame.spellings import next_words, spellings
+from hilbert.cli.terminal.output import out
+
+
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], flag("bash, zsh or fish.")] = "bash",
+    /,
+    *,
+    named: Annotated[str, flag("Same as the word.", "--shell")] = "",
+) -> None:
+    scripts: dict[str, Callable[[], str]] = {"bash": render_bash, "zsh": render_zsh, "fish": render_fish}
+    render = scripts.get(named or shell)
+    if render is None:
+        from hilbert.cli.frame.failures import UsageError
+
+        raise UsageError(f"--shell {named}: must be bash, zsh or fish")
+    out(render().rstrip("\n"))
+
+
+def render_bash() -> str:
+    """A bash script; no other package is needed."""
+    cases = "\n".join(f'    "{path}") words="{" ".join(words)}" ;;' for path, words in _next_words())
+    return f"""# bash completion of hilbert: source <(hilbert completion bash)
+_hilbert() {{
+  local path="" word words="" current="${{COMP_WORDS[COMP_CWORD]}}"
+  for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+    case "$word" in -*) ;; *) _hilbert_words "$path" && [[ " $words " == *" $word "* ]] && path="${{path:+$path }}$word" ;; esac
+  done
+  _hilbert_words "$path"
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+  [[ ${{#COMPREPLY[@]}} -eq 0 ]] && COMPREPLY=($(compgen -f -- "$current"))
+}}
+_hilbert_words() {{
+  case "$1" in
+{cases}
+    *) words="" ;;
+  esac
+}}
+complete -o filenames -F _hilbert hilbert
+"""
+
+
+def render_zsh() -> str:
+    """The bash script, through zsh's own bridge to it."""
+    return f"""# zsh completion of hilbert: source <(hilbert completion zsh)
+autoload -Uz compinit bashcompinit
+(( ${{+functions[compdef]}} )) || compinit
+bashcompinit
+{render_bash()}"""
+
+
+def render_fish() -> str:
+    """A fish script."""
+    lines = ["# fish completion of hilbert: hilbert completion fish | source", "complete -c hilbert -f"]
+    first = sorted({command.path.split(" ")[0] for command in all_commands()})
+    for word in first:
+        help_text = next((noun.help for noun in NOUNS if noun.name == word), "")
+        help_text = help_text or next((first_line(c.help) for c in all_commands() if c.path == word), "")
+        lines.append(f"complete -c hilbert -n __fish_use_subcommand -a {word} -d {_quoted(help_text)}")
+    for page in _pages():
+        *parents, last = page.command.path.split(" ")
+        if parents:
+            seen = f"__fish_seen_subcommand_from {parents[0]}"
+            lines.append(
+                f"complete -c hilbert -n {_quoted(seen)} -a {last} -d {_quoted(first_line(page.command.help))}"
+            )
+        seen = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in (*parents, last))
+        for entry in page.flags:
+            names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in entry.names)
+            value = f" -x -a {_quoted(' '.join(entry.choices))}" if entry.choices else " -r" if entry.value else ""
+            lines.append(f"complete -c hilbert -n {_quoted(seen)} {names}{value} -d {_quoted(entry.help)}")
+    return "\n".join(lines) + "\n"
+
+
+def _pages() -> list[Page]:
+    app = build_app()
+    return [page_of(app, command) for command in all_commands() if not command.hidden]
+
+
+def _next_words() -> Iterable[tuple[str, list[str]]]:
+    """For every path typed so far, what may follow: words, or the flags of a command."""
+    for words, following in next_words().items():
+        yield " ".join(words), sorted(following)
+    for page in _pages():
+        flags = sorted(name for entry in page.flags for name in entry.names)
+        for spelling in spellings(page.command):
+            yield " ".join(spelling), flags
+
+
+def _seen(words: Iterable[str]) -> str:
+    """Fish's condition that all these words were typed."""
+    return "; and ".join(f"__fish_seen_subcommand_from {word}" for word in words)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

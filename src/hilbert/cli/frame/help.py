@@ -1,0 +1,64 @@
+"""Help: of `hilbert` itself and of its nouns, from the list of commands alone; of a command, from its page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hilbert import __version__
+from hilbert.cli.frame.command import Noun
+from hilbert.cli.frame.commands import NOUNS, SECTIONS, all_commands
+
+
+def render_help(words: Sequence[str]) -> str | None:
+    """Help for what the leading words name; None when they name nothing."""
+    if not words:
+        return render_overview()
+    noun = find_noun(" ".join(words))
+    if noun is not None:
+        return render_noun(noun)
+    from hilbert.cli.frame.app import build_app
+    from hilbert.cli.frame.command_help import page_of, render_page
+    from hilbert.cli.frame.spellings import find_command
+
+    command = find_command(list(words))
+    return render_page(page_of(build_app(), command)) if command is not None else None
+
+
+def find_noun(word: str) -> Noun | None:
+    """By name or alias."""
+    return next((noun for noun in NOUNS if word == noun.name or word in noun.aliases), None)
+
+
+def render_noun(noun: Noun) -> str:
+    """The commands of a noun with a sentence each."""
+    commands = [command for command in all_commands() if command.path.startswith(f"{noun.name} ")]
+    width = max(len(command.path) for command in commands)
+    lines = [noun.help, "", f"Usage: hilbert {noun.name} COMMAND", ""]
+    lines += [f"  {command.path:<{width}}  {first_line(command.help)}" for command in commands]
+    return "\n".join([*lines, "", f"'hilbert {noun.name} COMMAND --help' shows flags and examples.", ""])
+
+
+def first_line(text: str) -> str:
+    """Its first line."""
+    return text.partition("\n")[0]
+
+
+def render_overview() -> str:
+    """All commands with a sentence each."""
+    lines = [f"Hilbert {__version__}: functions in many namespaces, behind one gateway.", "", "Usage: hilbert COMMAND"]
+    width = max(len(command.path) for section in SECTIONS.values() for command in section)
+    for title, commands in SECTIONS.items():
+        shown = [command for command in commands if not command.hidden]
+        if shown:
+            lines += ["", f"{title}:"]
+            lines += [f"  {command.path:<{width}}  {first_line(command.help)}" for command in shown]
+    short = ", ".join(f"{alias} for {noun.name}" for noun in NOUNS for alias in noun.aliases)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "'hilbert COMMAND --help' shows flags and examples of a command.",
+            f"Short names: {short}, ls for list, rm for remove.",
+            "",
+        ]
+    )

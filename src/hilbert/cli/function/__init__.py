@@ -1,0 +1,72 @@
+"""Functions on a gateway: deployed, called, listed, scaled, removed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hilbert.cli.frame.command import Command
+
+COMMANDS: Final = (
+    Command(
+        "deploy",
+        "function.deploy:deploy",
+        "Deploy functions from a stack file or from flags.\n\n"
+        "A function that is there is updated. Returns when the functions are ready, or says why they are not.",
+        (
+            "hilbert deploy -f stack.yaml",
+            "hilbert deploy -f stack.yaml --namespace staging-fn --filter 'web-*'",
+            "hilbert deploy --image functions/alpine:latest --name stronghash --fprocess sha512sum",
+        ),
+    ),
+    Command(
+        "invoke",
+        "function.invoke:invoke",
+        "Call a function with standard input as the body.\n\n"
+        "The answer's body goes to standard output as it comes. Redirects are followed; a function that wants a token\n"
+        "of the gateway's identity service gets one, if the gateway's own token is saved or given.",
+        (
+            "echo Hilbert | hilbert invoke figlet",
+            "hilbert invoke env --namespace dev --method GET --query verbose=1 < /dev/null",
+            "hilbert invoke resize --async -H 'X-Callback-Url: http://example.com/done' < photo.jpg",
+            'hilbert invoke github --sign X-Hub-Signature-256 --key "$SECRET" < event.json',
+        ),
+    ),
+    Command(
+        "list",
+        "function.list:list_functions",
+        "List the functions of a namespace, or of all.",
+        ("hilbert list", "hilbert list -A", "hilbert list -n dev -v --sort invocations", "hilbert list -q"),
+        ("ls",),
+    ),
+    Command(
+        "describe",
+        "function.describe:describe",
+        "Show a function with its state, configuration and URLs.",
+        ("hilbert describe figlet", "hilbert describe nodeinfo -n dev --output yaml"),
+    ),
+    Command(
+        "remove",
+        "function.remove:remove",
+        "Remove a function, or all functions of a stack file.",
+        ("hilbert remove figlet", "hilbert remove nodeinfo -n dev", "hilbert remove -f stack.yaml"),
+        ("rm", "delete"),
+    ),
+    Command(
+        "scale",
+        "function.scale:scale",
+        "Set the number of a function's replicas; 0 stops it until its next call.",
+        ("hilbert scale figlet 3", "hilbert scale nodeinfo 0 -n dev"),
+    ),
+    Command(
+        "logs",
+        "function.logs:logs",
+        "Show what a function writes, as it comes.",
+        ("hilbert logs figlet", "hilbert logs figlet --tail=false --since 10m", "hilbert logs figlet -o json"),
+    ),
+    Command(
+        "ready",
+        "function.ready:ready",
+        "Wait until the gateway, or a function, is ready.",
+        ("hilbert ready", "hilbert ready figlet -n dev --attempts 10 --interval 500ms"),
+    ),
+)

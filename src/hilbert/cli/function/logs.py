@@ -1,0 +1,122 @@
+"""`logs`: what a function writes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from hilbert.cli.frame.failures import UsageError
+from hilbert.cli.frame.flags import HERE, NO_SOURCE, Connection, Namespace, StackSource, flag
+from hilbert.cli.frame.parsing import seconds
+from hilbert.cli.function.name import split_name
+from hilbert.cli.gateway.target import connect
+from hilbert.cli.stack.file import gateway_of
+from hilbert.cli.terminal.output import harmless, out
+from hilbert.client.types import LogMessage
+
+Clock = Callable[[str], str]
+"""A timestamp (RFC 3339) as it is shown."""
+
+_FRACTION: Final = re.compile(r"T[0-9:]+[.,](\d{1,9})")
+
+
+def logs(
+    name: Annotated[str, flag("Function, or FUNCTION.NAMESPACE.")],
+    /,
+    *,
+    namespace: Namespace = "",
+    since: Annotated[str, flag("Only lines younger than this, e.g. 10m.", "--since")] = "",
+    since_time: Annotated[str, flag("Only lines after this moment (RFC 3339).", "--since-time")] = "",
+    lines: Annotated[int, flag("At most so many lines of the past; -1 for all.", "--lines")] = -1,
+    tail: Annotated[bool, flag("Go on with new lines as they come; --tail=false ends.", "--tail", "-t")] = True,
+    show_name: Annotated[bool, flag("Show the function's name.", "--name")] = False,
+    show_instance: Annotated[bool, flag("Show which replica wrote the line.", "--instance")] = False,
+    replica: Annotated[str, flag("Only lines of this replica.", "--replica")] = "",
+    output: Annotated[Literal["plain", "keyvalue", "json"], flag("Form of the lines.", "--output", "-o")] = "plain",
+    json: Annotated[bool, flag("Same as --output json.", "--json", "-j")] = False,
+    time_format: Annotated[
+        str, flag("A layout of Go or its name, Unix, none, or a pattern of strftime.", "--time-format")
+    ] = "RFC3339",
+    file: StackSource = NO_SOURCE,
+    at: Connection = HERE,
+) -> None:
+    name, namespace = split_name(name, namespace)
+    moment = _moment(since, since_time)
+    when = _clock(time_format)
+    with connect(at, stack=gateway_of(file)) as client:
+        for message in client.logs(name, namespace, instance=replica, since=moment, tail=lines, follow=tail):
+            if json or output == "json":
+                text = msgspec.json.encode(message).decode()
+                out(harmless(text) if sys.stdout.isatty() else text)
+            elif output == "keyvalue":
+                out(_keyvalue(message, when))
+            else:
+                out(_plain(message, when, show_name=show_name, show_instance=show_instance))
+            sys.stdout.flush()
+
+
+def _moment(since: str, since_time: str) -> datetime | None:
+    if since and since_time:
+        raise UsageError("--since and --since-time exclude each other")
+    if since:
+        return datetime.now(UTC) - timedelta(seconds=seconds(since, "--since"))
+    if not since_time:
+        return None
+    try:
+        moment = datetime.fromisoformat(since_time)
+    except ValueError as exc:
+        raise UsageError(f"--since-time {since_time}: must be like 2024-05-06T07:08:09Z") from exc
+    return moment if moment.tzinfo else moment.astimezone()
+
+
+def _clock(given: str) -> Clock:
+    """How `--time-format` writes a message's time. Raises `UsageError`."""
+    if given == "none":
+        return lambda _: ""
+    if given.lower() == "unix":
+        return _reading(lambda moment, _: str(int(moment.timestamp())))
+    if "%" in given:
+        return _reading(lambda moment, _: moment.strftime(given))
+    from hilbert.cli.terminal.go_time import NAMED, is_layout, write_time
+
+    layout = next((layout for name, layout in NAMED.items() if name.lower() == given.lower()), given)
+    if not is_layout(layout):
+        raise UsageError(
+            f"--time-format {given}: must be a layout of Go such as '2006-01-02 15:04:05', or 'Unix', 'none', or hold a %",
+            hint=f"layouts with names are {', '.join(NAMED)}",
+        )
+    return _reading(lambda moment, nanoseconds: write_time(moment, layout, nanoseconds=nanoseconds))
+
+
+def _reading(write: Callable[[datetime, int], str]) -> Clock:
+    """Write a timestamp after it was read; as it is, where it cannot be."""
+
+    def clock(timestamp: str) -> str:
+        try:
+            moment = datetime.fromisoformat(timestamp)
+        except ValueError:
+            return timestamp
+        fraction = _FRACTION.search(timestamp)
+        return write(
+            moment if moment.tzinfo else moment.replace(tzinfo=UTC), int(fraction[1].ljust(9, "0")) if fraction else 0
+        )
+
+    return clock
+
+
+def _plain(message: LogMessage, when: Clock, *, show_name: bool, show_instance: bool) -> str:
+    parts = [when(message.timestamp)]
+    parts += [message.name] if show_name else []
+    parts += [f"({message.instance})"] if show_instance else []
+    return harmless(" ".join(part for part in (*parts, message.text.rstrip("\n")) if part))
+
+
+def _keyvalue(message: LogMessage, when: Clock) -> str:
+    text = harmless(message.text.rstrip("\n")).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    stamp = harmless(when(message.timestamp))
+    return f'timestamp="{stamp}" name="{harmless(message.name)}" instance="{harmless(message.instance)}" text="{text}" '

@@ -1,0 +1,42 @@
+"""`hilbert namespace`: tenants."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hilbert.cli.frame.command import Command, Noun
+
+NOUNS: Final = (Noun("namespace", "Create, inspect and remove namespaces.", ("ns",)),)
+
+COMMANDS: Final = (
+    Command(
+        "namespaces",
+        "namespace.commands:list_names",
+        "List namespaces; short for 'namespace list'.",
+        ("hilbert namespaces",),
+    ),
+    Command(
+        "namespace list", "namespace.commands:list_names", "List namespaces.", ("hilbert namespace list",), ("ls",)
+    ),
+    Command(
+        "namespace create",
+        "namespace.commands:create",
+        "Create a namespace.",
+        ("hilbert namespace create dev", "hilbert namespace create dev --annotation tenant=acme"),
+    ),
+    Command("namespace get", "namespace.commands:get", "Show a namespace.", ("hilbert namespace get dev",)),
+    Command(
+        "namespace update",
+        "namespace.commands:update",
+        "Replace the labels and annotations of a namespace.",
+        ("hilbert namespace update dev --label tier=gold",),
+    ),
+    Command(
+        "namespace delete",
+        "namespace.commands:delete",
+        "Remove a namespace with everything in it.\n\n"
+        "On Kubernetes, one that holds things that the platform did not make is refused with their names.",
+        ("hilbert namespace delete staging-fn", "hilbert namespace delete staging-fn --force"),
+        ("remove", "rm"),
+    ),
+)

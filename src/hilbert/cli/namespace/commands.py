@@ -1,0 +1,66 @@
+"""`namespace`: tenants."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from hilbert.cli.frame.flags import HERE, PLAIN, Annotations, Connection, Labels, Shape, flag
+from hilbert.cli.frame.parsing import pairs
+from hilbert.cli.gateway.target import connect
+from hilbert.cli.terminal.document import write_document
+from hilbert.cli.terminal.output import harmless, note, out
+from hilbert.cli.terminal.progress import progress
+
+
+def list_names(*, at: Connection = HERE, shape: Shape = PLAIN) -> None:
+    with connect(at) as client:
+        names = sorted(client.list_namespaces())
+    if shape.format != "table":
+        write_document(names, shape.format)
+        return
+    out("Namespaces:")
+    for name in names:
+        out(harmless(f" - {name}"))
+
+
+def create(name: str, /, *, label: Labels = (), annotation: Annotations = (), at: Connection = HERE) -> None:
+    labels, annotations = pairs(label, "--label"), pairs(annotation, "--annotation")
+    note(f"Creating Namespace: {name}")
+    with connect(at) as client:
+        client.create_namespace(name, labels=labels, annotations=annotations)
+    out(f"Namespace Created: {name}")
+
+
+def get(name: str, /, *, at: Connection = HERE, shape: Shape = PLAIN) -> None:
+    with connect(at) as client:
+        found = client.get_namespace(name)
+    if shape.format != "table":
+        write_document(found, shape.format)
+        return
+    out(f"Name:  {found.name}")
+    for title, entries in (("Labels:", found.labels), ("Annotations:", found.annotations)):
+        if entries:
+            out(title)
+            for key, value in sorted(entries.items()):
+                out(harmless(f" {key}: {value}"))
+
+
+def update(name: str, /, *, label: Labels = (), annotation: Annotations = (), at: Connection = HERE) -> None:
+    labels, annotations = pairs(label, "--label"), pairs(annotation, "--annotation")
+    note(f"Updating Namespace: {name}")
+    with connect(at) as client:
+        client.update_namespace(name, labels=labels, annotations=annotations)
+    out(f"Namespace Updated: {name}")
+
+
+def delete(
+    name: str,
+    /,
+    *,
+    force: Annotated[bool, flag("Also when it holds things that the platform did not make.", "--force")] = False,
+    at: Connection = HERE,
+) -> None:
+    note(f"Deleting Namespace: {name}")
+    with connect(at) as client, progress(f"removing everything in {name}"):
+        client.delete_namespace(name, force=force)
+    out(f"Namespace Removed: {name}")

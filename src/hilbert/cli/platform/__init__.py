@@ -1,0 +1,64 @@
+"""The platform itself: started, stopped and looked after on this machine, or installed in a cluster."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hilbert.cli.frame.command import Command, Noun
+
+NOUNS: Final = (
+    Noun("config", "The platform's settings on this machine."),
+    Noun("install", "Put the platform into a cluster."),
+)
+
+COMMANDS: Final = (
+    Command(
+        "up",
+        "platform.up:up",
+        "Run the platform on this machine.\n\n"
+        "In a folder with a stack file, its functions are built and deployed, on the gateway that is there or on one\n"
+        "that is started in the background. Otherwise the platform runs in the foreground until Ctrl-C.",
+        (
+            "hilbert up",
+            "hilbert up --watch",
+            "hilbert up --detach --port 8081",
+            "hilbert up --only-gateway --set log.level=debug",
+        ),
+    ),
+    Command(
+        "down",
+        "platform.down:down",
+        "Stop the platform that runs on this machine, after the calls in flight.",
+        ("hilbert down",),
+    ),
+    Command(
+        "status",
+        "platform.status:status",
+        "Show the gateway, its namespaces and how much is in them.",
+        ("hilbert status", "hilbert status --output json"),
+    ),
+    Command(
+        "doctor",
+        "platform.doctor:doctor",
+        "Say what is wrong with this installation, a namespace or a function, and what to do.\n\n"
+        "Exit status 1 if something is broken.",
+        ("hilbert doctor", "hilbert doctor --namespace dev", "hilbert doctor nodeinfo -n dev --output json"),
+    ),
+    Command(
+        "config show",
+        "platform.config:show",
+        "Show every setting of the platform with where its value comes from.",
+        ("hilbert config show", "hilbert config show --changed"),
+    ),
+    Command(
+        "install kubernetes",
+        "platform.install:kubernetes",
+        "Install the platform in a Kubernetes cluster, or bring it up to date.\n\n"
+        "What is there and says the same is left alone, so that it can be run again.",
+        (
+            "hilbert install kubernetes --wait",
+            "hilbert install kubernetes --dry-run > hilbert.yaml",
+            "hilbert install kubernetes --no-cluster-role --namespaces dev-fn,prod-fn --image example.com/hilbert:1",
+        ),
+    ),
+)

@@ -1,0 +1,268 @@
+"""The checks behind `doctor`. Each looks, changes nothing, and says what to do."""
+
+from __future__ import annotations
+
+import enum
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from hilbert import __version__
+from hilbert.cli.function.name import full_name
+from hilbert.cli.gateway.target import Target
+from hilbert.cli.platform import running
+from hilbert.client.sync import Client
+from hilbert.client.types import Function
+from hilbert.core import settings as core_settings
+from hilbert.core.errors import FunctionNotFound, HilbertError, InvalidSettings, NamespaceNotFound, Unauthenticated
+
+_LOW_DISK: Final = 1024**3
+_NO_DISK: Final = 64 * 1024**2
+_LOG_LINES: Final = 10
+
+
+class Level(enum.StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    BROKEN = "broken"
+
+
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that was looked at."""
+
+    level: Level
+    what: str
+    todo: str = ""
+    """What to do, when something is to be done."""
+    evidence: tuple[str, ...] = ()
+    """Lines that show it, e.g. of a log."""
+
+
+def check_machine(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Python, folders, disk, ports, sandbox tools: what a platform started from here would meet."""
+    yield Finding(Level.OK, f"hilbert {__version__} on Python {sys.version.split()[0]}, {sys.platform}")
+    try:
+        settings = core_settings.load(environ=environ).settings
+    except InvalidSettings as exc:
+        yield Finding(Level.BROKEN, f"the settings are wrong: {exc.message}", exc.hint or "'hilbert config show'")
+        return
+    state = Path(settings.paths.state_dir)
+    yield _folder(state)
+    yield _disk(state)
+    gateway = running.read(state)
+    if gateway is not None and running.is_alive(gateway):
+        yield Finding(Level.OK, f"the platform runs (pid {gateway.pid}) at {gateway.url}")
+    else:
+        yield _port("gateway.port", settings.gateway.host, settings.gateway.port)
+        yield _port("gateway.metrics_port", settings.gateway.metrics_host, settings.gateway.metrics_port)
+    yield _bubblewrap(settings.process.sandbox)
+
+
+def check_gateway(client: Client, target: Target) -> tuple[bool, list[Finding]]:
+    """Whether the gateway answers and knows the caller, and what it says of itself."""
+    where = f"{target.url} ({target.source})"
+    try:
+        client.check_health()
+    except HilbertError as exc:
+        todo = "start one with 'hilbert up --detach', or name another with --gateway or OPENFAAS_URL"
+        return False, [Finding(Level.BROKEN, f"no gateway answers at {where}: {exc.message}", todo)]
+    try:
+        info = client.info()
+    except Unauthenticated as exc:
+        todo = f"log in: hilbert login --gateway {target.url}"
+        return False, [Finding(Level.BROKEN, f"the gateway at {where} refuses the credentials: {exc.message}", todo)]
+    except HilbertError as exc:
+        return False, [Finding(Level.BROKEN, f"the gateway at {where} does not work: {exc.message}", exc.hint)]
+    found = [Finding(Level.OK, f"gateway {info.version.release} answers at {where}, provider {info.provider.provider}")]
+    found += _facts(info.hilbert or {})
+    return True, found
+
+
+def check_namespace(client: Client, namespace: str) -> Iterator[Finding]:
+    """Every function of a namespace, in a line each."""
+    try:
+        client.get_namespace(namespace)
+        functions = client.list_functions(namespace)
+    except NamespaceNotFound:
+        names = ", ".join(sorted(client.list_namespaces()))
+        todo = f"there are {names}; create it with: hilbert namespace create {namespace}"
+        yield Finding(Level.BROKEN, f"no function namespace {namespace}", todo)
+        return
+    except HilbertError as exc:
+        yield Finding(Level.BROKEN, f"namespace {namespace}: {exc.message}", exc.hint)
+        return
+    yield Finding(Level.OK, f"namespace {namespace} has {len(functions)} function{'s' if len(functions) != 1 else ''}")
+    for function in functions:
+        yield _function(function, full_name(function.name, namespace))
+
+
+def check_function(client: Client, name: str, namespace: str) -> Iterator[Finding]:
+    """One function: its state and why, its secrets, what it wrote last."""
+    where = full_name(name, namespace)
+    try:
+        function = client.get_function(name, namespace, usage=True)
+    except FunctionNotFound:
+        todo = f"deploy it, or look where it is: hilbert list -A | grep {name}"
+        yield Finding(Level.BROKEN, f"no such function: {where}", todo)
+        return
+    except HilbertError as exc:
+        yield Finding(Level.BROKEN, f"function {where}: {exc.message}", exc.hint)
+        return
+    finding = _function(function, where)
+    yield finding
+    yield from _secrets(client, function, namespace)
+    placement = function.hilbert.placement if function.hilbert else None
+    for key, value in sorted((placement or {}).items()):
+        yield Finding(Level.OK, f"runs with {key}: {value}")
+    if finding.level is not Level.OK:
+        yield from _last_lines(client, name, namespace)
+
+
+def _folder(state: Path) -> Finding:
+    there = next(path for path in (state, *state.parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Finding(
+            Level.BROKEN, f"the state directory {state} cannot be written", "set HILBERT_STATE_DIR to one of yours"
+        )
+    if there == state and state.stat().st_mode & 0o077:
+        return Finding(Level.WARNING, f"the state directory {state} is open to others", f"chmod 700 {state}")
+    return Finding(Level.OK, f"state directory {state}" + ("" if there == state else ", not made yet"))
+
+
+def _disk(state: Path) -> Finding:
+    there = next(path for path in (state, *state.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    text = f"{free / 1024**3:.1f} GiB free for the state directory"
+    if free < _NO_DISK:
+        return Finding(Level.BROKEN, text, "free some space: nothing can be stored")
+    return Finding(Level.WARNING, text, "free some space soon") if free < _LOW_DISK else Finding(Level.OK, text)
+
+
+def _port(setting: str, host: str, port: int) -> Finding:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((host, port))
+        except OSError as exc:
+            todo = f"stop what listens there, or choose another: hilbert up --set {setting}=0"
+            return Finding(Level.BROKEN, f"{setting}: {host}:{port} cannot be had: {exc.strerror}", todo)
+    return Finding(Level.OK, f"{setting}: {host}:{port} is free")
+
+
+def _bubblewrap(sandbox: str) -> Finding:
+    if shutil.which("bwrap"):
+        return Finding(Level.OK, "bubblewrap is installed")
+    level = Level.BROKEN if sandbox == "bubblewrap" else Level.WARNING
+    return Finding(
+        level,
+        "bubblewrap is not installed: functions get a weaker sandbox, without namespaces of their own",
+        "install it: apt-get install bubblewrap (Debian, Ubuntu), dnf install bubblewrap (Fedora)",
+    )
+
+
+_UNPROTECTED: Final = {
+    "landlock": "functions share this machine's processes list, network and host name",
+    "process": "functions can read what this user can read, other functions' files and secrets among it",
+}
+
+
+def _facts(facts: Mapping[str, str]) -> Iterator[Finding]:
+    """What the gateway says of how it runs functions."""
+    why_not = tuple(
+        f"{key.removeprefix('sandbox.not-')}: {value}"
+        for key, value in sorted(facts.items())
+        if key.startswith("sandbox.not-")
+    )
+    if sandbox := facts.get("sandbox"):
+        weak = _UNPROTECTED.get(sandbox, "")
+        todo = "make bubblewrap work for the strongest sandbox, then restart the platform" if weak else ""
+        level = Level.WARNING if weak else Level.OK
+        yield Finding(level, f"sandbox: {sandbox}" + (f": {weak}" if weak else ""), todo, why_not)
+    for key in ("memory-limit", "cpu-limit"):
+        if key in facts:
+            loose = facts[key] in ("none", "rlimit")
+            todo = "give the platform a control group of its own: root, or systemd with Delegate=yes" if loose else ""
+            yield Finding(Level.WARNING if loose else Level.OK, f"{key}: enforced by {facts[key]}", todo)
+    for key, value in sorted(facts.items()):
+        if key.startswith("warning"):
+            yield Finding(Level.WARNING, value)
+
+
+def _function(function: Function, where: str) -> Finding:
+    detail = function.hilbert
+    counts = f"{function.available_replicas} of {function.replicas} replicas ready"
+    if detail is None:
+        well = function.available_replicas >= function.replicas
+        return Finding(Level.OK if well else Level.WARNING, f"{where}: {counts}")
+    why = ": ".join(part for part in (detail.reason, detail.message) if part)
+    text = f"{where} is {detail.phase}, {counts}" + (f": {why}" if why else "")
+    if detail.phase == "failed":
+        return Finding(Level.BROKEN, text, _remedy(detail.reason, detail.message) or "its log shows what happened")
+    if detail.phase in ("ready", "idle") and not why:
+        return Finding(Level.OK, text)
+    return Finding(Level.WARNING, text, _remedy(detail.reason, detail.message))
+
+
+_REMEDIES: Final = {
+    "CrashLoop": "the function ends by itself; its last lines say why",
+    "Evicted": "it needed more disk or memory than its node had: give it limits that fit",
+    "ImageUnavailable": "build it here, or deploy an image that ships: 'hilbert store list'",
+    "InvalidSpec": "deploy it again with what the message asks for",
+    "LimitExceeded": "deploy it with limits and requests that the namespace allows",
+    "OOMKilled": "it needs more memory than its limit: deploy it with a larger --memory-limit",
+    "OutOfMemory": "it needs more memory than its limit: deploy it with a larger --memory-limit",
+    "PodRefused": "the message says what the cluster refuses",
+    "PodSecurity": "it asks for more than the namespace's Pod Security level allows; is it a profile that asks?",
+    "ProbeFailing": "the function runs but does not answer; does it listen, and does its handler load?",
+    "QuotaExceeded": "scale something down, or ask for a larger quota",
+    "StartFailed": "the message says what refused; 'hilbert doctor' on the platform's machine says more",
+    "TooSlow": "does it listen, and does it start in time? its log shows how far it comes",
+    "Unschedulable": "no node has room for its requests, or its constraints fit none",
+}
+"""What to do about each reason that a provider gives."""
+
+_PULLED: Final = (
+    "check the image's name, and that nodes may pull it: a private registry needs its credentials in the cluster"
+)
+
+
+def _remedy(reason: str, message: str) -> str:
+    if reason == "ImageUnavailable" and "pulled" in message:
+        return _PULLED
+    return _REMEDIES.get(reason, "its log shows what happened" if reason else "")
+
+
+def _secrets(client: Client, function: Function, namespace: str) -> Iterator[Finding]:
+    if not function.secrets:
+        return
+    try:
+        there = {secret.name for secret in client.list_secrets(namespace)}
+    except HilbertError as exc:
+        yield Finding(Level.WARNING, f"the secrets cannot be listed: {exc.message}", exc.hint)
+        return
+    for name in function.secrets:
+        if name in there:
+            yield Finding(Level.OK, f"secret {name} is there")
+        else:
+            where = f" -n {namespace}" if namespace else ""
+            yield Finding(
+                Level.BROKEN, f"secret {name} is missing", f"create it: hilbert secret create {name}{where} < FILE"
+            )
+
+
+def _last_lines(client: Client, name: str, namespace: str) -> Iterator[Finding]:
+    try:
+        lines = tuple(message.text.rstrip("\n") for message in client.logs(name, namespace, tail=_LOG_LINES))
+    except HilbertError:
+        return
+    if lines:
+        yield Finding(Level.WARNING, "what it wrote last:", evidence=lines[-_LOG_LINES:])

@@ -1,0 +1,150 @@
+"""`up`: the platform on this machine, and a stack file's functions on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from hilbert.cli.frame.failures import UsageError
+from hilbert.cli.frame.flags import HERE, NO_FILE, Connection, Namespace, StackFile, flag
+from hilbert.cli.frame.parsing import pairs
+from hilbert.cli.function.deploy import CAREFULLY, RolloutFlags, deploy_file
+from hilbert.cli.function.specification import UNSAID, Specification
+from hilbert.cli.gateway.target import DEFAULT_SOURCE, client_for, resolve
+from hilbert.cli.platform import process, running
+from hilbert.cli.source.build import Handler, Image, Lang, Name
+from hilbert.cli.source.build_flags import AS_USUAL, BuildingFlags, tag_of
+from hilbert.cli.source.build_stack import build_stack, described_stack
+from hilbert.cli.source.bundle_or_image import choose
+from hilbert.cli.source.publish import publish_stack
+from hilbert.cli.source.push import images_to_push, push_images
+from hilbert.cli.source.remote_builder import ONE_PLATFORM, PublishFlags
+from hilbert.cli.stack.file import find_stack_file, load_stack_file
+from hilbert.cli.terminal.output import note, out
+from hilbert.cli.terminal.progress import progress
+from hilbert.client.faults import GatewayUnreachable
+from hilbert.core import settings as core_settings
+from hilbert.core.settings import environment
+
+if TYPE_CHECKING:
+    from hilbert.stack.file import Stack
+
+StateDir = Annotated[str, flag("State directory; see 'hilbert config show'.", "--state-dir")]
+
+
+def up(
+    *,
+    detach: Annotated[bool, flag("Run in the background; the log is STATE/hilbert.log.", "--detach", "-d")] = False,
+    only_gateway: Annotated[bool, flag("Ignore a stack file in this folder.", "--only-gateway")] = False,
+    port: Annotated[int | None, flag("Port of the gateway; 0 for any free one.", "--port")] = None,
+    host: Annotated[str, flag("Address to listen on.", "--host")] = "",
+    workers: Annotated[int | None, flag("Proxy workers; 0 for one a core.", "--workers")] = None,
+    state_dir: StateDir = "",
+    given: Annotated[tuple[str, ...], flag("Setting KEY=VALUE; may be given again.", "--set")] = (),
+    name: Name = "",
+    lang: Lang = "",
+    handler: Handler = "",
+    image: Image = "",
+    namespace: Namespace = "",
+    skip_push: Annotated[bool, flag("Build container images, but do not push them.", "--skip-push")] = False,
+    publish: Annotated[bool, flag("Publish container images instead of building and pushing.", "--publish")] = False,
+    skip_deploy: Annotated[bool, flag("Build and push only.", "--skip-deploy")] = False,
+    watch: Annotated[bool, flag("Go on: build and deploy whatever is saved, until Ctrl-C.", "--watch")] = False,
+    said: Specification = UNSAID,
+    how: BuildingFlags = AS_USUAL,
+    to: PublishFlags = ONE_PLATFORM,
+    file: StackFile = NO_FILE,
+    rollout: RolloutFlags = CAREFULLY,
+    at: Connection = HERE,
+) -> None:
+    described = bool(name or lang or handler or image)
+    if only_gateway and (file.yaml or described):
+        raise UsageError("--only-gateway and --yaml exclude each other")
+    if watch and (only_gateway or skip_deploy or described or not find_stack_file(file)):
+        raise UsageError("--watch needs a stack file to build and deploy")
+    if to != ONE_PLATFORM and not publish:
+        raise UsageError("--platforms, --extra-tag, --reset-qemu and --remote-builder go with --publish")
+    if publish and (watch or skip_push or not (described or find_stack_file(file))):
+        raise UsageError("--publish needs a stack file, and neither --watch nor --skip-push goes with it")
+    settings = _settings(port=port, host=host, workers=workers, state_dir=state_dir, given=given)
+    if not only_gateway and (described or find_stack_file(file)):
+        if described:
+            stack = described_stack(file, name=name, lang=lang, handler=handler, image=image)
+        else:
+            stack = load_stack_file(file)
+        if not skip_deploy:
+            _ensure_gateway(stack.provider.gateway, settings, at)
+        if publish and not all(function.skip_build for function in stack.functions.values()):
+            publish_stack(stack, how, to, parallel=rollout.parallel)
+        elif not publish:
+            build_and_push(stack, how, at, parallel=rollout.parallel, skip_push=skip_push)
+        if not skip_deploy:
+            deploy_file(stack, namespace=namespace, tag=tag_of(how.tag), said=said, rollout=rollout, at=at)
+        if watch:
+            from hilbert.cli.platform.watch import watch_stack
+
+            watch_stack(file, how, namespace=namespace, said=said, rollout=rollout, at=at, skip_push=skip_push)
+    elif detach:
+        start(settings)
+    else:
+        process.run_in_foreground(_flags(settings))
+
+
+def _ensure_gateway(stack_gateway: str, settings: dict[str, str], at: Connection) -> None:
+    """Start a platform in the background if nothing answers and this machine's own is meant."""
+    environ = environment()
+    target = resolve(at.gateway, stack=stack_gateway, environ=environ)
+    with client_for(target.url, None, tls_no_verify=at.tls_no_verify, timeout=5.0) as client:
+        try:
+            client.check_health()
+        except GatewayUnreachable:
+            if target.source != DEFAULT_SOURCE:
+                raise
+        else:
+            return
+    note(f"no gateway answers at {target.url}; starting one")
+    start(settings)
+
+
+def build_and_push(stack: Stack, how: BuildingFlags, at: Connection, *, parallel: int, skip_push: bool = False) -> None:
+    """Build what is to be built, as the gateway's provider needs it, and push container images that name a registry."""
+    if all(function.skip_build for function in stack.functions.values()):
+        return
+    choice = choose(how, at, stack_gateway=stack.provider.gateway)
+    build_stack(stack, choice, how, parallel=parallel)
+    if choice.kind == "image" and not skip_push and (images := images_to_push(stack, how)):
+        push_images(images, builder=how.builder, parallel=parallel, quiet=how.quiet)
+
+
+def start(settings: dict[str, str]) -> running.LocalGateway:
+    """Start the platform in the background and say where it is. Raises `StartFailed`."""
+    loaded = core_settings.load(flags=dict(settings))
+    state = Path(loaded.settings.paths.state_dir)
+    there = running.read(state)
+    if there is not None and running.is_alive(there):
+        out(f"The gateway runs already at {there.url} (pid {there.pid}).")
+        return there
+    with progress("starting the platform"):
+        gateway = process.start_detached(_flags(settings), state)
+    out(f"The gateway runs at {gateway.url} (pid {gateway.pid}).")
+    note(f"'hilbert down' stops it; its log is {state / 'hilbert.log'}")
+    return gateway
+
+
+def _settings(
+    *, port: int | None, host: str, workers: int | None, state_dir: str, given: tuple[str, ...]
+) -> dict[str, str]:
+    """What is said by flags, by dotted name. Raises `InvalidSettings` for what makes no sense."""
+    said = {
+        "gateway.port": None if port is None else str(port),
+        "gateway.host": host or None,
+        "gateway.workers": None if workers is None else str(workers),
+        "paths.state_dir": str(Path(state_dir).absolute()) if state_dir else None,
+    }
+    settings = {**pairs(given, "--set"), **{key: value for key, value in said.items() if value is not None}}
+    core_settings.load(flags=dict(settings))
+    return settings
+
+
+def _flags(settings: dict[str, str]) -> list[str]:
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]

@@ -1,0 +1,210 @@
+"""Building the functions of a stack, for every command that does: what to build, how it is shown, what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from hilbert.cli.frame.failures import Failed, UsageError
+from hilbert.cli.frame.flags import StackFile
+from hilbert.cli.platform import running
+from hilbert.cli.source.build_flags import BuildingFlags, check_parallel, tag_of
+from hilbert.cli.source.build_progress import Outcome, run_builds
+from hilbert.cli.source.bundle_or_image import Choice
+from hilbert.cli.stack.file import load_stack_file
+from hilbert.cli.terminal.output import note, warn
+from hilbert.core.errors import InvalidStack
+from hilbert.core.settings import environment, inherited_environment
+
+if TYPE_CHECKING:
+    from hilbert.builder.job import Job
+    from hilbert.builder.request import BuildFlags, BuildRequest
+    from hilbert.stack.file import Stack
+
+
+def store_path(environ: Mapping[str, str]) -> Path:
+    """The image store of this machine's platform."""
+    return running.state_dir(environ) / "images"
+
+
+def pull_templates(stack: Stack, how: BuildingFlags, *, project: Path) -> None:
+    """Pull templates that the stack's functions lack, where the stack file says from where. Raises what a pull raises."""
+    from hilbert.builder.job import Job
+    from hilbert.builder.pull import pull_missing
+
+    if how.disable_stack_pull:
+        return
+    for pulled in pull_missing(
+        stack.functions,
+        stack.configuration.templates,
+        project,
+        job=Job("template"),
+        env=inherited_environment(),
+        overwrite=how.overwrite,
+    ):
+        note(f"Wrote {len(pulled.written)} template(s) : [{' '.join(pulled.written)}] from {pulled.source}")
+
+
+def requests_of(stack: Stack, flags: BuildFlags, *, tag: str, project: Path) -> list[BuildRequest]:
+    """What is to be built, with the tags that `--tag` asks for. Raises `InvalidStack` and `InvalidHandler`."""
+    from hilbert.builder.names import tagged
+    from hilbert.builder.request import request_for
+
+    requests = []
+    env = inherited_environment()
+    for name, function in stack.functions.items():
+        if function.skip_build:
+            continue
+        request = request_for(name, function, stack, flags, project=project)
+        image = tagged(request.image, tag_of(tag), handler=request.handler, project=project, env=env)
+        requests.append(msgspec.structs.replace(request, image=image))
+    return requests
+
+
+def watched_paths(request: BuildRequest) -> list[Path]:
+    """What a function is made of: its handler, the project's extra paths, and its template if the project has it."""
+    from hilbert.builder.templates import FOLDER, folder_name
+
+    extra = [request.project / path for path in request.copies]
+    return [request.handler, *extra, request.project / FOLDER / folder_name(request.lang)]
+
+
+def build_stack(
+    stack: Stack,
+    choice: Choice,
+    how: BuildingFlags,
+    *,
+    parallel: int,
+    project: Path | None = None,
+    shrinkwrap: bool = False,
+) -> list[Outcome]:
+    """Build every function of a stack, showing how it goes. Outcomes in the file's order. Raises `Failed` if any failed."""
+    place = project or Path.cwd()
+    flags = how.to_build_flags()
+    check_parallel(parallel)
+    pull_templates(stack, how, project=place)
+    requests = requests_of(stack, flags, tag=how.tag, project=place)
+    for name, function in stack.functions.items():
+        if function.skip_build and not how.quiet:
+            note(f"Skipping build of: {name}.")
+    if not requests:
+        return []
+    if not how.quiet:
+        note(f"Building {'container images' if choice.kind == 'image' else 'bundles'}: {choice.reason}.")
+    if choice.kind == "bundle" and not shrinkwrap:
+        work = bundle_work(flags)
+    else:
+        work = image_work(flags, builder=how.builder, shrinkwrap=shrinkwrap)
+    return run_builds(requests, work, parallel=parallel, verb="Building", quiet=how.quiet, verbose=how.verbose)
+
+
+def bundle_work(flags: BuildFlags) -> Callable[[Job, BuildRequest], Outcome]:
+    """How one bundle is built."""
+    from hilbert.builder.bundle import build_bundle
+    from hilbert.builder.store import Store
+
+    store = Store(store_path(environment()))
+
+    def work(job: Job, request: BuildRequest) -> Outcome:
+        built = build_bundle(
+            request,
+            store=store,
+            job=job,
+            env=inherited_environment(),
+            skip_tests=flags.skip_tests,
+            fresh=flags.no_cache,
+        )
+        return Outcome(
+            name=request.name,
+            image=built.record.image,
+            kind="bundle",
+            digest=built.record.digest,
+            changed=built.changed,
+            seconds=built.seconds,
+            notes=tuple(f"{key} has no effect on a bundle, only on container images" for key in built.ignored),
+        )
+
+    return work
+
+
+def image_work(
+    flags: BuildFlags, *, builder: str, shrinkwrap: bool = False, publish: bool = False, extra_tag: str = ""
+) -> Callable[[Job, BuildRequest], Outcome]:
+    """How one container image is built, or laid out only, or built and pushed. Raises `BuilderMissing`."""
+    from hilbert.builder.container import ImageFlags, build_image, find_builder, publish_image
+    from hilbert.builder.layout import lay_out_image
+    from hilbert.builder.templates import find_template, packages_for
+
+    env = inherited_environment()
+    found = None if shrinkwrap else find_builder(env, wanted=builder)
+    image_flags = ImageFlags(
+        no_cache=flags.no_cache,
+        squash=flags.squash,
+        pull=flags.pull,
+        skip_tests=flags.skip_tests,
+        extra_tag=extra_tag,
+    )
+
+    def work(job: Job, request: BuildRequest) -> Outcome:
+        began = time.monotonic()
+        job.begin("laying out")
+        located = find_template(request.lang, request.project)
+        packages = packages_for(located, request.build_options)
+        context = lay_out_image(request, located)
+        if found is not None:
+            run = publish_image if publish else build_image
+            run(
+                request,
+                context,
+                packages,
+                builder=found,
+                flags=image_flags,
+                job=job,
+                env=env,
+                mount_ssh=located.template.mount_ssh,
+            )
+        return Outcome(
+            name=request.name,
+            image="" if shrinkwrap else request.image,
+            kind="folder" if shrinkwrap else "image",
+            changed=True,
+            seconds=time.monotonic() - began,
+        )
+
+    return work
+
+
+def stack_of_one(*, name: str, lang: str, handler: str, image: str) -> Stack:
+    """A stack made of flags. Raises `UsageError`."""
+    from hilbert.stack.file import Stack, StackFunction, parse_stack
+
+    if not (name and lang and handler and image):
+        raise UsageError("without a stack file, --name, --lang, --handler and --image are all needed")
+    try:
+        parse_stack(f"functions: {{{name}: {{}}}}")
+    except InvalidStack as exc:
+        raise UsageError(f"--name {name}: not a name for a function", hint=exc.hint) from exc
+    return Stack(functions={name: StackFunction(lang=lang, handler=handler, image=image)})
+
+
+def described_stack(file: StackFile, *, name: str, lang: str, handler: str, image: str) -> Stack:
+    """The function that flags describe, or the stack file that is meant. Raises `UsageError` and `Failed`."""
+    if name or lang or handler or image:
+        if file.yaml:
+            raise UsageError("--yaml and a function described by flags exclude each other")
+        return stack_of_one(name=name, lang=lang, handler=handler, image=image)
+    return load_functions(file)
+
+
+def load_functions(file: StackFile) -> Stack:
+    """The stack file that is meant. Raises `Failed` when it has no functions."""
+    stack = load_stack_file(file)
+    for warning in stack.warnings:
+        warn(warning)
+    if not stack.functions:
+        raise Failed(f"{stack.source} has no functions", hint="add one with 'hilbert new NAME --lang python3-http'")
+    return stack

@@ -1,0 +1,154 @@
+"""What `doctor` finds: each thing that can be wrong is named, with what to do."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from hilbert.cli.gateway.target import Target
+from hilbert.cli.platform.checks import Finding, Level, check_function, check_gateway, check_machine, check_namespace
+from hilbert.client import BasicAuth, Client
+from support.cli import PASSWORD, USER, Gateway, Reply
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    found = Gateway().start()
+    found.add("f")
+    found.logs = [
+        {"name": "f", "instance": "f-1", "timestamp": f"2024-05-06T07:08:0{n}Z", "text": f"line {n}\n"}
+        for n in range(9)
+    ]
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> Iterator[Client]:
+    with Client(gateway.url, auth=BasicAuth(USER, PASSWORD), timeout=5) as made:
+        yield made
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {
+        "HOME": str(tmp_path),
+        "HILBERT_STATE_DIR": str(tmp_path / "s"),
+        "HILBERT_GATEWAY__PORT": "0",
+        "HILBERT_GATEWAY__METRICS_PORT": "0",
+    }
+
+
+def broken(findings: Iterable[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.level is not Level.OK]
+
+
+def test_a_port_that_is_taken(environ: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (found,) = broken(check_machine({**environ, "HILBERT_GATEWAY__PORT": str(port)}))
+    assert found.level is Level.BROKEN
+    assert f":{port} cannot be had" in found.what
+    assert "--set gateway.port=0" in found.todo
+
+
+@pytest.mark.parametrize(("free", "level"), [(10 * 1024**2, Level.BROKEN), (512 * 1024**2, Level.WARNING)])
+def test_a_disk_that_is_full(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, free: int, level: Level) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    (found,) = broken(check_machine(environ))
+    assert found.level is level
+    assert "GiB free" in found.what
+    assert "free some space" in found.todo
+
+
+def test_a_folder_open_to_others(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir(mode=0o755)
+    (found,) = broken(check_machine(environ))
+    assert "open to others" in found.what
+    assert found.todo == f"chmod 700 {tmp_path / 's'}"
+
+
+def test_no_sandbox_tool(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning, unless it is asked for by name."""
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    (found,) = broken(check_machine(environ))
+    assert found.level is Level.WARNING
+    assert "apt-get install bubblewrap" in found.todo
+    (found,) = broken(check_machine({**environ, "HILBERT_PROCESS__SANDBOX": "bubblewrap"}))
+    assert found.level is Level.BROKEN
+
+
+def test_settings_that_are_wrong(environ: dict[str, str]) -> None:
+    (found,) = broken(check_machine({**environ, "HILBERT_GATEWAY__PORT": "many"}))
+    assert "the settings are wrong" in found.what
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "todo"),
+    [
+        (
+            "ImageUnavailable",
+            "the image cannot be pulled: 401 Unauthorized",
+            "a private registry needs its credentials",
+        ),
+        ("ImageUnavailable", "image x was not built on this machine", "build it here"),
+        ("ProbeFailing", "a replica did not answer 3 health requests in a row", "does it listen"),
+        ("QuotaExceeded", "the namespace's quota has no room", "ask for a larger quota"),
+        ("CrashLoop", "a replica exited with status 7", "its last lines say why"),
+        ("OOMKilled", "a replica was killed for want of memory", "--memory-limit"),
+        ("OutOfMemory", "the function was killed", "--memory-limit"),
+        ("Unschedulable", "no node takes the Pod", "no node has room"),
+        ("PodSecurity", "the namespace's Pod Security level forbids the Pod", "Pod Security"),
+        ("LimitExceeded", "the namespace's limits forbid the Pod", "that the namespace allows"),
+        ("StartFailed", "a replica could not be started", "what refused"),
+        ("TooSlow", "the new version did not become ready in time", "start in time"),
+        ("SomethingNew", "nobody knows it yet", "its log shows"),
+    ],
+)
+def test_a_function_that_does_not_work(gateway: Gateway, client: Client, reason: str, message: str, todo: str) -> None:
+    """State, reason, remedy, and the last lines that it wrote."""
+    gateway.failure = (reason, message)
+    found, log = broken(check_function(client, "f", ""))
+    assert found.level is Level.BROKEN
+    assert found.what == f"f is failed, 0 of 1 replicas ready: {reason}: {message}"
+    assert todo in found.todo
+    assert log.evidence == tuple(f"line {n}" for n in range(9))
+
+
+def test_a_namespace(gateway: Gateway, client: Client) -> None:
+    """Every function in a line; one that is not there brings those that are."""
+    assert [finding.level for finding in check_namespace(client, "openfaas-fn")] == [Level.OK, Level.OK]
+    (found,) = check_namespace(client, "nowhere")
+    assert found.level is Level.BROKEN
+    assert "hilbert namespace create nowhere" in found.todo
+
+
+def test_a_gateway_that_is_not_there_or_refuses(gateway: Gateway) -> None:
+    target = Target(gateway.url, "--gateway")
+    with Client(gateway.url, auth=BasicAuth(USER, "wrong")) as client:
+        reached, found = check_gateway(client, target)
+        assert not reached
+        assert "hilbert login" in found[0].todo
+    with Client("http://127.0.0.1:1") as client:
+        reached, found = check_gateway(client, target)
+        assert not reached
+        assert "hilbert up --detach" in found[0].todo
+
+
+def test_a_gateway_with_a_weak_sandbox(gateway: Gateway, client: Client) -> None:
+    """Why no stronger one is used is the evidence."""
+    facts = '"hilbert": {"sandbox": "process", "sandbox.not-bubblewrap": "bwrap is not installed", "cpu-limit": "none"}'
+    gateway.script["GET", "/system/info"] = [
+        Reply(200, f'{{"provider": {{}}, "version": {{}}, {facts}}}'.encode(), {"Content-Type": "application/json"})
+    ]
+    reached, findings = check_gateway(client, Target(gateway.url, "--gateway"))
+    assert reached
+    sandbox, limit = broken(findings)
+    assert "functions can read what this user can read" in sandbox.what
+    assert sandbox.evidence == ("bubblewrap: bwrap is not installed",)
+    assert limit.what == "cpu-limit: enforced by none"
