@@ -30,8 +30,8 @@ from hilbert.core.values import FunctionRef, NamespaceName, Quantity
 from hilbert.kit import log
 from hilbert.providers.kubernetes import functions, names, objects, render
 from hilbert.providers.kubernetes.provider import KubernetesProvider
+from kubernetes_double import ADMIN
 from support.cluster import ACCOUNT, Double, install, settings_of, until
-from support.kubernetes.access import ADMIN
 
 Json = dict[str, Any]
 

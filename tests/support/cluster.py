@@ -18,7 +18,7 @@ from hilbert.core.values import Duration, FunctionRef, NamespaceName
 from hilbert.providers.kubernetes.install import plan
 from hilbert.providers.kubernetes.provider import KubernetesProvider
 from hilbert.testing.harness import call
-from support.kubernetes import ApiServer, Outcome, Process
+from kubernetes_double import ApiServer, Outcome, Process
 from support.processes import ECHO
 from support.real_cluster import IS_REAL, RealCluster
 

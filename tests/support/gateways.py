@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx2
 
+from kubernetes_double import ApiServer, Outcome, Pace, Process
 from support.cluster import ACCOUNT, until
-from support.kubernetes import ApiServer, Outcome, Pace, Process
 
 BIN = Path(sys.executable).parent
 IMAGE = "hilbert:test"

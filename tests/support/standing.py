@@ -13,10 +13,8 @@ from pathlib import Path
 
 import uvloop
 
+from kubernetes_double import ApiServer, Json, Outcome, scripts
 from support.cluster import watchdog
-from support.kubernetes import ApiServer, Outcome
-from support.kubernetes.controllers import scripts
-from support.kubernetes.status import Json
 
 
 async def main(authority: str, image: str, folder: str) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from hilbert.core.model import FunctionSpec
+from kubernetes_double import Outcome
 from support.authority import make_authority
 from support.cluster import gateway, installed, until
 from support.cluster_report import describe
-from support.kubernetes import Outcome
 from support.real_cluster import PREFIX, RealCluster, until_true
 
 pytestmark = pytest.mark.double("it brings a cluster of its own")

@@ -14,8 +14,8 @@ from hilbert.providers.kubernetes import kinds
 from hilbert.providers.kubernetes.api import Api, connect
 from hilbert.providers.kubernetes.objects import FunctionObject
 from hilbert.providers.kubernetes.provider import KubernetesProvider
+from kubernetes_double import ApiServer
 from support.cluster import ACCOUNT, gateway, installed, until
-from support.kubernetes import ApiServer
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ from hilbert.core.model import FunctionSpec, FunctionStatus, Namespace, Phase, R
 from hilbert.core.values import NamespaceName, Quantity
 from hilbert.providers.kubernetes import functions
 from hilbert.providers.kubernetes.provider import KubernetesProvider
+from kubernetes_double import scripts
 from support.cluster import AnyCluster, Double, until
-from support.kubernetes.controllers import scripts
 
 pytestmark = pytest.mark.anyio
 

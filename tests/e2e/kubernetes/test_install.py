@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from kubernetes_double import ApiServer, Outcome, scripts
 from support.authority import make_authority
 from support.cluster import ACCOUNT, until
 from support.gateways import BIN, ECHO, IMAGE, Session, can_sandbox, function, session
-from support.kubernetes import ApiServer, Outcome
-from support.kubernetes.controllers import scripts
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,1 @@
+"""What objects are: resources, schemas, defaults, patches, fields and who manages them."""

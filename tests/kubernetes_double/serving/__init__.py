@@ -1,0 +1,1 @@
+"""HTTP: a request is read, routed, answered in the form it asks for, or watched."""

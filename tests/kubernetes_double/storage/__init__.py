@@ -1,0 +1,1 @@
+"""What is kept: versions, events, deletion, and the engine that writes."""
