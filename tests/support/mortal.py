@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvloop
 
+from hilbert.core.isolation import Promise
 from hilbert.core.model import FunctionSpec
 from hilbert.core.ports import Handle, Observed, ReplicaPlan, Runtime
 from hilbert.core.values import Duration
@@ -48,8 +49,8 @@ class Dying:
         if moment == self._moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def check_spec(self, spec: FunctionSpec, *, sandbox_at_least: str) -> None:
-        self._runtime.check_spec(spec, sandbox_at_least=sandbox_at_least)
+    def check_spec(self, spec: FunctionSpec, *, network: bool, required: frozenset[Promise]) -> None:
+        self._runtime.check_spec(spec, network=network, required=required)
 
     async def start(self, plan: ReplicaPlan) -> AsyncIterator[Handle]:
         self._die_at("before the first handle")

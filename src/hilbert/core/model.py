@@ -24,8 +24,8 @@ LABEL_SCALE_MAX: Final = "com.openfaas.scale.max"
 ANNOTATION_NETWORK: Final = "com.hilbert.network"
 """On a function or a namespace: `host` (the default) or `none`. A namespace's `none` cannot be undone by a function."""
 
-ANNOTATION_SANDBOX: Final = "com.hilbert.sandbox"
-"""On a namespace: the weakest sandbox its functions may run in: `bubblewrap`, `landlock` or `process`."""
+ANNOTATION_ISOLATION: Final = "com.hilbert.isolation"
+"""On a namespace: what must be promised of its replicas (`core.isolation`): `strict`, or names separated by commas."""
 
 ANNOTATION_MAX_INFLIGHT: Final = "com.hilbert.max-inflight"
 """On a function: calls that one replica takes at once; the rest wait in the gateway. 0 is no limit."""

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import msgspec
 
 from hilbert.core.errors import Unsupported
+from hilbert.core.isolation import Promise
 from hilbert.core.model import (
     Endpoint,
     EndpointSet,
@@ -171,8 +172,8 @@ class ReplicaPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The values of `spec.secrets`."""
     network: bool = True
     """False: no network but its own loopback."""
-    sandbox_at_least: str = ""
-    """The weakest sandbox level allowed; empty: any."""
+    required: frozenset[Promise] = frozenset()
+    """What must be promised of the replica; it is not started with less."""
     tenant: int = 0
     """The namespace's number, never used again once it is deleted: what a user id of its own is made from."""
 
@@ -207,8 +208,11 @@ class Runtime(Protocol):
 
     name: str
 
-    def check_spec(self, spec: FunctionSpec, *, sandbox_at_least: str) -> None:
-        """Raise `ImageUnavailable` or `InvalidSpec` for what can never run here. No side effects."""
+    def check_spec(self, spec: FunctionSpec, *, network: bool, required: frozenset[Promise]) -> None:
+        """Raise `ImageUnavailable` or `InvalidSpec` for what can never run here. No side effects.
+
+        `network` and `required` are what the plan of a replica would have.
+        """
         ...
 
     def start(self, plan: ReplicaPlan) -> AsyncIterator[Handle]:

@@ -68,8 +68,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What runs the functions."""
 
-    name: Literal["process", "memory", "kubernetes"] = "process"
-    """`process` runs each replica as a sandboxed process on this machine, `kubernetes` as a Pod; `memory` is for tests."""
+    name: Literal["host", "memory", "kubernetes"] = "host"
+    """`host` runs functions on this machine, `kubernetes` in a cluster; `memory` is for tests."""
+    runtime: Literal["process"] = "process"
+    """How `host` runs a replica: `process` starts each as a sandboxed process."""
     default_namespace: str = DEFAULT_NAMESPACE
     """Namespace of functions deployed without one."""
     grace: Duration = Duration.of(30)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from hilbert.core.errors import Invalid, InvalidSpec, ReservedNamespace
+from hilbert.core.isolation import Promise, parse_promises
 from hilbert.core.model import (
+    ANNOTATION_ISOLATION,
     ANNOTATION_NETWORK,
-    ANNOTATION_SANDBOX,
     LABEL_SCALE_MIN,
     FunctionSpec,
     Namespace,
@@ -18,13 +19,6 @@ from hilbert.core.values import RESERVED_NAMESPACES
 from hilbert.providers import quota
 
 _NETWORKS: Final = ("host", "none")
-SANDBOXES: Final = ("process", "landlock", "bubblewrap")
-"""Sandbox levels from the weakest."""
-
-
-def sandbox_rank(level: str) -> int:
-    """For comparing levels; no demand, and a level that is unknown here, count as the weakest."""
-    return SANDBOXES.index(level) if level in SANDBOXES else 0
 
 
 def check_spec(spec: FunctionSpec) -> None:
@@ -35,6 +29,19 @@ def check_spec(spec: FunctionSpec) -> None:
     network = spec.annotations.get(ANNOTATION_NETWORK)
     if network is not None and network not in _NETWORKS:
         raise InvalidSpec(f"annotation {ANNOTATION_NETWORK}: must be one of {', '.join(_NETWORKS)}")
+
+
+def has_network(spec: FunctionSpec, imposed: Mapping[str, str]) -> bool:
+    """Whether replicas of `spec` share the host's network; a namespace that says `none` cannot be overruled."""
+    return "none" not in (imposed.get(ANNOTATION_NETWORK), spec.annotations.get(ANNOTATION_NETWORK))
+
+
+def required_promises(annotations: Mapping[str, str]) -> frozenset[Promise]:
+    """What a namespace demands of its replicas. Raises `Invalid`, naming the annotation."""
+    try:
+        return parse_promises(annotations.get(ANNOTATION_ISOLATION, ""))
+    except Invalid as exc:
+        raise Invalid(f"annotation {ANNOTATION_ISOLATION}: {exc.message}") from exc
 
 
 def initial_replicas(labels: Mapping[str, str]) -> int:
@@ -55,7 +62,7 @@ def check_namespace(namespace: Namespace) -> None:
     if namespace.name in RESERVED_NAMESPACES:
         raise ReservedNamespace(f"namespace {namespace.name} is reserved")
     _check_choice(namespace.annotations, ANNOTATION_NETWORK, _NETWORKS)
-    _check_choice(namespace.annotations, ANNOTATION_SANDBOX, SANDBOXES)
+    required_promises(namespace.annotations)
     quota.check_annotations(namespace.annotations)
 
 

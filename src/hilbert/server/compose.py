@@ -17,8 +17,8 @@ async def running_provider(settings: Settings, *, stop_replicas: Callable[[], bo
     Raises `HilbertError` when it cannot start.
     """
     match settings.provider.name:
-        case "process":
-            async with _process(settings, stop_replicas) as provider:
+        case "host":
+            async with _host(settings, stop_replicas) as provider:
                 yield provider
         case "memory":
             async with _memory(settings) as provider:
@@ -29,7 +29,7 @@ async def running_provider(settings: Settings, *, stop_replicas: Callable[[], bo
 
 
 @contextlib.asynccontextmanager
-async def _process(settings: Settings, stop_replicas: Callable[[], bool]) -> AsyncIterator[Provider]:
+async def _host(settings: Settings, stop_replicas: Callable[[], bool]) -> AsyncIterator[Provider]:
     from hilbert.providers.host import HostProvider, open_database
     from hilbert.runtimes.logs.folder import LogFolder
     from hilbert.runtimes.process.images import ImageStore
@@ -37,9 +37,11 @@ async def _process(settings: Settings, stop_replicas: Callable[[], bool]) -> Asy
 
     state = Path(settings.paths.state_dir)
     logs = LogFolder(state / "logs", limit=settings.process.log_bytes.units)
-    runtime = ProcessRuntime(
-        Path(settings.paths.run_dir), images=ImageStore(state / "images"), logs=logs, settings=settings.process
-    )
+    match settings.provider.runtime:
+        case "process":
+            runtime = ProcessRuntime(
+                Path(settings.paths.run_dir), images=ImageStore(state / "images"), logs=logs, settings=settings.process
+            )
     database = open_database(state / "hilbert.db")
     try:
         await runtime.open()

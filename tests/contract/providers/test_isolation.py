@@ -16,7 +16,8 @@ import pytest
 
 import hilbert
 from hilbert.core.errors import InvalidSpec
-from hilbert.core.model import ANNOTATION_NETWORK, ANNOTATION_SANDBOX, Endpoint, Namespace, Resources, Secret
+from hilbert.core.isolation import Promise
+from hilbert.core.model import ANNOTATION_ISOLATION, ANNOTATION_NETWORK, Endpoint, Namespace, Resources, Secret
 from hilbert.core.values import DEFAULT_NAMESPACE, NamespaceName, Quantity, SecretName
 from hilbert.testing.harness import call, eventually, lines_of, spec_of, watching
 from support.processes import LEVELS, ProcessHarness
@@ -315,12 +316,13 @@ async def test_no_network_means_none(harness: ProcessHarness, where: str) -> Non
 async def test_a_namespace_is_never_served_more_weakly_than_it_demands(harness: ProcessHarness) -> None:
     provider = harness.provider
     assert (await provider.facts())["sandbox"] == harness.level
-    for demanded in LEVELS:
+    held = harness.runtime.machine.promises(network=True)
+    for demanded in Promise:
         name = NamespaceName(f"needs-{demanded}")
-        await provider.create_namespace(Namespace(name=name, annotations={ANNOTATION_SANDBOX: demanded}))
+        await provider.create_namespace(Namespace(name=name, annotations={ANNOTATION_ISOLATION: demanded}))
         spec = spec_of(harness, namespace=name)
-        if LEVELS.index(demanded) < LEVELS.index(harness.level):
-            with pytest.raises(InvalidSpec, match=f"demands the sandbox {demanded}"):
+        if demanded not in held:
+            with pytest.raises(InvalidSpec, match=f"cannot promise: {demanded}$"):
                 await provider.apply(spec)
         else:
             await provider.apply(spec)

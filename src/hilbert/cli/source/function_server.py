@@ -150,7 +150,7 @@ class LocalRun:
         self._runtime.subscribe(self._note_change)
 
     async def _serve(self, spec: FunctionSpec, secret_values: Mapping[str, bytes]) -> str:
-        self._runtime.check_spec(spec, sandbox_at_least="")
+        self._runtime.check_spec(spec, network=self._network, required=frozenset())
         self._count += 1
         name = f"version {self._count} ({self._runtime.pin(spec).removeprefix('sha256:')[:12]})"
         plan = ReplicaPlan(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from hilbert.providers.rules import sandbox_rank
+from hilbert.core.isolation import Promise, render_promises
 
 
 class Revision(NamedTuple):
@@ -21,21 +21,22 @@ class Revision(NamedTuple):
 
     generation: int
     network: bool
-    sandbox: str
-    """The weakest level that was allowed."""
+    required: frozenset[Promise] = frozenset()
+    """What had to be promised."""
 
     def __str__(self) -> str:
-        return f"{self.generation}/{'host' if self.network else 'none'}/{self.sandbox}"
+        return f"{self.generation}/{'host' if self.network else 'none'}/{render_promises(self.required)}"
 
     @classmethod
     def parse(cls, text: str) -> Revision:
-        """The inverse of `str`. Raises `ValueError`."""
-        generation, network, sandbox = text.split("/")
-        return cls(int(generation), network == "host", sandbox)
+        """The inverse of `str`. Promises that this version does not know count as not given. Raises `ValueError`."""
+        generation, network, words = text.split("/")
+        known = frozenset(Promise(word) for word in words.split(",") if word in set(Promise))
+        return cls(int(generation), network == "host", known)
 
     def allowed_by(self, wanted: Revision) -> bool:
         """Whether a replica of this revision keeps to what `wanted` imposes."""
-        return (wanted.network or not self.network) and sandbox_rank(self.sandbox) >= sandbox_rank(wanted.sandbox)
+        return (wanted.network or not self.network) and self.required >= wanted.required
 
     def is_current(self, wanted: Revision) -> bool:
         return self.generation == wanted.generation and self.network == wanted.network and self.allowed_by(wanted)

@@ -15,7 +15,6 @@ from hilbert.core.errors import (
     QuotaExceeded,
 )
 from hilbert.core.model import (
-    ANNOTATION_SANDBOX,
     EndpointSet,
     FunctionSpec,
     FunctionStatus,
@@ -27,6 +26,7 @@ from hilbert.core.model import (
     Usage,
 )
 from hilbert.core.ports import Diagnostics, Runtime
+from hilbert.core.replica_logs import ReplicaLogs
 from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, SingleFlight, spawn
@@ -38,8 +38,7 @@ from hilbert.providers.host.record import FunctionRecord, TenantRecord
 from hilbert.providers.host.status import render_status
 from hilbert.providers.host.store import Store
 from hilbert.providers.hub import Hub
-from hilbert.providers.rules import check_namespace, check_spec
-from hilbert.runtimes.logs import LogFolder
+from hilbert.providers.rules import check_namespace, check_spec, has_network, required_promises
 
 _USAGE_FRESH: Final = 2.0
 """Seconds for which a measurement is good enough to be given again."""
@@ -57,7 +56,7 @@ class HostProvider:
         database: Database,
         runtime: Runtime,
         *,
-        logs: LogFolder,
+        logs: ReplicaLogs,
         settings: ProviderSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -113,7 +112,8 @@ class HostProvider:
         """As the port. Raises also `InvalidSpec` for an environment variable that begins with `HILBERT_`."""
         tenant = self._tenant(spec.ref.namespace)
         check_spec(spec)
-        self._runtime.check_spec(spec, sandbox_at_least=tenant.namespace.annotations.get(ANNOTATION_SANDBOX, ""))
+        imposed = tenant.namespace.annotations
+        self._runtime.check_spec(spec, network=has_network(spec, imposed), required=required_promises(imposed))
         pin = self._runtime.pin(spec) if isinstance(self._runtime, Pinning) else ""
 
         async def commit() -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 
 from hilbert.core.errors import HilbertError, Invalid
-from hilbert.core.model import ANNOTATION_NETWORK, ANNOTATION_SANDBOX, Namespace
+from hilbert.core.model import Namespace
 from hilbert.core.ports import Handle, Observed, ReplicaPlan, Runtime
 from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import Duration, FunctionRef
@@ -27,6 +27,7 @@ from hilbert.providers.host.extra import Announcing
 from hilbert.providers.host.record import FunctionRecord, ReplicaRecord
 from hilbert.providers.host.store import Store
 from hilbert.providers.quota import with_limits
+from hilbert.providers.rules import has_network, required_promises
 
 _log = structlog.get_logger("hilbert.host")
 
@@ -113,8 +114,7 @@ class Reconciler:
         """What a replica of `record` has to be started from now."""
         namespace = self._namespace_of(record.spec.ref)
         imposed: Mapping[str, str] = {} if namespace is None else namespace.annotations
-        network = "none" not in (imposed.get(ANNOTATION_NETWORK), record.spec.annotations.get(ANNOTATION_NETWORK))
-        return Revision(record.generation, network, imposed.get(ANNOTATION_SANDBOX, ""))
+        return Revision(record.generation, has_network(record.spec, imposed), required_promises(imposed))
 
     def handles(self, cells: Iterable[Cell]) -> list[Handle]:
         """Of replicas that run."""
@@ -327,7 +327,7 @@ class Reconciler:
             generation=record.generation,
             secrets=await self._store.secret_values(record.tenant, record.spec.secrets),
             network=replica.revision.network,
-            sandbox_at_least=replica.revision.sandbox,
+            required=replica.revision.required,
             tenant=record.tenant,
         )
         steps: AsyncIterator[Handle] = self._runtime.start(plan)

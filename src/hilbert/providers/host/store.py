@@ -66,6 +66,17 @@ MIGRATIONS: Final = (
         handle TEXT NOT NULL
     ) WITHOUT ROWID;
     """,
+    # A sandbox's name gave way to what it promises: namespaces keep what they demanded, running replicas what they got.
+    """
+    UPDATE namespaces SET annotations = json_remove(
+        json_set(annotations, '$."com.hilbert.isolation"',
+            CASE json_extract(annotations, '$."com.hilbert.sandbox"')
+                WHEN 'bubblewrap' THEN 'files,ipc,processes,remains' WHEN 'landlock' THEN 'files' ELSE '' END),
+        '$."com.hilbert.sandbox"')
+    WHERE json_type(annotations, '$."com.hilbert.sandbox"') IS NOT NULL;
+    UPDATE replicas SET revision = replace(replace(replace(
+        revision, '/bubblewrap', '/files,ipc,processes,remains'), '/landlock', '/files'), '/process', '/');
+    """,
 )
 
 _FULL_SQLITE: Final = frozenset(

@@ -31,6 +31,8 @@ class Limiter(Protocol):
     memory: str
     cpu: str
     """How each limit is kept, as shown to users."""
+    whole: bool
+    """Memory, CPU and processes are limited, and can be ended, for all processes of a replica together."""
 
     def groups(self, name: str) -> tuple[str, ...]:
         """Paths of the groups that a replica has, or would have."""
@@ -54,6 +56,7 @@ class ProcessLimits:
 
     memory = "rlimit for each process"
     cpu = "none"
+    whole = False
 
     def groups(self, name: str) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
         return ()
@@ -94,6 +97,7 @@ class GroupsV2(_Groups):
     """Control groups, version 2."""
 
     memory = cpu = "cgroup v2"
+    whole = True
 
     def __init__(self, parent: Path) -> None:
         """`parent` is made when it is not there, in a group that hands the controllers down."""
@@ -132,6 +136,7 @@ class GroupsV1(_Groups):
         self._own = tuple(dict.fromkeys(parents.values()))
         self.memory = "cgroup v1" if "memory" in parents else ProcessLimits.memory
         self.cpu = "cgroup v1" if "cpu" in parents else ProcessLimits.cpu
+        self.whole = {"memory", "cpu", "pids"} <= parents.keys()
 
     def groups(self, name: str) -> tuple[str, ...]:
         return tuple(str(parent / name) for parent in dict.fromkeys(self._parents.values()))

@@ -17,6 +17,7 @@ import msgspec
 
 from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.errors import HilbertError, InvalidSettings
+from hilbert.core.isolation import Promise
 from hilbert.core.ports import ReplicaPlan
 from hilbert.runtimes.process.images import Bundle, ImageStore
 from hilbert.runtimes.process.interpreter import Interpreter, this_interpreter
@@ -74,6 +75,13 @@ class Machine:
         if limits is not None and limits.cpu is not None:
             found["cpu-limit"] = f"{limits.cpu} ({self.limiter.cpu})" if self.limiter.cpu != "none" else "not enforced"
         return found
+
+    def promises(self, *, network: bool) -> frozenset[Promise]:
+        """What is promised of a replica; `network`: it shares the host's."""
+        held = set(self.sandbox.promises(network=network, own_user=self._users is not None))
+        if self.limiter.whole:
+            held |= {Promise.LIMITS, Promise.REMAINS}
+        return frozenset(held)
 
     def shortcomings(self) -> dict[str, str]:
         """Why no stronger sandbox is used, by level."""

@@ -15,13 +15,13 @@ import msgspec
 import structlog
 
 from hilbert.core.errors import InvalidSpec, StartFailed
+from hilbert.core.isolation import Promise, render_promises
 from hilbert.core.model import FunctionSpec, Usage
 from hilbert.core.ports import Handle, Observed, ReplicaPlan
+from hilbert.core.replica_logs import ReplicaLogs
 from hilbert.core.settings import ProcessSettings
 from hilbert.core.values import Duration
 from hilbert.kit.aio import cancel, spawn
-from hilbert.providers.rules import sandbox_rank
-from hilbert.runtimes.logs import LogFolder
 from hilbert.runtimes.process import proc
 from hilbert.runtimes.process.environment import render_environment
 from hilbert.runtimes.process.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
@@ -66,7 +66,7 @@ class ProcessRuntime:
         run_dir: Path,
         *,
         images: ImageStore,
-        logs: LogFolder,
+        logs: ReplicaLogs,
         settings: ProcessSettings | None = None,
         probe_period: float = PROBE_PERIOD,
         bound: bool = False,
@@ -115,9 +115,9 @@ class ProcessRuntime:
 
     # Runtime
 
-    def check_spec(self, spec: FunctionSpec, *, sandbox_at_least: str) -> None:
+    def check_spec(self, spec: FunctionSpec, *, network: bool, required: frozenset[Promise]) -> None:
         self._images.find(spec.image)
-        self._check_sandbox(sandbox_at_least)
+        self._check_promises(required, network=network)
         if spec.limits is not None:
             for quantity in (spec.limits.memory, spec.limits.cpu):
                 if quantity is not None and quantity.amount <= 0:
@@ -127,7 +127,7 @@ class ProcessRuntime:
         """As the port. The process waits at its gate until the handle with its id is stored, and ends if it never is."""
         machine = self.machine
         bundle = self._images.find(plan.spec.image)
-        self._check_sandbox(plan.sandbox_at_least)
+        self._check_promises(plan.required, network=plan.network)
         if not plan.network and not machine.own_network:
             raise StartFailed(
                 "the function may use no network, and this machine cannot make network namespaces",
@@ -261,13 +261,13 @@ class ProcessRuntime:
 
     # The rest
 
-    def _check_sandbox(self, at_least: str) -> None:
-        level = self.machine.sandbox.level
-        if sandbox_rank(level) < sandbox_rank(at_least):
+    def _check_promises(self, required: frozenset[Promise], *, network: bool) -> None:
+        missing = required - self.machine.promises(network=network)
+        if missing:
             raise InvalidSpec(
-                f"the namespace demands the sandbox {at_least}, and this machine offers no stronger one than {level}",
+                f"the namespace requires isolation that this machine cannot promise: {render_promises(missing)}",
                 detail="; ".join(self.machine.shortcomings().values()),
-                hint="'hilbert doctor' says what is missing",
+                hint="run 'hilbert doctor' to see what is missing",
             )
 
     def _watch(self, handle: Handle, descriptor: int, *, child: int) -> Monitor:

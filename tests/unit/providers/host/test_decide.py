@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hilbert.core.isolation import Promise
 from hilbert.providers.host.decide import Decision, Revision, Stage, View, decide
 
-V1, V2 = Revision(1, network=True, sandbox=""), Revision(2, network=True, sandbox="")
+V1, V2 = Revision(1, network=True), Revision(2, network=True)
 
 
 def views(*items: tuple[str, Stage, Revision | None]) -> list[View]:
@@ -66,19 +67,20 @@ def test_a_stricter_policy_takes_replicas_out_at_once_and_a_laxer_one_rolls() ->
     closed = V1._replace(network=False)
     assert decide(1, closed, views(("a", Stage.READY, V1))) == Decision(start=1, drain=("a",))
     assert decide(1, V1, views(("a", Stage.READY, closed))) == Decision(start=1)
-    strict = V1._replace(sandbox="bubblewrap")
+    strict = V1._replace(required=frozenset({Promise.FILES, Promise.IPC}))
     assert decide(1, strict, views(("a", Stage.READY, V1))) == Decision(start=1, drain=("a",))
     assert decide(1, V1, views(("a", Stage.READY, strict))) == Decision()
 
 
 def test_a_revision_prints_and_parses() -> None:
-    for revision in (V1, Revision(7, network=False, sandbox="landlock")):
+    for revision in (V1, Revision(7, network=False, required=frozenset({Promise.NETWORK, Promise.FILES}))):
         assert Revision.parse(str(revision)) == revision
 
 
 stages = st.sampled_from(Stage)
 revisions = st.one_of(
-    st.none(), st.builds(Revision, st.integers(1, 3), st.booleans(), st.sampled_from(["", "landlock", "bubblewrap"]))
+    st.none(),
+    st.builds(Revision, st.integers(1, 3), st.booleans(), st.frozensets(st.sampled_from(Promise), max_size=2)),
 )
 
 

@@ -15,9 +15,10 @@ from hilbert.core.errors import (
     NamespaceNotFound,
     QuotaExceeded,
 )
+from hilbert.core.isolation import Promise
 from hilbert.core.model import (
+    ANNOTATION_ISOLATION,
     ANNOTATION_NETWORK,
-    ANNOTATION_SANDBOX,
     LABEL_SCALE_MIN,
     Namespace,
     Phase,
@@ -337,15 +338,15 @@ async def test_a_namespace_without_network_takes_it_from_running_replicas() -> N
         assert (await provider.get(spec.ref)).generation == 1, "the spec has not changed"
 
 
-async def test_a_namespace_that_demands_a_sandbox_passes_it_on() -> None:
+async def test_a_namespace_that_demands_isolation_passes_it_on() -> None:
     async with host() as harness:
         dev = NamespaceName("dev")
-        await harness.provider.create_namespace(Namespace(name=dev, annotations={ANNOTATION_SANDBOX: "landlock"}))
+        await harness.provider.create_namespace(Namespace(name=dev, annotations={ANNOTATION_ISOLATION: "files, ipc"}))
         spec = spec_of(harness, namespace="dev")
         await harness.provider.apply(spec)
         async with watching(harness.provider) as table:
             await table.ready(spec.ref)
-        assert [plan.sandbox_at_least for plan in harness.world.started] == ["landlock"]
+        assert [plan.required for plan in harness.world.started] == [{Promise.FILES, Promise.IPC}]
 
 
 async def test_a_namespaces_limits_are_those_of_replicas_that_state_none() -> None:

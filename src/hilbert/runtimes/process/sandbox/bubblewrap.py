@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from hilbert.core.isolation import Promise
 from hilbert.runtimes.process.interpreter import Interpreter
 from hilbert.runtimes.process.sandbox import landlock, seccomp
 from hilbert.runtimes.process.sandbox.contract import BLOCK, FILTER, INFO, Command, Entry, Occupant, Places
@@ -95,6 +96,18 @@ class Bubblewrap:
             isolated=True,
             filter=self._filter,
         )
+
+    def promises(self, *, network: bool, own_user: bool) -> frozenset[Promise]:  # noqa: ARG002 - the protocol's
+        held = {Promise.FILES, Promise.PROCESSES, Promise.IPC, Promise.REMAINS}
+        if self._scope or not network:
+            held.add(Promise.SOCKETS)
+        if self._filter:
+            held.add(Promise.SYSTEM_CALLS)
+        if self._can_size:
+            held.add(Promise.SCRATCH)
+        if not network:
+            held.add(Promise.NETWORK)
+        return frozenset(held)
 
     def facts(self) -> Mapping[str, str]:
         found: dict[str, str] = {}

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+from hilbert.core.isolation import Promise
 from hilbert.runtimes.process.interpreter import Interpreter
 from hilbert.runtimes.process.sandbox import landlock, seccomp
 from hilbert.runtimes.process.sandbox.contract import Command, Entry, Occupant, Places
@@ -58,6 +59,12 @@ class Landlock:
             unix_sockets=not self._filter,
         )
 
+    def promises(self, *, network: bool, own_user: bool) -> frozenset[Promise]:
+        held = {Promise.FILES}
+        if self._abi >= 6 or own_user:
+            held.add(Promise.PROCESSES)
+        return frozenset(held) | _filtered(network=network, filtered=self._filter)
+
     def facts(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
         if self._abi < 6:
@@ -97,6 +104,10 @@ class Plain:
             unix_sockets=not seccomp.supported(),
         )
 
+    def promises(self, *, network: bool, own_user: bool) -> frozenset[Promise]:
+        held = {Promise.FILES, Promise.PROCESSES} if own_user else set()
+        return frozenset(held) | _filtered(network=network, filtered=seccomp.supported())
+
     def facts(self) -> Mapping[str, str]:
         who = "root, which owns everything" if os.geteuid() == 0 else "this user"
         return {
@@ -105,6 +116,12 @@ class Plain:
                 f"all that {who} can read; install bubblewrap, or use a kernel with Landlock"
             )
         }
+
+
+def _filtered(*, network: bool, filtered: bool) -> frozenset[Promise]:
+    """What the system call filter and a network of its own hold, at either level."""
+    held = {Promise.SOCKETS, Promise.SYSTEM_CALLS} if filtered else set()
+    return frozenset(held if network else {*held, Promise.NETWORK})
 
 
 def _places(occupant: Occupant) -> Places:

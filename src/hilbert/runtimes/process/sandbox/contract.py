@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from hilbert.core.isolation import Promise
 from hilbert.runtimes.process.images import Bundle
 
 
@@ -90,6 +91,10 @@ class Sandbox(Protocol):
     level: str
 
     def command(self, occupant: Occupant) -> Command: ...
+
+    def promises(self, *, network: bool, own_user: bool) -> frozenset[Promise]:
+        """What it holds by itself. `network`: shared with the host; `own_user`: each namespace has a user id."""
+        ...
 
     def facts(self) -> Mapping[str, str]:
         """What it leaves open, as `warning.*`."""

@@ -1,0 +1,53 @@
+"""The port `ReplicaLogs`: what replicas of one machine write, kept within bounds and read back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Protocol
+
+from hilbert.core.model import LogLine, LogQuery
+from hilbert.core.values import FunctionRef, NamespaceName
+
+
+class ReplicaLogs(Protocol):
+    """Takes what replicas write and gives it back as lines; bounded in bytes for each replica, and in old replicas.
+
+    The runtime opens and retires, the host provider reads and drops. A replica is hostile: nothing that it can do with
+    what `open` gave may exceed the bounds, hold up a reader or change what was written before.
+    """
+
+    def open(self, ref: FunctionRef, replica: str) -> int:
+        """A descriptor to which the replica writes; the caller's to close. Raises `OSError`."""
+        ...
+
+    def adopt(self, ref: FunctionRef, replica: str) -> None:
+        """An earlier run has opened the log of this replica, which still writes: look after it. Idempotent."""
+        ...
+
+    def retire(self, ref: FunctionRef, replica: str) -> None:
+        """The replica has ended. Its lines stay for a bounded while. Absence is success."""
+        ...
+
+    def last_line(self, ref: FunctionRef, replica: str) -> str:
+        """The last line that is not blank, cut to 200 characters; empty when there is none."""
+        ...
+
+    def read(self, query: LogQuery, *, alive: Callable[[], bool] = lambda: True) -> AsyncIterator[LogLine]:
+        """As `Logs.read_logs`. With `follow`, ends when `alive` says that the function is gone."""
+        ...
+
+    def drop(self, ref: FunctionRef) -> None:
+        """Forget all that the function wrote: a namesake made later sees nothing of it. Absence is success."""
+        ...
+
+    def drop_namespace(self, name: NamespaceName) -> None:
+        """As `drop`, for all functions of a namespace."""
+        ...
+
+    def keep_only(self, known: Iterable[FunctionRef]) -> None:
+        """Drop what belongs to any other function. Called once, before anything is opened or adopted."""
+        ...
+
+    async def close(self) -> None:
+        """Stop looking after logs. What is written stays, and replicas go on."""
+        ...

@@ -1,0 +1,64 @@
+"""The host provider's database, as an older version left it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from hilbert.core.isolation import Promise
+from hilbert.core.ports import Handle
+from hilbert.core.values import DEFAULT_NAMESPACE, Duration, FunctionName, FunctionRef, NamespaceName
+from hilbert.kit.sqlite import Database
+from hilbert.providers.host.decide import Revision
+from hilbert.providers.host.record import ReplicaRecord
+from hilbert.providers.host.store import MIGRATIONS, Store, open_database
+from hilbert.providers.rules import required_promises
+
+pytestmark = pytest.mark.anyio
+
+BUBBLEWRAP = {Promise.FILES, Promise.IPC, Promise.PROCESSES, Promise.REMAINS}
+
+
+async def test_a_demanded_sandbox_becomes_what_it_promised(tmp_path: Path) -> None:
+    """Neither is a demand forgotten, nor a replica that keeps to it taken out by the new version."""
+    old = Database(tmp_path / "hilbert.db", MIGRATIONS[:1])
+    demanded = {"a": "bubblewrap", "b": "landlock", "c": "process"}
+
+    def fill(db: sqlite3.Connection) -> None:
+        for name, level in demanded.items():
+            annotations = f'{{"com.hilbert.sandbox":"{level}","kept":"x"}}'
+            db.execute(
+                "INSERT INTO namespaces (name, labels, annotations, created_at) VALUES (?, '{}', ?, '2026-01-01')",
+                (name, annotations),
+            )
+        db.execute(
+            "INSERT INTO namespaces (name, labels, annotations, created_at) VALUES ('d', '{}', '{}', '2026-01-01')"
+        )
+
+    await old.write(fill)
+    ref = FunctionRef(DEFAULT_NAMESPACE, FunctionName("f"))
+    for name, revision in {"f-a": "3/host/bubblewrap", "f-b": "4/none/landlock", "f-c": "5/host/"}.items():
+        handle = Handle(replica=name, ref=ref, generation=1)
+        await Store(old).put_replica(ReplicaRecord(handle=handle, uid=1, revision=revision, grace=Duration(0)))
+    old.close()
+    database = open_database(tmp_path / "hilbert.db")
+    try:
+        loaded = await Store(database).load()
+    finally:
+        database.close()
+    found = {tenant.namespace.name: tenant.namespace.annotations for tenant in loaded.tenants}
+    assert {name: required_promises(annotations) for name, annotations in found.items()} == {
+        NamespaceName("a"): BUBBLEWRAP,
+        NamespaceName("b"): {Promise.FILES},
+        NamespaceName("c"): set(),
+        NamespaceName("d"): set(),
+    }
+    assert all("com.hilbert.sandbox" not in annotations for annotations in found.values())
+    assert found[NamespaceName("a")]["kept"] == "x"
+    assert {record.handle.replica: Revision.parse(record.revision) for record in loaded.replicas} == {
+        "f-a": Revision(3, network=True, required=frozenset(BUBBLEWRAP)),
+        "f-b": Revision(4, network=False, required=frozenset({Promise.FILES})),
+        "f-c": Revision(5, network=True),
+    }
