@@ -1,33 +1,43 @@
-"""The call of a function: an exchange that finds a replica, waits for one if it must, and is counted."""
+"""The call of a function: a passage that finds a replica, waits for one if it must, and is counted."""
 
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
-from hilbert.dataplane import failures, headers
-from hilbert.dataplane.exchange import IDEMPOTENT, Exchange
+from hilbert.dataplane import headers
 from hilbert.dataplane.headers import Incoming
+from hilbert.dataplane.passage import Passage
 from hilbert.dataplane.table import Replica, RouteState
+from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit.aio import spawn
-from hilbert.kit.http1 import Request, Responder, Response
-
-if TYPE_CHECKING:
-    from hilbert.dataplane.proxy import Proxy
+from hilbert.kit.http1 import Request, Responder, Response, TimerWheel
+from hilbert.kit.http1.forward import IDEMPOTENT
 
 _TRIES: Final = 4
 """Replicas that may lose a call before it is given up."""
 
 
-class FunctionCall(Exchange):
+class Service(Protocol):
+    """What a call needs of the worker that it runs in; `Proxy` is one."""
+
+    wheel: TimerWheel
+    room: WaitingRoom
+
+    def ended(self, call: FunctionCall, status: int) -> None:
+        """The call is over; see `Hop.on_end`."""
+        ...
+
+
+class FunctionCall(Passage):
     """One invocation, from its head to its last byte."""
 
     __slots__ = (
         "_avoid",
-        "_proxy",
         "_reason",
         "_replica",
         "_sent",
+        "_service",
         "_tries",
         "_waits",
         "began",
@@ -37,12 +47,12 @@ class FunctionCall(Exchange):
     )
 
     def __init__(
-        self, proxy: Proxy, state: RouteState, request: Request, responder: Responder, incoming: Incoming
+        self, service: Service, state: RouteState, request: Request, responder: Responder, incoming: Incoming
     ) -> None:
-        super().__init__(request, responder, incoming)
+        policy = state.policy
+        super().__init__(request, responder, incoming, policy)
         self.state = state
-        self.policy = policy = state.policy
-        self._proxy = proxy
+        self._service = service
         self._replica: Replica | None = None
         self._avoid: Replica | None = None
         self._tries = 0
@@ -89,7 +99,7 @@ class FunctionCall(Exchange):
             return
         if replica.refusing:
             replica.accept()
-            self._proxy.released(self.state)
+            self._service.room.release(self.state)
         if self.ended or self._replica is not replica:
             replica.pool.release(connection)
             return
@@ -104,7 +114,7 @@ class FunctionCall(Exchange):
         self._let_go()
         self.state.counters.retries += 1
         if not self.dispatch(monotonic()):
-            self._proxy.wait(self)
+            self._service.room.enter(self)
         return True
 
     def wait(self) -> None:
@@ -118,9 +128,9 @@ class FunctionCall(Exchange):
         seconds = min((limit for limit in limits if limit), default=0.0)
         if seconds:
             self.deadline = self.began + seconds
-            self._proxy.wheel.watch(self)
+            self._service.wheel.watch(self)
         else:
-            self._proxy.wheel.forget(self)
+            self._service.wheel.forget(self)
 
     def on_deadline(self) -> None:
         if self.ended:
@@ -128,9 +138,9 @@ class FunctionCall(Exchange):
         if self.policy.total and monotonic() >= self.began + self.policy.total:
             self.on_total_deadline()
         elif self._waits:
-            self.fail(failures.no_replica(self.name, self.policy.activation, self.state, self._reason))
+            self._service.room.expire(self, self._reason)
 
-    # What an exchange asks
+    # What a hop asks
 
     def head(self) -> tuple[bytes, ...]:
         incoming = self.incoming
@@ -162,15 +172,15 @@ class FunctionCall(Exchange):
 
     def on_end(self, status: int) -> None:
         if self._waits:
-            self.state.waiting.pop(self, None)  # It must not count against those that still wait.
+            self._service.room.leave(self)
         if self.wheel_due:
-            self._proxy.wheel.forget(self)
+            self._service.wheel.forget(self)
         self.state.counters.end(status, monotonic() - self.began)
         replica = self._replica
         if replica is not None:
             self._replica = None
             replica.inflight -= 1
-        self._proxy.ended(self, status)
+        self._service.ended(self, status)
 
     def times(self) -> tuple[float, float]:
         """Seconds that it has waited for a replica, and that the replica has had it."""

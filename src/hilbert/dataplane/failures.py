@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from hilbert.kit.http1 import Headers
-
-if TYPE_CHECKING:
-    from hilbert.dataplane.table import RouteState
 
 HEADER: Final = b"X-Hilbert-Error"
 """Holds the code of an error that the gateway made. Taken off what functions answer, so its presence is proof."""
@@ -95,14 +92,8 @@ def queue_full(name: str, length: int) -> Failure:
     )  # fmt: skip
 
 
-def no_replica(name: str, seconds: float, state: RouteState, reason: str) -> Failure:
-    """The wait for a replica has ended in vain; `reason` is what the last one that was tried did."""
-    if not state.replicas:
-        why = "there is no replica"
-    elif reason:
-        why = f"{len(state.replicas)} replicas did not answer ({reason})"
-    else:
-        why = f"{len(state.replicas)} replicas are busy with {state.policy.max_inflight} calls each"
+def no_replica(name: str, seconds: float, why: str) -> Failure:
+    """The wait for a replica has ended in vain."""
     return Failure(
         503, "activation-timeout", "function", f"No endpoints available for: {name}.",
         f"{why}, and none was free within {seconds:g} s (annotation com.hilbert.timeout.activation or setting "

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Final
 
 from hilbert.kit.http1 import Headers, Request, Response
+from hilbert.kit.http1.forward import HOP_FIELDS, named_by, passing
+from hilbert.wire.headers import is_call_id
 
-_HOP: Final = frozenset(
-    {
-        b"connection",
-        b"proxy-connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-
-_REPLACED: Final = _HOP | {
+_REPLACED: Final = HOP_FIELDS | {
     b"host",
     b"content-length",
     b"expect",
@@ -40,12 +27,7 @@ _REPLACED: Final = _HOP | {
 }
 """What a client sends under these names never reaches a function: it would pass for the gateway's word."""
 
-_RESPONSE_REPLACED: Final = _HOP | {b"content-length", b"x-call-id", b"x-start-time", b"x-hilbert-error"}
-
-_PLAIN: Final = frozenset({b"close", b"keep-alive", b"upgrade"})
-"""Values of Connection that name no other header."""
-
-_CALL_ID: Final = re.compile(rb"[!-~]{1,128}")
+_RESPONSE_REPLACED: Final = HOP_FIELDS | {b"content-length", b"x-call-id", b"x-start-time", b"x-hilbert-error"}
 
 _METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"HEAD"})
 
@@ -69,7 +51,9 @@ class Incoming:
         self.upgrade = b""
         self.allowed = request.method in _METHODS
         """Whether functions can be called with this method."""
-        passed = self._sort(request.headers, upgrade=request.upgrade)
+        # A server may ignore that a client would rather speak another protocol (RFC 9110, section 7.8). It is ignored beside a body,
+        # which would stand where the other protocol's first bytes belong.
+        passed = self._sort(request.headers, upgrade=request.upgrade and request.length == 0)
         self.segment, self.path = _split(request.target)
         """The function's name as it stands in the path, None for all that is not `/function/`; and what the upstream is asked for."""
         self.start = b"%b %b HTTP/1.1\r\nHost: " % (request.method, self.path)
@@ -87,7 +71,7 @@ class Incoming:
     def _sort(self, headers: Headers, *, upgrade: bool) -> list[bytes]:
         """Note what the gateway needs to know; returns the parts of header lines that pass."""
         passed: list[bytes] = []
-        named: frozenset[bytes] = frozenset()
+        named: Set[bytes] = frozenset()
         for name, value in headers:
             lowered = name.lower()
             if lowered not in _REPLACED:
@@ -99,11 +83,10 @@ class Incoming:
             elif lowered == b"host":
                 self.host = value
             elif lowered == b"x-call-id":
-                if _CALL_ID.fullmatch(value):
+                if is_call_id(value.decode("latin-1")):
                     self.call_id = value
             elif lowered == b"connection":
-                if value.lower() not in _PLAIN:
-                    named |= {token.strip().lower() for token in value.split(b",")}
+                named = named | named_by(value)
             elif lowered == b"upgrade" and upgrade:
                 self.upgrade = value
         if named:  # Headers that Connection names are this hop's too.
@@ -145,19 +128,9 @@ def outgoing(response: Response) -> tuple[bytes, bool]:
 
 
 def _pass(headers: Headers) -> tuple[bytes, bool]:
-    parts: list[bytes] = []
-    typed = False
-    for name, value in headers:
-        lowered = name.lower()
-        if lowered not in _RESPONSE_REPLACED:
-            parts += (name, b": ", value, b"\r\n")
-            if lowered == b"content-type":
-                typed = True
-        elif lowered == b"connection" and value.lower() not in _PLAIN:
-            # Less the headers that Connection names.
-            named = {token.strip().lower() for token in value.split(b",")} | {b"connection"}
-            return _pass([header for header in headers if header[0].lower() not in named])
-    return b"".join(parts), typed
+    passed = passing(headers, _RESPONSE_REPLACED)
+    typed = any(len(name) == 12 and name.lower() == b"content-type" for name, _ in passed)
+    return b"".join([b"%b: %b\r\n" % header for header in passed]), typed
 
 
 _VERSION: Final = bytes(byte & 0x0F | 0x40 for byte in range(256))

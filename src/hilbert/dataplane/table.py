@@ -8,15 +8,13 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from hilbert.core.model import CallPolicy, Endpoint
 from hilbert.dataplane.counters import RouteCounters
+from hilbert.dataplane.failures import Failure
 from hilbert.dataplane.feed.messages import Entry, route_digest
 from hilbert.kit.http1 import Pool
-
-if TYPE_CHECKING:
-    from hilbert.dataplane.call import FunctionCall
 
 _POLICIES: Final = 1024
 _TRY_SOON: Final = 0.05
@@ -55,6 +53,24 @@ class Replica:
         return (not most or self.inflight < most) and (not self.refusing or self.try_at <= now)
 
 
+class Waiter(Protocol):
+    """A call that may wait for a replica."""
+
+    state: RouteState
+
+    def wait(self) -> None:
+        """It waits from now on, and sees to its own deadline."""
+        ...
+
+    def dispatch(self, now: float) -> bool:
+        """Send it to a replica, at `now` of the monotonic clock. False: there is none with room."""
+        ...
+
+    def fail(self, failure: Failure) -> None:
+        """Answer it with an error."""
+        ...
+
+
 class RouteState:
     """One function: its replicas, the calls that wait for one, its counters."""
 
@@ -77,8 +93,8 @@ class RouteState:
         self.born = born
         self.policy = CallPolicy()
         self.replicas: list[Replica] = []
-        self.waiting: OrderedDict[FunctionCall, None] = OrderedDict()
-        """In order of arrival; a call that ends leaves it at once."""
+        self.waiting: OrderedDict[Waiter, None] = OrderedDict()
+        """In order of arrival; `WaitingRoom` keeps it."""
         self.counters = RouteCounters(note, self)
         self.digest = 0
         self.woken_at = 0.0

@@ -21,6 +21,7 @@ from hilbert.dataplane.failures import HEADER, INTERNAL
 from hilbert.dataplane.feed.subscriber import Link
 from hilbert.dataplane.proxy import Proxy
 from hilbert.dataplane.table import Table
+from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit import log
 from hilbert.kit.http1 import Headers, Heads, Limits, Pool, ServerConnection, TimerWheel
 from hilbert.kit.process import end_with_parent
@@ -48,11 +49,12 @@ class Worker:
         self._connections: set[ServerConnection] = set()
         self._table = Table(config.settings.provider.default_namespace, lambda address: Pool(address, self._wheel))
         self._control = Pool(f"unix:{config.control_path}", self._wheel)
+        room = WaitingRoom(self._wheel.loop, wake=lambda state: self._link.wake(state))
         self._proxy = Proxy(
             self._table,
             self._wheel,
             self._control,
-            wake=lambda state: self._link.wake(state),
+            room=room,
             access_log=gateway.access_log,
             max_api_body=gateway.max_api_body.units,
         )
@@ -60,8 +62,8 @@ class Worker:
             config.feed_path,
             self._table,
             index=config.index,
-            on_change=self._proxy.released,
-            on_gone=self._proxy.gone,
+            on_change=room.release,
+            on_gone=room.gone,
             connections=lambda: len(self._connections),
         )
         self._limits = Limits(
@@ -115,7 +117,7 @@ class Worker:
         server.close()
         limit = self._config.settings.gateway.drain_timeout.seconds
         for connection in self._connections:
-            connection.draining = True
+            connection.retire()
         # A client may just be sending a request on an idle connection: it gets its answer, with `Connection: close`.
         last = min(_LAST_REQUEST_WITHIN, limit)
         await self._empty(last)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hilbert.watchdog.config import parse_seconds
 
 if TYPE_CHECKING:
+    import asyncio
+
     from hilbert.kit.epoll.interface import Loop, Timer
     from hilbert.kit.http1 import Headers, Request, Responder
 
@@ -119,6 +121,9 @@ class Call:
         self.sent += len(data)
         return self._responder.write(data)
 
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
     def end(self, trailers: Headers | None = None) -> None:
         """The response is whole."""
         if not self._over:
@@ -135,11 +140,11 @@ class Call:
     def fail(self, status: int, message: str = "") -> None:
         """The watchdog answers in place of the function; a response that has begun is cut instead."""
         if self.started:
-            self.cut()
+            self.abort()
         else:
             self.answer(status, [TEXT, INTERNAL], f"{message}\n".encode() if message else b"")
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Close the connection at once, so that what was sent cannot pass for the whole response."""
         if not self._over:
             self._close()
@@ -160,6 +165,10 @@ class Call:
     def responder(self) -> Responder:
         """For a change of protocol, which ends the call's own part: see `hand_over`."""
         return self._responder
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        return self._responder.transport
 
     def hand_over(self) -> None:
         """The connection has become a tunnel; the call counts until `leave`, with no time limit."""

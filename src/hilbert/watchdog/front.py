@@ -78,8 +78,8 @@ class Front:
     def unready(self) -> None:
         """Say on the health paths that no calls are taken, and close each connection after its next answer."""
         self._accepting = False
-        for connection in self._connections:
-            connection.draining = True
+        for connection in list(self._connections):
+            connection.retire()
 
     def when_idle(self, delay: float, then: Callable[[], None]) -> None:
         """Call `then` once no call has been under way for `delay` seconds."""

@@ -321,7 +321,7 @@ def test_refusing_replicas_are_named_when_the_wait_ends(plane: Plane) -> None:
     plane.put("dead", Endpoint("gone", "unix:/nowhere/s"), policy=CallPolicy(activation=0.3))
     answer = plane.call("/function/dead", b"x")
     assert answer.status == 503
-    assert b"1 replicas did not answer (No such file" in answer.body
+    assert b"no replica took the call (No such file" in answer.body
 
 
 def test_connection_closed_while_idle_is_replaced_silently(plane: Plane) -> None:

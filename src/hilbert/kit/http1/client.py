@@ -292,7 +292,9 @@ class ClientConnection(AsyncioProtocol):
     def on_deadline(self) -> None:
         if self._listener is not None:
             self._listener.on_upstream_deadline()
-        elif self.open and self.tunnel is None:
+        elif self.tunnel is not None:
+            self.tunnel.on_deadline()
+        elif self.open:
             self.transport.close()
 
     def expect(self, seconds: float) -> None:

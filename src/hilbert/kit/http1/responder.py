@@ -53,6 +53,14 @@ class Tunnel(Protocol):
 
     def on_close(self) -> None: ...
 
+    def on_deadline(self) -> None:
+        """`ClientConnection.deadline` has passed."""
+        ...
+
+    def on_leave(self) -> None:
+        """The process is about to end: what has ended on one side must not keep it."""
+        ...
+
 
 class Connection(Protocol):
     """What a responder asks of the connection that it answers over; `ServerConnection` is one."""

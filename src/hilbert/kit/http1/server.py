@@ -149,13 +149,18 @@ class ServerConnection(RequestReader):
         self._dead = True
         self._fresh = False
 
+    def retire(self) -> None:
+        """Take no more than one further request; a tunnel ends once one of its sides has."""
+        self.draining = True
+        if self._tunnel is not None:
+            self._tunnel.on_leave()
+
     def drain(self) -> None:
         """Answer what is under way with `Connection: close`; an idle connection closes now.
 
-        A client may just be sending a request on an idle connection, and would lose it. Setting `draining` alone lets
-        such connections answer one request more.
+        A client may just be sending a request on an idle connection, and would lose it: `retire` some time before.
         """
-        self.draining = True
+        self.retire()
         if self._current is None and not self._head_bytes and self._tunnel is None:
             self.transport.close()
 

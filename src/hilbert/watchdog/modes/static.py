@@ -90,7 +90,7 @@ class _File:
             data = os.read(self._descriptor, min(_READ, self._left))
             if not data:
                 self._close()
-                self._call.cut()  # The file has become shorter than was promised.
+                self._call.abort()  # The file has become shorter than was promised.
                 return
             self._left -= len(data)
             if not self._call.write(data) and self._left:

@@ -79,7 +79,7 @@ class _Streamed:
         if status:
             self._log.line(describe_exit(status))
         if self._call.started and status < 0:
-            self._call.cut()  # Killed in the middle of its output.
+            self._call.abort()  # Killed in the middle of its output.
         elif self._call.started:
             self._call.end()
         elif status:

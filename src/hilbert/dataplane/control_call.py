@@ -1,0 +1,81 @@
+"""A request for the REST API: a passage to the control process."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hilbert.core.model import CallPolicy
+from hilbert.dataplane import failures, headers
+from hilbert.dataplane.passage import Passage
+from hilbert.kit.aio import spawn
+from hilbert.kit.http1 import Pool, Request, Responder
+
+_POLICY: Final = CallPolicy(first_byte=120.0, idle=0.0)
+"""Following logs may be silent for long."""
+
+_TRIES: Final = 3
+"""Connections that may lose a request before it is given up."""
+
+
+class ControlCall(Passage):
+    """One request for the REST API, whose body has a limit of its own."""
+
+    __slots__ = ("_most", "_pool", "_room", "_tries")
+
+    def __init__(
+        self, request: Request, responder: Responder, incoming: headers.Incoming, pool: Pool, *, most: int
+    ) -> None:
+        """`most` is the limit on the body, in bytes."""
+        super().__init__(request, responder, incoming, _POLICY)
+        self._pool = pool
+        self._room = most
+        self._most = most
+        self._tries = 0
+        if (request.length or 0) > most:
+            self.fail(failures.body_too_large(most, "gateway.max_api_body"))
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._tries += 1
+        connection = self._pool.take()
+        if connection is not None:
+            self.attach(connection)
+        else:
+            spawn(self._connect(), name="connect control plane")
+
+    async def _connect(self) -> None:
+        try:
+            connection = await self._pool.connect()
+        except OSError:
+            self.fail(failures.CONTROL_AWAY)
+            return
+        if self.ended:
+            self._pool.release(connection)
+        else:
+            self.attach(connection)
+
+    def on_body(self, data: bytes) -> None:
+        self._room -= len(data)
+        if self._room < 0:
+            self.fail(failures.body_too_large(self._most, "gateway.max_api_body"))
+        super().on_body(data)
+
+    def again(self, reason: str, *, refused: bool) -> bool:
+        del reason, refused
+        if self._tries >= _TRIES:
+            return False
+        self._begin()
+        return True
+
+    def lost(self, reason: str) -> None:
+        del reason
+        self.fail(failures.CONTROL_AWAY)
+
+    def head(self) -> tuple[bytes, ...]:
+        incoming = self.incoming
+        own = b"X-Call-Id: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\n\r\n" % (
+            self.call_id,
+            self.responder.peer,
+        )
+        return incoming.start, incoming.host, incoming.lines, own
