@@ -124,7 +124,7 @@ class FunctionCall(Passage):
 
     def _arm(self) -> None:
         """Set the deadline: that of the whole call, and while it waits that of the wait."""
-        limits = [self.policy.total, self.policy.activation] if self._waits else [self.policy.total]
+        limits = [self.patience.total, self.patience.activation] if self._waits else [self.patience.total]
         seconds = min((limit for limit in limits if limit), default=0.0)
         if seconds:
             self.deadline = self.began + seconds
@@ -135,7 +135,7 @@ class FunctionCall(Passage):
     def on_deadline(self) -> None:
         if self.ended:
             return
-        if self.policy.total and monotonic() >= self.began + self.policy.total:
+        if self.patience.total and monotonic() >= self.began + self.patience.total:
             self.on_total_deadline()
         elif self._waits:
             self._service.room.expire(self, self._reason)
@@ -154,7 +154,7 @@ class FunctionCall(Passage):
             b"\r\nX-Start-Time: ",
             self.started_at,
             b"\r\nX-Forwarded-For: ",
-            self.responder.peer,
+            self.client.peer,
             b"\r\n\r\n",
         )
 

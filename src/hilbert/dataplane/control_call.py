@@ -76,6 +76,6 @@ class ControlCall(Passage):
         incoming = self.incoming
         own = b"X-Call-Id: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\n\r\n" % (
             self.call_id,
-            self.responder.peer,
+            self.client.peer,
         )
         return incoming.start, incoming.host, incoming.lines, own

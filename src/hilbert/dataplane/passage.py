@@ -18,14 +18,15 @@ _NO_POLICY: Final = CallPolicy()
 class Passage(Hop):
     """Relays one request. Subclasses say where it goes and what its end means."""
 
-    __slots__ = ("call_id", "incoming", "policy", "responder", "started_at")
+    __slots__ = ("call_id", "incoming", "started_at")
+
+    client: Responder
+    patience: CallPolicy
 
     def __init__(
         self, request: Request, responder: Responder, incoming: headers.Incoming, policy: CallPolicy = _NO_POLICY
     ) -> None:
         super().__init__(request, responder, policy, responder.take_body())
-        self.responder = responder
-        self.policy = policy
         self.incoming = incoming
         self.call_id = incoming.call_id or headers.new_call_id()
         self.started_at = b"%d" % time_ns()
@@ -56,14 +57,14 @@ class Passage(Hop):
 
     def on_inform(self, response: Response) -> None:
         if response.status != 100:  # Ours was sent when the client asked for it.
-            self.responder.inform(response.status, [], lines=(headers.outgoing(response)[0],))
+            self.client.inform(response.status, [], lines=(headers.outgoing(response)[0],))
 
     def on_whole_response(self, response: Response, body: bytes) -> None:
         upstream, self.upstream = self.upstream, None
         if upstream is not None and not self._whole:
             upstream.cut()  # It has answered without reading the request to its end.
         status = self.status = response.status
-        self.responder.answer(status, self.head_lines(response), body)
+        self.client.answer(status, self.head_lines(response), body)
         self.finish(status)
 
     def on_response(self, response: Response) -> None:
@@ -71,11 +72,11 @@ class Passage(Hop):
         if self._holding and self.upstream is not None:
             self.upstream.expect(0)
         length = None if status in EMPTY_STATUSES and status != 304 else response.length
-        self.responder.start(status, [], lines=(self.head_lines(response),), length=length, hold=True)
+        self.client.start(status, [], lines=(self.head_lines(response),), length=length, hold=True)
 
     def switch(self, response: Response, tunnel: Tunnel) -> None:
         passed = [(b"Connection", b"Upgrade"), (b"Upgrade", self.incoming.upgrade)]
-        self.responder.upgrade(101, passed, tunnel, lines=(self.head_lines(response),))
+        self.client.upgrade(101, passed, tunnel, lines=(self.head_lines(response),))
 
     # Errors
 
@@ -85,30 +86,30 @@ class Passage(Hop):
     def too_slow(self) -> None:
         what = "the first byte of the response" if self._whole else "taking more of the request's body"
         annotation, setting = "com.hilbert.timeout.first-byte", "gateway.first_byte_timeout"
-        self.fail(failures.too_slow(self.name, what, self.policy.first_byte, annotation, setting))
+        self.fail(failures.too_slow(self.name, what, self.patience.first_byte, annotation, setting))
 
     def on_total_deadline(self) -> None:
         """The whole call has taken too long."""
         if self.ended:
             return
-        if self.responder.started:
+        if self.client.started:
             self.cut_short()
         else:
             annotation, setting = "com.hilbert.timeout.total", "gateway.total_timeout"
-            self.fail(failures.too_slow(self.name, "the call", self.policy.total, annotation, setting))
+            self.fail(failures.too_slow(self.name, "the call", self.patience.total, annotation, setting))
 
     def fail(self, failure: Failure) -> None:
         """Answer with an error of the gateway's own."""
-        if self.ended or self.responder.finished:
+        if self.ended or self.client.finished:
             return
         lines, body = failures.render(failure, self.call_id, accept=self.incoming.accept)
         self.status = failure.status
         lines += [(b"X-Call-Id", self.call_id), (b"X-Start-Time", self.started_at)]
         if not self._whole and (self.request.length is None or self.request.length > HELD):
-            self.responder.keep_alive = False
-        self.responder.start(failure.status, lines, length=len(body))
-        self.responder.write(body)
-        self.responder.end()
+            self.client.keep_alive = False
+        self.client.start(failure.status, lines, length=len(body))
+        self.client.write(body)
+        self.client.end()
         self.finish(failure.status)
 
 

@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
+from hilbert.core.model import CallPolicy
 from support.dataplane import Call, Plane, until
-from support.replicas import mirror
+from support.replicas import echo, mirror
 
 MIB = 1024 * 1024
 
@@ -390,6 +391,51 @@ def test_relay_ends_with_either_side(plane: Plane) -> None:
     wire.close()
     assert lost.wait(20)
     until(lambda: plane.open_files() <= before, what="the worker to close both ends")
+
+
+def test_relay_whose_client_leaves_while_the_function_stays(plane: Plane) -> None:
+    """The function neither reads nor closes: the gateway ends the tunnel, and the call's place is free again."""
+    left = threading.Event()
+
+    def deaf(call: Call) -> None:
+        call.wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        left.wait(60)
+
+    name, (replica,) = plane.function(deaf, policy=CallPolicy(max_inflight=1, activation=30.0))
+    before = plane.open_files()
+    with plane.connect() as wire:
+        wire.send(websocket(name))
+        assert wire.head().status == 101
+    try:
+        replica.script = echo
+        assert plane.call(f"/function/{name}", b"next").body == b"next"
+        until(lambda: plane.open_files() <= before + 1, what="the worker to close both ends")
+    finally:
+        left.set()
+
+
+def test_a_worker_that_ends_does_not_wait_for_half_a_tunnel() -> None:
+    """A client has left; the function keeps its end open."""
+    plane = Plane(drain_timeout="60s")
+    left, entered = threading.Event(), threading.Event()
+
+    def deaf(call: Call) -> None:
+        call.wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        entered.set()
+        left.wait(60)
+
+    name, _ = plane.function(deaf)
+    with plane.connect() as wire:
+        wire.send(websocket(name))
+        assert wire.head().status == 101
+        assert entered.wait(20)
+    try:
+        plane.workers[0].terminate()
+        assert plane.workers[0].wait(20) == 0
+        assert "calls cut off" not in plane.log.read_text()
+    finally:
+        left.set()
+        plane.close()
 
 
 def test_relay_that_both_sides_half_close(plane: Plane) -> None:

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from support.watchdog import FUNCTION, Watchdog, free_port, running, until, watchdog
@@ -91,7 +92,32 @@ def test_a_tunnel_outlives_the_time_limits() -> None:
             raw.settimeout(20)
             raw.sendall(b"still\n")
             assert received(raw, until_end=b"STILL\n")
-        until(lambda: function.call(path="/_/ready").status == 200, what="the tunnel's end")
+        until(lambda: function.call(path="/_/ready").status == 200, within=40, what="the tunnel's end")
+
+
+def open_deaf(function: Watchdog) -> None:
+    """Open a tunnel whose far end never closes, and leave."""
+    with function.connect() as raw:
+        raw.sendall(b"GET /deaf HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n")
+        received(raw, until_end=b"held\n")
+
+
+def test_a_client_that_leaves_a_tunnel_gives_its_place_back() -> None:
+    """Although the process keeps its end open: no descriptor stays, and no place of `max_inflight`."""
+    with running("http", max_inflight="1") as function:
+        before = psutil.Process(function.pid).num_fds()
+        open_deaf(function)
+        assert function.call(path="/_/ready").status == 429
+        until(lambda: function.call(path="/_/ready").status == 200, within=40, what="the tunnel's end")
+        until(lambda: psutil.Process(function.pid).num_fds() <= before, what="its descriptors")
+
+
+def test_a_replica_that_ends_does_not_wait_for_half_a_tunnel() -> None:
+    """A client that has left is nobody to wait for, whatever `write_timeout` allows."""
+    with running("http", write_timeout="300s") as function:
+        open_deaf(function)
+        function.terminate()
+        assert function.wait() == 0
 
 
 def test_the_access_log(function: Watchdog) -> None:

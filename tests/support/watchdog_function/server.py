@@ -60,6 +60,8 @@ class Function(http.server.BaseHTTPRequestHandler):
             self.events()
         elif self.path == "/socket":
             self.upgrade()
+        elif self.path == "/deaf":
+            self.hold()
         elif self.path == "/stream":
             self.stream()
         else:
@@ -121,6 +123,15 @@ class Function(http.server.BaseHTTPRequestHandler):
             self.wfile.write(line.upper())
         self.wfile.write(b"bye\n")
         self.close_connection = True
+
+    def hold(self):
+        """Keep an end of a tunnel open, whatever the other side does."""
+        self.send_response(101)
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Upgrade", self.headers["Upgrade"])
+        self.end_headers()
+        self.wfile.write(b"held\n")
+        time.sleep(600)
 
 
 class UnixServer(socketserver.ThreadingUnixStreamServer):
