@@ -28,8 +28,9 @@ from hilbert.core.model import FunctionSpec, Namespace, Phase, Resources
 from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import FunctionRef, NamespaceName, Quantity
 from hilbert.kit import log
-from hilbert.providers.kubernetes import functions, names, objects, render
+from hilbert.providers.kubernetes.cluster import names, objects
 from hilbert.providers.kubernetes.provider import KubernetesProvider
+from hilbert.providers.kubernetes.render import function_object, pod, workload
 from kubernetes_double import ADMIN
 from support.cluster import ACCOUNT, Double, install, settings_of, until
 
@@ -87,7 +88,7 @@ class Copier:
         self._server = server
         self._host = host
         self._port = port
-        self._rules = render.Rules()
+        self._rules = pod.Rules()
         self._namespace = self._texts((("namespaces", ""),), lambda item: item["metadata"]["name"] == MODEL_NAMESPACE)
         self._pieces = self._texts(_PIECES, lambda item: item["metadata"].get("namespace") == MODEL_NAMESPACE)
         self._function = self._texts(_KINDS, lambda item: item["metadata"].get("namespace") == MODEL_NAMESPACE)
@@ -115,12 +116,12 @@ class Copier:
             renamed = text.replace(MODEL_NAMESPACE, namespace).replace(MODEL, name)
             renamed = _UID.sub(lambda found: uids.setdefault(found[0], str(uuid.uuid4())), renamed)
             made[key] = json.loads(renamed)
-        function = made["functions.openfaas.com"]
-        spec = functions.to_spec_struct(msgspec.convert(function, objects.FunctionObject))
-        owner = render.Owner(function["metadata"]["uid"], function["metadata"]["generation"])
+        function = made["function_object.openfaas.com"]
+        spec = function_object.to_spec_struct(msgspec.convert(function, objects.FunctionObject))
+        owner = workload.Owner(function["metadata"]["uid"], function["metadata"]["generation"])
         for key, rendered in (
-            ("deployments.apps", render.deployment(spec, owner=owner, replicas=1, rules=self._rules)),
-            ("services", render.service(spec, owner=owner)),
+            ("deployments.apps", workload.deployment(spec, owner=owner, replicas=1, rules=self._rules)),
+            ("services", workload.service(spec, owner=owner)),
         ):
             made[key]["metadata"]["annotations"] |= rendered["metadata"]["annotations"]
         slices = made["endpointslices.discovery.k8s.io"]

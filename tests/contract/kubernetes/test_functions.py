@@ -22,9 +22,11 @@ from hilbert.core.errors import (
 from hilbert.core.model import FunctionSpec, Phase
 from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import FunctionRef, SecretName
-from hilbert.providers.kubernetes import functions, kinds
-from hilbert.providers.kubernetes.api import Api, connect
+from hilbert.providers.kubernetes.cluster import kinds
+from hilbert.providers.kubernetes.cluster.api import Api
+from hilbert.providers.kubernetes.cluster.connect import connect
 from hilbert.providers.kubernetes.provider import KubernetesProvider
+from hilbert.providers.kubernetes.render import function_object
 from support.cluster import AnyCluster, Double, gateway, make_gateway, until
 
 pytestmark = pytest.mark.anyio
@@ -85,13 +87,13 @@ async def test_a_function_is_an_object_with_a_deployment_and_a_service(
 async def test_an_update_replaces_the_whole_spec_whoever_wrote_it(
     cluster: AnyCluster, provider: KubernetesProvider, admin: Api, echo: FunctionSpec
 ) -> None:
-    manifest = functions.to_object(echo)
+    manifest = function_object.to_object(echo)
     manifest["spec"] |= {"environment": {"OLD": "1"}, "labels": {"old": "1"}}
     await admin.create(kinds.FUNCTIONS, manifest, cluster.default)
     await provider.apply(echo)
     function = cluster.object("functions", "echo", cluster.default, group="openfaas.com")
     assert function is not None
-    assert function["spec"] == functions.to_spec(echo)
+    assert function["spec"] == function_object.to_spec(echo)
     await until(
         lambda: [entry["name"] for entry in container(cluster)["env"]] == ["A", "OPENFAAS_NAME", "OPENFAAS_NAMESPACE"]
     )
@@ -100,7 +102,7 @@ async def test_an_update_replaces_the_whole_spec_whoever_wrote_it(
 async def test_kubectl_deploys_edits_and_removes(
     cluster: AnyCluster, provider: KubernetesProvider, admin: Api, echo: FunctionSpec
 ) -> None:
-    await admin.create(kinds.FUNCTIONS, functions.to_object(echo), cluster.default)
+    await admin.create(kinds.FUNCTIONS, function_object.to_object(echo), cluster.default)
     await until(lambda: cluster.object("deployments", "echo", cluster.default, group="apps"))
     await admin.patch(kinds.FUNCTIONS, "echo", {"spec": {"image": NEXT}}, cluster.default)
     await until(lambda: container(cluster)["image"] == NEXT)
@@ -117,7 +119,7 @@ async def _is_gone(provider: KubernetesProvider, echo: FunctionSpec) -> bool:
 async def test_mistakes_of_kubectl_are_told_in_the_status(
     cluster: AnyCluster, provider: KubernetesProvider, admin: Api, echo: FunctionSpec
 ) -> None:
-    manifest = functions.to_object(echo)
+    manifest = function_object.to_object(echo)
     manifest["spec"]["name"] = "other"
     await admin.create(kinds.FUNCTIONS, manifest, cluster.default)
     await until(lambda: conditions(cluster).get("Stalled", {}).get("status") == "True")

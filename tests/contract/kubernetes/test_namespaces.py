@@ -10,8 +10,8 @@ from hilbert.core.errors import AlreadyExists, Conflict, NamespaceNotFound, Rese
 from hilbert.core.model import FunctionSpec, Namespace, Secret
 from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName
-from hilbert.providers.kubernetes import kinds
-from hilbert.providers.kubernetes.api import connect
+from hilbert.providers.kubernetes.cluster import kinds
+from hilbert.providers.kubernetes.cluster.connect import connect
 from hilbert.providers.kubernetes.install import plan
 from hilbert.providers.kubernetes.provider import KubernetesProvider
 from support.api import running

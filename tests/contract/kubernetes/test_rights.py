@@ -16,9 +16,10 @@ from hilbert.core.errors import BackendUnavailable, Conflict
 from hilbert.core.model import FunctionSpec, LogQuery, Namespace, Secret
 from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import Duration, FunctionRef, NamespaceName, SecretName
-from hilbert.providers.kubernetes import kinds, rights
-from hilbert.providers.kubernetes.api import APPLY, connect
-from hilbert.providers.kubernetes.install import plan
+from hilbert.providers.kubernetes.cluster import kinds
+from hilbert.providers.kubernetes.cluster.api import APPLY
+from hilbert.providers.kubernetes.cluster.connect import connect
+from hilbert.providers.kubernetes.install import plan, rights
 from hilbert.providers.kubernetes.provider import KubernetesProvider
 from support.cluster import ACCOUNT, Double, gateway, installed, until
 

@@ -10,9 +10,10 @@ import pytest
 from hilbert.core.model import FunctionSpec, Namespace
 from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import FunctionRef, NamespaceName
-from hilbert.providers.kubernetes import kinds
-from hilbert.providers.kubernetes.api import Api, connect
-from hilbert.providers.kubernetes.objects import FunctionObject
+from hilbert.providers.kubernetes.cluster import kinds
+from hilbert.providers.kubernetes.cluster.api import Api
+from hilbert.providers.kubernetes.cluster.connect import connect
+from hilbert.providers.kubernetes.cluster.objects import FunctionObject
 from hilbert.providers.kubernetes.provider import KubernetesProvider
 from kubernetes_double import ApiServer
 from support.cluster import ACCOUNT, gateway, installed, until

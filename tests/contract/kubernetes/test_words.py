@@ -8,8 +8,8 @@ import pytest
 from hilbert.core.errors import InvalidSpec, QuotaExceeded
 from hilbert.core.model import FunctionSpec, FunctionStatus, Namespace, Phase, Resources
 from hilbert.core.values import NamespaceName, Quantity
-from hilbert.providers.kubernetes import functions
 from hilbert.providers.kubernetes.provider import KubernetesProvider
+from hilbert.providers.kubernetes.render import function_object
 from kubernetes_double import scripts
 from support.cluster import AnyCluster, Double, until
 
@@ -117,7 +117,9 @@ async def test_quota_of_replicas_is_told(cluster: AnyCluster, provider: Kubernet
     second = spec_of(cluster, name="second", namespace="dev")
     with pytest.raises(QuotaExceeded, match="has no room"):
         await provider.apply(second)
-    cluster.put(functions.to_object(second))  # With kubectl it is stored, and the cluster's own quota holds it back.
+    cluster.put(
+        function_object.to_object(second)
+    )  # With kubectl it is stored, and the cluster's own quota holds it back.
     assert "exceeded quota" in (await reason_of(provider, second, "QuotaExceeded")).message
 
 

@@ -24,19 +24,22 @@ from hilbert.core.model import (
 from hilbert.core.settings import KubernetesSettings, ProviderSettings
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, spawn
-from hilbert.providers.kubernetes import functions, kinds, names, render, tenant
-from hilbert.providers.kubernetes.api import JSON_PATCH, Api, Refused, Unreachable, connect, unavailable
-from hilbert.providers.kubernetes.deploy import Deployer, first_replicas, has_minimum, refusal
-from hilbert.providers.kubernetes.lease import Leadership
-from hilbert.providers.kubernetes.logs import LogReader
-from hilbert.providers.kubernetes.namespaces import NamespaceKeeper
-from hilbert.providers.kubernetes.objects import FunctionObject
-from hilbert.providers.kubernetes.operator import Operator
-from hilbert.providers.kubernetes.secret_store import SecretStore
-from hilbert.providers.kubernetes.state import State
-from hilbert.providers.kubernetes.status import condense
-from hilbert.providers.kubernetes.usage import UsageReader
-from hilbert.providers.kubernetes.watch import Key
+from hilbert.providers.kubernetes.cluster import kinds, names
+from hilbert.providers.kubernetes.cluster.api import JSON_PATCH, Api
+from hilbert.providers.kubernetes.cluster.connect import connect
+from hilbert.providers.kubernetes.cluster.errors import Refused, translated
+from hilbert.providers.kubernetes.cluster.lease import Leadership
+from hilbert.providers.kubernetes.cluster.objects import FunctionObject
+from hilbert.providers.kubernetes.cluster.reflector import Key
+from hilbert.providers.kubernetes.keep.deployer import Deployer, first_replicas, has_minimum
+from hilbert.providers.kubernetes.keep.namespaces import NamespaceKeeper
+from hilbert.providers.kubernetes.keep.operator import Operator
+from hilbert.providers.kubernetes.keep.secrets import SecretStore
+from hilbert.providers.kubernetes.render import function_object, pod, tenant
+from hilbert.providers.kubernetes.view.logs import LogReader
+from hilbert.providers.kubernetes.view.state import State
+from hilbert.providers.kubernetes.view.status import condense
+from hilbert.providers.kubernetes.view.usage import UsageReader
 from hilbert.providers.rules import check_spec
 
 _log = structlog.get_logger("hilbert.kubernetes")
@@ -68,7 +71,7 @@ class KubernetesProvider:
         self._clock = clock or RealClock()
         self._api = api or connect(self._settings, clock=clock)
         self._state = State(self._api, self._settings, clock=clock)
-        self._deployer = Deployer(self._api, self._state, render.Rules.of(self._settings, general))
+        self._deployer = Deployer(self._api, self._state, pod.Rules.of(self._settings, general))
         platform = self._settings.platform_namespace
         self._operator = Operator(self._api, self._state, self._deployer, platform)
         surroundings = tenant.Surroundings.of(self._settings)
@@ -138,12 +141,8 @@ class KubernetesProvider:
         check_spec(spec)
         await self._deployer.rehearse(spec)
         key = _key(spec.ref)
-        try:
+        with translated(f"function {spec.ref}"):
             function, made = await self._store(spec, create)
-        except Refused as exc:
-            raise refusal(exc, f"function {spec.ref}") from exc
-        except Unreachable as exc:
-            raise unavailable(exc) from exc
         self._state.observe(function)
         replicas = first_replicas(spec) if not made and has_minimum(spec) else None
         try:
@@ -162,18 +161,15 @@ class KubernetesProvider:
     async def _store(self, spec: FunctionSpec, create: bool | None) -> tuple[FunctionObject, bool]:
         """Write the Function; its spec is replaced whole. Says whether it is a new one."""
         namespace, name = _key(spec.ref)
-        manifest = functions.to_object(spec)
+        manifest = function_object.to_object(spec)
         for _ in range(_TRIES):
             if create is not True:
-                try:
-                    found = await self._api.get(kinds.FUNCTIONS, name, namespace)
-                    if found.metadata.deletion_timestamp is None:
-                        return await self._replace(found, manifest["spec"]), False
-                except Refused as exc:
-                    if exc.code != 404:
-                        if exc.code in (409, 422) and "test" in exc.message.lower():
-                            continue
-                        raise
+                found = await self._api.find(kinds.FUNCTIONS, name, namespace)
+                if found is not None and found.metadata.deletion_timestamp is None:
+                    replaced = await self._replace(found, manifest["spec"])
+                    if replaced is None:
+                        continue
+                    return replaced, False
                 if create is False:
                     raise FunctionNotFound(f"function {spec.ref} not found")
             try:
@@ -181,7 +177,7 @@ class KubernetesProvider:
             except Refused as exc:
                 if exc.code == 409 and create is True:
                     raise AlreadyExists(f"function {spec.ref} already exists") from exc
-                if exc.code == 404:
+                if exc.is_missing:
                     self._state.require(spec.ref.namespace)
                     raise BackendUnavailable(
                         "the cluster does not know the kind Function",
@@ -192,7 +188,8 @@ class KubernetesProvider:
                     raise
         raise BackendUnavailable(f"function {spec.ref} is changed by others all the time", hint="try again")
 
-    async def _replace(self, found: FunctionObject, spec: Mapping[str, Any]) -> FunctionObject:
+    async def _replace(self, found: FunctionObject, spec: Mapping[str, Any]) -> FunctionObject | None:
+        """None: it has changed since it was read."""
         metadata = found.metadata
         change: list[dict[str, Any]] = [
             {"op": "test", "path": "/metadata/uid", "value": metadata.uid},
@@ -205,8 +202,12 @@ class KubernetesProvider:
                 change.append({"op": "add", "path": f"{path}/{names.ANNOTATION_ROLLOUT}", "value": stamp})
             else:
                 change.append({"op": "add", "path": path, "value": {names.ANNOTATION_ROLLOUT: stamp}})
-        body = await self._api.patch(kinds.FUNCTIONS, metadata.name, change, metadata.namespace, form=JSON_PATCH)
-        return kinds.FUNCTIONS.decode(body)
+        try:
+            return await self._api.adjust(kinds.FUNCTIONS, metadata.name, change, metadata.namespace, form=JSON_PATCH)
+        except Refused as exc:
+            if exc.code in (409, 422) and "test" in exc.message.lower():
+                return None
+            raise
 
     async def scale(self, ref: FunctionRef, replicas: int) -> None:
         self._state.require(ref.namespace)
@@ -216,31 +217,23 @@ class KubernetesProvider:
         spec, problem = self._state.spec(function)
         if spec is not None:
             self._deployer.require_room(spec, replicas)
-        try:
-            # Not through the scale subresource: the answer is the Deployment, which we see at once then.
-            body = await self._api.patch(kinds.DEPLOYMENTS, ref.name, {"spec": {"replicas": replicas}}, ref.namespace)
-            self._state.observe(kinds.DEPLOYMENTS.decode(body))
-        except Refused as exc:
-            if exc.code != 404:
-                raise refusal(exc, f"function {ref}") from exc
-            if spec is None:
-                raise Invalid(f"function {ref} cannot be deployed: {problem}") from exc
+        # Not through the scale subresource: the answer is the Deployment, which we see at once then.
+        with translated(f"function {ref}"):
+            done = await self._api.adjust(kinds.DEPLOYMENTS, ref.name, {"spec": {"replicas": replicas}}, ref.namespace)
+        if done is not None:
+            self._state.observe(done)
+        elif spec is None:
+            raise Invalid(f"function {ref} cannot be deployed: {problem}")
+        else:
             await self._deployer.reconcile(function, spec, replicas=replicas)
-        except Unreachable as exc:
-            raise unavailable(exc) from exc
 
     async def remove(self, ref: FunctionRef) -> None:
         self._state.require(ref.namespace)
         namespace, name = _key(ref)
-        try:
-            function = self._state.function((namespace, name))
+        with translated(f"function {ref}"):
+            function = self._state.function((namespace, name)) or await self._api.find(kinds.FUNCTIONS, name, namespace)
             if function is None:
-                try:
-                    function = await self._api.get(kinds.FUNCTIONS, name, namespace)
-                except Refused as exc:
-                    if exc.code == 404:
-                        return
-                    raise
+                return
             await self._api.delete(kinds.FUNCTIONS, name, namespace, uid=function.metadata.uid)
             self._state.forget(function)
             # The cluster would collect these after their owner; calls should end now.
@@ -252,10 +245,6 @@ class KubernetesProvider:
                 if live is not None and any(owner.uid == function.metadata.uid for owner in owners):
                     await self._api.delete(kind, name, namespace, uid=live.metadata.uid)
                     self._state.forget(live)
-        except Refused as exc:
-            raise refusal(exc, f"function {ref}") from exc
-        except Unreachable as exc:
-            raise unavailable(exc) from exc
 
     async def get(self, ref: FunctionRef) -> FunctionStatus:
         self._state.require(ref.namespace)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from hilbert.core.settings import GatewaySettings
-from hilbert.providers.kubernetes.names import GATEWAY_APP
+from hilbert.providers.kubernetes.cluster.names import GATEWAY_APP
 
 ACCOUNT: Final = "hilbert"
 CREDENTIALS: Final = "basic-auth"

@@ -9,8 +9,9 @@ import msgspec
 from hilbert import __version__
 from hilbert.core.errors import InvalidSettings
 from hilbert.core.values import DEFAULT_NAMESPACE, RESERVED_NAMESPACES, parse_namespace_name
-from hilbert.providers.kubernetes import names, rights, tenant
-from hilbert.providers.kubernetes.install import crds, gateway
+from hilbert.providers.kubernetes.cluster import names
+from hilbert.providers.kubernetes.install import crds, gateway, rights
+from hilbert.providers.kubernetes.render import tenant
 
 IMAGE: Final = f"hilbert:{__version__}"
 RESERVED: Final = RESERVED_NAMESPACES | {"default"}

@@ -11,10 +11,13 @@ from typing import Any, Final
 
 from hilbert.core.errors import BackendError, BackendUnavailable, StartFailed
 from hilbert.core.settings import KubernetesSettings
-from hilbert.providers.kubernetes import kinds, names, status
-from hilbert.providers.kubernetes.api import Api, Refused, Unreachable, connect, unavailable
+from hilbert.providers.kubernetes.cluster import kinds, names
+from hilbert.providers.kubernetes.cluster.api import Api
+from hilbert.providers.kubernetes.cluster.connect import connect
+from hilbert.providers.kubernetes.cluster.errors import Refused, translated
+from hilbert.providers.kubernetes.cluster.objects import Object
 from hilbert.providers.kubernetes.install import gateway, plan
-from hilbert.providers.kubernetes.objects import Object
+from hilbert.providers.kubernetes.view import status
 
 _GROUPS: Final = {
     "CustomResourceDefinition": ("apiextensions.k8s.io", "v1", "customresourcedefinitions", False),
@@ -54,14 +57,13 @@ async def install(
     api = connect(settings)
     done = Installed()
     try:
-        for manifest in manifests:
-            tell(f"applying {_shown(manifest)}")
-            await _apply(api, manifest, done)
-        done.password_made = await _credentials(api, options.namespace)
-        if wait:
-            await _wait(api, options, wait, tell)
-    except Unreachable as exc:
-        raise unavailable(exc) from exc
+        with translated():
+            for manifest in manifests:
+                tell(f"applying {_shown(manifest)}")
+                await _apply(api, manifest, done)
+            done.password_made = await _credentials(api, options.namespace)
+            if wait:
+                await _wait(api, options, wait, tell)
     finally:
         await api.close()
     return done

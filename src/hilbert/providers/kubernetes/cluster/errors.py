@@ -1,0 +1,106 @@
+"""What the API server refuses, and the one place where that becomes an error of the domain (`translated`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from hilbert.core.errors import BackendUnavailable, Conflict, HilbertError, InvalidSpec
+from hilbert.providers import quota
+
+_MOST_TEXT: Final = 1000
+
+
+class StatusCause(msgspec.Struct, frozen=True):
+    reason: str = ""
+    message: str = ""
+    field: str = ""
+
+
+class StatusDetails(msgspec.Struct, frozen=True, rename="camel"):
+    name: str = ""
+    kind: str = ""
+    causes: tuple[StatusCause, ...] | None = None
+    retry_after_seconds: int | None = None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Why the API server said no."""
+
+    code: int = 0
+    reason: str | None = None
+    message: str | None = None
+    details: StatusDetails | None = None
+
+
+class Refused(Exception):
+    """The API server answered with an error."""
+
+    def __init__(self, status: Status, *, retry_after: float | None = None) -> None:
+        super().__init__(f"{status.code} {status.reason or ''}: {status.message or ''}")
+        self.code = status.code
+        self.reason = status.reason or ""
+        self.message = status.message or f"the API server answered {status.code}"
+        self.causes = (status.details.causes if status.details else None) or ()
+        self.retry_after = retry_after
+
+    @property
+    def is_missing(self) -> bool:
+        return self.code == 404
+
+    @property
+    def is_there_already(self) -> bool:
+        return self.code == 409 and self.reason == "AlreadyExists"
+
+
+class Unreachable(Exception):
+    """The API server could not be reached, or did not answer in time."""
+
+
+@contextmanager
+def translated(
+    what: str = "",
+    *,
+    missing: HilbertError | None = None,
+    exists: HilbertError | None = None,
+    conflict: HilbertError | None = None,
+) -> Iterator[None]:
+    """Turn refusals inside the block into errors of the domain.
+
+    `what` names what was asked for; without it the block only reads. `missing`, `exists` and `conflict` are raised for
+    404, 409 `AlreadyExists` and any other 409. Raises those, and `InvalidSpec`, `Conflict`, `QuotaExceeded` and
+    `BackendUnavailable`.
+    """
+    try:
+        yield
+    except Unreachable as exc:
+        raise _away(exc) from exc
+    except Refused as exc:
+        chosen = (
+            missing if exc.is_missing else exists if exc.is_there_already else conflict if exc.code == 409 else None
+        )
+        raise chosen or _refusal(exc, what) from exc
+
+
+def _refusal(error: Refused, what: str) -> HilbertError:
+    said = error.message[:_MOST_TEXT]
+    if what and error.code == 403 and "exceeded quota" in error.message:
+        return quota.exceeded(what, error.message)
+    if what and error.code in (400, 422):
+        return InvalidSpec(f"{what}: {said}")
+    if what and error.code == 409:
+        return Conflict(f"{what}: {said}")
+    if error.code in (401, 403):
+        return BackendUnavailable(
+            "the gateway lacks a right in the cluster",
+            detail=str(error),
+            hint="compare the gateway's roles with `hilbert install kubernetes --dry-run`",
+        )
+    return BackendUnavailable("the Kubernetes API server cannot do this now", detail=str(error))
+
+
+def _away(error: Unreachable) -> BackendUnavailable:
+    return BackendUnavailable("the Kubernetes API server cannot be reached now", detail=str(error))

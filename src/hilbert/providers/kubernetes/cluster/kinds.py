@@ -1,0 +1,89 @@
+"""The kinds of object that we speak to the API server about: where they live and how they are read."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from hilbert.providers.kubernetes.cluster.objects import (
+    Deployment,
+    EndpointSlice,
+    FunctionObject,
+    Lease,
+    Manifest,
+    NamespaceObject,
+    Object,
+    Piece,
+    Pod,
+    ProfileObject,
+    SecretObject,
+    Service,
+)
+
+T = TypeVar("T", bound=Object)
+
+
+class Kind(Generic[T]):
+    """One resource of the API."""
+
+    def __init__(self, group: str, version: str, plural: str, model: type[T], *, namespaced: bool = True) -> None:
+        self.group = group
+        self.plural = plural
+        self.namespaced = namespaced
+        self._root = f"/apis/{group}/{version}" if group else f"/api/{version}"
+        self._decoder = msgspec.json.Decoder(model)
+
+    def __repr__(self) -> str:
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def path(self, namespace: str = "", name: str = "", sub: str = "") -> str:
+        """Path of one object, of all in a namespace, or of all."""
+        parts = [self._root]
+        if namespace and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, sub) if part]
+        return "/".join(parts)
+
+    def decode(self, body: bytes | msgspec.Raw) -> T:
+        """Raises `msgspec.DecodeError` and `msgspec.ValidationError`."""
+        return self._decoder.decode(body)
+
+
+NAMESPACES: Final = Kind("", "v1", "namespaces", NamespaceObject, namespaced=False)
+PODS: Final = Kind("", "v1", "pods", Pod)
+SERVICES: Final = Kind("", "v1", "services", Service)
+SECRETS: Final = Kind("", "v1", "secrets", SecretObject)
+CLAIMS: Final = Kind("", "v1", "persistentvolumeclaims", Object)
+QUOTAS: Final = Kind("", "v1", "resourcequotas", Piece)
+LIMITS: Final = Kind("", "v1", "limitranges", Piece)
+POLICIES: Final = Kind("networking.k8s.io", "v1", "networkpolicies", Piece)
+DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", Deployment)
+STATEFUL_SETS: Final = Kind("apps", "v1", "statefulsets", Object)
+DAEMON_SETS: Final = Kind("apps", "v1", "daemonsets", Object)
+JOBS: Final = Kind("batch", "v1", "jobs", Object)
+CRON_JOBS: Final = Kind("batch", "v1", "cronjobs", Object)
+INGRESSES: Final = Kind("networking.k8s.io", "v1", "ingresses", Object)
+CONFIG_MAPS: Final = Kind("", "v1", "configmaps", Object)
+SLICES: Final = Kind("discovery.k8s.io", "v1", "endpointslices", EndpointSlice)
+LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", Lease)
+FUNCTIONS: Final = Kind("openfaas.com", "v1", "functions", FunctionObject)
+PROFILES: Final = Kind("openfaas.com", "v1", "profiles", ProfileObject)
+METRICS: Final = Kind("metrics.k8s.io", "v1beta1", "pods", Object)
+
+_BY_KIND: Final[dict[str, Kind[Any]]] = {
+    "Namespace": NAMESPACES,
+    "Service": SERVICES,
+    "Secret": SECRETS,
+    "ResourceQuota": QUOTAS,
+    "LimitRange": LIMITS,
+    "NetworkPolicy": POLICIES,
+    "Deployment": DEPLOYMENTS,
+    "Lease": LEASES,
+    "Function": FUNCTIONS,
+}
+
+
+def of(manifest: Manifest) -> Kind[Any]:
+    """The kind of an object that we render."""
+    return _BY_KIND[manifest["kind"]]

@@ -1,0 +1,1 @@
+"""What the platform writes into the cluster, and keeps as it wrote it."""

@@ -1,0 +1,273 @@
+"""Namespaces as tenants: made complete, kept complete, removed with care."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import structlog
+
+from hilbert.core.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NamespaceNotFound,
+    ReservedNamespace,
+    Unsupported,
+)
+from hilbert.core.model import LABEL_FUNCTION, Namespace
+from hilbert.core.values import NamespaceName
+from hilbert.kit.aio import KeyedQueue
+from hilbert.providers.kubernetes.cluster import kinds, names
+from hilbert.providers.kubernetes.cluster.api import Api
+from hilbert.providers.kubernetes.cluster.errors import Refused, translated
+from hilbert.providers.kubernetes.cluster.objects import Manifest, NamespaceObject, Object, SecretObject
+from hilbert.providers.kubernetes.render import tenant
+from hilbert.providers.kubernetes.view.state import State
+from hilbert.providers.rules import check_namespace
+
+_log = structlog.get_logger("hilbert.kubernetes.namespaces")
+
+_HELD: Final[tuple[kinds.Kind[Any], ...]] = (
+    kinds.DEPLOYMENTS,
+    kinds.STATEFUL_SETS,
+    kinds.DAEMON_SETS,
+    kinds.CRON_JOBS,
+    kinds.JOBS,
+    kinds.PODS,
+    kinds.SERVICES,
+    kinds.INGRESSES,
+    kinds.CLAIMS,
+    kinds.CONFIG_MAPS,
+    kinds.SECRETS,
+)
+"""What is looked at before a namespace is deleted."""
+_MOST_NAMED: Final = 20
+_GONE_WITHIN: Final = 30.0
+_POLL: Final = 0.2
+_CLUSTER_CONFIG: Final = frozenset({"kube-root-ca.crt", "openshift-service-ca.crt", "istio-ca-root-cert"})
+"""ConfigMaps that clusters put into every namespace."""
+_CLUSTER_SECRET: Final = "kubernetes.io/service-account-token"  # noqa: S105 - a type
+
+
+class NamespaceKeeper:
+    """The capability `Namespaces`, and the upkeep of tenants by the leading gateway."""
+
+    def __init__(self, api: Api, state: State, surroundings: tenant.Surroundings, default: NamespaceName) -> None:
+        self._api = api
+        self._state = state
+        self._around = surroundings
+        self._default = default
+        self._queue: KeyedQueue[str] | None = None
+        self._completing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        state.on_namespace.append(self._wake)
+
+    # Upkeep, while leading
+
+    def start(self) -> None:
+        """Without cluster-wide rights there is nothing to keep: the pieces came with the installation."""
+        if self._state.listed:
+            return
+        self._queue = KeyedQueue(self._upkeep, name="tenants", workers=4)
+        self._queue.start()
+        for found in self._state.tenants():
+            self._queue.add(found.metadata.name)
+
+    async def stop(self) -> None:
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            await queue.stop()
+
+    def _wake(self, name: str) -> None:
+        if self._queue is not None:
+            self._queue.add(name)
+
+    async def _upkeep(self, name: str) -> float | None:
+        found = self._state.tenant(name)
+        if found is None or not tenant.is_managed(found.labels, found.annotations):
+            return None
+        try:
+            await self._complete(found)
+        except Invalid as exc:
+            _log.warning("tenant not complete", namespace=name, reason=exc.message)
+        return None
+
+    async def _complete(self, found: NamespaceObject) -> None:
+        """Apply the pieces, and remove those that are no longer wanted. Never touches what others made.
+
+        For an installation with cluster-wide rights; others watch no pieces.
+        """
+        name = found.metadata.name
+        async with self._completing.setdefault(name, asyncio.Lock()):
+            # What is wanted must not follow from annotations that changed while this waited.
+            known = self._state.raw_namespace(name)
+            await self._complete_alone(known if known and known.metadata.uid == found.metadata.uid else found)
+
+    async def _complete_alone(self, found: NamespaceObject) -> None:
+        name = found.metadata.name
+        wanted = tenant.pieces(name, found.annotations, self._around)
+        labelled = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            # With the UID, so that one that has just gone is not made again.
+            "metadata": {
+                "name": name,
+                "uid": found.metadata.uid,
+                "labels": tenant.pod_security_labels(found.annotations),
+            },
+        }
+        if not tenant.has_pod_security(found.labels, found.annotations):
+            done = await self._api.apply(kinds.NAMESPACES, labelled, manager=names.TENANT_MANAGER)
+            self._state.observe_namespace(done)
+        pieces = self._state.pieces
+        if pieces is None:
+            return
+        for manifest in pieces.missing(name, wanted):
+            kind = kinds.of(manifest)
+            pieces.observe(kind.plural, await self._api.apply(kind, manifest))
+        for kind, piece in pieces.spare(name, wanted):
+            await self._api.delete(kind, piece.metadata.name, name, uid=piece.metadata.uid)
+
+    async def ensure_default(self) -> None:
+        """Make the default namespace if there is none. One that exists is left as it is."""
+        if not self._state.listed and self._state.raw_namespace(self._default) is None:
+            try:
+                await self.create_namespace(Namespace(name=self._default))
+            except AlreadyExists:
+                pass
+            except Forbidden as exc:
+                _log.warning("default namespace not made", namespace=self._default, reason=exc.message)
+
+    # The capability
+
+    async def list_namespaces(self) -> Sequence[Namespace]:
+        return [to_namespace(found) for found in self._state.tenants()]
+
+    async def get_namespace(self, name: NamespaceName) -> Namespace:
+        return to_namespace(self._state.require(name))
+
+    async def create_namespace(self, namespace: Namespace) -> None:
+        """As the port; also `InvalidSpec` for an annotation of ours that cannot be honoured."""
+        name = namespace.name
+        self._require_rights()
+        if self._state.is_reserved(name):
+            raise ReservedNamespace(f"namespace {name} is reserved")
+        check_namespace(namespace)
+        tenant.check(namespace.annotations)
+        there = AlreadyExists(
+            f"namespace {name} already exists",
+            hint='a namespace made with kubectl becomes a function namespace by the annotation openfaas="1"',
+        )
+        with translated(f"namespace {name}", exists=there):
+            # The little that always stays is created, the rest applied: only what an apply wrote, an apply takes away.
+            await self._api.create(kinds.NAMESPACES, _manifest(Namespace(name=name)))
+            made = await self._api.apply(kinds.NAMESPACES, _manifest(namespace))
+            self._state.observe_namespace(made)
+            await self._complete(made)
+
+    async def update_namespace(self, namespace: Namespace) -> None:
+        """Labels and annotations that others set stay theirs; all that the API set is replaced. Makes it complete."""
+        self._require_rights()
+        found = self._state.require(namespace.name)
+        check_namespace(namespace)
+        tenant.check(namespace.annotations)
+        manifest = _manifest(namespace, others=found.labels.get(names.LABEL_MANAGED_BY, ""))
+        manifest["metadata"]["uid"] = found.metadata.uid
+        gone = NamespaceNotFound(f"namespace {namespace.name} not found")
+        with translated(f"namespace {namespace.name}", missing=gone, conflict=gone):
+            done = await self._api.apply(kinds.NAMESPACES, manifest)
+            self._state.observe_namespace(done)
+            if tenant.is_managed(done.labels, done.annotations):
+                await self._complete(done)
+
+    async def delete_namespace(self, name: NamespaceName, *, force: bool = False) -> None:
+        """As the port. Raises `Conflict`, with a list, for a namespace that holds what we did not make, unless `force`."""
+        self._require_rights()
+        found = self._state.require(name)
+        if name == self._default:
+            raise Forbidden(f"namespace {name} is the default namespace and cannot be deleted")
+        with translated(f"namespace {name}"):
+            if not force and (foreign := await self._foreign(name)):
+                more = f" and {len(foreign) - _MOST_NAMED} more" if len(foreign) > _MOST_NAMED else ""
+                raise Conflict(
+                    f"namespace {name} holds things that the platform did not make: "
+                    f"{', '.join(foreign[:_MOST_NAMED])}{more}",
+                    hint=f"remove them, or force it: hilbert namespace delete {name} --force",
+                )
+            await self._api.delete(kinds.NAMESPACES, name, uid=found.metadata.uid)
+            await self._until_gone(found)
+
+    async def _until_gone(self, found: NamespaceObject) -> None:
+        """New calls find nothing once the deletion is known here; the cluster may take longer to clean up."""
+        deadline = asyncio.get_running_loop().time() + _GONE_WITHIN
+        while asyncio.get_running_loop().time() < deadline:
+            there = await self._api.find(kinds.NAMESPACES, found.metadata.name)
+            if there is None or there.metadata.uid != found.metadata.uid:
+                break
+            self._state.observe_namespace(there)
+            await asyncio.sleep(_POLL)
+        else:
+            return
+        self._state.forget_namespace(self._state.raw_namespace(found.metadata.name) or found)
+
+    async def _foreign(self, namespace: str) -> list[str]:
+        found: list[str] = []
+        for kind in _HELD:
+            try:
+                items = await self._api.every(kind, namespace)
+            except Refused as exc:
+                if exc.is_missing:  # This cluster does not serve the kind.
+                    continue
+                raise
+            found += [f"{kind.plural}/{item.metadata.name}" for item in items if not _is_ours(item)]
+        return found
+
+    def _require_rights(self) -> None:
+        if self._state.listed:
+            raise Unsupported(
+                "this installation has no cluster-wide rights: its namespaces are fixed",
+                hint="an administrator adds namespaces with `hilbert install kubernetes --namespaces`",
+            )
+
+
+def to_namespace(found: NamespaceObject) -> Namespace:
+    """Without what the platform and the cluster put there."""
+    own = {names.LABEL_METADATA_NAME, names.LABEL_MANAGED_BY}
+    labels = {
+        key: value
+        for key, value in found.labels.items()
+        if key not in own and not key.startswith(names.POD_SECURITY_PREFIX)
+    }
+    return Namespace(
+        name=NamespaceName(found.metadata.name),
+        labels=labels,
+        annotations={key: value for key, value in found.annotations.items() if key != names.MARKER},
+        created_at=found.metadata.creation_timestamp,
+    )
+
+
+def _manifest(namespace: Namespace, *, others: str = "") -> Manifest:
+    """`others`: who manages the namespace already, such as Helm. Their label is left to them, and an annotation marks it."""
+    labels = {key: text for key, text in namespace.labels.items() if not key.startswith(names.POD_SECURITY_PREFIX)}
+    labels.pop(names.LABEL_METADATA_NAME, None)
+    annotations = {**namespace.annotations, names.MARKER: "1"}
+    if others in ("", names.MANAGED_BY):
+        labels[names.LABEL_MANAGED_BY] = names.MANAGED_BY
+    else:
+        labels.pop(names.LABEL_MANAGED_BY, None)
+        annotations.setdefault(names.NS_TENANT, "managed")
+    metadata = {"name": namespace.name, "labels": labels, "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def _is_ours(item: Object) -> bool:
+    """Made by us, or by the cluster for something of ours or for itself."""
+    managed = item.labels.get(names.LABEL_MANAGED_BY)
+    if item.metadata.name in _CLUSTER_CONFIG:
+        return True
+    if isinstance(item, SecretObject):
+        return managed == names.SECRET_MANAGED_BY or item.type == _CLUSTER_SECRET
+    return managed == names.MANAGED_BY or LABEL_FUNCTION in item.labels

@@ -1,0 +1,1 @@
+"""From a spec or a namespace's annotations to objects of the cluster. Pure."""

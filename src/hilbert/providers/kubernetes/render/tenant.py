@@ -1,0 +1,188 @@
+"""What makes a namespace a tenant: quota, limits, network policies and Pod Security labels. Pure.
+
+Each piece follows from the namespace's annotations, and can be left out with `com.hilbert.tenant.PIECE: off`. Setting
+annotations of a namespace is an administrator's right; functions cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from hilbert.core.errors import InvalidSpec
+from hilbert.core.model import LABEL_FUNCTION
+from hilbert.core.settings import KubernetesSettings
+from hilbert.providers import quota
+from hilbert.providers.kubernetes.cluster import names
+from hilbert.providers.kubernetes.cluster.objects import Manifest
+
+_QUOTA: Final = {
+    quota.FUNCTIONS: "count/functions.openfaas.com",
+    quota.REPLICAS: "pods",
+    quota.SECRETS: "count/secrets",
+    **{key: f"{group}.{resource}" for key, (group, resource) in quota.AMOUNTS.items()},
+}
+"""Annotations that make a ResourceQuota."""
+
+POD_SECURITY: Final = "com.hilbert.pod-security"
+"""`restricted` (the default), `baseline` or `privileged`."""
+INTERNET: Final = "com.hilbert.network.internet"
+"""`closed` keeps functions from the internet."""
+GATEWAY: Final = "com.hilbert.network.gateway"
+"""`open` lets functions call the gateway, and so other functions; `/system/` there still asks for credentials."""
+METRICS: Final = "com.hilbert.network.metrics-from"
+"""Name of a namespace whose Pods may read metrics from functions (port 8081)."""
+
+PIECES: Final = ("quota", "limits", "network", "pod-security")
+
+_PRIVATE_V4: Final = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
+_PRIVATE_V6: Final = ("fc00::/7", "fe80::/10")
+_METADATA_V4: Final = ("168.63.129.16/32", "192.0.0.0/24")
+"""Metadata services of clouds (Azure, Oracle) outside the ranges above; the others' are link-local or shared."""
+_LOCAL_DNS: Final = "169.254.20.10/32"
+"""The address of NodeLocal DNSCache."""
+_METRICS_PORT: Final = 8081
+_MODES: Final = ("enforce", "warn")
+"""Of Pod Security: refuse, and say so to whoever applies."""
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What the policies must know of the cluster."""
+
+    platform_namespace: str = "openfaas"
+    blocked_networks: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, settings: KubernetesSettings) -> Surroundings:
+        return cls(
+            platform_namespace=settings.platform_namespace,
+            blocked_networks=tuple(part.strip() for part in settings.blocked_networks.split(",") if part.strip()),
+        )
+
+
+def is_managed(labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool:
+    """Whether the pieces are ours to keep: the namespace was made by the API, or asks for them."""
+    wish = annotations.get(names.NS_TENANT)
+    return wish == "managed" if wish is not None else labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
+
+
+def check(annotations: Mapping[str, str]) -> None:
+    """Raise `InvalidSpec` for an annotation that cannot be honoured."""
+    pieces("check", annotations)
+    pod_security_labels(annotations)
+
+
+def pod_security_labels(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Labels of the namespace that make the API server refuse Pods above the level."""
+    if quota.is_off(annotations, "pod-security"):
+        return {}
+    level = annotations.get(POD_SECURITY, "restricted")
+    if level not in ("restricted", "baseline", "privileged"):
+        raise InvalidSpec(f"annotation {POD_SECURITY}: must be restricted, baseline or privileged")
+    return {f"{names.POD_SECURITY_PREFIX}{mode}": level for mode in _MODES}
+
+
+def has_pod_security(labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool:
+    """Whether a namespace with `labels` says what its annotations ask for. Raises `InvalidSpec`."""
+    wanted = pod_security_labels(annotations)
+    keys = [f"{names.POD_SECURITY_PREFIX}{mode}" for mode in _MODES]
+    return all(labels.get(key) == wanted.get(key) for key in keys)
+
+
+def pieces(
+    namespace: str,
+    annotations: Mapping[str, str],
+    surroundings: Surroundings = Surroundings(),  # noqa: B008 - frozen
+) -> list[Manifest]:
+    """The objects of the tenant, in the order of applying. What is not among them is to be removed. Raises `InvalidSpec`."""
+    found: list[Manifest] = []
+    asked = {} if quota.is_off(annotations, "quota") else _QUOTA
+    hard = {resource: quota.quantity(annotations, key).text for key, resource in asked.items() if key in annotations}
+    if hard:
+        found.append(_object("v1", "ResourceQuota", namespace, "hilbert", {"hard": hard}))
+    if limits := quota.limit_range(annotations):
+        found.append(_object("v1", "LimitRange", namespace, "hilbert", {"limits": [{"type": "Container", **limits}]}))
+    if not quota.is_off(annotations, "network"):
+        found.extend(
+            _object("networking.k8s.io/v1", "NetworkPolicy", namespace, name, spec)
+            for name, spec in _policies(annotations, surroundings)
+        )
+    return found
+
+
+def _policies(annotations: Mapping[str, str], around: Surroundings) -> Iterable[tuple[str, dict[str, Any]]]:
+    everything: dict[str, Any] = {}
+    functions = {"matchExpressions": [{"key": LABEL_FUNCTION, "operator": "Exists"}]}
+    open_functions = {
+        "matchExpressions": [
+            {"key": LABEL_FUNCTION, "operator": "Exists"},
+            {"key": names.LABEL_NETWORK, "operator": "NotIn", "values": ["none"]},
+        ]
+    }
+    gateway = {
+        "namespaceSelector": {"matchLabels": {names.LABEL_METADATA_NAME: around.platform_namespace}},
+        "podSelector": {"matchLabels": {"app": names.GATEWAY_APP}},
+    }
+    yield "hilbert-deny", {"podSelector": everything, "policyTypes": ["Ingress", "Egress"]}
+    yield (
+        "hilbert-from-gateway",
+        {
+            "podSelector": functions,
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [gateway], "ports": [_port(names.FUNCTION_PORT)]}],
+        },
+    )
+    if source := annotations.get(METRICS):
+        peer = {"namespaceSelector": {"matchLabels": {names.LABEL_METADATA_NAME: source}}}
+        yield (
+            "hilbert-metrics",
+            {
+                "podSelector": functions,
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": [peer], "ports": [_port(_METRICS_PORT)]}],
+            },
+        )
+    dns = {
+        "namespaceSelector": {"matchLabels": {names.LABEL_METADATA_NAME: "kube-system"}},
+        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+    }
+    yield (
+        "hilbert-to-dns",
+        _egress(open_functions, [dns, {"ipBlock": {"cidr": _LOCAL_DNS}}], [_port(53, "UDP"), _port(53, "TCP")]),
+    )
+    if annotations.get(INTERNET) != "closed":
+        yield "hilbert-to-internet", _egress(open_functions, _internet(around.blocked_networks), None)
+    if annotations.get(GATEWAY) == "open":
+        yield "hilbert-to-gateway", _egress(open_functions, [gateway], [_port(names.FUNCTION_PORT)])
+
+
+def _internet(blocked: Sequence[str]) -> list[dict[str, Any]]:
+    """All addresses but private, shared and link-local ones: Pods, nodes, services, the API server, cloud metadata."""
+    closed = (*_PRIVATE_V4, *_METADATA_V4)
+    return [
+        {"ipBlock": {"cidr": "0.0.0.0/0", "except": [*closed, *(net for net in blocked if ":" not in net)]}},
+        {"ipBlock": {"cidr": "::/0", "except": [*_PRIVATE_V6, *(net for net in blocked if ":" in net)]}},
+    ]
+
+
+def _egress(selector: Mapping[str, Any], to: Sequence[Any], ports: Sequence[Any] | None) -> dict[str, Any]:
+    rule: dict[str, Any] = {"to": list(to)}
+    if ports:
+        rule["ports"] = list(ports)
+    return {"podSelector": selector, "policyTypes": ["Egress"], "egress": [rule]}
+
+
+def _port(number: int, protocol: str = "TCP") -> dict[str, Any]:
+    return {"port": number, "protocol": protocol}
+
+
+def _object(api: str, kind: str, namespace: str, name: str, spec: Mapping[str, Any]) -> Manifest:
+    labels = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
+    return {
+        "apiVersion": api,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": dict(spec),
+    }

@@ -1,0 +1,45 @@
+"""From EndpointSlices to endpoints: the addresses of a function's Pods that take calls now. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Container, Iterable, Iterator
+
+from hilbert.core.model import Endpoint
+from hilbert.providers.kubernetes.cluster.objects import EndpointSlice, SliceEndpoint
+
+
+def collect(slices: Iterable[EndpointSlice], alive: Container[str]) -> tuple[Endpoint, ...]:
+    """Ready Pods among `alive` (UIDs of the function's Pods that are not being deleted), by name.
+
+    Slices are written by anybody with rights in the namespace; only addresses of the function's own Pods are called.
+    A Pod with addresses of both families is called at its IPv4 one.
+    """
+    found: dict[str, tuple[int, Endpoint]] = {}
+    for item in slices:
+        port = next((p.port for p in item.ports or () if p.name in ("http", None, "") and p.port), None)
+        if port is None:
+            continue
+        for endpoint in item.endpoints or ():
+            target = endpoint.target_ref
+            if not _is_ready(endpoint) or target is None or target.kind != "Pod" or target.uid not in alive:
+                continue
+            for version, host in _hosts(endpoint):
+                if target.uid not in found or found[target.uid][0] > version:
+                    found[target.uid] = (version, Endpoint(target.name, f"tcp:{host}:{port}"))
+    return tuple(sorted((endpoint for _, endpoint in found.values()), key=lambda endpoint: endpoint.replica))
+
+
+def _is_ready(endpoint: SliceEndpoint) -> bool:
+    """A missing `ready` means ready, says the API."""
+    return endpoint.conditions.ready is not False and not endpoint.conditions.terminating
+
+
+def _hosts(endpoint: SliceEndpoint) -> Iterator[tuple[int, str]]:
+    """The first address counts, says the API; host names are passed over."""
+    for text in endpoint.addresses[:1]:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return
+        yield address.version, str(address) if address.version == 4 else f"[{address}]"
