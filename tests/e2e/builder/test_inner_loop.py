@@ -120,16 +120,16 @@ def test_up_watch(platform: Platform, tmp_path: Path, lang: str, file: str) -> N
     hilbert(platform, tmp_path, "new", name, "--lang", lang, "--quiet")
     handler, url = tmp_path / name / file, f"{platform.url}/function/{name}?name=Ada"
     with command(platform, tmp_path, "up", "--watch") as watch:
-        watch.wait_for("Ctrl-C ends it")
+        watch.wait_for("press Ctrl-C to stop")
         assert ask(url) == "Hello, Ada!\n"
         save(handler, "Hello", "Bye")
         answers = {ask(url)}
         until(lambda: answers.add(ask(url)) or "Bye, Ada!\n" in answers, what="the new answer", log=lambda: watch.said)
         assert answers <= {"Hello, Ada!\n", "Bye, Ada!\n"}
-        watch.wait_for(rf"{name}: sha256:[0-9a-f]{{12}} serves")
+        watch.wait_for(rf"{name}: sha256:[0-9a-f]{{12}} is serving")
         good = handler.read_text()
         handler.write_text(f"{good}\nif ((\n")
-        watch.wait_for("goes on serving")
+        watch.wait_for("keeps serving")
         assert ask(url) == "Bye, Ada!\n"
         handler.write_text(good.replace("Bye", "Back"))
         until(lambda: ask(url) == "Back, Ada!\n", what="the mended handler", log=lambda: watch.said)
@@ -144,11 +144,11 @@ def test_up_watch_follows_the_stack_file(platform: Platform, tmp_path: Path) -> 
     (tmp_path / "envy" / "handler_test.sh").unlink()
     stack, url = tmp_path / "stack.yaml", f"{platform.url}/function/envy"
     with command(platform, tmp_path, "up", "--watch") as watch:
-        watch.wait_for("Ctrl-C ends it")
+        watch.wait_for("press Ctrl-C to stop")
         assert ask(url) == "none\n"
         good = stack.read_text()
         stack.write_text(good + "functions: {}\n")
-        watch.wait_for("stays in force")
+        watch.wait_for("stays in use")
         stack.write_text(good + "    environment:\n      WORD: 1.10\n")
         until(lambda: ask(url) == "1.10\n", what="the new environment", log=lambda: watch.said)
         assert watch.interrupt() == 130
@@ -159,10 +159,10 @@ def test_a_handler_that_does_not_start(platform: Platform, tmp_path: Path) -> No
     hilbert(platform, tmp_path, "new", "late", "--lang", "python3-http", "--quiet")
     handler, url = tmp_path / "late" / "handler.py", f"{platform.url}/function/late?name=Ada"
     with command(platform, tmp_path, "up", "--watch") as watch:
-        watch.wait_for("Ctrl-C ends it")
+        watch.wait_for("press Ctrl-C to stop")
         good = handler.read_text()
         handler.write_text(f"import no_such_module\n{good}")
-        watch.wait_for(r"no_such_module.*\n?.*goes on serving")
+        watch.wait_for(r"no_such_module.*\n?.*keeps serving")
         assert ask(url) == "Hello, Ada!\n"
         handler.write_text(good.replace("Hello", "Again"))
         until(lambda: ask(url) == "Again, Ada!\n", what="the mended handler", log=lambda: watch.said)
@@ -174,14 +174,14 @@ def test_local_run_watch(platform: Platform, tmp_path: Path, lang: str, file: st
     hilbert(platform, tmp_path, "new", "alone", "--lang", lang, "--quiet")
     handler = tmp_path / "alone" / file
     with command(platform, tmp_path, "local-run", "--port", "0", "--watch") as run:
-        url = run.wait_for(r"answers at (http://\S+)")[1] + "/?name=Ada"
+        url = run.wait_for(r"ready at (http://\S+)")[1] + "/?name=Ada"
         assert ask(url) == "Hello, Ada!\n"
         run.wait_for("Watching")
         save(handler, "Hello", "Bye")
         until(lambda: ask(url) == "Bye, Ada!\n", what="the new answer", log=lambda: run.said)
-        run.wait_for(r"version 2 \([0-9a-f]{12}\) answers")
+        run.wait_for(r"version 2 \([0-9a-f]{12}\) is ready")
         handler.write_text(f"{handler.read_text()}\nif ((\n")
-        run.wait_for("goes on answering")
+        run.wait_for("keeps serving")
         assert ask(url) == "Bye, Ada!\n"
         children = psutil.Process(run.process.pid).children(recursive=True)
         assert children
@@ -202,7 +202,7 @@ def test_local_run_with_environment_and_secrets(platform: Platform, tmp_path: Pa
     (tmp_path / ".secrets").mkdir()
     (tmp_path / ".secrets" / "key").write_text("s3cret")
     with command(platform, tmp_path, "local-run", "needy", "--port", "0", "--env", "B=three") as run:
-        url = run.wait_for(r"answers at (http://\S+)")[1]
+        url = run.wait_for(r"ready at (http://\S+)")[1]
         assert ask(url) == "1.0 three s3cret needy\n"
         assert run.interrupt() == 0
     printed = hilbert(platform, tmp_path, "local-run", "needy", "--print")
@@ -225,7 +225,7 @@ def test_local_run_is_as_the_platform_runs_it(platform: Platform, tmp_path: Path
     network = "none" if inside else "host"
     words = ["local-run", "--port", "0", "--skip-tests", "--network", network]
     with command(platform, tmp_path, *words, CALLER="me", HILBERT_PROCESS__SANDBOX=sandbox) as run:
-        url = run.wait_for(r"answers at (http://\S+) \(version 1 \([0-9a-f]{12}\), (.*)\)")[1]
+        url = run.wait_for(r"ready at (http://\S+) \(version 1 \([0-9a-f]{12}\), (.*)\)")[1]
         assert f"sandbox {sandbox}, network {network})" in run.said
         seen = ask(url)
         assert seen.endswith(f"None {inside}")
@@ -251,7 +251,7 @@ def test_local_run_that_cannot_start(platform: Platform, tmp_path: Path) -> None
     (tmp_path / "broken" / "handler.py").write_text("import no_such_module\n\ndef handle(event, context): ...\n")
     said = hilbert(platform, tmp_path, "local-run", "--port", "0", "--skip-tests", expect=1)
     assert "no_such_module" in said
-    assert "function broken does not start" in said
+    assert "function broken did not start" in said
 
 
 def test_ctrl_c_leaves_nothing_half_built(platform: Platform, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from nacl.public import Box, PrivateKey, PublicKey
 
 from hilbert.builder.errors import BuildFailed
 from hilbert.builder.job import Cancelled, Job
-from hilbert.cli.source.remote_builder import PublishFlags, Remote, _build_remotely
+from hilbert.cli.source.remote_builder import PublishFlags, Remote, build_remotely
 from support.build import write
 from support.cli import CommandLine, Gateway, Reply, Result, scripted
 from support.zygote import Zygote
@@ -248,7 +248,7 @@ def test_a_build_can_be_given_up(tmp_path: Path) -> None:
         try:
             with (tmp_path / "payload").open("w+b") as payload:
                 payload.write(b"x" * 100_000)
-                _build_remotely(job, Remote(PublishFlags(remote_builder=builder.url), {}), payload, what="it")
+                build_remotely(job, Remote(PublishFlags(remote_builder=builder.url), {}), payload, what="it")
         except (Cancelled, BuildFailed) as exc:
             outcome.append(exc)
 

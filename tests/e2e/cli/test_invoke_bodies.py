@@ -98,13 +98,13 @@ def test_a_pipe_is_not(both: tuple[Gateway, CommandLine]) -> None:
     assert result.status == 1
     assert "308" in result.err
     assert (
-        "redirects to /function/f.openfaas-fn, and a body from a pipe cannot be sent again: give it as a file"
+        "redirects to /function/f.openfaas-fn, and a body read from a pipe cannot be sent again; use a file"
         in result.err
     )
     guarded(gateway)
     result = run_piped(line, "invoke", "f", "--token", "t")
     assert result.status == 1
-    assert "--auth gets the token before the call" in result.err
+    assert "use --auth to get the token before the call" in result.err
     guarded(gateway)
     gateway.script["POST", "/function/f"] = []
     assert run_piped(line, "invoke", "f", "--auth", "--token", "t").out == "300000 bytes"

@@ -33,10 +33,10 @@ def test_up_in_the_background_and_down(here: Platform) -> None:
     here.environ.pop("HILBERT_GATEWAY__PORT")
     said = here.hilbert("up", "--detach", "--port", "0", "--workers", "1").stdout.decode()
     pid = here.facts["pid"]
-    assert said == f"The gateway runs at {here.url} (pid {pid}).\n"
+    assert said == f"The gateway is running at {here.url} (pid {pid}).\n"
     assert (
         here.hilbert("up", "-d", "--port", "0").stdout.decode()
-        == f"The gateway runs already at {here.url} (pid {pid}).\n"
+        == f"The gateway is already running at {here.url} (pid {pid}).\n"
     )
     assert here.hilbert("namespaces").stdout == b"Namespaces:\n - openfaas-fn\n"
     assert (here.state / "hilbert.log").stat().st_mode & 0o077 == 0
@@ -50,7 +50,7 @@ def test_up_in_the_background_and_down(here: Platform) -> None:
     url = here.url
     assert here.hilbert("down").stdout.decode() == f"Stopped the gateway at {url} (pid {pid}).\n"
     assert here.processes() == []
-    assert here.hilbert("down").stdout == b"No gateway runs here.\n"
+    assert here.hilbert("down").stdout == b"No gateway is running here.\n"
 
 
 def test_up_in_the_foreground_ends_with_ctrl_c(here: Platform) -> None:
@@ -91,7 +91,7 @@ def test_down_stops_no_stranger(here: Platform) -> None:
     stranger = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
     here.state.mkdir(parents=True, exist_ok=True)
     (here.state / "gateway.json").write_text(json.dumps({"url": "http://127.0.0.1:9", "pid": stranger.pid}))
-    assert here.hilbert("down").stdout == b"No gateway runs here.\n"
+    assert here.hilbert("down").stdout == b"No gateway is running here.\n"
     assert stranger.poll() is None
     stranger.communicate()
 
@@ -143,7 +143,7 @@ def test_doctor_of_a_platform_that_is_well(platform: Platform) -> None:
         "Python",
         "state directory",
         "GiB free",
-        "the platform runs",
+        "the platform is running",
         "answers at",
         "sandbox: ",
         "memory-limit",
@@ -170,7 +170,7 @@ def test_doctor_of_a_function_that_cannot_run(platform: Platform) -> None:
     assert done.stdout.startswith(b"Deployed. 202 Accepted.\n")
     assert done.stderr.startswith(b"error: function tiny is not ready: ")
     found = findings(platform, "tiny", expect=1)
-    assert "tiny is failed, 0 of 1 replicas ready: " in found["broken"][0]["what"]
+    assert "tiny is failed, 0 of 1 replica ready: " in found["broken"][0]["what"]
     assert found["broken"][0]["todo"]
 
 
@@ -221,7 +221,7 @@ def test_a_stack_file_is_deployed_by_up(here: Platform) -> None:
     if _default_port_is_taken():
         pytest.skip("something listens on 127.0.0.1:8080, which would be taken for the gateway")
     said = here.hilbert("up").stdout.decode()
-    assert f"The gateway runs at http://127.0.0.1:{port} " in said
+    assert f"The gateway is running at http://127.0.0.1:{port} " in said
     assert f"URL: http://127.0.0.1:{port}/function/hash" in said
     assert len(here.hilbert("invoke", "hash", stdin=b"x").stdout.split()[0]) == 128
     assert b"gateway runs" not in here.hilbert("up").stdout

@@ -56,10 +56,10 @@ def render_page(page: Page) -> str:
     lines = [page.command.help, "", f"Usage: {page.usage}", "", "Examples:"]
     lines += [f"  {example}" for example in page.command.examples]
     if page.command.aliases:
-        lines += ["", f"Also written: {', '.join(page.command.aliases)}"]
+        lines += ["", f"Aliases: {', '.join(page.command.aliases)}"]
     described = [word for word in page.words if word.help]
     if described:
-        lines += ["", "Words:", *_render(described)]
+        lines += ["", "Arguments:", *_render(described)]
     if page.flags:
         lines += ["", "Flags:", *_render(page.flags)]
     return "\n".join(lines) + "\n"

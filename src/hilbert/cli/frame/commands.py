@@ -14,7 +14,7 @@ NOUNS: Final = (
 _COMPLETION: Final = Command(
     "completion",
     "frame.completion:completion",
-    "Write a script that completes commands and flags.",
+    "Print a script that completes commands and flags in your shell.",
     ("source <(hilbert completion bash)", "hilbert completion fish | source"),
 )
 

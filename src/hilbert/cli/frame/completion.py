@@ -18,7 +18,7 @@ def completion(
     shell: Annotated[Literal["bash", "zsh", "fish"], flag("bash, zsh or fish.")] = "bash",
     /,
     *,
-    named: Annotated[str, flag("Same as the word.", "--shell")] = "",
+    named: Annotated[str, flag("Same as the argument.", "--shell")] = "",
 ) -> None:
     scripts: dict[str, Callable[[], str]] = {"bash": render_bash, "zsh": render_zsh, "fish": render_fish}
     render = scripts.get(named or shell)

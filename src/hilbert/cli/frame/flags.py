@@ -22,7 +22,7 @@ class Connection:
 
     gateway: Annotated[str, flag("URL of the gateway.", "--gateway", "-g")] = ""
     token: Annotated[str, flag("Bearer token instead of saved credentials.", "--token", "-k")] = ""
-    tls_no_verify: Annotated[bool, flag("Accept any TLS certificate.", "--tls-no-verify")] = False
+    tls_no_verify: Annotated[bool, flag("Do not verify the TLS certificate.", "--tls-no-verify")] = False
 
 
 @Parameter(name="*")
@@ -30,7 +30,7 @@ class Connection:
 class StackSource:
     """A stack file, for commands that take no more than the gateway from it."""
 
-    yaml: Annotated[str, flag("Stack file or its URL; stack.yaml, else stack.yml.", "--yaml", "-f")] = ""
+    yaml: Annotated[str, flag("Stack file or its URL; by default stack.yaml or stack.yml.", "--yaml", "-f")] = ""
     envsubst: Annotated[bool, flag("Substitute ${VARIABLES} in the stack file.", "--envsubst", negative=True)] = True
 
 
@@ -40,7 +40,7 @@ class StackFile(StackSource):
     """Which functions of a stack file are meant."""
 
     filter: Annotated[str, flag("Only functions whose name matches this wildcard.", "--filter")] = ""
-    regex: Annotated[str, flag("Only functions whose name matches this expression.", "--regex")] = ""
+    regex: Annotated[str, flag("Only functions whose name matches this regular expression.", "--regex")] = ""
 
 
 @Parameter(name="*")
@@ -48,7 +48,7 @@ class StackFile(StackSource):
 class Shape:
     """How data is written."""
 
-    output: Annotated[Format, flag("Form of the output.", "--output", "-o")] = "table"
+    output: Annotated[Format, flag("Output format.", "--output", "-o")] = "table"
     json: Annotated[bool, flag("Same as --output json.", "--json", "-j")] = False
 
     @property
@@ -62,5 +62,6 @@ NO_SOURCE: Final = StackSource()
 PLAIN: Final = Shape()
 
 Namespace = Annotated[str, flag("Namespace; empty for the gateway's default.", "--namespace", "-n")]
-Labels = Annotated[tuple[str, ...], flag("Label KEY=VALUE; may be given again.", "--label", "-l")]
-Annotations = Annotated[tuple[str, ...], flag("Annotation KEY=VALUE; may be given again.", "--annotation")]
+Yes = Annotated[bool, flag("Do not ask for confirmation.", "--yes", "-y")]
+Labels = Annotated[tuple[str, ...], flag("Label KEY=VALUE; repeatable.", "--label", "-l")]
+Annotations = Annotated[tuple[str, ...], flag("Annotation KEY=VALUE; repeatable.", "--annotation")]

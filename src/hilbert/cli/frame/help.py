@@ -35,7 +35,7 @@ def render_noun(noun: Noun) -> str:
     width = max(len(command.path) for command in commands)
     lines = [noun.help, "", f"Usage: hilbert {noun.name} COMMAND", ""]
     lines += [f"  {command.path:<{width}}  {first_line(command.help)}" for command in commands]
-    return "\n".join([*lines, "", f"'hilbert {noun.name} COMMAND --help' shows flags and examples.", ""])
+    return "\n".join([*lines, "", f"Run 'hilbert {noun.name} COMMAND --help' for flags and examples.", ""])
 
 
 def first_line(text: str) -> str:
@@ -57,7 +57,7 @@ def render_overview() -> str:
         [
             *lines,
             "",
-            "'hilbert COMMAND --help' shows flags and examples of a command.",
+            "Run 'hilbert COMMAND --help' for the flags and examples of a command.",
             f"Short names: {short}, ls for list, rm for remove.",
             "",
         ]

@@ -29,5 +29,5 @@ def become(plugin: Path, argv: Sequence[str], environ: Mapping[str, str]) -> int
     try:
         os.execve(plugin, [str(plugin), *argv], dict(environ))  # noqa: S606 - no shell wanted
     except OSError as exc:
-        fail(f"the plug-in {plugin} cannot be run: {exc.strerror}", "is it made for this machine?")
+        fail(f"cannot run the plug-in {plugin}: {exc.strerror}", "was it built for this kind of machine?")
     return 1

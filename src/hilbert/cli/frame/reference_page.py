@@ -13,8 +13,8 @@ _HEAD = """# Command line
 
 Generated from the commands by `make docs`.
 
-Data goes to standard output, everything else to standard error; progress and remarks are shown at a terminal only.
-Exit status: 0 done, 1 failed, 2 written wrongly, 3 the platform could not start, 130 interrupted.
+Data goes to standard output and everything else to standard error. Progress and remarks appear only at a terminal.
+Exit status: 0 success, 1 failure, 2 wrong usage, 3 the platform could not start, 130 interrupted.
 Flags are written as in OpenFaaS's command line: `--replace`, `--replace=false`, `-n dev`, `-n=dev`; `--` ends them.
 
 The gateway is the first of `--gateway`, the stack file's `provider.gateway` (unless it is the default), `OPENFAAS_URL`, the gateway that `hilbert up` started on this machine, and `http://127.0.0.1:8080`.
@@ -31,9 +31,9 @@ Credentials are the first of `--token`, those of the gateway that `hilbert up` s
 | `OPENFAAS_REMOTE_BUILDER`, `OPENFAAS_PAYLOAD_SECRET`, `OPENFAAS_BUILDER_PUBLIC_KEY` | the flags of `publish` with these names |
 | `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` | proxies; never for loopback |
 | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificates to trust |
-| `FAAS_DEBUG` | `1`: write every request to standard error, without credentials; and where a fault of the command line is; `OPENFAAS_DUMP_HTTP=true` does the first alone |
+| `FAAS_DEBUG` | `1`: write every request to standard error, without credentials, and show the traceback of a bug in the command line; `OPENFAAS_DUMP_HTTP=true` does only the first |
 | `NO_COLOR` | no colours |
-| `HILBERT_STATE_DIR` | the platform on this machine; all of [settings.md](settings.md) is understood |
+| `HILBERT_STATE_DIR` | the state directory of the platform on this machine; every variable in [settings.md](settings.md) works, too |
 """
 
 
@@ -57,7 +57,7 @@ def _section(app: App, command: Command) -> list[str]:
     page = page_of(app, command)
     lines = [f"### hilbert {command.path}\n", f"{command.help}\n"]
     if command.aliases:
-        lines.append(f"Also written: {', '.join(f'`{alias}`' for alias in command.aliases)}.\n")
+        lines.append(f"Aliases: {', '.join(f'`{alias}`' for alias in command.aliases)}.\n")
     lines += ["```sh", *command.examples, "```\n", f"Usage: `{page.usage}`\n"]
     described = [*(word for word in page.words if word.help), *page.flags]
     if described:

@@ -20,8 +20,8 @@ INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
 
 _HINTS: Final = {
-    "gateway-unreachable": "is it running? 'hilbert up --detach' starts one here; --gateway and OPENFAAS_URL name another",
-    "gateway-timeout": "'hilbert doctor' looks what is wrong; --timeout waits longer where a command has it",
+    "gateway-unreachable": "is it running? start one here with 'hilbert up --detach', or name another with --gateway or OPENFAAS_URL",
+    "gateway-timeout": "run 'hilbert doctor' to find out why; some commands wait longer with --timeout",
 }
 """What to do about failures of the way to the gateway, by error code."""
 
@@ -122,6 +122,6 @@ def _run(argv: list[str]) -> int:
         if environment().get("FAAS_DEBUG") == "1":
             raise
         text = f"{type(exc).__name__}: {exc}"
-        fail(f"this is a fault of hilbert: {text}", "FAAS_DEBUG=1 shows where; please report it")
+        fail(f"this is a bug in hilbert: {text}", "set FAAS_DEBUG=1 to see the traceback, and please report it")
         return FAILURE
     return status if isinstance(status, int) else 0

@@ -15,7 +15,7 @@ def explain(error: CycloptsError, argv: Sequence[str]) -> tuple[str, str]:
     error.verbose = False
     following = next_words()
     words = _command_words(argv, following)
-    look = f"'hilbert {' '.join([*words, '--help'])}' shows how it is written"
+    look = f"run 'hilbert {' '.join([*words, '--help'])}' for usage"
     if isinstance(error, UnknownCommandError):
         wrong = next((word for word in argv[len(words) :] if not word.startswith("-")), "")
         close = difflib.get_close_matches(wrong, following.get(tuple(words), []), n=1)
@@ -26,7 +26,8 @@ def explain(error: CycloptsError, argv: Sequence[str]) -> tuple[str, str]:
     if isinstance(error, UnknownOptionError) and mean:
         return _lower(head.rstrip(".")), f"did you mean {near}"
     if isinstance(error, UnusedCliTokensError):
-        return f"too many words: {' '.join(error.unused_tokens or [])}", look
+        unused = error.unused_tokens or []
+        return f"unexpected argument{'s' if len(unused) > 1 else ''}: {' '.join(unused)}", look
     if isinstance(error, MissingArgumentError):
         return _lower(text.rstrip(".")), look
     return _lower(" ".join(text.split()).rstrip(".")), look

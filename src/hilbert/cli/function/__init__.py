@@ -11,7 +11,7 @@ COMMANDS: Final = (
         "deploy",
         "function.deploy:deploy",
         "Deploy functions from a stack file or from flags.\n\n"
-        "A function that is there is updated. Returns when the functions are ready, or says why they are not.",
+        "A function that already exists is updated. Returns once the functions are ready, or says why they are not.",
         (
             "hilbert deploy -f stack.yaml",
             "hilbert deploy -f stack.yaml --namespace staging-fn --filter 'web-*'",
@@ -22,8 +22,8 @@ COMMANDS: Final = (
         "invoke",
         "function.invoke:invoke",
         "Call a function with standard input as the body.\n\n"
-        "The answer's body goes to standard output as it comes. Redirects are followed; a function that wants a token\n"
-        "of the gateway's identity service gets one, if the gateway's own token is saved or given.",
+        "The answer's body goes to standard output as it arrives. Redirects are followed. A function that requires a token\n"
+        "from the gateway's identity service gets one, if a token for the gateway is saved or given.",
         (
             "echo Hilbert | hilbert invoke figlet",
             "hilbert invoke env --namespace dev --method GET --query verbose=1 < /dev/null",
@@ -34,20 +34,21 @@ COMMANDS: Final = (
     Command(
         "list",
         "function.list:list_functions",
-        "List the functions of a namespace, or of all.",
+        "List the functions of a namespace, or of all namespaces.",
         ("hilbert list", "hilbert list -A", "hilbert list -n dev -v --sort invocations", "hilbert list -q"),
         ("ls",),
     ),
     Command(
         "describe",
         "function.describe:describe",
-        "Show a function with its state, configuration and URLs.",
+        "Show the state, configuration and URLs of a function.",
         ("hilbert describe figlet", "hilbert describe nodeinfo -n dev --output yaml"),
     ),
     Command(
         "remove",
         "function.remove:remove",
-        "Remove a function, or all functions of a stack file.",
+        "Remove a function, or all functions of a stack file.\n\n"
+        "At a terminal, removing all functions of a stack file asks for confirmation.",
         ("hilbert remove figlet", "hilbert remove nodeinfo -n dev", "hilbert remove -f stack.yaml"),
         ("rm", "delete"),
     ),
@@ -60,13 +61,13 @@ COMMANDS: Final = (
     Command(
         "logs",
         "function.logs:logs",
-        "Show what a function writes, as it comes.",
+        "Show and follow the log of a function.",
         ("hilbert logs figlet", "hilbert logs figlet --tail=false --since 10m", "hilbert logs figlet -o json"),
     ),
     Command(
         "ready",
         "function.ready:ready",
-        "Wait until the gateway, or a function, is ready.",
+        "Wait until the gateway or a function is ready.",
         ("hilbert ready", "hilbert ready figlet -n dev --attempts 10 --interval 500ms"),
     ),
 )

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 class RolloutFlags:
     """How to deploy, for every command that does."""
 
-    update: Annotated[bool, flag("Update a function that is there.", "--update", negative=True)] = True
-    replace: Annotated[bool, flag("Remove a function that is there, then create it anew.", "--replace")] = False
-    no_wait: Annotated[bool, flag("Return once the gateway has accepted it.", "--no-wait")] = False
-    ready_timeout: Annotated[str, flag("Most time for the functions to become ready.", "--ready-timeout")] = "2m"
-    timeout: Annotated[str, flag("Most time for an answer of the gateway.", "--timeout")] = "60s"
-    parallel: Annotated[int, flag("Functions deployed at once.", "--parallel")] = 4
+    update: Annotated[bool, flag("Update a function that already exists.", "--update", negative=True)] = True
+    replace: Annotated[bool, flag("Remove a function that already exists, then create it again.", "--replace")] = False
+    no_wait: Annotated[bool, flag("Return as soon as the gateway has accepted the deployment.", "--no-wait")] = False
+    ready_timeout: Annotated[str, flag("How long to wait for the functions to become ready.", "--ready-timeout")] = "2m"
+    timeout: Annotated[str, flag("How long to wait for each answer from the gateway.", "--timeout")] = "60s"
+    parallel: Annotated[int, flag("Number of functions to deploy at once.", "--parallel")] = 4
 
     def to_rollout(self) -> Rollout:
         """Raises `UsageError`."""
@@ -54,17 +54,15 @@ CAREFULLY: Final = RolloutFlags()
 
 def deploy(
     *,
-    image: Annotated[str, flag("Image of the one function to deploy; needs --name.", "--image")] = "",
+    image: Annotated[str, flag("Image of a single function; needs --name.", "--image")] = "",
     name: Annotated[str, flag("Name of that function.", "--name")] = "",
     namespace: Namespace = "",
     said: Specification = UNSAID,
-    lang: Annotated[str, flag("Template whose fprocess applies.", "--lang")] = "",
+    lang: Annotated[str, flag("Template to take fprocess from.", "--lang")] = "",
     read_template: Annotated[
-        bool, flag("Take fprocess from the function's template, where the file has none.", "--read-template")
+        bool, flag("Take fprocess from the function's template if the stack file has none.", "--read-template")
     ] = True,
-    tag: Annotated[
-        Tag, flag("Tag of the stack file's images: as written, or from git or the handler.", "--tag")
-    ] = "latest",
+    tag: Annotated[Tag, flag("Image tag: latest (as written), or from git or the handler.", "--tag")] = "latest",
     handler: Annotated[str, flag("Accepted and ignored.", "--handler")] = "",  # noqa: ARG001
     network: Annotated[str, flag("Accepted and ignored.", "--network")] = "",  # noqa: ARG001
     file: StackFile = NO_FILE,
@@ -85,9 +83,11 @@ def deploy(
         )
         return
     if file.yaml or file.filter or file.regex:
-        raise UsageError("--image and --name describe one function; --yaml, --filter and --regex do not go with them")
+        raise UsageError(
+            "--image and --name describe a single function; they cannot be used with --yaml, --filter or --regex"
+        )
     if not image or not name:
-        raise UsageError("say what to deploy: --image and --name, or -f stack.yaml")
+        raise UsageError("nothing to deploy: give --image and --name, or -f stack.yaml")
     if lang and not said.fprocess:
         said = replace(said, fprocess=template_process(lang))
     from hilbert.builder.names import with_tag

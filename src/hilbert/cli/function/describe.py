@@ -31,9 +31,9 @@ _COLUMN: Final = 21
 _MEBIBYTE: Final = 1024 * 1024
 _TIMEOUTS: Final = {
     "firstByte": "first byte",
-    "idle": "between two bytes",
+    "idle": "between bytes",
     "total": "whole call",
-    "activation": "wait for a replica",
+    "activation": "waiting for a replica",
 }
 
 
@@ -105,15 +105,15 @@ def describe(
     name: Annotated[str, flag("Function, or FUNCTION.NAMESPACE.")] = "",
     /,
     *,
-    named: Annotated[str, flag("Same as the word.", "--name")] = "",
+    named: Annotated[str, flag("Same as the argument.", "--name")] = "",
     namespace: Namespace = "",
-    verbose: Annotated[bool, flag("Show what is not set too.", "--verbose", "-v")] = False,
+    verbose: Annotated[bool, flag("Also show what is not set.", "--verbose", "-v")] = False,
     file: StackSource = NO_SOURCE,
     at: Connection = HERE,
     shape: Shape = PLAIN,
 ) -> None:
     if not (name or named) or (name and named and name != named):
-        raise UsageError("say which function: hilbert describe NAME")
+        raise UsageError("name one function: hilbert describe NAME")
     name, namespace = split_name(name or named, namespace)
     with connect(at, stack=gateway_of(file)) as client:
         try:

@@ -33,14 +33,14 @@ def invoke(
     namespace: Namespace = "",
     method: Annotated[str, flag("GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS.", "--method", "-m")] = "POST",
     content_type: Annotated[str, flag("Content-Type of the body.", "--content-type")] = "text/plain",
-    header: Annotated[tuple[str, ...], flag("Header 'NAME: VALUE'; may be given again.", "--header", "-H")] = (),
-    query: Annotated[tuple[str, ...], flag("Query KEY=VALUE; may be given again.", "--query")] = (),
-    path: Annotated[str, flag("Path behind the function's name.", "--path")] = "",
-    queued: Annotated[bool, flag("Queue the call and do not wait for its answer.", "--async", "-a")] = False,
-    sign: Annotated[str, flag("Header that takes an HMAC of the body, with --key.", "--sign")] = "",
-    key: Annotated[str, flag("Key of --sign.", "--key")] = "",
-    auth: Annotated[bool, flag("Get a token for the function first, from the identity service.", "--auth")] = False,
-    timeout: Annotated[str, flag("Most time to the answer, and between two pieces of it.", "--timeout")] = "5m",
+    header: Annotated[tuple[str, ...], flag("Header 'NAME: VALUE'; repeatable.", "--header", "-H")] = (),
+    query: Annotated[tuple[str, ...], flag("Query parameter KEY=VALUE; repeatable.", "--query")] = (),
+    path: Annotated[str, flag("Path after the function's name.", "--path")] = "",
+    queued: Annotated[bool, flag("Queue the call instead of waiting for its answer.", "--async", "-a")] = False,
+    sign: Annotated[str, flag("Header to put an HMAC of the body into; needs --key.", "--sign")] = "",
+    key: Annotated[str, flag("Key for --sign.", "--key")] = "",
+    auth: Annotated[bool, flag("First get a token for the function from the identity service.", "--auth")] = False,
+    timeout: Annotated[str, flag("How long to wait for the answer, and for each next part of it.", "--timeout")] = "5m",
     file: StackSource = NO_SOURCE,
     at: Connection = HERE,
 ) -> None:
@@ -53,7 +53,7 @@ def invoke(
     headers = [_header(text) for text in header]
     names = {given.lower() for given, _ in headers}
     if auth and "authorization" in names:
-        raise UsageError("--auth and a header Authorization exclude each other")
+        raise UsageError("use either --auth or an Authorization header, not both")
     if "content-type" not in names:
         headers.append(("Content-Type", content_type))
     queries = [_query(text) for text in query]
@@ -82,8 +82,8 @@ def invoke(
                 return
         if isinstance(body, Iterator):
             raise Failed(
-                "the function wants a token, and its body was read from a pipe and cannot be sent again",
-                hint="--auth gets the token before the call",
+                "the function requires a token, and a body read from a pipe cannot be sent again",
+                hint="use --auth to get the token before the call",
             )
         headers.append(_authorization(client, name, namespace))
         with call() as answer:
@@ -151,7 +151,7 @@ def _header(text: str) -> tuple[str, str]:
     if not colon:
         name, colon, value = text.partition("=")
         if colon:
-            warn("a header as KEY=VALUE is deprecated; write 'KEY: VALUE'")
+            warn("KEY=VALUE is deprecated for headers; write 'KEY: VALUE'")
     if not colon or not name.strip():
         raise UsageError(f"--header {text}: must be 'NAME: VALUE'")
     return name.strip(), value.strip()
@@ -179,11 +179,11 @@ def _failure(name: str, status: int, headers: Mapping[str, str], pieces: Iterato
     text = bytes(body[:_MOST_SHOWN]).decode("utf-8", "replace").strip()
     where = f"it redirects to {headers['location']}" if "location" in headers else ""
     if status in (307, 308):
-        where += ", and a body from a pipe cannot be sent again: give it as a file (< FILE)"
+        where += ", and a body read from a pipe cannot be sent again; use a file instead (< FILE)"
     call = f"call id {headers['x-call-id']}" if "x-call-id" in headers else ""
     made_by = headers.get(INTERNAL.lower(), "")
-    look = f"'hilbert logs {name}' shows what the function wrote" if status >= 500 and not made_by else ""
-    who = f"it comes from the platform ({made_by}), not the function" if made_by else ""
+    look = f"see the function's output with 'hilbert logs {name}'" if status >= 500 and not made_by else ""
+    who = f"this answer comes from the platform ({made_by}), not from the function" if made_by else ""
     return Failed(
         f"server returned unexpected status code: {status}" + (f" - {text}" if text else ""),
         hint="; ".join(part for part in (who, where, look, call) if part),

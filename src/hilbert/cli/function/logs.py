@@ -30,17 +30,17 @@ def logs(
     /,
     *,
     namespace: Namespace = "",
-    since: Annotated[str, flag("Only lines younger than this, e.g. 10m.", "--since")] = "",
-    since_time: Annotated[str, flag("Only lines after this moment (RFC 3339).", "--since-time")] = "",
-    lines: Annotated[int, flag("At most so many lines of the past; -1 for all.", "--lines")] = -1,
-    tail: Annotated[bool, flag("Go on with new lines as they come; --tail=false ends.", "--tail", "-t")] = True,
+    since: Annotated[str, flag("Only lines from the last 10m (or any other duration).", "--since")] = "",
+    since_time: Annotated[str, flag("Only lines after this time (RFC 3339).", "--since-time")] = "",
+    lines: Annotated[int, flag("Number of past lines to show; -1 for all.", "--lines")] = -1,
+    tail: Annotated[bool, flag("Follow the log; use --tail=false to print it and exit.", "--tail", "-t")] = True,
     show_name: Annotated[bool, flag("Show the function's name.", "--name")] = False,
     show_instance: Annotated[bool, flag("Show which replica wrote the line.", "--instance")] = False,
-    replica: Annotated[str, flag("Only lines of this replica.", "--replica")] = "",
-    output: Annotated[Literal["plain", "keyvalue", "json"], flag("Form of the lines.", "--output", "-o")] = "plain",
+    replica: Annotated[str, flag("Only lines from this replica.", "--replica")] = "",
+    output: Annotated[Literal["plain", "keyvalue", "json"], flag("Output format.", "--output", "-o")] = "plain",
     json: Annotated[bool, flag("Same as --output json.", "--json", "-j")] = False,
     time_format: Annotated[
-        str, flag("A layout of Go or its name, Unix, none, or a pattern of strftime.", "--time-format")
+        str, flag("Go time layout or its name, Unix, none, or a strftime pattern.", "--time-format")
     ] = "RFC3339",
     file: StackSource = NO_SOURCE,
     at: Connection = HERE,
@@ -62,7 +62,7 @@ def logs(
 
 def _moment(since: str, since_time: str) -> datetime | None:
     if since and since_time:
-        raise UsageError("--since and --since-time exclude each other")
+        raise UsageError("use either --since or --since-time, not both")
     if since:
         return datetime.now(UTC) - timedelta(seconds=seconds(since, "--since"))
     if not since_time:
@@ -76,7 +76,7 @@ def _moment(since: str, since_time: str) -> datetime | None:
 
 def _clock(given: str) -> Clock:
     """How `--time-format` writes a message's time. Raises `UsageError`."""
-    if given == "none":
+    if given in ("", "none"):
         return lambda _: ""
     if given.lower() == "unix":
         return _reading(lambda moment, _: str(int(moment.timestamp())))
@@ -87,8 +87,8 @@ def _clock(given: str) -> Clock:
     layout = next((layout for name, layout in NAMED.items() if name.lower() == given.lower()), given)
     if not is_layout(layout):
         raise UsageError(
-            f"--time-format {given}: must be a layout of Go such as '2006-01-02 15:04:05', or 'Unix', 'none', or hold a %",
-            hint=f"layouts with names are {', '.join(NAMED)}",
+            f"--time-format {given}: must be a Go time layout such as '2006-01-02 15:04:05', 'Unix', 'none', or a strftime pattern with a %",
+            hint=f"named layouts: {', '.join(NAMED)}",
         )
     return _reading(lambda moment, nanoseconds: write_time(moment, layout, nanoseconds=nanoseconds))
 

@@ -16,5 +16,5 @@ def split_name(name: str, namespace: str) -> tuple[str, str]:
     if not dot or not head:
         return name, namespace
     if namespace and namespace != tail:
-        raise UsageError(f"{name} names the namespace {tail}, --namespace says {namespace}")
+        raise UsageError(f"{name} names the namespace {tail}, but --namespace says {namespace}")
     return head, tail

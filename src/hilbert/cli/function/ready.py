@@ -12,17 +12,20 @@ from hilbert.cli.function.name import full_name, split_name
 from hilbert.cli.gateway.target import connect
 from hilbert.cli.stack.file import gateway_of
 from hilbert.cli.terminal.output import note, out
+from hilbert.cli.terminal.wording import count
 from hilbert.client.sync import Client
 from hilbert.core.errors import HilbertError, Unauthenticated
 
 
 def ready(
-    name: Annotated[str, flag("Function; without one, the gateway is waited for.")] = "",
+    name: Annotated[str, flag("Function to wait for; by default, the gateway.")] = "",
     /,
     *,
     namespace: Namespace = "",
-    attempts: Annotated[int, flag("How often to ask.", "--attempts")] = 60,
-    interval: Annotated[str, flag("Time between two questions, and most time for an answer.", "--interval")] = "1s",
+    attempts: Annotated[int, flag("Number of attempts.", "--attempts")] = 60,
+    interval: Annotated[
+        str, flag("Pause between attempts, and how long to wait for each answer.", "--interval")
+    ] = "1s",
     file: StackSource = NO_SOURCE,
     at: Connection = HERE,
 ) -> None:
@@ -46,7 +49,7 @@ def ready(
                 why = exc.message
             if attempt < attempts:
                 time.sleep(pause)
-    raise Failed(f"{what} not ready after {attempts} attempts: {why}")
+    raise Failed(f"{what} not ready after {count(attempts, 'attempt')}: {why}")
 
 
 def _is_ready(client: Client, name: str, namespace: str) -> bool:

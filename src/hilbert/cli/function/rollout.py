@@ -14,6 +14,7 @@ from hilbert.cli.frame.failures import Failed
 from hilbert.cli.function.name import full_name
 from hilbert.cli.terminal.output import fail, note
 from hilbert.cli.terminal.progress import progress
+from hilbert.cli.terminal.wording import count
 from hilbert.client.sync import Client
 from hilbert.client.types import Accepted, Deployment, Function
 from hilbert.core.errors import AlreadyExists, FunctionNotFound, HilbertError, Unauthenticated
@@ -104,7 +105,7 @@ def report(outcomes: Sequence[Outcome]) -> None:
                 outcome.error if outcome.error.startswith(f"function {name} ") else f"{name}: {outcome.error}",
                 outcome.hint,
             )
-        raise Failed(f"{len(failed)} of {len(outcomes)} functions failed to deploy")
+        raise Failed(f"{len(failed)} of {count(len(outcomes), 'function')} failed to deploy")
 
 
 def _at_once(work: Callable[[int], None], count: int, workers: int) -> None:
@@ -191,7 +192,7 @@ def _wait(client: Client, outcome: Outcome, within: float) -> None:
         try:
             seen = client.get_function(outcome.name, outcome.namespace)
         except FunctionNotFound:
-            outcome.error = f"function {name} was removed while it was waited for"
+            outcome.error = f"function {name} was removed before it became ready"
             return
         except HilbertError as exc:
             lost_since = lost_since or now
@@ -212,7 +213,7 @@ def _wait(client: Client, outcome: Outcome, within: float) -> None:
         time.sleep(min(pause, within))
         pause = min(pause * 1.5, _LAST_POLL)
     outcome.error = f"function {name} is not ready{_why(seen)}"
-    outcome.hint = f"'hilbert doctor {name}' and 'hilbert logs {name}' show more; --no-wait does not wait"
+    outcome.hint = f"find out more with 'hilbert doctor {name}' and 'hilbert logs {name}'"
 
 
 def is_ready(function: Function) -> bool:
@@ -239,6 +240,6 @@ def is_idle(function: Function) -> bool:
 def _why(function: Function) -> str:
     detail = function.hilbert
     if detail is None or not (detail.reason or detail.message):
-        return f" ({function.available_replicas} of {function.replicas} replicas)"
+        return f" ({function.available_replicas} of {count(function.replicas, 'replica')} ready)"
     text = ": ".join(part for part in (detail.reason, detail.message) if part)
-    return f": {text}" + ("; the old version goes on answering" if function.available_replicas else "")
+    return f": {text}" + ("; the previous version keeps serving" if function.available_replicas else "")

@@ -18,17 +18,17 @@ from hilbert.client.types import Deployment, ResourceAmounts
 class Specification:
     """What may be said of a function by flags, for `deploy` and `store deploy` alike."""
 
-    fprocess: Annotated[str, flag("Command of the function.", "--fprocess")] = ""
-    env: Annotated[tuple[str, ...], flag("Environment variable KEY=VALUE; may be given again.", "--env", "-e")] = ()
-    label: Annotated[tuple[str, ...], flag("Label KEY=VALUE; may be given again.", "--label", "-l")] = ()
-    annotation: Annotated[tuple[str, ...], flag("Annotation KEY=VALUE; may be given again.", "--annotation")] = ()
-    constraint: Annotated[tuple[str, ...], flag("Constraint KEY=VALUE; may be given again.", "--constraint")] = ()
-    secret: Annotated[tuple[str, ...], flag("Secret the function may read; may be given again.", "--secret")] = ()
+    fprocess: Annotated[str, flag("Command that runs the function.", "--fprocess")] = ""
+    env: Annotated[tuple[str, ...], flag("Environment variable KEY=VALUE; repeatable.", "--env", "-e")] = ()
+    label: Annotated[tuple[str, ...], flag("Label KEY=VALUE; repeatable.", "--label", "-l")] = ()
+    annotation: Annotated[tuple[str, ...], flag("Annotation KEY=VALUE; repeatable.", "--annotation")] = ()
+    constraint: Annotated[tuple[str, ...], flag("Constraint KEY=VALUE; repeatable.", "--constraint")] = ()
+    secret: Annotated[tuple[str, ...], flag("Secret the function may read; repeatable.", "--secret")] = ()
     readonly: Annotated[bool, flag("Make the function's root file system read-only.", "--readonly")] = False
-    cpu_request: Annotated[str, flag("Cores the function is promised, e.g. 100m.", "--cpu-request")] = ""
-    cpu_limit: Annotated[str, flag("Most cores, e.g. 500m.", "--cpu-limit")] = ""
-    memory_request: Annotated[str, flag("Memory the function is promised, e.g. 64Mi.", "--memory-request")] = ""
-    memory_limit: Annotated[str, flag("Most memory, e.g. 128Mi.", "--memory-limit")] = ""
+    cpu_request: Annotated[str, flag("Guaranteed CPU, e.g. 100m.", "--cpu-request")] = ""
+    cpu_limit: Annotated[str, flag("CPU limit, e.g. 500m.", "--cpu-limit")] = ""
+    memory_request: Annotated[str, flag("Guaranteed memory, e.g. 64Mi.", "--memory-request")] = ""
+    memory_limit: Annotated[str, flag("Memory limit, e.g. 128Mi.", "--memory-limit")] = ""
 
 
 UNSAID: Final = Specification()

@@ -21,27 +21,27 @@ Gateway = Annotated[str, flag("URL of the gateway.", "--gateway", "-g")]
 
 def login(
     *,
-    username: Annotated[str, flag("User.", "--username", "-u")] = "admin",
+    username: Annotated[str, flag("User name.", "--username", "-u")] = "admin",
     password: Annotated[
-        str, flag("Password; others can see it. Better use --password-stdin.", "--password", "-p")
+        str, flag("Password; other users can see it, so prefer --password-stdin.", "--password", "-p")
     ] = "",
     password_stdin: Annotated[bool, flag("Read the password from standard input.", "--password-stdin", "-s")] = False,
-    timeout: Annotated[str, flag("Most time for the gateway's answer.", "--timeout")] = "5s",
-    tls_no_verify: Annotated[bool, flag("Accept any TLS certificate.", "--tls-no-verify")] = False,
+    timeout: Annotated[str, flag("How long to wait for the gateway's answer.", "--timeout")] = "5s",
+    tls_no_verify: Annotated[bool, flag("Do not verify the TLS certificate.", "--tls-no-verify")] = False,
     gateway: Gateway = "",
 ) -> None:
     environ = environment()
     target = resolve(gateway, environ=environ)
     if password and password_stdin:
-        raise UsageError("--password and --password-stdin exclude each other")
+        raise UsageError("use either --password or --password-stdin, not both")
     if not username:
         raise UsageError("--username must not be empty")
     if password:
-        warn("a password in a flag is seen by others; consider --password-stdin")
+        warn("other users of this machine can see a password in a flag; consider --password-stdin")
     else:
         password = _ask(username, target.url, piped=password_stdin)
     if not password:
-        raise UsageError("no password given", hint="use --password-stdin, or type it when asked")
+        raise UsageError("no password given", hint="type it when asked, or use --password-stdin")
     auth = BasicAuth(username, password)
     note("Calling the OpenFaaS server to validate the credentials...")
     limit = seconds(timeout, "--timeout")
@@ -69,4 +69,4 @@ def _ask(user: str, url: str, *, piped: bool) -> str:
         raise UsageError("no password given", hint="use --password-stdin to read it from standard input")
     import getpass
 
-    return getpass.getpass(f"Password of {user} at {url}: ")
+    return getpass.getpass(f"Password for {user} at {url}: ")

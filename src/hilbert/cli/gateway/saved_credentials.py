@@ -66,7 +66,7 @@ def _basic(token: str, path: Path) -> BasicAuth:
     try:
         user, _, password = binascii.a2b_base64(token, strict_mode=True).decode().partition(":")
     except ValueError as exc:
-        raise Failed(f"{path}: a token is not base64", hint="run 'hilbert login' again") from exc
+        raise Failed(f"{path}: a token is not valid base64", hint="run 'hilbert login' again") from exc
     return BasicAuth(user, password)
 
 
@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as exc:
         raise Failed(f"cannot read {path}: {exc.strerror}") from exc
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise Failed(f"{path} is not YAML", hint="repair or remove it, then run 'hilbert login'") from exc
+        raise Failed(f"{path} is not valid YAML", hint="fix or remove it, then run 'hilbert login'") from exc
     return document if isinstance(document, dict) else {}
 
 

@@ -18,8 +18,10 @@ from hilbert.core.errors import HilbertError
 
 def version(
     *,
-    short: Annotated[bool, flag("Only the version of the command line.", "--short-version")] = False,
-    warn_update: Annotated[bool, flag("Accepted and ignored: nothing is asked elsewhere.", "--warn-update")] = True,  # noqa: ARG001
+    short: Annotated[bool, flag("Print only the version of the command line.", "--short-version")] = False,
+    warn_update: Annotated[  # noqa: ARG001
+        bool, flag("Accepted and ignored: Hilbert does not look for updates.", "--warn-update")
+    ] = True,
     file: StackSource = NO_SOURCE,
     at: Connection = HERE,
     shape: Shape = PLAIN,

@@ -6,7 +6,7 @@ from typing import Final
 
 from hilbert.cli.frame.command import Command, Noun
 
-NOUNS: Final = (Noun("images", "The image store of this machine: what was built for the process runtime."),)
+NOUNS: Final = (Noun("images", "The images on this machine that were built for the process runtime."),)
 
 COMMANDS: Final = (
     Command(
@@ -19,20 +19,20 @@ COMMANDS: Final = (
     Command(
         "images remove",
         "image.commands:remove",
-        "Forget images; 'images prune' then frees their space.",
+        "Remove images from the list; 'images prune' then frees their space.",
         ("hilbert images remove hello:latest",),
         ("rm",),
     ),
     Command(
         "images prune",
         "image.commands:prune",
-        "Remove what no image needs any more, if it is older than an hour.",
+        "Free the space of removed images that are older than an hour.",
         ("hilbert images prune", "hilbert images prune --older-than 0s"),
     ),
     Command(
         "registry-login",
         "image.registry_login:registry_login",
-        "Write a registry's credentials to ./credentials/config.json.",
+        "Write the credentials for a registry to ./credentials/config.json.",
         ("hilbert registry-login --server registry.example.com --username me --password-stdin < password.txt",),
     ),
 )

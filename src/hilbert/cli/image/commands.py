@@ -12,7 +12,7 @@ from hilbert.cli.source.build_stack import store_path
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import columns, harmless, out
 from hilbert.cli.terminal.progress import progress
-from hilbert.cli.terminal.wording import age_text, size_text
+from hilbert.cli.terminal.wording import age_text, count, size_text
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def list_images(*, shape: Shape = PLAIN) -> None:
 
 def remove(*names: str) -> None:
     if not names:
-        raise UsageError("say which images to remove", hint="'hilbert images list' shows what there is")
+        raise UsageError("name the images to remove", hint="see them with 'hilbert images list'")
     store = _store()
     for name in names:
         record = store.remove(name)
@@ -52,12 +52,12 @@ def remove(*names: str) -> None:
 
 def prune(
     *,
-    older_than: Annotated[str, flag("Keep what is younger.", "--older-than")] = "1h",
+    older_than: Annotated[str, flag("Keep anything newer than this.", "--older-than")] = "1h",
 ) -> None:
     age = seconds(older_than, "--older-than")
     with progress("pruning, after the builds that are under way"):
         freed = _store().prune(older_than=age)
-    out(f"Removed {freed.bundles} bundles and {freed.layers} layers, {size_text(freed.size)}.")
+    out(f"Removed {count(freed.bundles, 'bundle')} and {count(freed.layers, 'layer')}, {size_text(freed.size)}.")
 
 
 def _store() -> Store:

@@ -20,14 +20,14 @@ _DOCKER_HUB: Final = "https://index.docker.io/v1/"
 def registry_login(
     *,
     server: Annotated[str, flag("Registry.", "--server")] = _DOCKER_HUB,
-    username: Annotated[str, flag("User.", "--username", "-u")] = "",
+    username: Annotated[str, flag("User name.", "--username", "-u")] = "",
     password: Annotated[
-        str, flag("Password; others can see it. Better use --password-stdin.", "--password", "-p")
+        str, flag("Password; other users can see it, so prefer --password-stdin.", "--password", "-p")
     ] = "",
     password_stdin: Annotated[bool, flag("Read the password from standard input.", "--password-stdin", "-s")] = False,
     ecr: Annotated[bool, flag("Use Amazon's own credential helper.", "--ecr")] = False,
-    account_id: Annotated[str, flag("Account, with --ecr.", "--account-id")] = "",
-    region: Annotated[str, flag("Region, with --ecr.", "--region")] = "",
+    account_id: Annotated[str, flag("AWS account ID; needs --ecr.", "--account-id")] = "",
+    region: Annotated[str, flag("AWS region; needs --ecr.", "--region")] = "",
 ) -> None:
     if ecr:
         if not account_id or not region:
@@ -48,9 +48,9 @@ def registry_login(
 
 def _password(password: str, *, piped: bool) -> str:
     if password and piped:
-        raise UsageError("--password and --password-stdin exclude each other")
+        raise UsageError("use either --password or --password-stdin, not both")
     if password:
-        warn("a password in a flag is seen by others; consider --password-stdin")
+        warn("other users of this machine can see a password in a flag; consider --password-stdin")
         return password
     return sys.stdin.readline().rstrip("\r\n") if piped else ""
 

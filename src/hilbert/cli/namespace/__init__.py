@@ -6,7 +6,7 @@ from typing import Final
 
 from hilbert.cli.frame.command import Command, Noun
 
-NOUNS: Final = (Noun("namespace", "Create, inspect and remove namespaces.", ("ns",)),)
+NOUNS: Final = (Noun("namespace", "Create, inspect and delete namespaces.", ("ns",)),)
 
 COMMANDS: Final = (
     Command(
@@ -34,8 +34,9 @@ COMMANDS: Final = (
     Command(
         "namespace delete",
         "namespace.commands:delete",
-        "Remove a namespace with everything in it.\n\n"
-        "On Kubernetes, one that holds things that the platform did not make is refused with their names.",
+        "Delete a namespace and everything in it.\n\n"
+        "At a terminal, it asks for confirmation. "
+        "On Kubernetes, a namespace with objects that the platform did not create is only deleted with --force.",
         ("hilbert namespace delete staging-fn", "hilbert namespace delete staging-fn --force"),
         ("remove", "rm"),
     ),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from hilbert.cli.frame.flags import HERE, PLAIN, Annotations, Connection, Labels, Shape, flag
+from hilbert.cli.frame.flags import HERE, PLAIN, Annotations, Connection, Labels, Shape, Yes, flag
 from hilbert.cli.frame.parsing import pairs
 from hilbert.cli.gateway.target import connect
+from hilbert.cli.terminal.confirm import confirm
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, note, out
 from hilbert.cli.terminal.progress import progress
@@ -57,9 +58,13 @@ def delete(
     name: str,
     /,
     *,
-    force: Annotated[bool, flag("Also when it holds things that the platform did not make.", "--force")] = False,
+    force: Annotated[
+        bool, flag("Delete it even if it holds objects that the platform did not create.", "--force")
+    ] = False,
+    yes: Yes = False,
     at: Connection = HERE,
 ) -> None:
+    confirm(f"Delete the namespace {harmless(name)} and everything in it?", yes=yes)
     note(f"Deleting Namespace: {name}")
     with connect(at) as client, progress(f"removing everything in {name}"):
         client.delete_namespace(name, force=force)

@@ -8,7 +8,7 @@ from hilbert.cli.frame.command import Command, Noun
 
 NOUNS: Final = (
     Noun("config", "The platform's settings on this machine."),
-    Noun("install", "Put the platform into a cluster."),
+    Noun("install", "Install the platform in a cluster."),
 )
 
 COMMANDS: Final = (
@@ -16,7 +16,7 @@ COMMANDS: Final = (
         "up",
         "platform.up:up",
         "Run the platform on this machine.\n\n"
-        "In a folder with a stack file, its functions are built and deployed, on the gateway that is there or on one\n"
+        "In a folder with a stack file, its functions are built and deployed, on the running gateway or on one\n"
         "that is started in the background. Otherwise the platform runs in the foreground until Ctrl-C.",
         (
             "hilbert up",
@@ -28,33 +28,33 @@ COMMANDS: Final = (
     Command(
         "down",
         "platform.down:down",
-        "Stop the platform that runs on this machine, after the calls in flight.",
+        "Stop the platform on this machine, after the calls in flight.",
         ("hilbert down",),
     ),
     Command(
         "status",
         "platform.status:status",
-        "Show the gateway, its namespaces and how much is in them.",
+        "Show the gateway and how many functions each namespace has.",
         ("hilbert status", "hilbert status --output json"),
     ),
     Command(
         "doctor",
         "platform.doctor:doctor",
-        "Say what is wrong with this installation, a namespace or a function, and what to do.\n\n"
-        "Exit status 1 if something is broken.",
+        "Find out what is wrong with this installation, a namespace or a function, and how to fix it.\n\n"
+        "The exit status is 1 if something is broken.",
         ("hilbert doctor", "hilbert doctor --namespace dev", "hilbert doctor nodeinfo -n dev --output json"),
     ),
     Command(
         "config show",
         "platform.config:show",
-        "Show every setting of the platform with where its value comes from.",
+        "Show every setting of the platform and where its value comes from.",
         ("hilbert config show", "hilbert config show --changed"),
     ),
     Command(
         "install kubernetes",
         "platform.install:kubernetes",
-        "Install the platform in a Kubernetes cluster, or bring it up to date.\n\n"
-        "What is there and says the same is left alone, so that it can be run again.",
+        "Install or update the platform in a Kubernetes cluster.\n\n"
+        "It can be run again: objects that are already as they should be are left alone.",
         (
             "hilbert install kubernetes --wait",
             "hilbert install kubernetes --dry-run > hilbert.yaml",

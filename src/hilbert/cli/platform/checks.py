@@ -17,6 +17,7 @@ from hilbert import __version__
 from hilbert.cli.function.name import full_name
 from hilbert.cli.gateway.target import Target
 from hilbert.cli.platform import running
+from hilbert.cli.terminal.wording import count
 from hilbert.client.sync import Client
 from hilbert.client.types import Function
 from hilbert.core import settings as core_settings
@@ -52,14 +53,18 @@ def check_machine(environ: Mapping[str, str]) -> Iterator[Finding]:
     try:
         settings = core_settings.load(environ=environ).settings
     except InvalidSettings as exc:
-        yield Finding(Level.BROKEN, f"the settings are wrong: {exc.message}", exc.hint or "'hilbert config show'")
+        yield Finding(
+            Level.BROKEN,
+            f"the settings are not valid: {exc.message}",
+            exc.hint or "see them with 'hilbert config show'",
+        )
         return
     state = Path(settings.paths.state_dir)
     yield _folder(state)
     yield _disk(state)
     gateway = running.read(state)
     if gateway is not None and running.is_alive(gateway):
-        yield Finding(Level.OK, f"the platform runs (pid {gateway.pid}) at {gateway.url}")
+        yield Finding(Level.OK, f"the platform is running (pid {gateway.pid}) at {gateway.url}")
     else:
         yield _port("gateway.port", settings.gateway.host, settings.gateway.port)
         yield _port("gateway.metrics_port", settings.gateway.metrics_host, settings.gateway.metrics_port)
@@ -78,9 +83,9 @@ def check_gateway(client: Client, target: Target) -> tuple[bool, list[Finding]]:
         info = client.info()
     except Unauthenticated as exc:
         todo = f"log in: hilbert login --gateway {target.url}"
-        return False, [Finding(Level.BROKEN, f"the gateway at {where} refuses the credentials: {exc.message}", todo)]
+        return False, [Finding(Level.BROKEN, f"the gateway at {where} rejected the credentials: {exc.message}", todo)]
     except HilbertError as exc:
-        return False, [Finding(Level.BROKEN, f"the gateway at {where} does not work: {exc.message}", exc.hint)]
+        return False, [Finding(Level.BROKEN, f"the gateway at {where} is not working: {exc.message}", exc.hint)]
     found = [Finding(Level.OK, f"gateway {info.version.release} answers at {where}, provider {info.provider.provider}")]
     found += _facts(info.hilbert or {})
     return True, found
@@ -93,13 +98,13 @@ def check_namespace(client: Client, namespace: str) -> Iterator[Finding]:
         functions = client.list_functions(namespace)
     except NamespaceNotFound:
         names = ", ".join(sorted(client.list_namespaces()))
-        todo = f"there are {names}; create it with: hilbert namespace create {namespace}"
-        yield Finding(Level.BROKEN, f"no function namespace {namespace}", todo)
+        todo = f"the namespaces are {names}; create this one with: hilbert namespace create {namespace}"
+        yield Finding(Level.BROKEN, f"namespace {namespace} does not exist", todo)
         return
     except HilbertError as exc:
         yield Finding(Level.BROKEN, f"namespace {namespace}: {exc.message}", exc.hint)
         return
-    yield Finding(Level.OK, f"namespace {namespace} has {len(functions)} function{'s' if len(functions) != 1 else ''}")
+    yield Finding(Level.OK, f"namespace {namespace} has {count(len(functions), 'function')}")
     for function in functions:
         yield _function(function, full_name(function.name, namespace))
 
@@ -110,7 +115,7 @@ def check_function(client: Client, name: str, namespace: str) -> Iterator[Findin
     try:
         function = client.get_function(name, namespace, usage=True)
     except FunctionNotFound:
-        todo = f"deploy it, or look where it is: hilbert list -A | grep {name}"
+        todo = f"deploy it, or find out where it is: hilbert list -A | grep {name}"
         yield Finding(Level.BROKEN, f"no such function: {where}", todo)
         return
     except HilbertError as exc:
@@ -130,11 +135,13 @@ def _folder(state: Path) -> Finding:
     there = next(path for path in (state, *state.parents) if path.exists())
     if not os.access(there, os.W_OK | os.X_OK):
         return Finding(
-            Level.BROKEN, f"the state directory {state} cannot be written", "set HILBERT_STATE_DIR to one of yours"
+            Level.BROKEN,
+            f"the state directory {state} is not writable",
+            "set HILBERT_STATE_DIR to a directory of yours",
         )
     if there == state and state.stat().st_mode & 0o077:
-        return Finding(Level.WARNING, f"the state directory {state} is open to others", f"chmod 700 {state}")
-    return Finding(Level.OK, f"state directory {state}" + ("" if there == state else ", not made yet"))
+        return Finding(Level.WARNING, f"other users can read the state directory {state}", f"chmod 700 {state}")
+    return Finding(Level.OK, f"state directory {state}" + ("" if there == state else ", not created yet"))
 
 
 def _disk(state: Path) -> Finding:
@@ -153,8 +160,8 @@ def _port(setting: str, host: str, port: int) -> Finding:
         try:
             sock.bind((host, port))
         except OSError as exc:
-            todo = f"stop what listens there, or choose another: hilbert up --set {setting}=0"
-            return Finding(Level.BROKEN, f"{setting}: {host}:{port} cannot be had: {exc.strerror}", todo)
+            todo = f"stop what is listening there, or use another port: hilbert up --set {setting}=0"
+            return Finding(Level.BROKEN, f"{setting}: {host}:{port} is not available: {exc.strerror}", todo)
     return Finding(Level.OK, f"{setting}: {host}:{port} is free")
 
 
@@ -164,14 +171,14 @@ def _bubblewrap(sandbox: str) -> Finding:
     level = Level.BROKEN if sandbox == "bubblewrap" else Level.WARNING
     return Finding(
         level,
-        "bubblewrap is not installed: functions get a weaker sandbox, without namespaces of their own",
+        "bubblewrap is not installed, so functions get a weaker sandbox without Linux namespaces of their own",
         "install it: apt-get install bubblewrap (Debian, Ubuntu), dnf install bubblewrap (Fedora)",
     )
 
 
 _UNPROTECTED: Final = {
-    "landlock": "functions share this machine's processes list, network and host name",
-    "process": "functions can read what this user can read, other functions' files and secrets among it",
+    "landlock": "functions share this machine's process list, network and host name",
+    "process": "functions can read everything this user can read, including other functions' files and secrets",
 }
 
 
@@ -184,13 +191,17 @@ def _facts(facts: Mapping[str, str]) -> Iterator[Finding]:
     )
     if sandbox := facts.get("sandbox"):
         weak = _UNPROTECTED.get(sandbox, "")
-        todo = "make bubblewrap work for the strongest sandbox, then restart the platform" if weak else ""
+        todo = "for the strongest sandbox, get bubblewrap to work and restart the platform" if weak else ""
         level = Level.WARNING if weak else Level.OK
         yield Finding(level, f"sandbox: {sandbox}" + (f": {weak}" if weak else ""), todo, why_not)
     for key in ("memory-limit", "cpu-limit"):
         if key in facts:
             loose = facts[key] in ("none", "rlimit")
-            todo = "give the platform a control group of its own: root, or systemd with Delegate=yes" if loose else ""
+            todo = (
+                "give the platform its own control group: run it as root, or under systemd with Delegate=yes"
+                if loose
+                else ""
+            )
             yield Finding(Level.WARNING if loose else Level.OK, f"{key}: enforced by {facts[key]}", todo)
     for key, value in sorted(facts.items()):
         if key.startswith("warning"):
@@ -199,46 +210,46 @@ def _facts(facts: Mapping[str, str]) -> Iterator[Finding]:
 
 def _function(function: Function, where: str) -> Finding:
     detail = function.hilbert
-    counts = f"{function.available_replicas} of {function.replicas} replicas ready"
+    counts = f"{function.available_replicas} of {count(function.replicas, 'replica')} ready"
     if detail is None:
         well = function.available_replicas >= function.replicas
         return Finding(Level.OK if well else Level.WARNING, f"{where}: {counts}")
     why = ": ".join(part for part in (detail.reason, detail.message) if part)
     text = f"{where} is {detail.phase}, {counts}" + (f": {why}" if why else "")
     if detail.phase == "failed":
-        return Finding(Level.BROKEN, text, _remedy(detail.reason, detail.message) or "its log shows what happened")
+        return Finding(Level.BROKEN, text, _remedy(detail.reason, detail.message) or "see its log")
     if detail.phase in ("ready", "idle") and not why:
         return Finding(Level.OK, text)
     return Finding(Level.WARNING, text, _remedy(detail.reason, detail.message))
 
 
 _REMEDIES: Final = {
-    "CrashLoop": "the function ends by itself; its last lines say why",
-    "Evicted": "it needed more disk or memory than its node had: give it limits that fit",
-    "ImageUnavailable": "build it here, or deploy an image that ships: 'hilbert store list'",
-    "InvalidSpec": "deploy it again with what the message asks for",
+    "CrashLoop": "the function keeps exiting; its last log lines say why",
+    "Evicted": "it used more disk or memory than its node had: give it limits that fit",
+    "ImageUnavailable": "build it here, or deploy a ready-made function: 'hilbert store list'",
+    "InvalidSpec": "correct what the message names and deploy it again",
     "LimitExceeded": "deploy it with limits and requests that the namespace allows",
     "OOMKilled": "it needs more memory than its limit: deploy it with a larger --memory-limit",
     "OutOfMemory": "it needs more memory than its limit: deploy it with a larger --memory-limit",
-    "PodRefused": "the message says what the cluster refuses",
-    "PodSecurity": "it asks for more than the namespace's Pod Security level allows; is it a profile that asks?",
-    "ProbeFailing": "the function runs but does not answer; does it listen, and does its handler load?",
+    "PodRefused": "the message says what the cluster rejected",
+    "PodSecurity": "it asks for more than the namespace's Pod Security level allows; check its profile",
+    "ProbeFailing": "the function runs but does not answer: check that it listens and that its handler loads",
     "QuotaExceeded": "scale something down, or ask for a larger quota",
-    "StartFailed": "the message says what refused; 'hilbert doctor' on the platform's machine says more",
-    "TooSlow": "does it listen, and does it start in time? its log shows how far it comes",
-    "Unschedulable": "no node has room for its requests, or its constraints fit none",
+    "StartFailed": "the message names the cause; run 'hilbert doctor' on the platform's machine for more",
+    "TooSlow": "check in its log how far it gets, and that it listens in time",
+    "Unschedulable": "no node has room for its requests or matches its constraints",
 }
 """What to do about each reason that a provider gives."""
 
 _PULLED: Final = (
-    "check the image's name, and that nodes may pull it: a private registry needs its credentials in the cluster"
+    "check the image's name and that nodes can pull it: a private registry needs its credentials in the cluster"
 )
 
 
 def _remedy(reason: str, message: str) -> str:
     if reason == "ImageUnavailable" and "pulled" in message:
         return _PULLED
-    return _REMEDIES.get(reason, "its log shows what happened" if reason else "")
+    return _REMEDIES.get(reason, "see its log" if reason else "")
 
 
 def _secrets(client: Client, function: Function, namespace: str) -> Iterator[Finding]:
@@ -247,11 +258,11 @@ def _secrets(client: Client, function: Function, namespace: str) -> Iterator[Fin
     try:
         there = {secret.name for secret in client.list_secrets(namespace)}
     except HilbertError as exc:
-        yield Finding(Level.WARNING, f"the secrets cannot be listed: {exc.message}", exc.hint)
+        yield Finding(Level.WARNING, f"cannot list the secrets: {exc.message}", exc.hint)
         return
     for name in function.secrets:
         if name in there:
-            yield Finding(Level.OK, f"secret {name} is there")
+            yield Finding(Level.OK, f"secret {name} exists")
         else:
             where = f" -n {namespace}" if namespace else ""
             yield Finding(
@@ -265,4 +276,4 @@ def _last_lines(client: Client, name: str, namespace: str) -> Iterator[Finding]:
     except HilbertError:
         return
     if lines:
-        yield Finding(Level.WARNING, "what it wrote last:", evidence=lines[-_LOG_LINES:])
+        yield Finding(Level.WARNING, "its last log lines:", evidence=lines[-_LOG_LINES:])

@@ -24,9 +24,9 @@ class Value(msgspec.Struct, frozen=True):
 
 def show(
     *,
-    changed: Annotated[bool, flag("Only settings that are not the default.", "--changed")] = False,
+    changed: Annotated[bool, flag("Only settings that differ from the default.", "--changed")] = False,
     config: Annotated[str, flag("Configuration file.", "--config")] = "",
-    given: Annotated[tuple[str, ...], flag("Setting KEY=VALUE; may be given again.", "--set")] = (),
+    given: Annotated[tuple[str, ...], flag("Setting KEY=VALUE; repeatable.", "--set")] = (),
     shape: Shape = PLAIN,
 ) -> None:
     loaded = core_settings.load(file=Path(config) if config else None, flags=dict(pairs(given, "--set")))

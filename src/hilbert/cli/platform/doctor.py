@@ -18,7 +18,7 @@ _MARKS = {Level.OK: ("ok", "32"), Level.WARNING: ("warning", "33"), Level.BROKEN
 
 
 def doctor(
-    name: Annotated[str, flag("Function, or FUNCTION.NAMESPACE; without one, the installation.")] = "",
+    name: Annotated[str, flag("Function, or FUNCTION.NAMESPACE; by default, the installation.")] = "",
     /,
     *,
     namespace: Namespace = "",

@@ -22,14 +22,14 @@ _STOP_WITHIN: Final = "90s"
 def down(
     *,
     state_dir: StateDir = "",
-    timeout: Annotated[str, flag("Most time to wait for calls in flight.", "--timeout")] = _STOP_WITHIN,
+    timeout: Annotated[str, flag("How long to wait for calls in flight.", "--timeout")] = _STOP_WITHIN,
 ) -> None:
     within = seconds(timeout, "--timeout")
     gateway = running.find(environment(), flag=state_dir)
     if gateway is None or not running.is_alive(gateway):
-        out("No gateway runs here.")
+        out("No gateway is running here.")
         return
     note(f"Stopping the gateway at {gateway.url}")
     with progress("waiting for calls in flight to end"):
         stopped = process.stop(gateway, within=within)
-    out(f"Stopped the gateway at {gateway.url} (pid {gateway.pid})." if stopped else "No gateway runs here.")
+    out(f"Stopped the gateway at {gateway.url} (pid {gateway.pid})." if stopped else "No gateway is running here.")

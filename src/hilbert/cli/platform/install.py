@@ -11,6 +11,7 @@ from hilbert.cli.frame.parsing import seconds
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import note, out, warn
 from hilbert.cli.terminal.progress import progress
+from hilbert.cli.terminal.wording import count
 from hilbert.core.settings import KubernetesSettings
 
 if TYPE_CHECKING:
@@ -20,29 +21,27 @@ if TYPE_CHECKING:
 def kubernetes(
     *,
     dry_run: Annotated[bool, flag("Print the manifests and change nothing.", "--dry-run")] = False,
-    namespace: Annotated[str, flag("Namespace of the platform itself.", "--namespace", "-n")] = "openfaas",
+    namespace: Annotated[str, flag("Namespace for the platform itself.", "--namespace", "-n")] = "openfaas",
     namespaces: Annotated[
-        str, flag("Function namespaces to make, separated by commas; the first is the default.", "--namespaces")
+        str, flag("Function namespaces to create, separated by commas; the first is the default.", "--namespaces")
     ] = "openfaas-fn",
     cluster_role: Annotated[
         bool,
-        flag(
-            "Rights in every function namespace; without them, in those listed only.", "--cluster-role", negative=True
-        ),
+        flag("Grant rights in every namespace, instead of only in those listed.", "--cluster-role", negative=True),
     ] = True,
     definitions: Annotated[
         bool, flag("Install the definitions of Function and Profile.", "--definitions", negative=True)
     ] = True,
-    image: Annotated[str, flag("Image of the gateway.", "--image")] = "",
+    image: Annotated[str, flag("Container image of the gateway.", "--image")] = "",
     replicas: Annotated[int, flag("Number of gateways.", "--replicas")] = 2,
     service_type: Annotated[
-        Literal["ClusterIP", "NodePort", "LoadBalancer"], flag("How the gateway is reached.", "--service-type")
+        Literal["ClusterIP", "NodePort", "LoadBalancer"], flag("Type of the gateway's Service.", "--service-type")
     ] = "ClusterIP",
-    wait: Annotated[bool, flag("Return when the gateway is ready, or say why it is not.", "--wait")] = False,
-    timeout: Annotated[str, flag("Most time for --wait.", "--timeout")] = "5m",
-    kubeconfig: Annotated[str, flag("File that says which cluster; KUBECONFIG otherwise.", "--kubeconfig")] = "",
+    wait: Annotated[bool, flag("Wait until the gateway is ready, or say why it is not.", "--wait")] = False,
+    timeout: Annotated[str, flag("How long to wait with --wait.", "--timeout")] = "5m",
+    kubeconfig: Annotated[str, flag("Kubeconfig file; by default, KUBECONFIG.", "--kubeconfig")] = "",
     context: Annotated[str, flag("Context in the kubeconfig.", "--context")] = "",
-    output: Annotated[Literal["yaml", "json"], flag("Form of what --dry-run prints.", "--output", "-o")] = "yaml",
+    output: Annotated[Literal["yaml", "json"], flag("Output format of --dry-run.", "--output", "-o")] = "yaml",
 ) -> None:
     from hilbert.providers.kubernetes.install import plan
 
@@ -58,7 +57,7 @@ def kubernetes(
     within = seconds(timeout, "--timeout")
     if dry_run:
         if wait:
-            raise UsageError("--dry-run and --wait exclude each other")
+            raise UsageError("use either --dry-run or --wait, not both")
         _print(options, output)
         return
     try:
@@ -73,10 +72,10 @@ def kubernetes(
 
         done = asyncio.run(run.install(options, settings, wait=within if wait else 0.0, tell=tell))
     for line in done.skipped:
-        warn(f"not allowed, passed over: {line}")
-    out(f"Installed {len(done.applied)} objects; the gateway is in namespace {namespace}.")
+        warn(f"skipped, not allowed: {line}")
+    out(f"Installed {count(len(done.applied), 'object')}; the gateway is in namespace {namespace}.")
     if done.password_made:
-        note("A password was made. Read it with:")
+        note("A password was generated. Read it with:")
         note(
             f"  kubectl --namespace {namespace} get secret basic-auth "
             "--output jsonpath='{.data.basic-auth-password}' | base64 --decode"
@@ -96,7 +95,7 @@ def _print(options: Options, form: Literal["yaml", "json"]) -> None:
     import yaml
 
     yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, width=120)
-    note(f"The Secret basic-auth in {options.namespace} is not among these; make it once:")
+    note(f"The Secret basic-auth in {options.namespace} is not included; create it once:")
     note(
         f"  kubectl --namespace {options.namespace} create secret generic basic-auth "
         '--from-literal=basic-auth-user=admin --from-literal=basic-auth-password="$(openssl rand -hex 24)"'

@@ -79,13 +79,15 @@ def _await_gateway(process: subprocess.Popen[bytes], state: Path, log: Path, beg
         status = process.poll()
         if status is not None:
             message, hint = _last_words(log, begin)
-            raise StartFailed(message or f"the platform ended with status {status}", hint=hint or f"its log: {log}")
+            raise StartFailed(
+                message or f"the platform exited with status {status}", hint=hint or f"see its log: {log}"
+            )
         gateway = running.read(state)
         if gateway is not None and gateway.pid == process.pid and _answers(gateway):
             process.returncode = 0  # It outlives this command; nothing is to be collected.
             return gateway
         time.sleep(_POLL)
-    raise StartFailed(f"the platform did not answer within {_READY_WITHIN:.0f} s", hint=f"its log: {log}")
+    raise StartFailed(f"the platform did not answer within {_READY_WITHIN:.0f} s", hint=f"see its log: {log}")
 
 
 def _answers(gateway: LocalGateway) -> bool:
@@ -155,8 +157,8 @@ def stop(gateway: LocalGateway, *, within: float) -> bool:
         poll.register(handle, select.POLLIN)
         if not poll.poll(within * 1000):
             raise Failed(
-                f"the gateway (pid {gateway.pid}) has not ended after {within:.0f} s",
-                hint="it waits for calls in flight; run 'hilbert down' again to wait longer",
+                f"the gateway (pid {gateway.pid}) has not stopped after {within:.0f} s",
+                hint="it is waiting for calls in flight; run 'hilbert down' again to keep waiting",
             )
         return True
     finally:

@@ -88,7 +88,7 @@ def _show(found: Status) -> None:
         if _is_plain(key)
     ]
     if warnings := sum(key.startswith("warning") for key in found.facts):
-        lines.append(("Warnings:", f"{warnings}; 'hilbert doctor' shows them"))
+        lines.append(("Warnings:", f"{warnings}; run 'hilbert doctor' to see them"))
     for line in columns(lines):
         out(harmless(line))
     out()

@@ -12,9 +12,8 @@ from hilbert.cli.function.deploy import CAREFULLY, RolloutFlags, deploy_file
 from hilbert.cli.function.specification import UNSAID, Specification
 from hilbert.cli.gateway.target import DEFAULT_SOURCE, client_for, resolve
 from hilbert.cli.platform import process, running
-from hilbert.cli.source.build import Handler, Image, Lang, Name
-from hilbert.cli.source.build_flags import AS_USUAL, BuildingFlags, tag_of
-from hilbert.cli.source.build_stack import build_stack, described_stack
+from hilbert.cli.source.build_flags import AS_USUAL, BuildingFlags, Handler, Image, Lang, Name, Shrinkwrap, tag_of
+from hilbert.cli.source.build_stack import build_stack, described_stack, shrinkwrap_stack
 from hilbert.cli.source.bundle_or_image import choose
 from hilbert.cli.source.publish import publish_stack
 from hilbert.cli.source.push import images_to_push, push_images
@@ -34,22 +33,26 @@ StateDir = Annotated[str, flag("State directory; see 'hilbert config show'.", "-
 
 def up(
     *,
-    detach: Annotated[bool, flag("Run in the background; the log is STATE/hilbert.log.", "--detach", "-d")] = False,
+    detach: Annotated[
+        bool, flag("Run in the background; the log goes to STATE/hilbert.log.", "--detach", "-d")
+    ] = False,
     only_gateway: Annotated[bool, flag("Ignore a stack file in this folder.", "--only-gateway")] = False,
     port: Annotated[int | None, flag("Port of the gateway; 0 for any free one.", "--port")] = None,
     host: Annotated[str, flag("Address to listen on.", "--host")] = "",
-    workers: Annotated[int | None, flag("Proxy workers; 0 for one a core.", "--workers")] = None,
+    workers: Annotated[int | None, flag("Number of proxy workers; 0 for one per core.", "--workers")] = None,
     state_dir: StateDir = "",
-    given: Annotated[tuple[str, ...], flag("Setting KEY=VALUE; may be given again.", "--set")] = (),
+    given: Annotated[tuple[str, ...], flag("Setting KEY=VALUE; repeatable.", "--set")] = (),
     name: Name = "",
     lang: Lang = "",
     handler: Handler = "",
     image: Image = "",
     namespace: Namespace = "",
-    skip_push: Annotated[bool, flag("Build container images, but do not push them.", "--skip-push")] = False,
-    publish: Annotated[bool, flag("Publish container images instead of building and pushing.", "--publish")] = False,
+    skip_push: Annotated[bool, flag("Build container images but do not push them.", "--skip-push")] = False,
+    publish: Annotated[bool, flag("Use 'publish' for container images, not 'build' and 'push'.", "--publish")] = False,
     skip_deploy: Annotated[bool, flag("Build and push only.", "--skip-deploy")] = False,
-    watch: Annotated[bool, flag("Go on: build and deploy whatever is saved, until Ctrl-C.", "--watch")] = False,
+    shrinkwrap: Shrinkwrap = False,
+    network: Annotated[str, flag("Accepted and ignored.", "--network")] = "",  # noqa: ARG001
+    watch: Annotated[bool, flag("Keep watching: build and deploy what changes, until Ctrl-C.", "--watch")] = False,
     said: Specification = UNSAID,
     how: BuildingFlags = AS_USUAL,
     to: PublishFlags = ONE_PLATFORM,
@@ -59,19 +62,24 @@ def up(
 ) -> None:
     described = bool(name or lang or handler or image)
     if only_gateway and (file.yaml or described):
-        raise UsageError("--only-gateway and --yaml exclude each other")
+        raise UsageError("use either --only-gateway or --yaml, not both")
     if watch and (only_gateway or skip_deploy or described or not find_stack_file(file)):
         raise UsageError("--watch needs a stack file to build and deploy")
     if to != ONE_PLATFORM and not publish:
-        raise UsageError("--platforms, --extra-tag, --reset-qemu and --remote-builder go with --publish")
+        raise UsageError("--platforms, --extra-tag, --reset-qemu and --remote-builder need --publish")
     if publish and (watch or skip_push or not (described or find_stack_file(file))):
-        raise UsageError("--publish needs a stack file, and neither --watch nor --skip-push goes with it")
+        raise UsageError("--publish needs a stack file and cannot be used with --watch or --skip-push")
+    if shrinkwrap and (watch or only_gateway or detach):
+        raise UsageError("--shrinkwrap cannot be used with --watch, --only-gateway or --detach")
     settings = _settings(port=port, host=host, workers=workers, state_dir=state_dir, given=given)
     if not only_gateway and (described or find_stack_file(file)):
         if described:
             stack = described_stack(file, name=name, lang=lang, handler=handler, image=image)
         else:
             stack = load_stack_file(file)
+        if shrinkwrap:
+            shrinkwrap_stack(stack, how, parallel=rollout.parallel)
+            return
         if not skip_deploy:
             _ensure_gateway(stack.provider.gateway, settings, at)
         if publish and not all(function.skip_build for function in stack.functions.values()):
@@ -102,7 +110,7 @@ def _ensure_gateway(stack_gateway: str, settings: dict[str, str], at: Connection
                 raise
         else:
             return
-    note(f"no gateway answers at {target.url}; starting one")
+    note(f"No gateway answers at {target.url}; starting one.")
     start(settings)
 
 
@@ -122,12 +130,12 @@ def start(settings: dict[str, str]) -> running.LocalGateway:
     state = Path(loaded.settings.paths.state_dir)
     there = running.read(state)
     if there is not None and running.is_alive(there):
-        out(f"The gateway runs already at {there.url} (pid {there.pid}).")
+        out(f"The gateway is already running at {there.url} (pid {there.pid}).")
         return there
     with progress("starting the platform"):
         gateway = process.start_detached(_flags(settings), state)
-    out(f"The gateway runs at {gateway.url} (pid {gateway.pid}).")
-    note(f"'hilbert down' stops it; its log is {state / 'hilbert.log'}")
+    out(f"The gateway is running at {gateway.url} (pid {gateway.pid}).")
+    note(f"Stop it with 'hilbert down'; its log is {state / 'hilbert.log'}.")
     return gateway
 
 

@@ -110,7 +110,7 @@ class StackWatch:
         from hilbert.builder.watch import Watcher
 
         watcher = Watcher(self._watched())
-        out(f"Watching {', '.join(self._stack.functions)} and {self._stack.source}; Ctrl-C ends it.")
+        out(f"Watching {', '.join(self._stack.functions)} and {self._stack.source}; press Ctrl-C to stop.")
         while True:
             changed = watcher.wait()
             began = time.monotonic()
@@ -143,7 +143,7 @@ class StackWatch:
                     self._keep_old(name, outcome.error)
                 else:
                     self._served[name] = what
-                    out(f"{name}: {version} serves, {time.monotonic() - began:.2f}s after the change was seen")
+                    out(f"{name}: {version} is serving, {time.monotonic() - began:.2f}s after the change")
 
     def _build(self, stack: Stack, name: str) -> str:
         """The version that was built. Raises what a build raises, its log shown."""
@@ -167,7 +167,7 @@ class StackWatch:
         try:
             stack = self._load()
         except HilbertError as exc:
-            warn(f"{exc.message}; the stack file as it was before stays in force")
+            warn(f"{exc.message}; the previous stack file stays in use")
             return False
         if stack == self._stack:
             return False
@@ -196,4 +196,4 @@ class StackWatch:
         return found[0] if found else None
 
     def _keep_old(self, name: str, why: str) -> None:
-        warn(f"{harmless(why)}; what served before of {name} goes on serving")
+        warn(f"{harmless(why)}; the previous version of {name} keeps serving")

@@ -12,7 +12,7 @@ COMMANDS: Final = (
     Command(
         "secret create",
         "secret.commands:create",
-        "Create a secret.\n\nThe value comes from standard input, unless a flag says otherwise.",
+        "Create a secret.\n\nThe value is read from standard input unless a flag gives it.",
         (
             "hilbert secret create api-key -n dev < api-key.txt",
             "hilbert secret create tls-cert --from-file cert.pem --replace",
@@ -48,20 +48,20 @@ COMMANDS: Final = (
     Command(
         "secret generate",
         "secret.commands:generate",
-        "Write a random value.",
+        "Generate a random value.",
         ("hilbert secret generate", "hilbert secret generate --length 64 -o payload.txt"),
         ("gen",),
     ),
     Command(
         "secret keygen",
         "secret.sealed:keygen",
-        "Make a pair of keys for sealed secrets.",
+        "Generate a key pair for sealed secrets.",
         ("hilbert secret keygen -o key",),
     ),
     Command(
         "secret seal",
         "secret.sealed:seal",
-        "Encrypt values for the holder of a private key.",
+        "Encrypt values so that only the holder of a private key can read them.",
         ("hilbert secret seal key.pub --from-file npm-token=token.txt",),
     ),
     Command(

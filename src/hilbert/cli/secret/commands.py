@@ -19,10 +19,11 @@ _FOLDER: Final = ".secrets"
 _MOST: Final = 1024 * 1024
 _PHRASES: Final = {200: "200 OK", 202: "202 Accepted"}
 
-FromLiteral = Annotated[str, flag("The value; others can see it. Better use standard input.", "--from-literal")]
-FromFile = Annotated[str, flag("File with the value, taken byte for byte.", "--from-file")]
+FromLiteral = Annotated[str, flag("The value; other users can see it, so prefer standard input.", "--from-literal")]
+FromFile = Annotated[str, flag("File with the value, used byte for byte.", "--from-file")]
 Trim = Annotated[
-    bool | None, flag("Remove white space around the value; files only if said so.", "--trim", negative=True)
+    bool | None,
+    flag("Trim white space around the value; on by default except for --from-file.", "--trim", negative=True),
 ]
 
 
@@ -33,7 +34,7 @@ def create(
     from_literal: FromLiteral = "",
     from_file: FromFile = "",
     trim: Trim = None,
-    replace: Annotated[bool, flag("Replace the value if the secret is there.", "--replace")] = False,
+    replace: Annotated[bool, flag("Replace the value if the secret already exists.", "--replace")] = False,
     namespace: Namespace = "",
     at: Connection = HERE,
 ) -> None:
@@ -45,7 +46,7 @@ def create(
         except AlreadyExists as exc:
             if not replace:
                 raise Failed(
-                    f'secret with the name "{name}" already exists', hint="--replace replaces its value"
+                    f'secret with the name "{name}" already exists', hint="use --replace to replace its value"
                 ) from exc
             note(f"Secret {name} already exists, updating...")
             out(f"Updated: {_phrase(client.update_secret(name, value, namespace))}")
@@ -96,7 +97,7 @@ def remove(name: str, /, *, namespace: Namespace = "", at: Connection = HERE) ->
 def apply(
     *,
     trim: Trim = None,
-    folder: Annotated[str, flag("Folder with a file for each secret.", "--folder")] = _FOLDER,
+    folder: Annotated[str, flag("Folder with one file per secret.", "--folder")] = _FOLDER,
     namespace: Namespace = "",
     at: Connection = HERE,
 ) -> None:
@@ -105,7 +106,9 @@ def apply(
     except OSError as exc:
         raise Failed(f"cannot read the folder {folder}: {exc.strerror}") from exc
     if not files:
-        raise Failed(f"the folder {folder} has no files", hint="each file is a secret: its name and its value")
+        raise Failed(
+            f"the folder {folder} has no files", hint="each file becomes a secret with the file's name and content"
+        )
     values = {path.name: _read(path, trim=bool(trim)) for path in files}
     with connect(at) as client:
         for name, value in values.items():
@@ -115,7 +118,7 @@ def apply(
 def generate(
     *,
     length: Annotated[int, flag("Number of random bytes.", "--length")] = 32,
-    output: Annotated[str, flag("File to write to, instead of standard output.", "--output", "-o")] = "",
+    output: Annotated[str, flag("File to write to instead of standard output.", "--output", "-o")] = "",
 ) -> None:
     if not 1 <= length <= 65536:
         raise UsageError(f"--length {length}: must be from 1 to 65536")
@@ -139,7 +142,7 @@ def write_private(path: Path, data: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
     except FileExistsError as exc:
-        raise Failed(f"{path} is there already", hint="remove it, or name another file") from exc
+        raise Failed(f"{path} already exists", hint="remove it, or choose another file") from exc
     except OSError as exc:
         raise Failed(f"cannot write {path}: {exc.strerror}") from exc
 
@@ -156,9 +159,9 @@ def _put(client: Client, name: str, value: bytes, namespace: str) -> bool:
 
 def _value(literal: str, file: str, trim: bool | None) -> bytes:
     if literal and file:
-        raise UsageError("--from-literal and --from-file exclude each other")
+        raise UsageError("use either --from-literal or --from-file, not both")
     if literal:
-        note("a value in a flag is seen in the process list and kept in the shell's history")
+        note("A value in a flag shows up in the process list and in the shell's history.")
         value = literal.encode()
     elif file:
         value = _read(Path(file), trim=bool(trim))
@@ -169,7 +172,7 @@ def _value(literal: str, file: str, trim: bool | None) -> bytes:
     if not file and trim is not False:
         value = value.strip()
     if not value:
-        raise UsageError("the secret's value is empty", hint="give it on standard input, or with --from-file")
+        raise UsageError("the secret's value is empty", hint="give it on standard input or with --from-file")
     if len(value) > _MOST:
         raise UsageError(f"the secret's value is longer than {_MOST} bytes")
     return value

@@ -25,7 +25,12 @@ _ALGORITHM: Final = "nacl/box"
 _FILE: Final = "com.openfaas.secrets"
 
 
-def keygen(*, output: Annotated[str, flag("Private key; the public one gets .pub.", "--output", "-o")] = "key") -> None:
+def keygen(
+    *,
+    output: Annotated[
+        str, flag("File for the private key; the public key goes to the same name with .pub.", "--output", "-o")
+    ] = "key",
+) -> None:
     key = _nacl().PrivateKey.generate()
     private, public = (base64.b64encode(bytes(part)).decode() for part in (key, key.public_key))
     write_private(Path(output), f"{private}\n".encode())
@@ -39,16 +44,16 @@ def seal(
     public_key: Annotated[str, flag("File with the public key.")],
     /,
     *,
-    from_literal: Annotated[tuple[str, ...], flag("Value KEY=VALUE; others can see it.", "--from-literal")] = (),
-    from_file: Annotated[
-        tuple[str, ...], flag("Value from a file, as NAME=PATH; may be given again.", "--from-file")
+    from_literal: Annotated[
+        tuple[str, ...], flag("Value KEY=VALUE; other users can see it. Repeatable.", "--from-literal")
     ] = (),
-    output: Annotated[str, flag("File to write; - is standard output.", "--output", "-o")] = _FILE,
+    from_file: Annotated[tuple[str, ...], flag("Value from a file, as NAME=PATH; repeatable.", "--from-file")] = (),
+    output: Annotated[str, flag("File to write; - for standard output.", "--output", "-o")] = _FILE,
 ) -> None:
     values = {name: value.encode() for name, value in pairs(from_literal, "--from-literal").items()}
     values |= {name: _read(path) for name, path in pairs(from_file, "--from-file").items()}
     if not values:
-        raise UsageError("nothing to seal", hint="give --from-file NAME=PATH")
+        raise UsageError("nothing to seal", hint="use --from-file NAME=PATH")
     sealed = seal_values(values, _read(public_key).decode("ascii", "replace").strip(), where=public_key)
     if output == "-":
         sys.stdout.write(sealed.decode())
@@ -82,8 +87,8 @@ def unseal(
     /,
     *,
     source: Annotated[str, flag("Sealed file.", "--in")] = _FILE,
-    key: Annotated[str, flag("Only this value, as it is.", "--key")] = "",
-    json: Annotated[bool, flag("Write JSON.", "--json", "-j")] = False,
+    key: Annotated[str, flag("Print only this value, unchanged.", "--key")] = "",
+    json: Annotated[bool, flag("Output JSON.", "--json", "-j")] = False,
 ) -> None:
     nacl = _nacl()
     document = _document(source)
@@ -94,10 +99,10 @@ def unseal(
         try:
             values[str(name)] = bytes(box.decrypt(base64.b64decode(str(sealed), validate=True)))
         except (_nacl("nacl.exceptions").CryptoError, ValueError) as exc:
-            raise Failed(f"{name} cannot be unsealed with {private_key}", hint="was it sealed for this key?") from exc
+            raise Failed(f"cannot unseal {name} with {private_key}", hint="was it sealed for this key?") from exc
     if key:
         if key not in values:
-            raise Failed(f"no value {key} in {source}", hint=f"there are {', '.join(values)}")
+            raise Failed(f"no value {key} in {source}", hint=f"its values are {', '.join(values)}")
         sys.stdout.buffer.write(values[key])
         return
     texts = {name: value.decode("utf-8", "replace") for name, value in values.items()}
@@ -126,7 +131,7 @@ def _key(text: str, where: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != 32:
-        raise Failed(f"{where} holds no key: 32 bytes in base64 are expected")
+        raise Failed(f"{where} is not a key: expected 32 bytes in base64")
     return key
 
 
@@ -136,7 +141,7 @@ def _document(source: str) -> dict[str, Any]:
     try:
         document = yaml.safe_load(_read(source))
     except yaml.YAMLError as exc:
-        raise Failed(f"{source} is not YAML") from exc
+        raise Failed(f"{source} is not valid YAML") from exc
     if not isinstance(document, dict) or document.get("algorithm") != _ALGORITHM or not document.get("secrets"):
         raise Failed(f"{source} is not a file of sealed secrets")
     if not isinstance(document["secrets"], dict):

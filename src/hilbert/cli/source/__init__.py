@@ -10,8 +10,8 @@ COMMANDS: Final = (
     Command(
         "new",
         "source.new:new",
-        "Begin a function: a folder with a handler, and an entry in the stack file.\n\n"
-        "A stack file that is there gets one function more; every other line of it stays as it is.",
+        "Create a function: a folder with a handler and an entry in the stack file.\n\n"
+        "In an existing stack file, every other line stays as it is.",
         (
             "hilbert new hello --lang python3-http",
             "hilbert new web --lang node22 --prefix registry.example.com/team --memory-limit 128Mi",
@@ -21,8 +21,8 @@ COMMANDS: Final = (
     Command(
         "build",
         "source.build:build",
-        "Build a stack file's functions: bundles for the process runtime, container images for other providers.\n\n"
-        "Which of the two follows from the gateway's provider; --bundle and --image-build decide it.",
+        "Build the functions of a stack file, as bundles or as container images.\n\nThe process runtime needs bundles, other providers need container images.\n"
+        "The gateway's provider decides which; --bundle and --image-build override it.",
         (
             "hilbert build",
             "hilbert build --filter 'web-*' --parallel 4 --build-arg ALLOW_BUILD_SCRIPTS=true",
@@ -39,7 +39,7 @@ COMMANDS: Final = (
     Command(
         "publish",
         "source.publish:publish",
-        "Build container images, for several platforms if wanted, and push them.\n\n"
+        "Build container images, for one or more platforms, and push them.\n\n"
         "With --remote-builder, an OpenFaaS Function Builder does both.",
         (
             "hilbert publish --platforms linux/amd64,linux/arm64",
@@ -50,8 +50,8 @@ COMMANDS: Final = (
     Command(
         "local-run",
         "source.local_run:local_run",
-        "Build one function and run it here, without a gateway, until Ctrl-C.\n\n"
-        "It runs as the platform of this machine would run it, in the same sandbox. Secrets are read from ./.secrets.",
+        "Build one function and run it without a gateway, until Ctrl-C.\n\n"
+        "It runs in the same sandbox as on the platform. Secrets are read from ./.secrets.",
         (
             "hilbert local-run",
             "hilbert local-run hello --port 8085 --watch",

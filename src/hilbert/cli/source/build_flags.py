@@ -23,28 +23,34 @@ class BuildingFlags:
     bundle: Annotated[bool, flag("Build bundles for the process runtime.", "--bundle")] = False
     image_build: Annotated[bool, flag("Build container images.", "--image-build")] = False
     builder: Annotated[str, flag("Image builder: docker, podman or buildah.", "--builder")] = ""
-    no_cache: Annotated[bool, flag("Build everything anew, dependencies too.", "--no-cache")] = False
+    no_cache: Annotated[bool, flag("Build everything from scratch, including dependencies.", "--no-cache")] = False
     skip_tests: Annotated[bool, flag("Do not run the handlers' tests.", "--skip-tests")] = False
-    pull: Annotated[bool, flag("Ask registries for newer base images.", "--pull")] = False
-    squash: Annotated[bool, flag("Make one layer of an image's layers.", "--squash")] = False
+    pull: Annotated[bool, flag("Check registries for newer base images.", "--pull")] = False
+    squash: Annotated[bool, flag("Squash the image into one layer.", "--squash")] = False
     build_arg: Annotated[tuple[str, ...], flag("Build argument KEY=VALUE; repeatable.", "--build-arg", "-b")] = ()
-    build_option: Annotated[tuple[str, ...], flag("Template's build option; repeatable.", "--build-option", "-o")] = ()
-    build_label: Annotated[tuple[str, ...], flag("Label KEY=VALUE of the image; repeatable.", "--build-label")] = ()
-    copy_extra: Annotated[tuple[str, ...], flag("Path of the project to build in; repeatable.", "--copy-extra")] = ()
+    build_option: Annotated[
+        tuple[str, ...], flag("Build option of the template; repeatable.", "--build-option", "-o")
+    ] = ()
+    build_label: Annotated[tuple[str, ...], flag("Image label KEY=VALUE; repeatable.", "--build-label")] = ()
+    copy_extra: Annotated[
+        tuple[str, ...], flag("Extra path of the project to include; repeatable.", "--copy-extra")
+    ] = ()
     tag: Annotated[str, flag("Tag: latest, sha, branch, describe or digest.", "--tag")] = "latest"
-    overwrite: Annotated[bool, flag("Pull the stack file's templates again, over those here.", "--overwrite")] = False
+    overwrite: Annotated[bool, flag("Pull the stack file's templates again, replacing local ones.", "--overwrite")] = (
+        False
+    )
     disable_stack_pull: Annotated[bool, flag("Do not pull templates.", "--disable-stack-pull")] = False
-    quiet: Annotated[bool, flag("Say nothing but what went wrong.", "--quiet", "-q")] = False
-    verbose: Annotated[bool, flag("Show what builds write as it comes.", "--verbose", "-v", "--debug")] = False
+    quiet: Annotated[bool, flag("Print only errors.", "--quiet", "-q")] = False
+    verbose: Annotated[bool, flag("Show the output of builds as it is written.", "--verbose", "-v", "--debug")] = False
 
     def to_build_flags(self, platforms: str = "") -> BuildFlags:
         """Raises `UsageError`."""
         from hilbert.builder.request import BuildFlags
 
         if self.overwrite and self.disable_stack_pull:
-            raise UsageError("--overwrite pulls the stack file's templates, --disable-stack-pull does not")
+            raise UsageError("use either --overwrite or --disable-stack-pull, not both")
         if self.bundle and self.image_build:
-            raise UsageError("--bundle and --image-build exclude each other")
+            raise UsageError("use either --bundle or --image-build, not both")
         tag_of(self.tag)
         if self.builder not in ("", "docker", "podman", "buildah"):
             raise UsageError(f"--builder {self.builder}: must be docker, podman or buildah")
@@ -60,6 +66,8 @@ class BuildingFlags:
             platforms=platforms,
         )
 
+
+Shrinkwrap = Annotated[bool, flag("Only write ./build/NAME, ready for an image build.", "--shrinkwrap")]
 
 AS_USUAL: Final = BuildingFlags()
 
@@ -79,3 +87,18 @@ def tag_of(text: str) -> Tag:
         if text == form:
             return form  # type: ignore[no-any-return]  # get_args forgets the type
     raise UsageError(f"--tag {text}: must be one of {', '.join(get_args(Tag))}")
+
+
+Parallel = Annotated[int, flag("Number of functions to build at once.", "--parallel")]
+
+
+Name = Annotated[str, flag("Without a stack file: the function's name.", "--name")]
+
+
+Lang = Annotated[str, flag("Without a stack file: the template.", "--lang")]
+
+
+Handler = Annotated[str, flag("Without a stack file: the handler's folder.", "--handler")]
+
+
+Image = Annotated[str, flag("Without a stack file: the image to build.", "--image")]

@@ -12,6 +12,7 @@ import msgspec
 from hilbert.cli.frame.failures import Failed
 from hilbert.cli.terminal.output import harmless, out, paint, warn
 from hilbert.cli.terminal.progress import Progress
+from hilbert.cli.terminal.wording import count
 from hilbert.core.errors import HilbertError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def show_failure(name: str, error: HilbertError, log: Sequence[str] = ()) -> Non
     """The end of a failed build's log, on standard error."""
     lines = getattr(error, "log", ()) or log
     if lines:
-        sys.stderr.write(f"{paint(f'--- {name}: the end of its log', '1', sys.stderr)}\n")
+        sys.stderr.write(f"{paint(f'--- {name}: end of the build log', '1', sys.stderr)}\n")
         sys.stderr.writelines(f"{harmless(line)}\n" for line in list(lines)[-_SHOWN_LINES:])
 
 
@@ -140,4 +141,4 @@ def report(results: Sequence[Result[Outcome]], done: str) -> None:
     if failed:
         for job, error in failed:
             warn(f"{job.name}: {error.message}")
-        raise Failed(f"{len(failed)} of {len(results)} functions could not be {done}", hint=failed[0][1].hint)
+        raise Failed(f"{len(failed)} of {count(len(results), 'function')} could not be {done}", hint=failed[0][1].hint)

@@ -16,7 +16,7 @@ from hilbert.cli.source.build_flags import BuildingFlags, check_parallel, tag_of
 from hilbert.cli.source.build_progress import Outcome, run_builds
 from hilbert.cli.source.bundle_or_image import Choice
 from hilbert.cli.stack.file import load_stack_file
-from hilbert.cli.terminal.output import note, warn
+from hilbert.cli.terminal.output import note, out, warn
 from hilbert.core.errors import InvalidStack
 from hilbert.core.settings import environment, inherited_environment
 
@@ -102,6 +102,17 @@ def build_stack(
     return run_builds(requests, work, parallel=parallel, verb="Building", quiet=how.quiet, verbose=how.verbose)
 
 
+def shrinkwrap_stack(stack: Stack, how: BuildingFlags, *, parallel: int) -> list[Outcome]:
+    """Write what image builds would be made from to `./build/NAME`. Raises `UsageError`, and `Failed` if any failed."""
+    if how.bundle:
+        raise UsageError("--shrinkwrap is for container images, not for bundles")
+    choice = Choice("image", "requested with --shrinkwrap")
+    outcomes = build_stack(stack, choice, how, parallel=parallel, shrinkwrap=True)
+    for outcome in outcomes if not how.quiet else ():
+        out(f"{outcome.name} shrink-wrapped to ./build/{outcome.name}")
+    return outcomes
+
+
 def bundle_work(flags: BuildFlags) -> Callable[[Job, BuildRequest], Outcome]:
     """How one bundle is built."""
     from hilbert.builder.bundle import build_bundle
@@ -125,7 +136,7 @@ def bundle_work(flags: BuildFlags) -> Callable[[Job, BuildRequest], Outcome]:
             digest=built.record.digest,
             changed=built.changed,
             seconds=built.seconds,
-            notes=tuple(f"{key} has no effect on a bundle, only on container images" for key in built.ignored),
+            notes=tuple(f"{key} has no effect on bundles, only on container images" for key in built.ignored),
         )
 
     return work
@@ -183,11 +194,11 @@ def stack_of_one(*, name: str, lang: str, handler: str, image: str) -> Stack:
     from hilbert.stack.file import Stack, StackFunction, parse_stack
 
     if not (name and lang and handler and image):
-        raise UsageError("without a stack file, --name, --lang, --handler and --image are all needed")
+        raise UsageError("without a stack file, --name, --lang, --handler and --image are all required")
     try:
         parse_stack(f"functions: {{{name}: {{}}}}")
     except InvalidStack as exc:
-        raise UsageError(f"--name {name}: not a name for a function", hint=exc.hint) from exc
+        raise UsageError(f"--name {name}: not a valid function name", hint=exc.hint) from exc
     return Stack(functions={name: StackFunction(lang=lang, handler=handler, image=image)})
 
 
@@ -195,7 +206,7 @@ def described_stack(file: StackFile, *, name: str, lang: str, handler: str, imag
     """The function that flags describe, or the stack file that is meant. Raises `UsageError` and `Failed`."""
     if name or lang or handler or image:
         if file.yaml:
-            raise UsageError("--yaml and a function described by flags exclude each other")
+            raise UsageError("use either --yaml or --name, --lang, --handler and --image, not both")
         return stack_of_one(name=name, lang=lang, handler=handler, image=image)
     return load_functions(file)
 

@@ -36,7 +36,7 @@ def choose(how: BuildingFlags, at: Connection, *, stack_gateway: str) -> Choice:
     """
     if how.bundle or how.image_build:
         kind: Kind = "bundle" if how.bundle else "image"
-        return Choice(kind, f"asked for with --{'bundle' if how.bundle else 'image-build'}")
+        return Choice(kind, f"requested with --{'bundle' if how.bundle else 'image-build'}")
     from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
     from hilbert.client.sync import Client
     from hilbert.client.url import is_loopback, parse_url
@@ -50,12 +50,12 @@ def choose(how: BuildingFlags, at: Connection, *, stack_gateway: str) -> Choice:
     except (GatewayUnreachable, GatewayTimeout):
         if not is_loopback(parse_url(target.url)):
             raise
-        return Choice("bundle", f"no gateway answers at {target.url}; bundles are what this machine's own would run")
+        return Choice("bundle", f"no gateway answers at {target.url}, and the platform on this machine runs bundles")
     if provider != _PROCESS:
         return Choice("image", f"{target.url} runs functions with the provider {provider}")
     if not is_loopback(parse_url(target.url)):
         raise Failed(
-            f"the gateway {target.url} runs functions as processes of its own machine, which cannot see what is built here",
-            hint="build and deploy on that machine, or choose with --bundle or --image-build",
+            f"the gateway {target.url} runs functions on its own machine, which cannot see what is built here",
+            hint="build and deploy on that machine, or use --bundle or --image-build",
         )
     return Choice("bundle", f"{target.url} runs functions as processes")

@@ -129,7 +129,7 @@ class LocalRun:
     def wait(self) -> None:
         """Return when the function has ended by itself. Raises `BuildFailed`, since it should not."""
         self._ended.wait()
-        raise BuildFailed("the function has ended", hint="its output above says why")
+        raise BuildFailed("the function exited", hint="see its output above")
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -190,7 +190,7 @@ class LocalRun:
         if seen.endpoint is not None:
             return seen.endpoint.address.removeprefix("unix:")
         raise BuildFailed(
-            f"function {version.handle.ref.name} does not start: {seen.message or f'no answer in {_START_SECONDS:.0f} s'}",
+            f"function {version.handle.ref.name} did not start: {seen.message or f'no answer within {_START_SECONDS:.0f} s'}",
             log=self._written(version)[-_SHOWN_LINES:],
         )
 

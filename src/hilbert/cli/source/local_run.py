@@ -13,11 +13,20 @@ import msgspec
 from hilbert.cli.frame.failures import Failed, UsageError
 from hilbert.cli.frame.flags import NO_FILE, StackFile, flag
 from hilbert.cli.frame.parsing import pairs
-from hilbert.cli.source.build_flags import AS_USUAL, BuildingFlags
+from hilbert.cli.source.build_flags import AS_USUAL, BuildingFlags, Handler, Image, Lang, Name
 from hilbert.cli.source.build_progress import run_builds, show_failure
-from hilbert.cli.source.build_stack import bundle_work, pull_templates, requests_of, store_path, watched_paths
-from hilbert.cli.stack.file import deployments_of, load_stack_file
+from hilbert.cli.source.build_stack import (
+    bundle_work,
+    described_stack,
+    load_functions,
+    pull_templates,
+    requests_of,
+    store_path,
+    watched_paths,
+)
+from hilbert.cli.stack.file import deployments_of
 from hilbert.cli.terminal.output import harmless, note, out, warn
+from hilbert.cli.terminal.wording import count
 from hilbert.core import settings as core_settings
 from hilbert.core.errors import HilbertError
 from hilbert.core.settings import environment
@@ -35,27 +44,35 @@ def local_run(
     name: str = "",
     /,
     *,
-    port: Annotated[int, flag("Port to answer on; 0 for any free one.", "--port", "-p")] = 8080,
+    port: Annotated[int, flag("Port to listen on; 0 for any free one.", "--port", "-p")] = 8080,
     env: Annotated[tuple[str, ...], flag("Environment variable KEY=VALUE; repeatable.", "--env", "-e")] = (),
-    network: Annotated[str, flag("Network of the function: host, or none.", "--network")] = "host",
-    watch: Annotated[bool, flag("Build again and swap whenever a file is saved.", "--watch")] = False,
+    network: Annotated[str, flag("Network of the function: host or none.", "--network")] = "host",
+    watch: Annotated[bool, flag("Rebuild and restart whenever a file is saved.", "--watch")] = False,
     build: Annotated[bool, flag("Build first.", "--build", negative=True)] = True,
-    print_: Annotated[bool, flag("Show the command and its environment instead of running it.", "--print")] = False,
+    named: Name = "",
+    lang: Lang = "",
+    handler: Handler = "",
+    image: Image = "",
+    print_: Annotated[bool, flag("Print the command and its environment instead of running it.", "--print")] = False,
     how: BuildingFlags = AS_USUAL,
     file: StackFile = NO_FILE,
 ) -> None:
     if not 0 <= port <= 65535:
         raise UsageError(f"--port {port}: must be from 0 to 65535")
     if network not in ("host", "none"):
-        raise UsageError(f"--network {network}: must be host or none", hint="there are no container networks here")
+        raise UsageError(f"--network {network}: must be host or none", hint="local-run has no container networks")
     if how.image_build:
-        raise UsageError("local-run runs bundles", hint="container images run with 'docker run' or 'podman run'")
+        raise UsageError("local-run runs bundles only", hint="run container images with 'docker run' or 'podman run'")
     if watch and not build:
-        raise UsageError("--watch builds; --no-build does not")
+        raise UsageError("use either --watch or --no-build, not both")
     extra = pairs(env, "--env")
-    stack = load_stack_file(file)
-    for warning in stack.warnings:
-        warn(warning)
+    if name and named and name != named:
+        raise UsageError(f"the argument says {name}, but --name says {named}")
+    name = name or named
+    if lang or handler or image:
+        stack = described_stack(file, name=name, lang=lang, handler=handler, image=image)
+    else:
+        stack = load_functions(file)
     stack = _only(stack, name)
     (function_name,) = stack.functions
     pull_templates(stack, how, project=Path.cwd())
@@ -95,7 +112,7 @@ def local_run(
             if key == "warning.sandbox":
                 warn(text)
         sandbox = f"sandbox {run.facts['sandbox']}, network {network}"
-        out(f"Function {function_name} answers at http://127.0.0.1:{run.port} ({version}, {sandbox})")
+        out(f"Function {function_name} is ready at http://127.0.0.1:{run.port} ({version}, {sandbox})")
         if watch and requests:
             _watch(run, stack, requests[0], how, extra=extra)
         else:
@@ -116,7 +133,7 @@ def _watch(run: LocalRun, stack: Stack, request: BuildRequest, how: BuildingFlag
 
     work = bundle_work(replace(how, skip_tests=True).to_build_flags())
     watcher = Watcher({request.name: watched_paths(request)})
-    out(f"Watching {request.handler.name}; Ctrl-C ends it.")
+    out(f"Watching {request.handler.name}; press Ctrl-C to stop.")
     while True:
         watcher.wait()
         job = Job(request.name)
@@ -128,21 +145,21 @@ def _watch(run: LocalRun, stack: Stack, request: BuildRequest, how: BuildingFlag
             version = run.serve(spec, _secrets(spec))
         except HilbertError as exc:
             show_failure(job.name, exc, job.tail())
-            warn(f"{exc.message}; the old version {run.version} goes on answering")
+            warn(f"{exc.message}; {run.version} keeps serving")
             continue
-        out(f"{version} answers, built in {built.seconds:.2f}s")
+        out(f"{version} is ready, built in {built.seconds:.2f}s")
 
 
 def _only(stack: Stack, name: str) -> Stack:
     """The stack with the one function that is meant. Raises `Failed`."""
     if not name and len(stack.functions) != 1:
         raise Failed(
-            f"{stack.source} has {len(stack.functions)} functions; say which one",
-            hint=f"one of {', '.join(stack.functions)}",
+            f"{stack.source} has {count(len(stack.functions), 'function')}; name the one to run",
+            hint=f"its functions are {', '.join(stack.functions)}",
         )
     name = name or next(iter(stack.functions))
     if name not in stack.functions:
-        raise Failed(f"{stack.source} has no function {name}", hint=f"it has {', '.join(stack.functions)}")
+        raise Failed(f"{stack.source} has no function {name}", hint=f"its functions are {', '.join(stack.functions)}")
     return msgspec.structs.replace(stack, functions={name: stack.functions[name]})
 
 

@@ -23,16 +23,16 @@ def new(
     /,
     *,
     lang: Annotated[str, flag("Template, e.g. python3-http; NAME@VERSION pins it.", "--lang")] = "",
-    handler: Annotated[str, flag("Folder of the handler; the function's name by default.", "--handler")] = "",
+    handler: Annotated[str, flag("Folder of the handler; by default, the function's name.", "--handler")] = "",
     prefix: Annotated[str, flag("Prefix of the image, e.g. registry.example.com/team.", "--prefix", "-p")] = "",
     append: Annotated[str, flag("Add the function to this stack file.", "--append", "-a")] = "",
-    yaml: Annotated[str, flag("Stack file to write; stack.yaml by default.", "--yaml", "-f")] = "",
+    yaml: Annotated[str, flag("Stack file to write; by default, stack.yaml.", "--yaml", "-f")] = "",
     gateway: Annotated[str, flag("Gateway to write into a new stack file.", "--gateway", "-g")] = _GATEWAY,
-    memory_limit: Annotated[str, flag("Most memory, e.g. 128Mi.", "--memory-limit")] = "",
-    memory_request: Annotated[str, flag("Memory the function is promised.", "--memory-request")] = "",
-    cpu_limit: Annotated[str, flag("Most cores, e.g. 500m.", "--cpu-limit")] = "",
-    cpu_request: Annotated[str, flag("Cores the function is promised.", "--cpu-request")] = "",
-    list_: Annotated[bool, flag("List the templates that are here.", "--list")] = False,
+    memory_limit: Annotated[str, flag("Memory limit, e.g. 128Mi.", "--memory-limit")] = "",
+    memory_request: Annotated[str, flag("Guaranteed memory, e.g. 64Mi.", "--memory-request")] = "",
+    cpu_limit: Annotated[str, flag("CPU limit, e.g. 500m.", "--cpu-limit")] = "",
+    cpu_request: Annotated[str, flag("Guaranteed CPU, e.g. 100m.", "--cpu-request")] = "",
+    list_: Annotated[bool, flag("List the available templates.", "--list")] = False,
     quiet: Annotated[bool, flag("Do not show the template's notes.", "--quiet", "-q")] = False,
 ) -> None:
     if list_:
@@ -40,10 +40,10 @@ def new(
         return
     if not name or not lang:
         raise UsageError(
-            "say a name and a template: hilbert new NAME --lang python3-http", hint="--list shows templates"
+            "give a name and a template: hilbert new NAME --lang python3-http", hint="see the templates with --list"
         )
     if append and yaml:
-        raise UsageError("--append and --yaml exclude each other")
+        raise UsageError("use either --append or --yaml, not both")
     from hilbert.builder.project import begin_function
     from hilbert.builder.templates import find_template
     from hilbert.stack.file import Amounts, StackFunction, find_stack
@@ -51,7 +51,9 @@ def new(
     try:
         parse_function_name(name)
     except HilbertError as exc:
-        raise UsageError(f"{name[:80]}: not a name for a function", hint="use a-z, 0-9 and '-', at most 63") from exc
+        raise UsageError(
+            f"{name[:80]} is not a valid function name", hint="use at most 63 of a-z, 0-9 and '-'"
+        ) from exc
     project = Path.cwd()
     located = _template(lang, project) or find_template(lang, project)
     prefix = (prefix or environment().get("OPENFAAS_PREFIX", "")).strip("/")
@@ -78,7 +80,7 @@ def new(
     out(f"Stack file {'updated' if begun.appended else 'written'}: {begun.stack_file}")
     if not quiet and located.template.welcome_message:
         out(f"\n{harmless(located.template.welcome_message.rstrip())}")
-    note(f"'hilbert up' builds and deploys it, 'hilbert local-run {name}' runs it alone")
+    note(f"Next: 'hilbert up' builds and deploys it; 'hilbert local-run {name}' runs it without a gateway.")
 
 
 def list_languages() -> None:

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING
 
 from hilbert.cli.frame.failures import Failed, UsageError
 from hilbert.cli.frame.flags import NO_FILE, StackFile
-from hilbert.cli.source.build import Handler, Image, Lang, Name, Parallel
-from hilbert.cli.source.build_flags import AS_USUAL, BuildingFlags, check_parallel
+from hilbert.cli.source.build_flags import (
+    AS_USUAL,
+    BuildingFlags,
+    Handler,
+    Image,
+    Lang,
+    Name,
+    Parallel,
+    Shrinkwrap,
+    check_parallel,
+)
 from hilbert.cli.source.build_progress import run_builds
-from hilbert.cli.source.build_stack import described_stack, image_work, pull_templates, requests_of
-from hilbert.cli.source.remote_builder import ONE_PLATFORM, PublishFlags, Remote, _remote_work
+from hilbert.cli.source.build_stack import described_stack, image_work, pull_templates, requests_of, shrinkwrap_stack
+from hilbert.cli.source.remote_builder import ONE_PLATFORM, PublishFlags, Remote, remote_work
 from hilbert.core.settings import environment, inherited_environment
 
 if TYPE_CHECKING:
@@ -25,30 +34,36 @@ def publish(
     handler: Handler = "",
     image: Image = "",
     parallel: Parallel = 2,
+    shrinkwrap: Shrinkwrap = False,
     to: PublishFlags = ONE_PLATFORM,
     how: BuildingFlags = AS_USUAL,
     file: StackFile = NO_FILE,
 ) -> None:
     stack = described_stack(file, name=name, lang=lang, handler=handler, image=image)
-    publish_stack(stack, how, to, parallel=parallel)
+    if shrinkwrap:
+        shrinkwrap_stack(stack, how, parallel=parallel)
+    else:
+        publish_stack(stack, how, to, parallel=parallel)
 
 
 def publish_stack(stack: Stack, how: BuildingFlags, to: PublishFlags, *, parallel: int) -> None:
     """Build and push the images of a stack. Raises `Failed` if any could not be published."""
     if how.bundle:
-        raise UsageError("bundles stay on this machine; publish makes container images")
+        raise UsageError("bundles stay on this machine; 'publish' is for container images")
     check_parallel(parallel)
     flags = how.to_build_flags(to.platforms)
     remote = Remote(to, environment())
     if remote.url and (how.builder or to.reset_qemu):
-        raise UsageError("--remote-builder builds elsewhere; --builder and --reset-qemu are for builds on this machine")
+        raise UsageError(
+            "--builder and --reset-qemu are for builds on this machine; they cannot be used with --remote-builder"
+        )
     project = Path.cwd()
     pull_templates(stack, how, project=project)
     requests = requests_of(stack, flags, tag=how.tag, project=project)
     if not requests:
-        raise Failed("no function of the stack file is to be built", hint="functions with skip_build are passed over")
+        raise Failed("the stack file has no function to build", hint="functions with skip_build are skipped")
     if remote.url:
-        work = _remote_work(flags, remote, extra_tag=to.extra_tag)
+        work = remote_work(flags, remote, extra_tag=to.extra_tag)
     else:
         if to.reset_qemu:
             _reset_qemu(how.builder)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from hilbert.cli.frame.failures import Failed
 from hilbert.cli.frame.flags import NO_FILE, StackFile, flag
-from hilbert.cli.source.build import Parallel
-from hilbert.cli.source.build_flags import BuildingFlags, check_parallel, tag_of
+from hilbert.cli.source.build_flags import BuildingFlags, Parallel, check_parallel, tag_of
 from hilbert.cli.source.build_progress import Board, Outcome, report, to_outcome
 from hilbert.cli.source.build_stack import load_functions
 from hilbert.cli.terminal.output import note
@@ -24,8 +23,8 @@ def push(
     *,
     parallel: Parallel = 2,
     tag: Annotated[str, flag("Tag: latest, sha, branch, describe or digest.", "--tag")] = "latest",
-    builder: Annotated[str, flag("Program that pushes: docker, podman or buildah.", "--builder")] = "",
-    quiet: Annotated[bool, flag("Say nothing but what went wrong.", "--quiet", "-q")] = False,
+    builder: Annotated[str, flag("Program that pushes the images: docker, podman or buildah.", "--builder")] = "",
+    quiet: Annotated[bool, flag("Print only errors.", "--quiet", "-q")] = False,
     file: StackFile = NO_FILE,
 ) -> None:
     stack = load_functions(file)
@@ -33,7 +32,8 @@ def push(
     images = images_to_push(stack, how)
     if not images:
         raise Failed(
-            "no function has an image to push", hint="an image to push names its registry: registry.example.com/web:1.0"
+            "no function has an image to push",
+            hint="to be pushed, an image must name its registry: registry.example.com/web:1.0",
         )
     push_images(images, builder=builder, parallel=parallel, quiet=quiet)
 
@@ -53,7 +53,7 @@ def images_to_push(stack: Stack, how: BuildingFlags) -> list[tuple[str, str]]:
         if has_registry(image):
             found.append((name, image))
         else:
-            note(f"Skipping push of: {name}, {image} names no registry.")
+            note(f"Skipping push of: {name} ({image} does not name a registry).")
     return found
 
 

@@ -29,12 +29,12 @@ class PublishFlags:
     """What to publish, and who builds it."""
 
     platforms: Annotated[str, flag("Platforms, e.g. linux/amd64,linux/arm64.", "--platforms")] = ""
-    extra_tag: Annotated[str, flag("A further tag of the same images.", "--extra-tag")] = ""
+    extra_tag: Annotated[str, flag("Additional tag for the same images.", "--extra-tag")] = ""
     reset_qemu: Annotated[bool, flag("Register QEMU for foreign platforms first (docker).", "--reset-qemu")] = False
     remote_builder: Annotated[str, flag("URL of a Function Builder that builds and pushes.", "--remote-builder")] = ""
-    payload_secret: Annotated[str, flag("File with the secret shared with it.", "--payload-secret")] = ""
+    payload_secret: Annotated[str, flag("File with the secret shared with that builder.", "--payload-secret")] = ""
     builder_public_key: Annotated[
-        str, flag("Its public key, or a file with it, for build_secrets.", "--builder-public-key")
+        str, flag("Public key of that builder, or a file with it; for build_secrets.", "--builder-public-key")
     ] = ""
 
 
@@ -48,15 +48,15 @@ class Remote:
         """Raises `UsageError` for flags that need one, and `Failed` for a secret that cannot be read."""
         self.url = flags.remote_builder or environ.get("OPENFAAS_REMOTE_BUILDER", "")
         if not self.url and (flags.payload_secret or flags.builder_public_key):
-            raise UsageError("--payload-secret and --builder-public-key go with --remote-builder")
+            raise UsageError("--payload-secret and --builder-public-key need --remote-builder")
         secret = flags.payload_secret or environ.get("OPENFAAS_PAYLOAD_SECRET", "")
         self.secret = _read_text(secret).encode() if self.url and secret else b""
         self.public_key = flags.builder_public_key or environ.get("OPENFAAS_BUILDER_PUBLIC_KEY", "")
         if self.url and not self.secret:
-            note("The builder is sent nothing that proves who asks; --payload-secret signs it.")
+            note("The request to the builder is not signed; use --payload-secret to sign it.")
 
 
-def _remote_work(flags: BuildFlags, remote: Remote, *, extra_tag: str) -> Callable[[Job, BuildRequest], Outcome]:
+def remote_work(flags: BuildFlags, remote: Remote, *, extra_tag: str) -> Callable[[Job, BuildRequest], Outcome]:
     """How one image is built and pushed by a remote builder."""
     from hilbert.builder.container import build_arguments, published_names
     from hilbert.builder.layout import lay_out_image
@@ -79,7 +79,7 @@ def _remote_work(flags: BuildFlags, remote: Remote, *, extra_tag: str) -> Callab
             with tempfile.TemporaryFile() as payload:
                 write_payload(payload, context, config, sealed=sealed)
                 job.begin(f"building {image} remotely")
-                _build_remotely(job, remote, payload, what=f"function {request.name}: the builder at {remote.url}")
+                build_remotely(job, remote, payload, what=f"function {request.name}: the builder at {remote.url}")
         ignored = [
             name
             for name, given in (
@@ -97,13 +97,13 @@ def _remote_work(flags: BuildFlags, remote: Remote, *, extra_tag: str) -> Callab
             kind="image",
             changed=True,
             seconds=time.monotonic() - began,
-            notes=tuple(f"{name} has no effect on a remote builder" for name in ignored),
+            notes=tuple(f"{name} has no effect with a remote builder" for name in ignored),
         )
 
     return work
 
 
-def _build_remotely(job: Job, remote: Remote, payload: IO[bytes], *, what: str) -> None:
+def build_remotely(job: Job, remote: Remote, payload: IO[bytes], *, what: str) -> None:
     """Raises `BuildFailed`, and `Cancelled` with the job."""
     from hilbert.builder.errors import BuildFailed
     from hilbert.client.builder import BuildResult, FunctionBuilder
@@ -119,7 +119,8 @@ def _build_remotely(job: Job, remote: Remote, payload: IO[bytes], *, what: str) 
                     job.log(line.rstrip("\n"))
     except (GatewayUnreachable, GatewayTimeout) as exc:
         raise BuildFailed(
-            f"{what} cannot be reached: {exc.message}", hint="is its URL right, and is it forwarded to this machine?"
+            f"{what} cannot be reached: {exc.message}",
+            hint="check its URL, and that it can be reached from this machine",
         ) from exc
     finally:
         builder.close()
@@ -134,7 +135,7 @@ def _sealed(request: BuildRequest, public_key: str) -> bytes:
     if not public_key:
         raise Failed(
             f"function {request.name} has build_secrets, which need the builder's public key",
-            hint="give it with --builder-public-key; the builder tells it at /publickey",
+            hint="give it with --builder-public-key; the builder serves it at /publickey",
         )
     from hilbert.cli.secret.sealed import seal_values
 

@@ -10,7 +10,7 @@ COMMANDS: Final = (
     Command(
         "diff",
         "stack.diff:diff",
-        "Show how what is deployed differs from the stack file.\n\nExit status 1 if something differs.",
+        "Show the differences between the stack file and what is deployed.\n\nThe exit status is 1 if there are any.",
         ("hilbert diff", "hilbert diff -f stack.yaml -n staging-fn --env local"),
     ),
     Command(

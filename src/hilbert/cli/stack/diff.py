@@ -36,9 +36,9 @@ def diff(
     namespace: Namespace = "",
     env: Annotated[
         Which,
-        flag("Environment variables to compare: those of the file, of the gateway, or all.", "--env"),
+        flag("Environment variables to compare: the file's, the gateway's, or all.", "--env"),
     ] = "all",
-    tag: Annotated[Tag, flag("Tag of the stack file's images, as deployed with it.", "--tag")] = "latest",
+    tag: Annotated[Tag, flag("The --tag that the functions were deployed with.", "--tag")] = "latest",
     file: StackFile = NO_FILE,
     at: Connection = HERE,
     shape: Shape = PLAIN,
@@ -69,7 +69,7 @@ def diff(
     if shape.format != "table":
         write_document(found, shape.format)
     elif not differs:
-        note("nothing differs")
+        note("No differences.")
     return 1 if differs else 0
 
 

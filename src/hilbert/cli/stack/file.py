@@ -35,7 +35,7 @@ def load_stack_file(file: StackSource) -> Stack:
     source = find_stack_file(file)
     if not source:
         raise UsageError(
-            "there is no stack.yaml in this folder", hint="name one with -f, or describe one function with flags"
+            "there is no stack.yaml in this folder", hint="name one with -f, or describe a function with flags"
         )
     return load_stack(
         source,
@@ -59,7 +59,7 @@ def gateway_of(file: StackSource) -> str:
     except HilbertError as exc:
         if file.yaml:
             raise
-        warn(f"{source} of this folder is not used: {exc.message}")
+        warn(f"ignoring {source} in this folder: {exc.message}")
         return ""
 
 
@@ -96,7 +96,7 @@ def template_process(lang: str) -> str:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise Failed(f"{path} cannot be read: {exc}") from exc
+        raise Failed(f"cannot read {path}: {exc}") from exc
     return str(document.get("fprocess") or "") if isinstance(document, dict) else ""
 
 
@@ -107,7 +107,7 @@ def _deployment(
     from hilbert.stack.file import read_environment
 
     if not function.image:
-        raise Failed(f"function {name} has no image in {stack.source}", hint="write image: below it")
+        raise Failed(f"function {name} has no image in {stack.source}", hint=f"add an 'image:' line to {name}")
     project = Path()
     process = function.fprocess or (template_process(function.lang) if read_template else "")
     return Deployment(

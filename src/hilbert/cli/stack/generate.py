@@ -24,18 +24,16 @@ _OBJECTS: Final = {OPENFAAS: function_object, KNATIVE: knative_service}
 def generate(
     *,
     api: Annotated[Literal["openfaas.com/v1", "serving.knative.dev/v1"], flag("Kind of object.", "--api")] = OPENFAAS,
-    namespace: Annotated[str, flag("Namespace of the objects; the stack file's is not used.", "--namespace", "-n")] = (
+    namespace: Annotated[str, flag("Namespace of the objects, whatever the stack file says.", "--namespace", "-n")] = (
         "openfaas-fn"
     ),
-    from_store: Annotated[str, flag("Function of the store, instead of a stack file.", "--from-store")] = "",
-    name: Annotated[str, flag("Name of that function, if not the store's.", "--name")] = "",
-    arch: Annotated[str, flag("Its platform.", "--arch")] = "x86_64",
+    from_store: Annotated[str, flag("Use this function of the store instead of a stack file.", "--from-store")] = "",
+    name: Annotated[str, flag("Another name for that function.", "--name")] = "",
+    arch: Annotated[str, flag("Platform of that function.", "--arch")] = "x86_64",
     url: Annotated[str, flag("Catalogue of the store.", "--url", "-u")] = "",
-    label: Annotated[tuple[str, ...], flag("Label KEY=VALUE; may be given again.", "--label", "-l")] = (),
-    annotation: Annotated[tuple[str, ...], flag("Annotation KEY=VALUE; may be given again.", "--annotation")] = (),
-    tag: Annotated[Tag, flag("Tag of the stack file's images: as written, or from git or the handler.", "--tag")] = (
-        "latest"
-    ),
+    label: Annotated[tuple[str, ...], flag("Label KEY=VALUE; repeatable.", "--label", "-l")] = (),
+    annotation: Annotated[tuple[str, ...], flag("Annotation KEY=VALUE; repeatable.", "--annotation")] = (),
+    tag: Annotated[Tag, flag("Image tag: latest (as written), or from git or the handler.", "--tag")] = ("latest"),
     file: StackFile = NO_FILE,
 ) -> None:
     if from_store:
@@ -60,6 +58,6 @@ def generate(
     for deployment in deployments:
         whole = over(deployment, said)
         if api == KNATIVE and whole.constraints:
-            warn(f"{whole.service}: its constraints are left out, since Knative chooses the node")
+            warn(f"{whole.service}: constraints are left out, since Knative chooses the node itself")
         sys.stdout.write("---\n")
         sys.stdout.write(write_yaml(_OBJECTS[api](whole, namespace)))

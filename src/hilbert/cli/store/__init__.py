@@ -6,7 +6,7 @@ from typing import Final
 
 from hilbert.cli.frame.command import Command, Noun
 
-NOUNS: Final = (Noun("store", "Functions that are ready to be deployed."),)
+NOUNS: Final = (Noun("store", "Ready-made functions."),)
 
 COMMANDS: Final = (
     Command(

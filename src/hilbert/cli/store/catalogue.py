@@ -54,7 +54,7 @@ def pick(functions: Sequence[StoreFunction], wanted: str, *, on: str) -> StoreFu
     close = difflib.get_close_matches(wanted, [function.name for function in there], n=1)
     raise Failed(
         f"function '{wanted}' not found for platform '{on}'",
-        hint=f"did you mean {close[0]}?" if close else "'hilbert store list' shows what there is",
+        hint=f"did you mean {close[0]}?" if close else "see all functions with 'hilbert store list'",
     )
 
 

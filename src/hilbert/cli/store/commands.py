@@ -15,15 +15,15 @@ from hilbert.client.types import Deployment
 from hilbert.core.settings import environment
 from hilbert.stack.store import StoreFunction
 
-Url = Annotated[str, flag("Catalogue: URL or file. Else OPENFAAS_STORE, else the one that ships.", "--url", "-u")]
-Platform = Annotated[str, flag("Platform: x86_64, arm64 or armhf; this machine's by default.", "--platform", "-p")]
+Url = Annotated[str, flag("Catalogue (URL or file); by default, OPENFAAS_STORE or the built-in one.", "--url", "-u")]
+Platform = Annotated[str, flag("Platform: x86_64, arm64 or armhf; by default, this machine's.", "--platform", "-p")]
 
 
 def list_store(
     *,
     url: Url = "",
     platform: Platform = "",
-    verbose: Annotated[bool, flag("Show images too.", "--verbose", "-v")] = False,
+    verbose: Annotated[bool, flag("Also show images.", "--verbose", "-v")] = False,
     shape: Shape = PLAIN,
 ) -> None:
     on = platform_name(platform)
@@ -50,7 +50,7 @@ def deploy(
     name: str,
     /,
     *,
-    rename: Annotated[str, flag("Name of the deployed function, if not the store's.", "--name")] = "",
+    rename: Annotated[str, flag("Another name for the deployed function.", "--name")] = "",
     namespace: Namespace = "",
     url: Url = "",
     platform: Platform = "",

@@ -7,7 +7,7 @@ from typing import Final
 from hilbert.cli.frame.command import Command, Noun
 
 NOUNS: Final = (
-    Noun("template", "Templates, which functions begin with and are built by."),
+    Noun("template", "Templates that functions are made from."),
     Noun("template store", "Templates that can be pulled."),
 )
 
@@ -15,7 +15,7 @@ COMMANDS: Final = (
     Command(
         "template list",
         "template.commands:list_templates",
-        "List the templates that are here: the project's and those that ship with Hilbert.",
+        "List the templates of this project and those that come with Hilbert.",
         ("hilbert template list",),
         ("ls",),
     ),
@@ -23,7 +23,7 @@ COMMANDS: Final = (
         "template pull",
         "template.commands:pull",
         "Pull templates into ./template from git or a folder.\n\n"
-        "'stack' instead of a source pulls what 'configuration: templates:' of the stack file lists.",
+        "The source 'stack' stands for what 'configuration: templates:' in the stack file lists.",
         (
             "hilbert template pull https://example.com/templates.git#v1.2",
             "hilbert template pull ../our-templates",
@@ -46,7 +46,7 @@ COMMANDS: Final = (
     Command(
         "template store pull",
         "template.commands:store_pull",
-        "Pull a template of the template store; NAME@VERSION pins it.",
+        "Pull a template from the template store; NAME@VERSION pins its version.",
         ("hilbert template store pull golang-middleware", "hilbert template store pull golang-middleware@1.0.0"),
     ),
 )

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from hilbert.builder.pull import Pulled
     from hilbert.stack.template import StoreTemplate
 
-Overwrite = Annotated[bool, flag("Replace templates that are here.", "--overwrite", negative=True)]
-Debug = Annotated[bool, flag("Show what git says.", "--debug")]
+Overwrite = Annotated[bool, flag("Replace templates that already exist.", "--overwrite", negative=True)]
+Debug = Annotated[bool, flag("Show the output of git.", "--debug")]
 Url = Annotated[
-    str, flag("Catalogue: URL or file. Else OPENFAAS_TEMPLATE_STORE_URL, else the shipped one.", "--url", "-u")
+    str, flag("Catalogue (URL or file); by default, OPENFAAS_TEMPLATE_STORE_URL or the built-in one.", "--url", "-u")
 ]
 
 
@@ -43,8 +43,8 @@ def pull(source: str = "", /, *, overwrite: Overwrite = True, debug: Debug = Fal
         source = source or environment().get("OPENFAAS_TEMPLATE_URL", "")
         if not source:
             raise UsageError(
-                "say where to pull templates from: a git URL or a folder, #VERSION behind it",
-                hint="'hilbert template store list' shows some; those that ship need no pull: 'hilbert new --list'",
+                "name the source of the templates: a git URL or a folder, optionally with #VERSION",
+                hint="find some with 'hilbert template store list'; those in 'hilbert new --list' need no pull",
             )
         with progress(f"pulling {source}"):
             found = [pull_from(source, project, job=_job(debug), env=inherited_environment(), overwrite=overwrite)]
@@ -76,11 +76,11 @@ def list_templates(*, shape: Shape = PLAIN) -> None:
 def store_list(
     *,
     url: Url = "",
-    platform: Annotated[str, flag("Only this platform, e.g. x86_64.", "--platform", "-p")] = "",
-    recommended: Annotated[bool, flag("Only recommended ones.", "--recommended", "-r")] = False,
-    official: Annotated[bool, flag("Only official ones.", "--official", "-o")] = False,
-    verbose: Annotated[bool, flag("Show language and platform too.", "--verbose", "-v")] = False,
-    output: Annotated[Format, flag("Form of the output.", "--output")] = "table",
+    platform: Annotated[str, flag("Only templates for this platform, e.g. x86_64.", "--platform", "-p")] = "",
+    recommended: Annotated[bool, flag("Only recommended templates.", "--recommended", "-r")] = False,
+    official: Annotated[bool, flag("Only official templates.", "--official", "-o")] = False,
+    verbose: Annotated[bool, flag("Also show language and platform.", "--verbose", "-v")] = False,
+    output: Annotated[Format, flag("Output format.", "--output")] = "table",
     json: Annotated[bool, flag("Same as --output json.", "--json", "-j")] = False,
 ) -> None:
     shape = Shape(output=output, json=json)
@@ -167,4 +167,4 @@ def _say(pulled: Pulled) -> None:
     if pulled.written:
         out(f"Wrote {len(pulled.written)} template(s) : [{' '.join(pulled.written)}] from {harmless(pulled.source)}")
     if pulled.kept:
-        warn(f"kept {', '.join(pulled.kept)}, which were here already; --overwrite replaces them")
+        warn(f"kept {', '.join(pulled.kept)}, already in ./template; use --overwrite to replace")

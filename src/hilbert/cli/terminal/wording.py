@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+def count(number: int, noun: str) -> str:
+    """`1 replica`, `2 replicas`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def size_text(size: int) -> str:
@@ -22,6 +22,5 @@ def age_text(age: float) -> str:
     """Seconds as people say them: `3 hours ago`."""
     for length, unit in ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute")):
         if age >= length:
-            count = int(age // length)
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+            return f"{count(int(age // length), unit)} ago"
     return "just now"

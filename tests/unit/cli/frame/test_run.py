@@ -119,7 +119,7 @@ def test_flags_before_the_command_are_moved_behind_it(argv: list[str], hoisted: 
         (["list", "--sort", "size"], 'invalid value "size" for --sort', "--help"),
         (["scale", "f", "x"], 'unable to convert "x" into int', "--help"),
         (["scale", "f"], "REPLICAS requires an argument", "--help"),
-        (["list", "a", "b"], "too many words: a b", "--help"),
+        (["list", "a", "b"], "unexpected arguments: a b", "--help"),
         (["list", "-n"], "requires an argument", "--help"),
         (["deploy", "--parallel", "0", "--image", "i", "--name", "f"], "--parallel 0", ""),
         (["deploy", "--ready-timeout", "soon", "--image", "i", "--name", "f"], "--ready-timeout: (soon)", ""),
@@ -156,7 +156,7 @@ def test_a_fault_is_one_line_too(
     monkeypatch.setattr(functions, "connect", broken)
     assert run.run(["list"]) == 1
     assert capsys.readouterr().err.startswith(
-        "error: this is a fault of hilbert: LookupError: oops\nhint: FAAS_DEBUG=1"
+        "error: this is a bug in hilbert: LookupError: oops\nhint: set FAAS_DEBUG=1"
     )
     monkeypatch.setenv("FAAS_DEBUG", "1")
     with pytest.raises(LookupError):

@@ -50,7 +50,7 @@ def test_a_function_that_never_comes_up_is_given_up(gateway: Gateway) -> None:
     """After the time that was given, with what is known."""
     gateway.polls_until_ready = 10_000
     (outcome,) = deploy(gateway, Rollout(ready_within=0.2))
-    assert outcome.error == "function f is not ready (0 of 1 replicas)"
+    assert outcome.error == "function f is not ready (0 of 1 replica ready)"
     assert "hilbert doctor f" in outcome.hint
 
 
@@ -104,7 +104,7 @@ def test_one_that_is_removed_meanwhile(gateway: Gateway) -> None:
     """Somebody else was there."""
     gateway.script["GET", "/system/function/f"] = [Reply(404)]
     (outcome,) = deploy(gateway, Rollout())
-    assert "removed while" in outcome.error
+    assert "was removed before" in outcome.error
 
 
 def test_several_at_once_within_the_bound(gateway: Gateway) -> None:
@@ -162,7 +162,7 @@ def test_an_update_that_fails_behind_the_old_version_is_given_up(
         Reply(200, b'{"name": "f", "availableReplicas": 1, "hilbert": ' + detail + b"}") for _ in range(100)
     ]
     (outcome,) = deploy(gateway, Rollout(ready_within=60))
-    assert outcome.error == "function f is not ready: CrashLoop: exit 1; the old version goes on answering"
+    assert outcome.error == "function f is not ready: CrashLoop: exit 1; the previous version keeps serving"
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_port_that_is_taken(environ: dict[str, str]) -> None:
         port = taken.getsockname()[1]
         (found,) = broken(check_machine({**environ, "HILBERT_GATEWAY__PORT": str(port)}))
     assert found.level is Level.BROKEN
-    assert f":{port} cannot be had" in found.what
+    assert f":{port} is not available" in found.what
     assert "--set gateway.port=0" in found.todo
 
 
@@ -69,7 +69,7 @@ def test_a_disk_that_is_full(environ: dict[str, str], monkeypatch: pytest.Monkey
 def test_a_folder_open_to_others(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "s").mkdir(mode=0o755)
     (found,) = broken(check_machine(environ))
-    assert "open to others" in found.what
+    assert "other users can read" in found.what
     assert found.todo == f"chmod 700 {tmp_path / 's'}"
 
 
@@ -85,7 +85,7 @@ def test_no_sandbox_tool(environ: dict[str, str], monkeypatch: pytest.MonkeyPatc
 
 def test_settings_that_are_wrong(environ: dict[str, str]) -> None:
     (found,) = broken(check_machine({**environ, "HILBERT_GATEWAY__PORT": "many"}))
-    assert "the settings are wrong" in found.what
+    assert "the settings are not valid" in found.what
 
 
 @pytest.mark.parametrize(
@@ -97,17 +97,17 @@ def test_settings_that_are_wrong(environ: dict[str, str]) -> None:
             "a private registry needs its credentials",
         ),
         ("ImageUnavailable", "image x was not built on this machine", "build it here"),
-        ("ProbeFailing", "a replica did not answer 3 health requests in a row", "does it listen"),
+        ("ProbeFailing", "a replica did not answer 3 health requests in a row", "check that it listens"),
         ("QuotaExceeded", "the namespace's quota has no room", "ask for a larger quota"),
-        ("CrashLoop", "a replica exited with status 7", "its last lines say why"),
+        ("CrashLoop", "a replica exited with status 7", "its last log lines say why"),
         ("OOMKilled", "a replica was killed for want of memory", "--memory-limit"),
         ("OutOfMemory", "the function was killed", "--memory-limit"),
         ("Unschedulable", "no node takes the Pod", "no node has room"),
         ("PodSecurity", "the namespace's Pod Security level forbids the Pod", "Pod Security"),
         ("LimitExceeded", "the namespace's limits forbid the Pod", "that the namespace allows"),
-        ("StartFailed", "a replica could not be started", "what refused"),
-        ("TooSlow", "the new version did not become ready in time", "start in time"),
-        ("SomethingNew", "nobody knows it yet", "its log shows"),
+        ("StartFailed", "a replica could not be started", "names the cause"),
+        ("TooSlow", "the new version did not become ready in time", "listens in time"),
+        ("SomethingNew", "nobody knows it yet", "see its log"),
     ],
 )
 def test_a_function_that_does_not_work(gateway: Gateway, client: Client, reason: str, message: str, todo: str) -> None:
@@ -115,7 +115,7 @@ def test_a_function_that_does_not_work(gateway: Gateway, client: Client, reason:
     gateway.failure = (reason, message)
     found, log = broken(check_function(client, "f", ""))
     assert found.level is Level.BROKEN
-    assert found.what == f"f is failed, 0 of 1 replicas ready: {reason}: {message}"
+    assert found.what == f"f is failed, 0 of 1 replica ready: {reason}: {message}"
     assert todo in found.todo
     assert log.evidence == tuple(f"line {n}" for n in range(9))
 
@@ -149,6 +149,6 @@ def test_a_gateway_with_a_weak_sandbox(gateway: Gateway, client: Client) -> None
     reached, findings = check_gateway(client, Target(gateway.url, "--gateway"))
     assert reached
     sandbox, limit = broken(findings)
-    assert "functions can read what this user can read" in sandbox.what
+    assert "functions can read everything this user can read" in sandbox.what
     assert sandbox.evidence == ("bubblewrap: bwrap is not installed",)
     assert limit.what == "cpu-limit: enforced by none"

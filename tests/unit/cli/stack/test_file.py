@@ -83,7 +83,7 @@ def test_the_gateway_of_the_file(folder: Path, capsys: pytest.CaptureFixture[str
     assert gateway_of(StackFile()) == "http://example.com:8080"
     (folder / "stack.yaml").write_text("functions: [")
     assert gateway_of(StackFile()) == ""
-    assert "stack.yaml of this folder is not used" in capsys.readouterr().err
+    assert "ignoring stack.yaml in this folder" in capsys.readouterr().err
     with pytest.raises(InvalidStack):
         gateway_of(StackFile(yaml="stack.yaml"))
 
