@@ -83,7 +83,7 @@ async def says(user: Session, name: str, text: str) -> bool:
     [
         (scripts.crashing(3, log=("starting", "error: no such setting")), r"last output: starting \| error: no such"),
         (scripts.absent(IMAGE), f"the image cannot be pulled: .*{IMAGE}: not found"),
-        (scripts.unlabelled(), "no node takes the Pod: .*node affinity/selector"),
+        (scripts.unlabelled(), "no node can run the Pod: .*node affinity/selector"),
     ],
     ids=["crashes", "absent", "unschedulable"],
 )

@@ -180,13 +180,13 @@ class KubernetesProvider:
                 if exc.is_missing:
                     self._state.require(spec.ref.namespace)
                     raise BackendUnavailable(
-                        "the cluster does not know the kind Function",
+                        "this cluster has no Function resource",
                         detail=str(exc),
-                        hint="an administrator installs it: hilbert install kubernetes",
+                        hint="ask an administrator to run: hilbert install kubernetes",
                     ) from exc
                 if exc.code != 409:
                     raise
-        raise BackendUnavailable(f"function {spec.ref} is changed by others all the time", hint="try again")
+        raise BackendUnavailable(f"function {spec.ref} keeps being changed by someone else", hint="try again")
 
     async def _replace(self, found: FunctionObject, spec: Mapping[str, Any]) -> FunctionObject | None:
         """None: it has changed since it was read."""
@@ -345,11 +345,15 @@ class KubernetesProvider:
             "isolation": "Pods, network policies and Pod Security of the cluster",
         }
         if not self._state.is_synced:
-            found["warning.sync"] = f"the cluster has not been read yet: {self._state.stale() or 'in progress'}"
+            found["warning.sync"] = (
+                f"the gateway has not finished reading the cluster: {self._state.stale() or 'in progress'}"
+            )
         elif stale := self._state.stale():
-            found["warning.stale"] = f"the picture of the cluster may be old: {stale}"
+            found["warning.stale"] = f"what the gateway knows of the cluster may be out of date: {stale}"
         if self._state.is_synced and self._state.tenant(self._default) is None:
-            found["warning.default-namespace"] = f'namespace {self._default} is not annotated openfaas="1"'
+            found["warning.default-namespace"] = (
+                f'namespace {self._default} has no annotation openfaas="1", so it holds no functions'
+            )
         return found
 
     # Memory

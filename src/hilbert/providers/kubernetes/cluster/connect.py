@@ -18,12 +18,12 @@ def connect(settings: KubernetesSettings, *, clock: Clock | None = None) -> Api:
         config = KubeConfig.from_file(settings.kubeconfig) if settings.kubeconfig else KubeConfig.from_env()
         single = config.get(settings.context or None)
         if single is None:
-            raise InvalidSettings("kubernetes.kubeconfig: names no current context")
+            raise InvalidSettings("kubernetes.kubeconfig: sets no current context")
         if single.user is None:
             single = single._replace(user=User())
         return Api(single, clock=clock)
     except (ConfigError, KeyError, TypeError, OSError, ValueError) as exc:
         raise InvalidSettings(
             f"kubernetes.kubeconfig: {exc}",
-            hint="inside a cluster a service account is enough; elsewhere set KUBECONFIG or kubernetes.kubeconfig",
+            hint="inside a cluster, the service account is used; elsewhere, set KUBECONFIG or kubernetes.kubeconfig",
         ) from exc

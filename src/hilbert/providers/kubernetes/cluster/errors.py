@@ -95,12 +95,12 @@ def _refusal(error: Refused, what: str) -> HilbertError:
         return Conflict(f"{what}: {said}")
     if error.code in (401, 403):
         return BackendUnavailable(
-            "the gateway lacks a right in the cluster",
+            "the gateway is not allowed to do this in the cluster",
             detail=str(error),
-            hint="compare the gateway's roles with `hilbert install kubernetes --dry-run`",
+            hint="compare the gateway's roles with those of: hilbert install kubernetes --dry-run",
         )
-    return BackendUnavailable("the Kubernetes API server cannot do this now", detail=str(error))
+    return BackendUnavailable("the Kubernetes API server could not do this now", detail=str(error))
 
 
 def _away(error: Unreachable) -> BackendUnavailable:
-    return BackendUnavailable("the Kubernetes API server cannot be reached now", detail=str(error))
+    return BackendUnavailable("the Kubernetes API server cannot be reached right now", detail=str(error))

@@ -75,7 +75,7 @@ def check(options: Options) -> None:
     """Raises `InvalidSettings` for a choice that cannot work."""
     parse_namespace_name(options.namespace)
     if not options.namespaces:
-        raise InvalidSettings("at least one function namespace is needed")
+        raise InvalidSettings("name at least one function namespace")
     for name in options.namespaces:
         parse_namespace_name(name)
         if name == options.namespace or name in RESERVED:

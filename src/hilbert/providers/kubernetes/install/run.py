@@ -104,7 +104,7 @@ async def _credentials(api: Api, namespace: str) -> bool:
 
 async def _wait(api: Api, options: plan.Options, seconds: float, tell: Callable[[str], None]) -> None:
     deadline = asyncio.get_running_loop().time() + seconds
-    reason = "nothing was seen of it"
+    reason = "it has not been created"
     while asyncio.get_running_loop().time() < deadline:
         try:
             live = await api.get(kinds.DEPLOYMENTS, names.GATEWAY_APP, options.namespace)
@@ -115,7 +115,7 @@ async def _wait(api: Api, options: plan.Options, seconds: float, tell: Callable[
                 return
             pods = await api.every(kinds.PODS, options.namespace, selector=f"app={names.GATEWAY_APP}")
         except Refused as exc:
-            raise BackendUnavailable(f"cannot see the gateway: {exc.message}") from exc
+            raise BackendUnavailable(f"cannot read the gateway's state: {exc.message}") from exc
         # The gateway's Pods are of no Function's generation.
         seen = status.condense(live, pods, generation=0, available=0, now=datetime.now(UTC))
         ready = f"{live.status.available_replicas} of {live.replicas} replicas are ready"

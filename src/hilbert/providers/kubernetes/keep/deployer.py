@@ -78,7 +78,7 @@ class Deployer:
                     hint=f"create it first: faas-cli secret create {name} --namespace {spec.ref.namespace}",
                 )
             if secret.type in _FORBIDDEN_TYPES:
-                raise InvalidSpec(f"secret {name} is of type {secret.type} and cannot be given to functions")
+                raise InvalidSpec(f"secret {name} has type {secret.type}, which functions may not use")
             if secret.type in _PULL_TYPES:
                 found.add(name)
         return frozenset(found)
@@ -111,7 +111,7 @@ class Deployer:
                 if done is not None:
                     return done
                 live = await self._read(kinds.DEPLOYMENTS, key)
-        raise BackendUnavailable(f"function {spec.ref} is changed by others all the time", hint="try again")
+        raise BackendUnavailable(f"function {spec.ref} keeps being changed by someone else", hint="try again")
 
     async def _deployment(
         self, spec: FunctionSpec, owner: workload.Owner, live: Deployment | None, replicas: int | None
@@ -122,7 +122,7 @@ class Deployer:
         if live is not None:
             _require_ours(live, spec)
             if live.metadata.deletion_timestamp is not None:
-                raise BackendUnavailable(f"the old Deployment of {spec.ref} is still going", hint="try again")
+                raise BackendUnavailable(f"the old Deployment of {spec.ref} is still being removed", hint="try again")
             if replicas is None:
                 count = _kept(spec, owner, applied, live.replicas)
             if await self._is_overtaken(spec, owner, applied):
@@ -233,7 +233,7 @@ def _require_ours(live: Object, spec: FunctionSpec) -> None:
     if live.labels.get(LABEL_FUNCTION) != spec.ref.name and not owned:
         kind = "Service" if isinstance(live, Service) else "Deployment"
         raise Conflict(
-            f"namespace {spec.ref.namespace} has a {kind} {spec.ref.name} that is not a function's",
+            f"namespace {spec.ref.namespace} has a {kind} {spec.ref.name} that does not belong to a function",
             hint="choose another name, or remove it with kubectl",
         )
 

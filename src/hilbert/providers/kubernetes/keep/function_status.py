@@ -33,7 +33,7 @@ def function_status(
         ("Reconciling", not settled and not trouble, "Progressing", seen.phase.value),
         ("Stalled", bool(trouble), why, trouble),
         ("Ready", settled and not problem, "Deployed", ""),
-        ("Healthy", available > 0, "Available", f"{available} of {replicas} replicas can be called"),
+        ("Healthy", available > 0, "Available", f"{available} of {replicas} replicas are ready"),
     )
     before = {condition.get("type"): condition for condition in known.get("conditions") or ()}
     status: dict[str, Any] = {

@@ -159,7 +159,7 @@ class NamespaceKeeper:
         tenant.check(namespace.annotations)
         there = AlreadyExists(
             f"namespace {name} already exists",
-            hint='a namespace made with kubectl becomes a function namespace by the annotation openfaas="1"',
+            hint='to make an existing namespace a function namespace, annotate it: kubectl annotate namespace NAME openfaas="1"',
         )
         with translated(f"namespace {name}", exists=there):
             # The little that always stays is created, the rest applied: only what an apply wrote, an apply takes away.
@@ -193,9 +193,9 @@ class NamespaceKeeper:
             if not force and (foreign := await self._foreign(name)):
                 more = f" and {len(foreign) - _MOST_NAMED} more" if len(foreign) > _MOST_NAMED else ""
                 raise Conflict(
-                    f"namespace {name} holds things that the platform did not make: "
+                    f"namespace {name} contains objects that Hilbert did not create: "
                     f"{', '.join(foreign[:_MOST_NAMED])}{more}",
-                    hint=f"remove them, or force it: hilbert namespace delete {name} --force",
+                    hint=f"remove them first, or delete everything: hilbert namespace delete {name} --force",
                 )
             await self._api.delete(kinds.NAMESPACES, name, uid=found.metadata.uid)
             await self._until_gone(found)
@@ -228,8 +228,8 @@ class NamespaceKeeper:
     def _require_rights(self) -> None:
         if self._state.listed:
             raise Unsupported(
-                "this installation has no cluster-wide rights: its namespaces are fixed",
-                hint="an administrator adds namespaces with `hilbert install kubernetes --namespaces`",
+                "this installation has no cluster-wide rights, so its namespaces are fixed",
+                hint="an administrator can add namespaces: hilbert install kubernetes --no-cluster-role --namespaces ...",
             )
 
 

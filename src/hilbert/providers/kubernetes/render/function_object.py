@@ -65,7 +65,7 @@ def to_spec_struct(function: FunctionObject) -> FunctionSpec:
     raw = function.spec
     name = raw.get("name", ref.name)
     if name != ref.name:
-        raise InvalidSpec(f"spec.name ({name}) must be the object's own name ({ref.name})")
+        raise InvalidSpec(f"spec.name ({name}) must equal metadata.name ({ref.name})")
     image = raw.get("image")
     if not isinstance(image, str) or not image:
         raise InvalidSpec("spec.image: is required")
@@ -100,14 +100,14 @@ def _amounts(resources: Resources | None) -> dict[str, str]:
 def _texts(raw: Mapping[str, Any], field: str) -> dict[str, str]:
     value = raw.get(field) or {}
     if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value.values()):
-        raise InvalidSpec(f"spec.{field}: must map names to texts")
+        raise InvalidSpec(f"spec.{field}: must be a map of strings")
     return dict(value)
 
 
 def _list(raw: Mapping[str, Any], field: str) -> tuple[str, ...]:
     value = raw.get(field) or ()
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise InvalidSpec(f"spec.{field}: must be a list of texts")
+        raise InvalidSpec(f"spec.{field}: must be a list of strings")
     return tuple(value)
 
 
@@ -116,7 +116,7 @@ def _resources(raw: Mapping[str, Any], field: str) -> Resources | None:
     if not value:
         return None
     if not isinstance(value, Mapping):
-        raise InvalidSpec(f"spec.{field}: must map resources to quantities")
+        raise InvalidSpec(f"spec.{field}: must be a map of resource names to quantities")
     try:
         amounts = {str(key): Quantity.parse(str(amount)) for key, amount in value.items()}
     except HilbertError as exc:

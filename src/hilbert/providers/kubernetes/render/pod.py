@@ -53,7 +53,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 def pod_labels(spec: FunctionSpec, namespace_annotations: Mapping[str, str]) -> dict[str, str]:
     for key in spec.labels:
         if key in _PLAIN_LABELS_REFUSED:
-            raise InvalidSpec(f"label {key} belongs to the cluster, choose another name")
+            raise InvalidSpec(f"label {key} is reserved by Kubernetes; choose another name")
     labels = {**spec.labels, LABEL_FUNCTION: spec.ref.name}
     labels.pop(names.LABEL_NETWORK, None)
     if "none" in (spec.annotations.get(ANNOTATION_NETWORK), namespace_annotations.get(ANNOTATION_NETWORK)):
@@ -177,8 +177,8 @@ def _service_account(spec: FunctionSpec, namespace_annotations: Mapping[str, str
     allowed = {part.strip() for part in namespace_annotations.get(names.NS_SERVICE_ACCOUNTS, "").split(",")}
     if account and account not in allowed:
         raise InvalidSpec(
-            f"annotation {names.ANNOTATION_SERVICE_ACCOUNT}: namespace {spec.ref.namespace} does not allow {account}",
-            hint=f"an administrator lists it in the namespace's annotation {names.NS_SERVICE_ACCOUNTS}",
+            f"annotation {names.ANNOTATION_SERVICE_ACCOUNT}: namespace {spec.ref.namespace} does not allow service account {account}",
+            hint=f"an administrator can allow it in the namespace's annotation {names.NS_SERVICE_ACCOUNTS}",
         )
     return account
 

@@ -40,7 +40,7 @@ def chosen(annotations: Mapping[str, str], namespace_annotations: Mapping[str, s
     own = _names(annotations.get(ANNOTATION_PROFILE, ""))
     last = imposed(namespace_annotations)
     if len(own) > _MOST:
-        raise InvalidSpec(f"annotation {ANNOTATION_PROFILE}: at most {_MOST} profiles")
+        raise InvalidSpec(f"annotation {ANNOTATION_PROFILE}: names more than {_MOST} profiles")
     return (*(name for name in own if name not in last), *last)
 
 
@@ -61,7 +61,7 @@ def merge(names: Iterable[str], known: Mapping[str, ProfileObject], *, imposed: 
         if profile is None:
             raise InvalidSpec(
                 f"profile {name} does not exist",
-                hint="profiles are objects of kind Profile in the platform's namespace: kubectl get profiles -A",
+                hint="profiles are Profile objects in the platform's namespace; list them: kubectl get profiles -A",
             )
         spec = profile.spec or {}
         for field in _ADDED:

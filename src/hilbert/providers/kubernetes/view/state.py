@@ -149,7 +149,7 @@ class State:
                 raise BackendUnavailable("the gateway is still reading the cluster", detail=self.stale())
             raise NamespaceNotFound(
                 f"namespace {name} is not a function namespace",
-                hint='an administrator makes it one with: kubectl annotate namespace NAME openfaas="1"',
+                hint='an administrator can make it one: kubectl annotate namespace NAME openfaas="1"',
             )
         return found
 

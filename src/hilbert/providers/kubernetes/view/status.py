@@ -68,7 +68,7 @@ def _trouble(deployment: Deployment | None, pods: Iterable[Pod], now: datetime) 
         if condition.type == "Progressing" and condition.reason == "ProgressDeadlineExceeded":
             return (
                 "TooSlow",
-                "the new version did not become ready in time; the old one goes on serving if there is one",
+                "the new version did not become ready in time; the previous version, if any, keeps serving",
             )
     return "", ""
 
@@ -77,18 +77,18 @@ def _refused(text: str) -> tuple[str, str]:
     """Why the cluster takes no Pod."""
     said = text[:_LONGEST]
     if "exceeded quota" in text:
-        return "QuotaExceeded", f"the namespace's quota has no room: {said}"
+        return "QuotaExceeded", f"the namespace's quota is used up: {said}"
     if "violates PodSecurity" in text:
-        return "PodSecurity", f"the namespace's Pod Security level forbids the Pod: {said}"
+        return "PodSecurity", f"the namespace's Pod Security level does not allow the Pod: {said}"
     if "LimitRange" in text or "maximum" in text or "minimum" in text:
-        return "LimitExceeded", f"the namespace's limits forbid the Pod: {said}"
-    return "PodRefused", f"the cluster refuses the Pod: {said}"
+        return "LimitExceeded", f"the namespace's limits do not allow the Pod: {said}"
+    return "PodRefused", f"the cluster rejected the Pod: {said}"
 
 
 def _pod_trouble(pod: Pod, now: datetime) -> tuple[str, str]:
     scheduled = _condition(pod.status.conditions, "PodScheduled")
     if scheduled is not None and scheduled.status == "False":
-        return "Unschedulable", f"no node takes the Pod: {scheduled.message or scheduled.reason or 'no reason given'}"
+        return "Unschedulable", f"no node can run the Pod: {scheduled.message or scheduled.reason or 'no reason given'}"
     if pod.status.phase == "Failed" and pod.status.reason:
         return pod.status.reason, pod.status.message or f"the Pod failed: {pod.status.reason}"
     for container in pod.status.container_statuses or ():
@@ -117,7 +117,8 @@ def _container_trouble(container: ContainerStatus, now: datetime) -> tuple[str, 
             word = "CrashLoop"
         lines = [line for line in (ended.message or "").splitlines() if line.strip()][-_LAST_LINES:]
         tail = f"; last output: {' | '.join(lines)}" if lines else ""
-        return word, f"the container {how}, {container.restart_count} restarts{tail}"
+        restarts = f"{container.restart_count} restart{'' if container.restart_count == 1 else 's'}"
+        return word, f"the container {how}, {restarts}{tail}"
     running = container.state.running
     if (
         not container.ready
@@ -125,7 +126,7 @@ def _container_trouble(container: ContainerStatus, now: datetime) -> tuple[str, 
         and running.started_at is not None
         and now - running.started_at >= _UNREADY_FOR
     ):
-        return "ProbeFailing", "the function runs but does not answer its readiness probe on port 8080"
+        return "ProbeFailing", "the function is running but its readiness probe on port 8080 gets no good answer"
     return "", ""
 
 
