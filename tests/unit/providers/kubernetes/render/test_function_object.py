@@ -56,7 +56,7 @@ def test_there_and_back(spec: FunctionSpec) -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"image": "i", "name": "other"}, "must be the object's own name"),
+        ({"image": "i", "name": "other"}, "must equal metadata.name"),
         ({"name": "f"}, "spec.image"),
         ({"image": "i", "environment": {"A": 1}}, "spec.environment"),
         ({"image": "i", "environment": {"A B": "1"}}, "environment variable"),

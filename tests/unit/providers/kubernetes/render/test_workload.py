@@ -170,7 +170,7 @@ def test_cut_off_functions_carry_the_label_of_the_policies(where: str) -> None:
 
 def test_service_account_needs_the_namespaces_leave() -> None:
     spec = FunctionSpec(ref=FunctionRef.parse("a"), image="i", annotations={"com.openfaas.serviceaccount": "reader"})
-    with pytest.raises(InvalidSpec, match="does not allow reader"):
+    with pytest.raises(InvalidSpec, match="does not allow service account reader"):
         manifest_of(spec)
     pod = pod_of(manifest_of(spec, namespace_annotations={"com.hilbert.service-accounts": "writer, reader"}))
     assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("reader", True)
