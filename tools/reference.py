@@ -107,7 +107,20 @@ def stack_page() -> str:
     return render_page()
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "cli.md": cli_page, "stack.md": stack_page}
+def api_page() -> str:
+    """docs/reference/api.md: its tables from the declarations of the endpoints, its text as it stands."""
+    from hilbert.api.endpoints import ENDPOINTS
+    from hilbert.api.reference import fill_page
+
+    return fill_page((REFERENCE / "api.md").read_text(encoding="utf-8"), ENDPOINTS)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "api.md": api_page,
+    "settings.md": settings_page,
+    "cli.md": cli_page,
+    "stack.md": stack_page,
+}
 
 
 if __name__ == "__main__":

@@ -4,54 +4,56 @@ from __future__ import annotations
 
 from typing import Final
 
-from litestar import Response, post
-from litestar.handlers import HTTPRouteHandler
-
-from hilbert.api.request import AnyRequest, nothing, read
+from hilbert.api.asgi import Answer
+from hilbert.api.endpoint import Body, Call, Endpoint, nothing
 from hilbert.api.services import Services
 from hilbert.control.scaling.alerts import decide_replicas
+from hilbert.core import errors
 from hilbert.core.errors import HilbertError, Invalid
+from hilbert.core.identity import Action
 from hilbert.wire.alert import Alert, AlertReport
-
-PATH = "/system/alert"
 
 MAX_ALERTS: Final = 1000
 """In one report; AlertManager groups far fewer."""
 
+REPORT: Final = Body(AlertReport, "A body is required for this endpoint", "Unable to parse alert, bad format.")
 
-def routes(services: Services) -> list[HTTPRouteHandler]:
-    """The handler of this resource."""
-    tenancy, provider = services.tenancy, services.provider
 
-    async def follow(alert: Alert) -> None:
-        name = alert.labels.function_name if alert.labels else None
-        if not name:
-            raise Invalid("the alert has no label function_name")
-        _, ref = await tenancy.resolve_function(name)
-        status = await provider.get(ref)
-        replicas = decide_replicas(status.replicas, status.spec.labels, firing=alert.status == "firing")
-        if replicas != status.replicas:
-            await provider.scale(ref, replicas)
+async def take_alerts(call: Call) -> Answer:
+    alerts = call.given(REPORT).alerts or ()
+    if len(alerts) > MAX_ALERTS:
+        raise Invalid(f"{len(alerts)} alerts; the most is {MAX_ALERTS} in one report")
+    failures: list[str] = []
+    for alert in alerts:
+        try:
+            await _follow(call.services, alert)
+        except HilbertError as exc:
+            failures.append(f"[{len(failures)}] {exc.message}\n")
+    if failures:
+        return Answer(500, "".join(failures).encode())
+    return nothing(200)
 
-    @post(PATH, status_code=200)
-    async def take_alerts(request: AnyRequest) -> Response[bytes]:
-        report = await read(
-            request,
-            AlertReport,
-            empty="A body is required for this endpoint",
-            broken="Unable to parse alert, bad format.",
-        )
-        alerts = report.alerts or ()
-        if len(alerts) > MAX_ALERTS:
-            raise Invalid(f"{len(alerts)} alerts; the most is {MAX_ALERTS} in one report")
-        failures: list[str] = []
-        for alert in alerts:
-            try:
-                await follow(alert)
-            except HilbertError as exc:
-                failures.append(f"[{len(failures)}] {exc.message}\n")
-        if failures:
-            return Response("".join(failures).encode(), status_code=500, media_type="text/plain")
-        return nothing(200)
 
-    return [take_alerts]
+async def _follow(services: Services, alert: Alert) -> None:
+    name = alert.labels.function_name if alert.labels else None
+    if not name:
+        raise Invalid("the alert has no label function_name")
+    _, ref = await services.tenancy.resolve_function(name)
+    status = await services.provider.get(ref)
+    replicas = decide_replicas(status.replicas, status.spec.labels, firing=alert.status == "firing")
+    if replicas != status.replicas:
+        await services.provider.scale(ref, replicas)
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="POST",
+        path="/system/alert",
+        handler=take_alerts,
+        access=Action.SYSTEM_ALERT,
+        group="Functions",
+        summary="Scale functions by AlertManager's alerts; 500 names those that failed, one a line",
+        body=REPORT,
+        errors=(errors.BackendError,),
+    ),
+)

@@ -1,46 +1,73 @@
-"""The REST API as one ASGI application."""
+"""The REST API as one ASGI application: found, let in, read, decided on, done, answered, counted."""
 
 from __future__ import annotations
 
+import time
+
 import uvicorn
-from litestar import Litestar
-from litestar.types import ASGIApp
 
-from hilbert.api import alert, function, functions, health, info, logs, namespaces, pages, scale, secrets
-from hilbert.api.door import Auth
-from hilbert.api.problems import handlers
+from hilbert.api import decide
+from hilbert.api.asgi import JSON, TEXT, Answer, App, ClientLeft, Receive, Request, Scope, Send, send_answer
+from hilbert.api.door import Door
+from hilbert.api.endpoint import Call
+from hilbert.api.endpoints import ENDPOINTS
+from hilbert.api.problems import Problematic, Refusal, Retold, problem_of
+from hilbert.api.router import Match, Router
 from hilbert.api.services import Services
-from hilbert.api.traffic import Counted
 
 
-def create_app(services: Services) -> ASGIApp:
-    """The whole API: counted, then authenticated, then routed."""
-    return Counted(Auth(create_router(services), services.credentials), services.traffic)
+def create_app(services: Services) -> App:
+    """The whole API. Its way of a request is `docs/internals/api.md`."""
+    router = Router(ENDPOINTS)
+    door = Door(services.credentials)
+    limit = services.settings.gateway.max_api_body.units
+
+    async def run(request: Request, match: Match | None) -> Answer:
+        caller = door.admit(request.method, request.headers, public=match is not None and match.is_public)
+        if match is None:
+            raise Refusal(404, "no-such-path", "404 page not found")
+        endpoint = match.endpoint(request.method)
+        call = Call(endpoint, services, request, caller, match.name)
+        if endpoint.body is not None:
+            call.data = await request.body(limit)
+        call.target = await endpoint.target(call)
+        decide.check(call)
+        return await endpoint.handler(call)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        started = time.monotonic()
+        request = Request(scope, receive)
+        match = router.find(request.path)
+        path = match.path if match is not None else "other"
+        try:
+            answer = await run(request, match)
+        except ClientLeft:
+            answer = Answer(400)  # For the count; nobody is there to read it.
+        except Refusal as exc:
+            path = "other"  # It never came as far as the endpoint.
+            answer = _refusal(problem_of(exc, request.headers))
+        except Exception as exc:  # noqa: BLE001 - whatever fails becomes an answer, and an entry of the log
+            answer = _refusal(problem_of(exc, request.headers, _retold(match, request.method)))
+        try:
+            await send_answer(answer, receive, send)
+        finally:
+            services.traffic.count(request.method, path, answer.status, time.monotonic() - started)
+
+    return app
 
 
-def create_router(services: Services) -> Litestar:
-    """The routes alone, without authentication."""
-    return Litestar(
-        route_handlers=[
-            *functions.routes(services),
-            *function.routes(services),
-            *scale.routes(services),
-            *namespaces.routes(services),
-            *secrets.routes(services),
-            *logs.routes(services),
-            *alert.routes(services),
-            *info.routes(services),
-            *health.routes(services),
-            *pages.routes(),
-        ],
-        exception_handlers=handlers(),
-        request_max_body_size=services.settings.gateway.max_api_body.units,
-        openapi_config=None,
-        logging_config=None,
-    )
+def _retold(match: Match | None, method: str) -> Retold:
+    found = match.methods.get(method) if match is not None else None
+    return found.retold if found is not None else {}
 
 
-def server_config(app: ASGIApp) -> uvicorn.Config:
+def _refusal(problem: Problematic) -> Answer:
+    return Answer(problem.status, problem.body, JSON if problem.as_json else TEXT, problem.headers)
+
+
+def server_config(app: App) -> uvicorn.Config:
     """How uvicorn is to serve it: behind the workers, which have dealt with strangers' bytes already."""
     return uvicorn.Config(
         app,

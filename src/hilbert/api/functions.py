@@ -1,67 +1,177 @@
-"""`/system/functions`: list, create, update, delete."""
+"""`/system/functions`, `/system/function/NAME` and `/system/scale-function/NAME`."""
 
 from __future__ import annotations
 
-from litestar import Response, delete, get, post, put
-from litestar.handlers import HTTPRouteHandler
+from typing import Final
 
-from hilbert.api.problems import NAMESPACE_NOT_VALID, RESERVED_READ, Retold, Told, telling
-from hilbert.api.request import AnyRequest, json, nothing, parse_bool, query, read
-from hilbert.api.services import Services
+from hilbert.api import targets
+from hilbert.api.asgi import Answer, json
+from hilbert.api.endpoint import NAMESPACE, Body, Call, Endpoint, Query, nothing
+from hilbert.api.problems import NAMESPACE_NOT_VALID, RESERVED_READ, Retold, Told
 from hilbert.control.call_policy import call_policy, usable_policy
 from hilbert.core import errors
 from hilbert.core.errors import Invalid
-from hilbert.wire.function import DeleteFunction, Deployment, WireStatus, from_status, to_spec
+from hilbert.core.identity import Action, Resource
+from hilbert.core.model import FunctionStatus, Namespace
+from hilbert.iam.rights import may
+from hilbert.wire.function import DeleteFunction, Deployment, ScaleFunction, WireStatus, from_status, to_spec
 
-PATH = "/system/functions"
+GROUP: Final = "Functions"
 
-_MISSING_SECRET: Retold = {errors.SecretNotFound: Told(400)}
-_CREATE = telling({errors.ReservedNamespace: NAMESPACE_NOT_VALID, **_MISSING_SECRET})
-_UPDATE = telling({**RESERVED_READ, **_MISSING_SECRET})
-_OTHER = telling(RESERVED_READ)
+MAX_REPLICAS: Final = 2**31 - 1
+"""Of any provider: Kubernetes counts replicas in 32 bits. Providers have lower limits of their own."""
+
+USAGE: Final = Query("usage", "`1` adds what the replicas use, where the provider can tell.")
+
+_BROKEN_SCALE: Final = "Cannot parse request. Please pass valid JSON."
+CREATE: Final = Body(Deployment, "expected a body", "failed to unmarshal request: {}")
+UPDATE: Final = Body(Deployment, "expected a body", "unable to unmarshal request: {}")
+DELETE: Final = Body(DeleteFunction, "expected a body", "failed to unmarshal request: {}")
+SCALE: Final = Body(ScaleFunction, _BROKEN_SCALE, _BROKEN_SCALE)
+
+_MISSING_SECRET: Final[Retold] = {errors.SecretNotFound: Told(400)}
+_READ: Final = (errors.BackendUnavailable,)
+_WRITE: Final = (errors.BackendUnavailable, errors.StorageFull)
+_DEPLOY: Final = (*_WRITE, errors.SecretNotFound, errors.ImageUnavailable, errors.QuotaExceeded)
 
 
-def routes(services: Services) -> list[HTTPRouteHandler]:
-    """The handlers of this resource."""
-    tenancy = services.tenancy
-    provider = services.provider
-    gateway = services.settings.gateway
+async def list_functions(call: Call) -> Answer:
+    found = [
+        status
+        for status in await call.services.provider.list(call.namespace.name)
+        if may(call.caller, Action.FUNCTION_LIST, Resource(call.namespace.name, status.spec.ref))
+    ]
+    return json([_shown(call, call.namespace, status) for status in found])
 
-    async def deploy(request: AnyRequest, *, create: bool, broken: str) -> Response[bytes]:
-        deployment = await read(request, Deployment, empty="expected a body", broken=broken)
-        namespace = await tenancy.resolve(deployment.namespace, query(request, "namespace"))
-        spec = to_spec(deployment, namespace.name)
-        call_policy(spec, namespace.annotations, gateway)
-        await provider.apply(spec, create=create)
-        return nothing(202)
 
-    @get(PATH, exception_handlers=_OTHER)
-    async def list_functions(request: AnyRequest) -> Response[bytes]:
-        namespace = await tenancy.resolve(query(request, "namespace"))
-        with_usage = parse_bool(query(request, "usage"))
-        statuses: list[WireStatus] = []
-        for status in await provider.list(namespace.name):
-            policy, _ = usable_policy(status.spec, namespace.annotations, gateway)
-            count = services.invocations(status.spec.ref)
-            statuses.append(from_status(status, policy, invocations=count, with_usage=with_usage))
-        return json(statuses)
+async def get_function(call: Call) -> Answer:
+    status = await call.services.provider.get(call.ref)
+    return json(_shown(call, call.namespace, status))
 
-    @post(PATH, status_code=202, exception_handlers=_CREATE)
-    async def create_function(request: AnyRequest) -> Response[bytes]:
-        return await deploy(request, create=True, broken="failed to unmarshal request: {}")
 
-    @put(PATH, status_code=202, exception_handlers=_UPDATE)
-    async def update_function(request: AnyRequest) -> Response[bytes]:
-        return await deploy(request, create=False, broken="unable to unmarshal request: {}")
+async def create_function(call: Call) -> Answer:
+    return await _deploy(call, call.given(CREATE), create=True)
 
-    @delete(PATH, status_code=202, exception_handlers=_OTHER)
-    async def delete_function(request: AnyRequest) -> Response[bytes]:
-        given = await read(request, DeleteFunction, empty="expected a body", broken="failed to unmarshal request: {}")
-        if not given.function_name:
-            raise Invalid("functionName: is required")
-        _, ref = await tenancy.resolve_function(given.function_name, given.namespace, query(request, "namespace"))
-        await provider.get(ref)
-        await provider.remove(ref)
-        return nothing(202)
 
-    return [list_functions, create_function, update_function, delete_function]
+async def update_function(call: Call) -> Answer:
+    return await _deploy(call, call.given(UPDATE), create=False)
+
+
+async def delete_function(call: Call) -> Answer:
+    await call.services.provider.get(call.ref)
+    await call.services.provider.remove(call.ref)
+    return nothing(202)
+
+
+async def scale_function(call: Call) -> Answer:
+    replicas = call.given(SCALE).replicas
+    if replicas is None or not 0 <= replicas <= MAX_REPLICAS:
+        raise Invalid(f"replicas: is required, a whole number from 0 to {MAX_REPLICAS}")
+    await call.services.provider.scale(call.ref, replicas)
+    return nothing(202)
+
+
+async def _deploy(call: Call, deployment: Deployment, *, create: bool) -> Answer:
+    spec = to_spec(deployment, call.namespace.name)
+    call_policy(spec, call.namespace.annotations, call.services.settings.gateway)
+    await call.services.provider.apply(spec, create=create)
+    return nothing(202)
+
+
+def _shown(call: Call, namespace: Namespace, status: FunctionStatus) -> WireStatus:
+    policy, _ = usable_policy(status.spec, namespace.annotations, call.services.settings.gateway)
+    count = call.services.invocations(status.spec.ref)
+    return from_status(status, policy, invocations=count, with_usage=call.flag(USAGE))
+
+
+def _deleted(call: Call) -> str:
+    name = call.given(DELETE).function_name
+    if not name:
+        raise Invalid("functionName: is required")
+    return name
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/system/functions",
+        handler=list_functions,
+        access=Action.FUNCTION_LIST,
+        target=targets.namespace(),
+        group=GROUP,
+        summary="List the functions of a namespace",
+        query=(NAMESPACE, USAGE),
+        answer=list[WireStatus],
+        errors=_READ,
+        retold=RESERVED_READ,
+    ),
+    Endpoint(
+        method="POST",
+        path="/system/functions",
+        handler=create_function,
+        access=Action.FUNCTION_CREATE,
+        target=targets.namespace(lambda call: call.given(CREATE).namespace or ""),
+        group=GROUP,
+        summary="Create a function",
+        query=(NAMESPACE,),
+        body=CREATE,
+        success=202,
+        errors=(*_DEPLOY, errors.AlreadyExists),
+        retold={errors.ReservedNamespace: NAMESPACE_NOT_VALID, **_MISSING_SECRET},
+    ),
+    Endpoint(
+        method="PUT",
+        path="/system/functions",
+        handler=update_function,
+        access=Action.FUNCTION_UPDATE,
+        target=targets.namespace(lambda call: call.given(UPDATE).namespace or ""),
+        group=GROUP,
+        summary="Replace a function",
+        query=(NAMESPACE,),
+        body=UPDATE,
+        success=202,
+        errors=(*_DEPLOY, errors.FunctionNotFound),
+        retold={**RESERVED_READ, **_MISSING_SECRET},
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/system/functions",
+        handler=delete_function,
+        access=Action.FUNCTION_DELETE,
+        target=targets.function(_deleted, lambda call: call.given(DELETE).namespace or ""),
+        group=GROUP,
+        summary="Delete a function",
+        query=(NAMESPACE,),
+        body=DELETE,
+        success=202,
+        errors=(*_WRITE, errors.FunctionNotFound),
+        retold=RESERVED_READ,
+    ),
+    Endpoint(
+        method="GET",
+        path="/system/function/{name}",
+        handler=get_function,
+        access=Action.FUNCTION_GET,
+        target=targets.function(targets.in_path),
+        group=GROUP,
+        summary="Read a function",
+        query=(NAMESPACE, USAGE),
+        answer=WireStatus,
+        errors=(*_READ, errors.FunctionNotFound),
+        retold={**RESERVED_READ, errors.FunctionNotFound: Told(404, "")},
+    ),
+    Endpoint(
+        method="POST",
+        path="/system/scale-function/{name}",
+        handler=scale_function,
+        access=Action.FUNCTION_SCALE,
+        target=targets.function(targets.in_path, lambda call: call.given(SCALE).namespace or ""),
+        group=GROUP,
+        summary="Set how many replicas a function has; 0 lets it sleep until the next call",
+        query=(NAMESPACE,),
+        body=SCALE,
+        success=202,
+        errors=(*_WRITE, errors.FunctionNotFound, errors.QuotaExceeded),
+        retold=RESERVED_READ,
+    ),
+)

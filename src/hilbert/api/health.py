@@ -2,38 +2,79 @@
 
 from __future__ import annotations
 
-from litestar import MediaType, Response, get, head, route
-from litestar.handlers import HTTPRouteHandler
+from typing import Final
 
-from hilbert.api.services import Services
+from hilbert.api.asgi import TEXT, Answer
+from hilbert.api.endpoint import Access, Call, Endpoint
+from hilbert.core import errors
 from hilbert.core.errors import BackendUnavailable, Unsupported
 
-HEALTH_PATH = "/healthz"
-READY_PATH = "/readyz"
-QUEUE_PATH = "/async-function/{rest:path}"
+GROUP: Final = "The gateway itself"
 
 
-def routes(services: Services) -> list[HTTPRouteHandler]:
-    """All handlers. None needs a password."""
+async def get_health(_call: Call) -> Answer:
+    return Answer(200, b"OK")
 
-    @get(HEALTH_PATH)
-    async def get_health() -> Response[bytes]:
-        return Response(b"OK", media_type=MediaType.TEXT)
 
-    @head(HEALTH_PATH, media_type=MediaType.TEXT)
-    async def head_health() -> None:
-        return None
+async def head_health(_call: Call) -> Answer:
+    return Answer(200, b"")
 
-    @get(READY_PATH)
-    async def get_readiness() -> Response[bytes]:
-        if not services.is_ready():
-            raise BackendUnavailable("the gateway does not know its functions yet", hint="try again")
-        return Response(b"OK", media_type=MediaType.TEXT)
 
-    @route(QUEUE_PATH, http_method=["POST", "DELETE"], status_code=202)
-    async def queue_call() -> Response[bytes]:
-        raise Unsupported(
-            "queued invocation is not available in this version", hint="call the function at /function/ and wait"
+async def get_readiness(call: Call) -> Answer:
+    if not call.services.is_ready():
+        raise BackendUnavailable("the gateway does not know its functions yet", hint="try again")
+    return Answer(200, b"OK")
+
+
+async def queue_call(_call: Call) -> Answer:
+    raise Unsupported(
+        "queued invocation is not available in this version", hint="call the function at /function/ and wait"
+    )
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/healthz",
+        handler=get_health,
+        access=Access.PUBLIC,
+        group=GROUP,
+        summary="Ask whether the gateway answers",
+        answer=str,
+        media=TEXT,
+    ),
+    Endpoint(
+        method="HEAD",
+        path="/healthz",
+        handler=head_health,
+        access=Access.PUBLIC,
+        group=GROUP,
+        summary="Ask whether the gateway answers",
+        documented=False,
+    ),
+    Endpoint(
+        method="GET",
+        path="/readyz",
+        handler=get_readiness,
+        access=Access.PUBLIC,
+        group=GROUP,
+        summary="Ask whether the gateway knows where calls go",
+        answer=str,
+        media=TEXT,
+        errors=(errors.BackendUnavailable,),
+    ),
+    *(
+        Endpoint(
+            method=method,
+            path="/async-function/{rest}",
+            handler=queue_call,
+            access=Access.PUBLIC,
+            group=GROUP,
+            summary="Queue a call, or take it back",
+            success=202,
+            errors=(errors.Unsupported,),
+            documented=False,
         )
-
-    return [get_health, head_health, get_readiness, queue_call]
+        for method in ("POST", "DELETE")
+    ),
+)

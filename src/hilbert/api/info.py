@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from typing import Final
 
-from litestar import Response, get
-from litestar.handlers import HTTPRouteHandler
-
-from hilbert.api.request import json
-from hilbert.api.services import Services
+from hilbert.api.asgi import Answer, json
+from hilbert.api.endpoint import Call, Endpoint
+from hilbert.core import errors
+from hilbert.core.identity import Action
 from hilbert.core.ports import Diagnostics
 from hilbert.wire.info import WireInfo, WireProvider, WireVersion
 
-PATH = "/system/info"
 
-
-def routes(services: Services) -> list[HTTPRouteHandler]:
-    """The handler of this resource."""
-    provider = services.provider
-
-    @get(PATH)
-    async def get_info() -> Response[bytes]:
-        facts: Mapping[str, str] = await provider.facts() if isinstance(provider, Diagnostics) else {}
-        version = WireVersion(sha=services.commit, release=services.release)
-        return json(
-            WireInfo(
-                arch=platform.machine(),
-                provider=WireProvider(
-                    provider=f"hilbert-{provider.name}", version=version, orchestration=provider.name
-                ),
-                version=version,
-                hilbert=facts,
-            )
+async def get_info(call: Call) -> Answer:
+    provider = call.services.provider
+    facts: Mapping[str, str] = await provider.facts() if isinstance(provider, Diagnostics) else {}
+    version = WireVersion(sha=call.services.commit, release=call.services.release)
+    return json(
+        WireInfo(
+            arch=platform.machine(),
+            provider=WireProvider(provider=f"hilbert-{provider.name}", version=version, orchestration=provider.name),
+            version=version,
+            hilbert=facts,
         )
+    )
 
-    return [get_info]
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/system/info",
+        handler=get_info,
+        access=Action.SYSTEM_INFO,
+        group="The gateway itself",
+        summary="Read versions, architecture, provider, and under `hilbert` the facts of this installation",
+        answer=WireInfo,
+        errors=(errors.BackendUnavailable,),
+    ),
+)

@@ -8,24 +8,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
-from litestar import get
-from litestar.handlers import HTTPRouteHandler
-from litestar.response import Stream
 
-from hilbert.api.problems import RESERVED_WRITE, Told, telling
-from hilbert.api.request import AnyRequest, parse_bool, query
-from hilbert.api.services import Services
+from hilbert.api import targets
+from hilbert.api.asgi import Answer
+from hilbert.api.endpoint import NAMESPACE, Call, Endpoint, Query
+from hilbert.api.problems import RESERVED_WRITE, Told
 from hilbert.core import errors
 from hilbert.core.errors import HilbertError, Invalid
+from hilbert.core.identity import Action
 from hilbert.core.model import LogQuery
 from hilbert.core.ports import Logs
 from hilbert.core.values import FunctionRef
-from hilbert.wire.log import encode_line
-
-PATH = "/system/logs"
+from hilbert.wire.log import WireLogLine, encode_line
 
 DEFAULT_SINCE: Final = timedelta(minutes=5)
 """How far back a request goes that says neither `since` nor a positive `tail`."""
+
+NAME: Final = Query("name", "`NAME` or `NAME.NAMESPACE`.", required=True)
+INSTANCE: Final = Query("instance", "One replica only.")
+SINCE: Final = Query("since", "RFC 3339; five minutes ago if absent, unless `tail` is positive.")
+TAIL: Final = Query("tail", "At most this many of the newest lines; 0 or less means no limit.")
+FOLLOW: Final = Query("follow", "`1` or `true` keeps the stream open for new lines.")
 
 _MAX_INSTANCE: Final = 253
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")
@@ -40,36 +43,22 @@ class UnreadableQuery(Invalid):
     """`tail` or `since` cannot be read."""
 
 
-_TOLD = telling({**RESERVED_WRITE, UnreadableQuery: Told(422, "could not parse the log request")})
+async def read_logs(call: Call) -> Answer:
+    logs = call.services.logs
+    wanted = parse_query(
+        call.ref,
+        instance=call.query(INSTANCE),
+        since=call.query(SINCE),
+        tail=call.query(TAIL),
+        follow=call.flag(FOLLOW),
+        now=datetime.now(UTC),
+    )
+    await call.services.provider.get(call.ref)
+    return Answer(200, _lines(logs, wanted), "application/x-ndjson")
 
 
-def routes(services: Services) -> list[HTTPRouteHandler]:
-    """The handler of this resource."""
-    tenancy = services.tenancy
-
-    @get(PATH, exception_handlers=_TOLD)
-    async def read_logs(request: AnyRequest) -> Stream:
-        logs = services.logs
-        name = query(request, "name")
-        if not name:
-            raise Invalid("name: is required", hint="add ?name=FUNCTION")
-        _, ref = await tenancy.resolve_function(name, query(request, "namespace"))
-        wanted = parse_query(
-            ref,
-            instance=query(request, "instance"),
-            since=query(request, "since"),
-            tail=query(request, "tail"),
-            follow=query(request, "follow"),
-            now=datetime.now(UTC),
-        )
-        await services.provider.get(ref)
-        return Stream(_lines(logs, wanted), media_type="application/x-ndjson")
-
-    return [read_logs]
-
-
-def parse_query(ref: FunctionRef, *, instance: str, since: str, tail: str, follow: str, now: datetime) -> LogQuery:
-    """The query that the parameters' texts ask for; empty ones are absent. Raises `UnreadableQuery`."""
+def parse_query(ref: FunctionRef, *, instance: str, since: str, tail: str, follow: bool, now: datetime) -> LogQuery:
+    """The query that the parameters ask for; empty ones are absent. Raises `UnreadableQuery`."""
     count = 0
     if tail:
         if not _INTEGER.fullmatch(tail):
@@ -85,7 +74,7 @@ def parse_query(ref: FunctionRef, *, instance: str, since: str, tail: str, follo
             raise UnreadableQuery(f"since: {exc}") from exc
     if len(instance) > _MAX_INSTANCE:
         raise UnreadableQuery(f"instance: at most {_MAX_INSTANCE} characters")
-    return LogQuery(ref=ref, instance=instance, since=start, tail=count, follow=parse_bool(follow))
+    return LogQuery(ref=ref, instance=instance, since=start, tail=count, follow=follow)
 
 
 async def _lines(logs: Logs, wanted: LogQuery) -> AsyncGenerator[bytes, None]:
@@ -97,3 +86,28 @@ async def _lines(logs: Logs, wanted: LogQuery) -> AsyncGenerator[bytes, None]:
         return
     except HilbertError as exc:
         _log.warning("log stream ended", function=str(wanted.ref), reason=exc.message, detail=exc.detail)
+
+
+def _named(call: Call) -> str:
+    name = call.query(NAME)
+    if not name:
+        raise Invalid("name: is required", hint="add ?name=FUNCTION")
+    return name
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/system/logs",
+        handler=read_logs,
+        access=Action.FUNCTION_LOGS,
+        target=targets.function(_named),
+        group="Functions",
+        summary="Read a function's log lines as NDJSON",
+        query=(NAME, NAMESPACE, INSTANCE, SINCE, TAIL, FOLLOW),
+        answer=WireLogLine,
+        media="application/x-ndjson",
+        errors=(errors.BackendUnavailable, errors.FunctionNotFound, errors.Unsupported, UnreadableQuery),
+        retold={**RESERVED_WRITE, UnreadableQuery: Told(422, "could not parse the log request")},
+    ),
+)

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from hilbert.api.asgi import App, Receive, Scope, Send
 from hilbert.api.services import Services
 from hilbert.control.call_counts import CallTotals
 from hilbert.core.errors import HilbertError
@@ -26,11 +25,11 @@ _FUNCTION_CODE: Final = ("function_name", "code")
 _WORKER: Final = ("worker",)
 
 
-def create_metrics_app(services: Services) -> ASGIApp:
+def create_metrics_app(services: Services) -> App:
     """`GET /metrics` and `GET /healthz`; other methods get 405, other paths 404."""
 
     async def metrics(scope: Scope, _receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
+        if scope["type"] != "http":
             return
         if scope["path"] not in ("/metrics", "/healthz"):
             await _answer(send, 404, "text/plain; charset=utf-8", b"404 page not found\n")

@@ -6,112 +6,163 @@ documentation shows for updates and deletes, works too.
 
 from __future__ import annotations
 
-from litestar import Response, delete, get, post, put
-from litestar.handlers import HTTPRouteHandler
+from typing import Final
 
-from hilbert.api.problems import Told, telling
-from hilbert.api.request import AnyRequest, json, nothing, parse_bool, path_name, query, read, read_body
-from hilbert.api.services import Services
+from hilbert.api import targets
+from hilbert.api.asgi import Answer, json
+from hilbert.api.endpoint import Access, Body, Call, Endpoint, Query, Target, anywhere, nothing
+from hilbert.api.problems import Retold, Told
 from hilbert.control.call_policy import check_namespace_policy
 from hilbert.core import errors
-from hilbert.core.errors import Invalid, NamespaceNotFound, ReservedNamespace
-from hilbert.core.values import NamespaceName
+from hilbert.core.errors import Invalid
+from hilbert.core.identity import Action, Resource
+from hilbert.core.values import parse_namespace_name
+from hilbert.iam.rights import may
 from hilbert.wire.namespace import WireNamespace, check_same_name, from_namespace, is_marked, to_namespace
-from hilbert.wire.reading import decode
 
-LIST_PATH = "/system/namespaces"
-NO_NAME = "/system/namespace"
-PATHS = ["/system/namespace/{name:str}", "/system/namespaces/{name:str}"]
+GROUP: Final = "Namespaces"
 
-_TOLD = telling({errors.NamespaceNotFound: Told(404)})
+NO_NAME: Final = "/system/namespace/"
+PATH: Final = "/system/namespace/{name}"
+PLURAL: Final = "/system/namespaces/{name}"
+
+FORCE: Final = Query("force", "`true` deletes it even when it holds things that the platform did not make.")
+
+NEW: Final = Body(WireNamespace, "namespace not specified in request body", "error parsing request body: {}")
+REPLACEMENT: Final = Body(WireNamespace, "error parsing request body: no body", "error parsing request body: {}")
+DELETED: Final = Body(WireNamespace, None)
+
+_WRITE: Final = (errors.BackendUnavailable, errors.StorageFull, errors.Unsupported, errors.Forbidden)
+_MISSING: Final[Retold] = {errors.NamespaceNotFound: Told(404)}
 
 
-def routes(services: Services) -> list[HTTPRouteHandler]:
-    """The handlers of this resource."""
-    tenancy = services.tenancy
+async def list_namespaces(call: Call) -> Answer:
+    found = [namespace.name for namespace in await call.services.tenancy.list_all()]
+    return json([name for name in found if may(call.caller, Action.NAMESPACE_LIST, Resource(name))])
 
-    def known(name: str) -> NamespaceName:
-        try:
-            return tenancy.check_name(name)
-        except NamespaceNotFound:
-            raise NamespaceNotFound(f"namespace {name} not found") from None
 
-    @get(LIST_PATH)
-    async def list_namespaces() -> Response[bytes]:
-        return json([namespace.name for namespace in await tenancy.list_all()])
+async def get_namespace(call: Call) -> Answer:
+    return json(from_namespace(call.namespace))
 
-    @get(PATHS, exception_handlers=_TOLD)
-    async def get_namespace(request: AnyRequest) -> Response[bytes]:
-        name = path_name(request)
-        try:
-            namespace = await tenancy.resolve(known(name))
-        except (NamespaceNotFound, ReservedNamespace):
-            raise NamespaceNotFound(f"namespace {name} not found") from None
-        return json(from_namespace(namespace))
 
-    @post([NO_NAME, *PATHS], status_code=201, exception_handlers=_TOLD)
-    async def create_namespace(request: AnyRequest) -> Response[bytes]:
-        name = path_name(request)
-        given = await read(
-            request,
-            WireNamespace,
-            empty="namespace not specified in request body",
-            broken="error parsing request body: {}",
+async def create_namespace(call: Call) -> Answer:
+    given = call.given(NEW)
+    if call.name:
+        check_same_name(given, call.name)
+    if not is_marked(given):
+        raise Invalid(
+            "request does not have openfaas=1 label", hint='send "labels": {"openfaas": "1"}, or the annotation'
         )
-        if not given.name:
-            raise Invalid("namespace not specified in request body")
-        if name:
-            check_same_name(given, name)
-        if not is_marked(given):
-            raise Invalid(
-                "request does not have openfaas=1 label", hint='send "labels": {"openfaas": "1"}, or the annotation'
-            )
-        namespace = to_namespace(given, tenancy.check_new(given.name))
-        check_namespace_policy(namespace.annotations)
-        await services.namespaces.create_namespace(namespace)
-        return nothing(201)
+    namespace = to_namespace(given, call.services.tenancy.check_new(given.name or ""))
+    check_namespace_policy(namespace.annotations)
+    await call.services.namespaces.create_namespace(namespace)
+    return nothing(201)
 
-    @put(PATHS, status_code=202, exception_handlers=_TOLD)
-    async def update_namespace(request: AnyRequest) -> Response[bytes]:
-        name = path_name(request)
-        found = known(name)
-        given = await read(
-            request, WireNamespace, empty="error parsing request body: no body", broken="error parsing request body: {}"
+
+async def update_namespace(call: Call) -> Answer:
+    given = call.given(REPLACEMENT)
+    check_same_name(given, call.name)
+    namespace = to_namespace(given, call.namespace.name)
+    check_namespace_policy(namespace.annotations)
+    await call.services.namespaces.update_namespace(namespace)
+    return nothing(202)
+
+
+async def delete_namespace(call: Call) -> Answer:
+    check_same_name(call.given(DELETED), call.name)
+    await call.services.namespaces.delete_namespace(call.namespace.name, force=call.flag(FORCE))
+    return nothing(202)
+
+
+async def refuse_no_name(_call: Call) -> Answer:
+    raise Invalid("namespace not specified in URL")
+
+
+async def _new(call: Call) -> Target:
+    name = call.given(NEW).name
+    if not name:
+        raise Invalid("namespace not specified in request body")
+    return Target(Resource(parse_namespace_name(name)))
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/system/namespaces",
+        handler=list_namespaces,
+        access=Action.NAMESPACE_LIST,
+        target=anywhere,
+        group=GROUP,
+        summary="List the namespaces that the caller may see",
+        answer=list[str],
+        errors=(errors.BackendUnavailable,),
+    ),
+    Endpoint(
+        method="POST",
+        path=NO_NAME,
+        handler=create_namespace,
+        access=Action.NAMESPACE_CREATE,
+        target=_new,
+        group=GROUP,
+        summary="Create a namespace; its body needs the mark `openfaas=1` as label or annotation",
+        body=NEW,
+        success=201,
+        errors=(*_WRITE, errors.AlreadyExists, errors.ReservedNamespace, errors.QuotaExceeded),
+        retold=_MISSING,
+        aliases=(PATH, PLURAL),
+    ),
+    Endpoint(
+        method="GET",
+        path=PATH,
+        handler=get_namespace,
+        access=Action.NAMESPACE_GET,
+        target=targets.namespace_in_path,
+        group=GROUP,
+        summary="Read a namespace",
+        answer=WireNamespace,
+        errors=(errors.BackendUnavailable,),
+        retold=_MISSING,
+        aliases=(PLURAL,),
+    ),
+    Endpoint(
+        method="PUT",
+        path=PATH,
+        handler=update_namespace,
+        access=Action.NAMESPACE_UPDATE,
+        target=targets.namespace_in_path,
+        group=GROUP,
+        summary="Replace a namespace's labels and annotations",
+        body=REPLACEMENT,
+        success=202,
+        errors=_WRITE,
+        retold=_MISSING,
+        aliases=(PLURAL,),
+    ),
+    Endpoint(
+        method="DELETE",
+        path=PATH,
+        handler=delete_namespace,
+        access=Action.NAMESPACE_DELETE,
+        target=targets.namespace_in_path,
+        group=GROUP,
+        summary="Delete a namespace with all that is in it",
+        query=(FORCE,),
+        body=DELETED,
+        success=202,
+        errors=(*_WRITE, errors.Conflict),
+        retold=_MISSING,
+        aliases=(PLURAL,),
+    ),
+    *(
+        Endpoint(
+            method=method,
+            path=NO_NAME,
+            handler=refuse_no_name,
+            access=Access.SIGNED_IN,
+            group=GROUP,
+            summary="Say that the path names no namespace",
+            documented=False,
         )
-        check_same_name(given, name)
-        namespace = to_namespace(given, found)
-        check_namespace_policy(namespace.annotations)
-        await services.namespaces.update_namespace(namespace)
-        return nothing(202)
-
-    @delete(PATHS, status_code=202, exception_handlers=_TOLD)
-    async def delete_namespace(request: AnyRequest) -> Response[bytes]:
-        name = path_name(request)
-        found = known(name)
-        if body := await read_body(request):
-            check_same_name(decode(body, WireNamespace), name)
-        await services.namespaces.delete_namespace(found, force=parse_bool(query(request, "force")))
-        return nothing(202)
-
-    @get(NO_NAME)
-    async def get_nothing() -> Response[bytes]:
-        raise Invalid("namespace not specified in URL")
-
-    @put(NO_NAME)
-    async def update_nothing() -> Response[bytes]:
-        raise Invalid("namespace not specified in URL")
-
-    @delete(NO_NAME, status_code=202)
-    async def delete_nothing() -> Response[bytes]:
-        raise Invalid("namespace not specified in URL")
-
-    return [
-        list_namespaces,
-        get_namespace,
-        create_namespace,
-        update_namespace,
-        delete_namespace,
-        get_nothing,
-        update_nothing,
-        delete_nothing,
-    ]
+        for method in ("GET", "PUT", "DELETE")
+    ),
+)

@@ -2,51 +2,99 @@
 
 from __future__ import annotations
 
-from litestar import Response, delete, get, post, put
-from litestar.handlers import HTTPRouteHandler
+from typing import Final
 
-from hilbert.api.problems import RESERVED_WRITE, telling
-from hilbert.api.request import AnyRequest, json, nothing, query, read
-from hilbert.api.services import Services
+from hilbert.api import targets
+from hilbert.api.asgi import Answer, json
+from hilbert.api.endpoint import NAMESPACE, Body, Call, Endpoint, nothing
+from hilbert.api.problems import RESERVED_WRITE
+from hilbert.core import errors
+from hilbert.core.identity import Action
 from hilbert.wire.secret import ListedSecret, WireSecret, secret_name, to_secret
 
-PATH = "/system/secrets"
+GROUP: Final = "Secrets"
+PATH: Final = "/system/secrets"
 
-_TOLD = telling(RESERVED_WRITE)
+SECRET: Final = Body(WireSecret, "expected a body", "failed to unmarshal request: {}")
+
+_WRITE: Final = (errors.BackendUnavailable, errors.StorageFull, errors.Unsupported)
+_TARGET: Final = targets.namespace(lambda call: call.given(SECRET).namespace or "")
 
 
-def routes(services: Services) -> list[HTTPRouteHandler]:
-    """The handlers of this resource."""
-    tenancy = services.tenancy
+async def list_secrets(call: Call) -> Answer:
+    names = await call.services.secrets.list_secrets(call.namespace.name)
+    return json([ListedSecret(name=name, namespace=call.namespace.name) for name in names])
 
-    async def body(request: AnyRequest) -> WireSecret:
-        return await read(request, WireSecret, empty="expected a body", broken="failed to unmarshal request: {}")
 
-    @get(PATH, exception_handlers=_TOLD)
-    async def list_secrets(request: AnyRequest) -> Response[bytes]:
-        namespace = await tenancy.resolve(query(request, "namespace"))
-        names = await services.secrets.list_secrets(namespace.name)
-        return json([ListedSecret(name=name, namespace=namespace.name) for name in names])
+async def create_secret(call: Call) -> Answer:
+    await call.services.secrets.create_secret(to_secret(call.given(SECRET), call.namespace.name))
+    return nothing(202)
 
-    @post(PATH, status_code=202, exception_handlers=_TOLD)
-    async def create_secret(request: AnyRequest) -> Response[bytes]:
-        given = await body(request)
-        namespace = await tenancy.resolve(given.namespace, query(request, "namespace"))
-        await services.secrets.create_secret(to_secret(given, namespace.name))
-        return nothing(202)
 
-    @put(PATH, status_code=202, exception_handlers=_TOLD)
-    async def update_secret(request: AnyRequest) -> Response[bytes]:
-        given = await body(request)
-        namespace = await tenancy.resolve(given.namespace, query(request, "namespace"))
-        await services.secrets.update_secret(to_secret(given, namespace.name))
-        return nothing(202)
+async def update_secret(call: Call) -> Answer:
+    await call.services.secrets.update_secret(to_secret(call.given(SECRET), call.namespace.name))
+    return nothing(202)
 
-    @delete(PATH, status_code=202, exception_handlers=_TOLD)
-    async def delete_secret(request: AnyRequest) -> Response[bytes]:
-        given = await body(request)
-        namespace = await tenancy.resolve(given.namespace, query(request, "namespace"))
-        await services.secrets.delete_secret(namespace.name, secret_name(given))
-        return nothing(202)
 
-    return [list_secrets, create_secret, update_secret, delete_secret]
+async def delete_secret(call: Call) -> Answer:
+    await call.services.secrets.delete_secret(call.namespace.name, secret_name(call.given(SECRET)))
+    return nothing(202)
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path=PATH,
+        handler=list_secrets,
+        access=Action.SECRET_LIST,
+        target=targets.namespace(),
+        group=GROUP,
+        summary="List the names of a namespace's secrets",
+        query=(NAMESPACE,),
+        answer=list[ListedSecret],
+        errors=(errors.BackendUnavailable, errors.Unsupported),
+        retold=RESERVED_WRITE,
+    ),
+    Endpoint(
+        method="POST",
+        path=PATH,
+        handler=create_secret,
+        access=Action.SECRET_CREATE,
+        target=_TARGET,
+        group=GROUP,
+        summary="Create a secret",
+        query=(NAMESPACE,),
+        body=SECRET,
+        success=202,
+        errors=(*_WRITE, errors.AlreadyExists, errors.QuotaExceeded),
+        retold=RESERVED_WRITE,
+    ),
+    Endpoint(
+        method="PUT",
+        path=PATH,
+        handler=update_secret,
+        access=Action.SECRET_UPDATE,
+        target=_TARGET,
+        group=GROUP,
+        summary="Replace a secret",
+        query=(NAMESPACE,),
+        body=SECRET,
+        success=202,
+        errors=(*_WRITE, errors.SecretNotFound),
+        retold=RESERVED_WRITE,
+    ),
+    Endpoint(
+        method="DELETE",
+        path=PATH,
+        handler=delete_secret,
+        access=Action.SECRET_DELETE,
+        target=_TARGET,
+        group=GROUP,
+        summary="Delete a secret",
+        query=(NAMESPACE,),
+        body=SECRET,
+        success=202,
+        errors=(*_WRITE, errors.SecretNotFound),
+        retold=RESERVED_WRITE,
+    ),
+)

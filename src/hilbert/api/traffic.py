@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -35,31 +32,3 @@ class Traffic:
         labels = (method if method in _METHODS else "other", path, str(status))
         self._requests.labels(*labels).inc()
         self._seconds.labels(*labels).observe(seconds)
-
-
-class Counted:
-    """ASGI middleware that counts every request."""
-
-    def __init__(self, app: ASGIApp, traffic: Traffic) -> None:
-        self._app = app
-        self._traffic = traffic
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
-            return
-        started = time.monotonic()
-        status = 500
-
-        async def sent(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, sent)
-        finally:
-            # The router leaves the pattern that matched in the scope; what it never saw has none.
-            path = scope.get("path_template") or "other"
-            self._traffic.count(scope["method"], path, status, time.monotonic() - started)

@@ -69,6 +69,12 @@ class Tenancy:
             raise ReservedNamespace(f"namespace {text} is reserved for the platform or the cluster")
         return parse_namespace_name(text)
 
+    def absent(self, name: str) -> NamespaceNotFound:
+        """What to raise for a namespace that does not exist, and for one that a caller may not see: they look alike."""
+        single = not isinstance(self._provider, Namespaces)
+        hint = f"the {self._provider.name} provider has only the namespace {self._default}" if single else ""
+        return NamespaceNotFound(f"namespace {name} not found", hint=hint)
+
     async def list_all(self) -> Sequence[Namespace]:
         """Every function namespace, the default one among them, by name."""
         if isinstance(self._provider, Namespaces):
@@ -77,9 +83,10 @@ class Tenancy:
 
     async def _look_up(self, name: NamespaceName) -> Namespace:
         if isinstance(self._provider, Namespaces):
-            return await self._provider.get_namespace(name)
+            try:
+                return await self._provider.get_namespace(name)
+            except NamespaceNotFound as exc:
+                raise self.absent(name) from exc
         if name == self._default:
             return Namespace(name=name)
-        raise NamespaceNotFound(
-            f"namespace {name} not found", hint=f"the {self._provider.name} provider has {self._default} alone"
-        )
+        raise self.absent(name)

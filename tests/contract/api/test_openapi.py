@@ -16,51 +16,39 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks as openapi_checks
 
-from hilbert.api.app import create_app, create_router, server_config
+from hilbert.api.app import create_app, server_config
+from hilbert.api.endpoints import DESCRIBED, ENDPOINTS
 from hilbert.api.openapi import document
 from hilbert.api.services import Services
 from hilbert.core.errors import QuotaExceeded
+from hilbert.core.identity import Action
 from hilbert.core.model import FunctionSpec, ScalingPolicy
 from hilbert.core.settings import Settings
 from hilbert.core.values import FunctionRef
 from hilbert.providers.memory import MemoryProvider
 from support.api import CREDENTIALS, Api
 
-PAGES = {"/", "/ui", "/ui/ui.js", "/ui/page.css", "/openapi", "/openapi/openapi.js", "/openapi/openapi.json"}
-ALIASES = {("/system/namespaces/{name}", method) for method in ("get", "post", "put", "delete")} | {
-    ("/system/namespace/{name}", "post"),
-    ("/system/namespace", "get"),
-    ("/system/namespace", "put"),
-    ("/system/namespace", "delete"),
-}
-"""Routes that exist for clients that write a path in another way, or for the text of their refusal."""
-
-NOT_IN_THIS_VERSION = {("/async-function/{rest}", "post"), ("/async-function/{rest}", "delete")}
+DESCRIPTION = document(DESCRIBED)
 
 
-def described() -> set[tuple[str, str]]:
-    return {(path.rstrip("/"), method) for path, methods in document()["paths"].items() for method in methods}
-
-
-def test_the_description_has_every_route_and_no_other() -> None:
-    router = create_router(Services(provider=MemoryProvider(), settings=Settings()))
-    routes = {
-        (route.path_format.replace(":str", "").replace(":path", ""), str(method).lower())
-        for route in router.routes
-        for method in route.methods  # type: ignore[union-attr]
-        if str(method) != "OPTIONS"
-    }
-    found = {(path, method) for path, method in routes if path not in PAGES and method != "head"}
-    assert found == described() | ALIASES | NOT_IN_THIS_VERSION
+def test_the_description_has_every_documented_endpoint() -> None:
+    described = {(path, method) for path, methods in DESCRIPTION["paths"].items() for method in methods}
+    assert described == {(found.path, found.method.lower()) for found in ENDPOINTS if found.documented}
+    assert len(described) == 20
 
 
 def test_every_operation_needs_the_password_but_health() -> None:
-    description = document()
-    assert description["security"] == [{"basic": []}]
-    for path, methods in description["paths"].items():
+    assert DESCRIPTION["security"] == [{"basic": []}]
+    for path, methods in DESCRIPTION["paths"].items():
         for operation in methods.values():
             assert ("security" in operation) == (path in TAKES_NOTHING)
             assert ("401" in operation["responses"]) == (path not in TAKES_NOTHING)
+
+
+def test_every_other_operation_names_its_right() -> None:
+    actions = [operation.get("x-action") for methods in DESCRIPTION["paths"].values() for operation in methods.values()]
+    assert actions.count(None) == len(TAKES_NOTHING)
+    assert {action for action in actions if action} == {action.value for action in Action}
 
 
 @pytest.mark.anyio
@@ -69,7 +57,7 @@ async def test_the_page_and_the_document_are_served(api: Api) -> None:
     assert page.status == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     served = await api.call("GET", "/openapi/openapi.json")
-    assert served.json == document()
+    assert served.json == DESCRIPTION
 
 
 class Small(MemoryProvider):
@@ -117,9 +105,9 @@ def base_url() -> Iterator[str]:
     assert not thread.is_alive()
 
 
-SCHEMA = schemathesis.openapi.from_dict(document())
+SCHEMA = schemathesis.openapi.from_dict(DESCRIPTION)
 TAKES_NOTHING = {"/healthz", "/readyz"}
-OPERATIONS = [(path, method) for path, methods in document()["paths"].items() for method in methods]
+OPERATIONS = [(path, method) for path, methods in DESCRIPTION["paths"].items() for method in methods]
 
 
 FITTING = [(path, method, GenerationMode.POSITIVE) for path, method in OPERATIONS]
@@ -134,7 +122,7 @@ UNFITTING = [(path, method, GenerationMode.NEGATIVE) for path, method in OPERATI
 def test_requests_made_from_the_description(base_url: str, path: str, method: str, mode: GenerationMode) -> None:
     """Every answer has a status, a content type and a body that the description names."""
     operation = SCHEMA[path][method]
-    told = document()["paths"][path][method]["responses"]
+    told = DESCRIPTION["paths"][path][method]["responses"]
     checks = CONFORMANCE if "500" in told else [not_a_server_error, *CONFORMANCE]  # AlertManager is told with 500.
 
     @settings(max_examples=12, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
@@ -183,11 +171,11 @@ def properties(operation: dict[str, Any]) -> set[str]:
     """The fields of an operation's body."""
     content = operation.get("requestBody", {}).get("content", {})
     names = [entry["schema"]["$ref"].rpartition("/")[2] for entry in content.values()]
-    return {field for name in names for field in document()["components"]["schemas"][name]["properties"]}
+    return {field for name in names for field in DESCRIPTION["components"]["schemas"][name]["properties"]}
 
 
 PROPERTIES = {
     f"{method.upper()} {path}": properties(operation)
-    for path, methods in document()["paths"].items()
+    for path, methods in DESCRIPTION["paths"].items()
     for method, operation in methods.items()
 }

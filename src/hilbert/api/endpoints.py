@@ -1,0 +1,28 @@
+"""Every endpoint of the REST API, and every page."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from hilbert.api import alert, functions, health, info, logs, namespaces, openapi, pages, secrets
+from hilbert.api.endpoint import Endpoint
+
+DESCRIBED: Final[tuple[Endpoint, ...]] = (
+    *functions.ENDPOINTS,
+    *logs.ENDPOINTS,
+    *alert.ENDPOINTS,
+    *namespaces.ENDPOINTS,
+    *secrets.ENDPOINTS,
+    *health.ENDPOINTS,
+    *info.ENDPOINTS,
+)
+
+
+def description() -> bytes:
+    """The OpenAPI document as it is served."""
+    return msgspec.json.format(msgspec.json.encode(openapi.document(DESCRIBED)), indent=2)
+
+
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (*DESCRIBED, *pages.endpoints(description))

@@ -1,0 +1,75 @@
+"""Who asks, what a right says, and what it is asked about. How callers are told apart and decided on is `hilbert.iam`."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from hilbert.core.values import FunctionRef, NamespaceName
+
+EVERYTHING: Final = "*"
+"""As an action: every one. As a resource: the platform and every namespace."""
+
+
+class Action(enum.StrEnum):
+    """What can be done. OpenFaaS's names where it has one; `System:Alert` is ours."""
+
+    FUNCTION_LIST = "Function:List"
+    FUNCTION_GET = "Function:Get"
+    FUNCTION_CREATE = "Function:Create"
+    FUNCTION_UPDATE = "Function:Update"
+    FUNCTION_DELETE = "Function:Delete"
+    FUNCTION_SCALE = "Function:Scale"
+    FUNCTION_LOGS = "Function:Logs"
+    NAMESPACE_LIST = "Namespace:List"
+    NAMESPACE_GET = "Namespace:Get"
+    NAMESPACE_CREATE = "Namespace:Create"
+    NAMESPACE_UPDATE = "Namespace:Update"
+    NAMESPACE_DELETE = "Namespace:Delete"
+    SECRET_LIST = "Secret:List"  # noqa: S105 - an action
+    SECRET_CREATE = "Secret:Create"  # noqa: S105
+    SECRET_UPDATE = "Secret:Update"  # noqa: S105
+    SECRET_DELETE = "Secret:Delete"  # noqa: S105
+    SYSTEM_INFO = "System:Info"
+    SYSTEM_ALERT = "System:Alert"
+    """Scale functions of every namespace by AlertManager's alerts."""
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """What an action is about: a function, a namespace, or with neither the platform as a whole."""
+
+    namespace: NamespaceName | None = None
+    ref: FunctionRef | None = None
+    """Its namespace is `namespace`."""
+
+
+PLATFORM: Final = Resource()
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """A right: some actions on some resources. There are no grants that take rights away."""
+
+    actions: tuple[str, ...]
+    """Actions by name; `Function:*` is all of a kind, `*` every one."""
+    resources: tuple[str, ...]
+    """`NAMESPACE:FUNCTION`, `NAMESPACE:*`, or `*`."""
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Whoever makes a request, without the credentials that proved it."""
+
+    identity: str
+    """Unique among callers; empty for nobody."""
+    claims: Mapping[str, object] = {}
+    """What whoever vouches for the caller says of it."""
+    grants: tuple[Grant, ...] = ()
+
+
+ADMINISTRATOR: Final = Caller(identity="admin", grants=(Grant((EVERYTHING,), (EVERYTHING,)),))
+"""Whoever knows the gateway's password, and everybody where there is none."""
+
+NOBODY: Final = Caller(identity="")
+"""A stranger. May do what is public."""

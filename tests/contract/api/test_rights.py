@@ -1,0 +1,116 @@
+"""Callers with less than all rights: what they may not see is as if it did not exist, what they may not do is told.
+
+Credentials of such callers come with tokens; until then a door that tests give their callers stands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from hilbert.api.door import Door
+from hilbert.api.endpoints import ENDPOINTS
+from hilbert.core.identity import Action, Caller, Grant
+from support.api import Answer, Api
+
+pytestmark = pytest.mark.anyio
+
+BODIES: dict[tuple[str, str], Any] = {
+    ("POST", "/system/functions"): {"service": "g", "image": "i"},
+    ("PUT", "/system/functions"): {"service": "f", "image": "i"},
+    ("DELETE", "/system/functions"): {"functionName": "f"},
+    ("POST", "/system/scale-function/{name}"): {"replicas": 1},
+    ("POST", "/system/secrets"): {"name": "t", "value": "v"},
+    ("PUT", "/system/secrets"): {"name": "s", "value": "v"},
+    ("DELETE", "/system/secrets"): {"name": "s"},
+    ("PUT", "/system/namespace/{name}"): {"name": "NS", "labels": {"openfaas": "1"}},
+}
+IN_A_NAMESPACE = [
+    endpoint
+    for endpoint in ENDPOINTS
+    if isinstance(endpoint.access, Action)
+    and endpoint.access not in (Action.SYSTEM_INFO, Action.SYSTEM_ALERT, Action.NAMESPACE_LIST, Action.NAMESPACE_CREATE)
+]
+NAMES = [f"{endpoint.method} {endpoint.path}" for endpoint in IN_A_NAMESPACE]
+
+
+@pytest.fixture
+def grants(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Grant]]:
+    """The rights of whoever says that it is `tenant`."""
+    found: list[Grant] = []
+    admit = Door.admit
+
+    def admit_tenant(self: Door, method: str, headers: Mapping[str, str], **options: Any) -> Caller:
+        caller = admit(self, method, headers, **options)
+        return Caller(identity="tenant", grants=tuple(found)) if "x-tenant" in headers else caller
+
+    monkeypatch.setattr(Door, "admit", admit_tenant)
+    yield found
+
+
+async def ask(api: Api, method: str, path: str, namespace: str, *, json: bool = False) -> Answer:
+    body = BODIES.get((method, path))
+    if body is not None:
+        body = {key: namespace if value == "NS" else value for key, value in body.items()}
+    target = path.replace("{name}", namespace if "/namespace/" in path else "f")
+    query = "" if "/namespace/" in path else f"?namespace={namespace}&name=f"
+    headers = {"X-Tenant": "1", "X-Call-Id": "c", **({"Accept": "application/json"} if json else {})}
+    return await api.call(method, f"{target}{query}", body, headers=headers)
+
+
+async def fill(api: Api, namespace: str) -> None:
+    await api.call("POST", "/system/namespace/", {"name": namespace, "labels": {"openfaas": "1"}})
+    await api.call("POST", f"/system/functions?namespace={namespace}", {"service": "f", "image": "i"})
+    await api.call("POST", f"/system/secrets?namespace={namespace}", {"name": "s", "value": "v"})
+
+
+@pytest.mark.parametrize("endpoint", IN_A_NAMESPACE, ids=NAMES)
+async def test_what_may_not_be_seen_answers_as_what_is_absent(api: Api, grants: list[Grant], endpoint: Any) -> None:
+    await fill(api, "secret")
+    grants.append(Grant(("*",), ("dev:*",)))
+    for json in (False, True):
+        hidden = await ask(api, endpoint.method, endpoint.path, "secret", json=json)
+        absent = await ask(api, endpoint.method, endpoint.path, "absent", json=json)
+        assert hidden.status in (400, 404)
+        assert (hidden.status, hidden.body.replace(b"secret", b"absent")) == (absent.status, absent.body)
+        assert {**hidden.headers, "date": ""} == {**absent.headers, "date": ""}
+    assert len((await api.call("GET", "/system/functions?namespace=secret")).json) == 1
+    assert len((await api.call("GET", "/system/secrets?namespace=secret")).json) == 1
+
+
+@pytest.mark.parametrize("endpoint", IN_A_NAMESPACE, ids=NAMES)
+async def test_what_may_be_seen_but_not_done_names_the_right(api: Api, grants: list[Grant], endpoint: Any) -> None:
+    await fill(api, "mine")
+    grants.append(Grant(("Function:Invoke",), ("mine:*",)))
+    refused = await ask(api, endpoint.method, endpoint.path, "mine")
+    assert refused.status == 403
+    assert endpoint.access.value in refused.text
+    grants.append(Grant((endpoint.access.value,), ("mine:*",)))
+    assert (await ask(api, endpoint.method, endpoint.path, "mine")).status in (200, 202)
+
+
+async def test_lists_hold_what_the_caller_may_list(api: Api, grants: list[Grant]) -> None:
+    await fill(api, "mine")
+    await fill(api, "other")
+    refused = await ask(api, "GET", "/system/namespaces", "")
+    assert (refused.status, "Namespace:List" in refused.text) == (403, True)
+    grants.append(Grant(("Namespace:List",), ("mine:*",)))
+    assert (await ask(api, "GET", "/system/namespaces", "")).json == ["mine"]
+    grants.append(Grant(("Namespace:*",), ("*",)))
+    assert {"mine", "other", "dev"} <= set((await ask(api, "GET", "/system/namespaces", "")).json)
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/system/info"), ("POST", "/system/alert")])
+async def test_the_platform_needs_a_right_on_all(api: Api, grants: list[Grant], method: str, path: str) -> None:
+    grants.append(Grant(("*",), ("dev:*",)))
+    assert (await ask(api, method, path, "dev")).status == 403
+
+
+async def test_a_namespace_is_made_with_the_right_to_make_that_one(api: Api, grants: list[Grant]) -> None:
+    grants.append(Grant(("Namespace:Create",), ("mine:*",)))
+    for name, status in (("mine", 201), ("other", 403), ("dev", 403)):
+        body = {"name": name, "labels": {"openfaas": "1"}}
+        answer = await api.call("POST", "/system/namespace/", body, headers={"X-Tenant": "1"})
+        assert answer.status == status
