@@ -5,7 +5,7 @@ Credentials of such callers come with tokens; until then a door that tests give 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -37,7 +37,7 @@ NAMES = [f"{endpoint.method} {endpoint.path}" for endpoint in IN_A_NAMESPACE]
 
 
 @pytest.fixture
-def grants(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Grant]]:
+def grants(monkeypatch: pytest.MonkeyPatch) -> list[Grant]:
     """The rights of whoever says that it is `tenant`."""
     found: list[Grant] = []
     admit = Door.admit
@@ -47,7 +47,7 @@ def grants(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Grant]]:
         return Caller(identity="tenant", grants=tuple(found)) if "x-tenant" in headers else caller
 
     monkeypatch.setattr(Door, "admit", admit_tenant)
-    yield found
+    return found
 
 
 async def ask(api: Api, method: str, path: str, namespace: str, *, json: bool = False) -> Answer:
