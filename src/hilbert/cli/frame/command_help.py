@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from hilbert.cli.frame.command import Command
+from hilbert.cli.terminal.width import hanging, paragraphs, screen_width
 
 if TYPE_CHECKING:
     from cyclopts import App
     from cyclopts.argument import Argument
-
-_WIDTH: Final = 100
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -53,15 +51,16 @@ def page_of(app: App, command: Command) -> Page:
 
 def render_page(page: Page) -> str:
     """As text for a terminal."""
-    lines = [page.command.help, "", f"Usage: {page.usage}", "", "Examples:"]
+    width = screen_width()
+    lines = [paragraphs(page.command.help, width), "", f"Usage: {page.usage}", "", "Examples:"]
     lines += [f"  {example}" for example in page.command.examples]
     if page.command.aliases:
         lines += ["", f"Aliases: {', '.join(page.command.aliases)}"]
     described = [word for word in page.words if word.help]
     if described:
-        lines += ["", "Arguments:", *_render(described)]
+        lines += ["", "Arguments:", *_render(described, width)]
     if page.flags:
-        lines += ["", "Flags:", *_render(page.flags)]
+        lines += ["", "Flags:", *_render(page.flags, width)]
     return "\n".join(lines) + "\n"
 
 
@@ -113,15 +112,8 @@ def _shown(word: Flag) -> str:
     return word.names[0] if word.required else f"[{word.names[0]}]"
 
 
-def _render(flags: tuple[Flag, ...] | list[Flag]) -> list[str]:
+def _render(flags: tuple[Flag, ...] | list[Flag], width: int) -> list[str]:
     column = min(34, max(len(spell(flag)) for flag in flags) + 4)
-    lines = []
-    for flag in flags:
-        head = f"  {spell(flag)}"
-        text = textwrap.wrap(describe_flag(flag), _WIDTH - column) or [""]
-        if len(head) + 2 > column:
-            lines.append(head)
-            head = ""
-        lines.append(f"{head:<{column}}{text[0]}".rstrip())
-        lines += [" " * column + more for more in text[1:]]
-    return lines
+    return [
+        line for flag in flags for line in hanging(f"  {spell(flag)}", describe_flag(flag), column=column, width=width)
+    ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hilbert import __version__
-from hilbert.cli.frame.command import Noun
+from hilbert.cli.frame.command import Command, Noun
 from hilbert.cli.frame.commands import NOUNS, SECTIONS, all_commands
+from hilbert.cli.terminal.width import hanging, screen_width, wrap
 
 
 def render_help(words: Sequence[str]) -> str | None:
@@ -32,10 +33,21 @@ def find_noun(word: str) -> Noun | None:
 def render_noun(noun: Noun) -> str:
     """The commands of a noun with a sentence each."""
     commands = [command for command in all_commands() if command.path.startswith(f"{noun.name} ")]
-    width = max(len(command.path) for command in commands)
-    lines = [noun.help, "", f"Usage: hilbert {noun.name} COMMAND", ""]
-    lines += [f"  {command.path:<{width}}  {first_line(command.help)}" for command in commands]
-    return "\n".join([*lines, "", f"Run 'hilbert {noun.name} COMMAND --help' for flags and examples.", ""])
+    lines = [*wrap(noun.help, screen_width()), "", f"Usage: hilbert {noun.name} COMMAND", ""]
+    lines += _listed(commands, max(len(command.path) for command in commands))
+    return "\n".join(
+        [*lines, "", *wrap(f"Run 'hilbert {noun.name} COMMAND --help' for flags and examples.", screen_width()), ""]
+    )
+
+
+def _listed(commands: Sequence[Command], longest: int) -> list[str]:
+    """A command a line, with its sentence beside it."""
+    width = screen_width()
+    return [
+        line
+        for command in commands
+        for line in hanging(f"  {command.path}", first_line(command.help), column=longest + 4, width=width)
+    ]
 
 
 def first_line(text: str) -> str:
@@ -45,20 +57,21 @@ def first_line(text: str) -> str:
 
 def render_overview() -> str:
     """All commands with a sentence each."""
-    lines = [f"Hilbert {__version__}: functions in many namespaces, behind one gateway.", "", "Usage: hilbert COMMAND"]
+    title = f"Hilbert {__version__}: functions in many namespaces, behind one gateway."
+    lines = [*wrap(title, screen_width()), "", "Usage: hilbert COMMAND"]
     width = max(len(command.path) for section in SECTIONS.values() for command in section)
     for title, commands in SECTIONS.items():
         shown = [command for command in commands if not command.hidden]
         if shown:
             lines += ["", f"{title}:"]
-            lines += [f"  {command.path:<{width}}  {first_line(command.help)}" for command in shown]
+            lines += _listed(shown, width)
     short = ", ".join(f"{alias} for {noun.name}" for noun in NOUNS for alias in noun.aliases)
     return "\n".join(
         [
             *lines,
             "",
-            "Run 'hilbert COMMAND --help' for the flags and examples of a command.",
-            f"Short names: {short}, ls for list, rm for remove.",
+            *wrap("Run 'hilbert COMMAND --help' for the flags and examples of a command.", screen_width()),
+            *wrap(f"Short names: {short}, ls for list, rm for remove.", screen_width()),
             "",
         ]
     )
