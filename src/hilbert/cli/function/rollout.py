@@ -160,6 +160,23 @@ def _deploy(client: Client, deployment: Deployment, outcome: Outcome, how: Rollo
         raise
     except HilbertError as exc:
         outcome.error, outcome.hint = exc.message, exc.hint
+        if not exc.retryable:
+            outcome.hint = exc.hint or _what_is_missing(client, deployment)
+
+
+def _what_is_missing(client: Client, deployment: Deployment) -> str:
+    """The command that creates the namespace or the secrets that a refused deployment needs; empty when all are there."""
+    where = deployment.namespace
+    try:
+        if where and where not in client.list_namespaces():
+            return f"create the namespace first: hilbert namespace create {where}"
+        wanted = dict.fromkeys(deployment.secrets)
+        there = {secret.name for secret in client.list_secrets(where)} if wanted else set()
+    except HilbertError:
+        return ""
+    missing = next((name for name in wanted if name not in there), "")
+    option = f" -n {where}" if where else ""
+    return f"create the secret first: hilbert secret create {missing}{option} < FILE" if missing else ""
 
 
 def _create_when_gone(client: Client, deployment: Deployment, within: float) -> Accepted:

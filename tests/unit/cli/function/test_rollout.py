@@ -180,3 +180,22 @@ def test_what_ready_means(detail: FunctionDetail | None, available: int, ready: 
     """Of the newest generation where the gateway says so, of any where it does not."""
     function = Function(name="f", available_replicas=available, hilbert=detail)
     assert (is_ready(function), is_idle(function)) == (ready, idle)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "secrets", "hint"),
+    [
+        ("nowhere", (), "create the namespace first: hilbert namespace create nowhere"),
+        ("dev", ("there", "key"), "create the secret first: hilbert secret create key -n dev < FILE"),
+        ("", ("key",), "create the secret first: hilbert secret create key < FILE"),
+        ("dev", ("there",), ""),
+    ],
+)
+def test_a_refusal_says_what_to_create(gateway: Gateway, namespace: str, secrets: tuple[str, ...], hint: str) -> None:
+    """A command that can be pasted, if a namespace or a secret is missing; else nothing is guessed."""
+    gateway.namespaces["dev"] = {"name": "dev"}
+    gateway.secrets["dev", "there"] = b"x"
+    gateway.script["PUT", "/system/functions"] = [Reply(400, b"refused")]
+    deployment = Deployment(service="f", image="i", namespace=namespace, secrets=secrets)
+    (outcome,) = roll_out(lambda: client_of(gateway), [deployment], Rollout(), quiet=True)
+    assert (outcome.error != "", outcome.hint) == (True, hint)
