@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import Final
@@ -13,11 +12,13 @@ from hilbert.builder.errors import InvalidHandler, storage_faults
 from hilbert.builder.templates import Located
 from hilbert.builder.tree import copy_tree, remove_tree
 from hilbert.core.errors import AlreadyExists
+from hilbert.kit.files import write_file
 from hilbert.stack.document import read_document
 from hilbert.stack.edit import append_function, new_stack
 from hilbert.stack.file import StackFunction
 from hilbert.stack.template import is_inside
 
+_READABLE: Final = 0o644
 _IGNORED: Final = ("template", "build", ".secrets")
 """What git should not keep: pulled templates, laid out builds, secrets."""
 
@@ -63,7 +64,7 @@ def begin_function(
             copy_tree(located.handler, part)
             part.rename(folder)
             try:
-                _replace(stack, text)
+                write_file(stack, text.encode(), mode=_READABLE, keep_mode=True)
             except BaseException:
                 remove_tree(folder)
                 raise
@@ -73,21 +74,6 @@ def begin_function(
     return Begun(folder=function.handler, stack_file=stack_file, appended=there)
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file as a whole, keeping the mode of the one before."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            part.chmod(path.stat().st_mode & 0o777)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _ignore(path: Path) -> None:
     """Add what git should not keep to `.gitignore`."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -95,4 +81,6 @@ def _ignore(path: Path) -> None:
     missing = [name for name in _IGNORED if name not in lines]
     if missing:
         end = "" if not text or text.endswith("\n") else "\n"
-        _replace(path, text + end + "".join(f"{name}\n" for name in missing))
+        write_file(
+            path, (text + end + "".join(f"{name}\n" for name in missing)).encode(), mode=_READABLE, keep_mode=True
+        )

@@ -9,7 +9,8 @@ import msgspec
 
 from hilbert.builder.errors import InvalidHandler
 from hilbert.builder.names import check_image
-from hilbert.core.errors import InvalidStack
+from hilbert.core.errors import Invalid, InvalidStack
+from hilbert.core.values import parse_boolean
 from hilbert.stack.file import Stack, StackFunction
 from hilbert.stack.template import is_inside
 
@@ -95,5 +96,8 @@ def request_for(name: str, function: StackFunction, stack: Stack, flags: BuildFl
 
 
 def truthy(arguments: Mapping[str, str], name: str, *, default: bool) -> bool:
-    """A build argument as yes or no."""
-    return arguments.get(name, "true" if default else "false").strip().lower() in ("1", "true", "yes", "on")
+    """A build argument as true or false. Raises `InvalidStack` for one that is neither."""
+    try:
+        return parse_boolean(arguments[name].strip()) if name in arguments else default
+    except Invalid as exc:
+        raise InvalidStack(f"build argument {name}: {exc.message}") from exc

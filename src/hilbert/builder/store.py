@@ -28,8 +28,9 @@ import msgspec
 
 from hilbert.builder.errors import ImageNotFound, storage_faults
 from hilbert.builder.names import with_tag
-from hilbert.builder.tree import digest_tree, remove_tree, size_of, sync_path, sync_tree
+from hilbert.builder.tree import digest_tree, remove_tree, size_of, sync_tree
 from hilbert.core.bundle import ImageRecord, Manifest
+from hilbert.kit.files import sync, write_file
 
 _MANIFEST: Final = "bundle.json"
 
@@ -107,7 +108,7 @@ class Store:
                 make(content)
                 with storage_faults("storing dependencies"):
                     digest = self._keep(content, self.path / "layers")
-                    _write(record, digest.encode())
+                    write_file(record, digest.encode())
         return digest
 
     def put_bundle(self, folder: Path, manifest: Manifest, image: str) -> ImageRecord:
@@ -118,7 +119,7 @@ class Store:
             (folder / _MANIFEST).chmod(0o644)
             digest = self._keep(folder, self.path / "bundles")
             record = ImageRecord(image=with_tag(image), digest=digest, created_at=datetime.now(UTC))
-            _write(self._index(record.image), msgspec.json.encode(record))
+            write_file(self._index(record.image), msgspec.json.encode(record))
         return record
 
     def find(self, image: str) -> ImageRecord | None:
@@ -218,7 +219,7 @@ class Store:
         except OSError:
             if not place.is_dir():  # Else another build of the same content was first.
                 raise
-        sync_path(home)
+        sync(home)
         return digest
 
     def _recorded(self, record: Path) -> str:
@@ -292,22 +293,6 @@ def _folders(path: Path) -> list[Path]:
 
 def _hex(digest: str) -> str:
     return digest.removeprefix("sha256:")
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a small file as a whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with part.open("wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    sync_path(path.parent)
 
 
 @contextlib.contextmanager

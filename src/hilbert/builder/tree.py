@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from hilbert.builder.errors import InvalidHandler
+from hilbert.kit.files import sync
 
 MOST_FILES: Final = 50_000
 MOST_BYTES: Final = 2 * 1024**3
@@ -103,17 +104,8 @@ def sync_tree(folder: Path) -> None:
             return _sync_file_system(folder)
     for path in [*entries, str(folder)]:
         if not os.path.islink(path):  # noqa: PTH114 - as above
-            sync_path(path)
+            sync(path)
     return None
-
-
-def sync_path(path: str | Path) -> None:
-    """Return once this file or folder is on the disk. Raises `OSError`."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_tree(folder: Path) -> None:

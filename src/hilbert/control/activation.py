@@ -9,6 +9,7 @@ from hilbert.core.model import ScalingPolicy
 from hilbert.core.ports import Provider
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import KeyedQueue
+from hilbert.kit.retry import Pace
 
 _log = structlog.get_logger("hilbert.activation")
 
@@ -19,7 +20,7 @@ class Activation:
     def __init__(self, provider: Provider, *, workers: int = 8) -> None:
         self._provider = provider
         self._queue: KeyedQueue[FunctionRef] = KeyedQueue(
-            self._wake, name="activation", workers=workers, backoff=0.1, backoff_max=5.0
+            self._wake, name="activation", workers=workers, pace=Pace(first=0.1, most=5.0)
         )
         self.woken = 0
         """Times that a function was taken from zero."""

@@ -21,7 +21,7 @@ from hilbert.core.model import (
     duration_annotation,
 )
 from hilbert.core.settings import GatewaySettings
-from hilbert.core.values import Duration
+from hilbert.core.values import Duration, whole_or
 
 ENV_MAX_INFLIGHT: Final = "max_inflight"
 """The watchdog's own limit. It answers 429 above it, so the gateway keeps calls waiting at that number instead."""
@@ -51,7 +51,9 @@ def call_policy(spec: FunctionSpec, namespace_annotations: Mapping[str, str], se
         idle=seconds(ANNOTATION_TIMEOUT_IDLE, settings.idle_timeout),
         total=seconds(ANNOTATION_TIMEOUT_TOTAL, settings.total_timeout),
         activation=seconds(ANNOTATION_TIMEOUT_ACTIVATION, settings.activation_timeout),
-        max_inflight=count_annotation(spec.annotations, ANNOTATION_MAX_INFLIGHT, _watchdog_limit(spec.env)),
+        max_inflight=count_annotation(
+            spec.annotations, ANNOTATION_MAX_INFLIGHT, whole_or(spec.env.get(ENV_MAX_INFLIGHT), 0, most=999_999)
+        ),
         queue_length=count_annotation(spec.annotations, ANNOTATION_QUEUE_LENGTH, settings.queue_length),
     )
 
@@ -74,8 +76,3 @@ def check_namespace_policy(annotations: Mapping[str, str]) -> None:
     """Raise `InvalidSpec` for a namespace's annotation that no function could honour, naming it."""
     for key in _TIMES:
         duration_annotation(annotations, key, Duration(0))
-
-
-def _watchdog_limit(env: Mapping[str, str]) -> int:
-    text = env.get(ENV_MAX_INFLIGHT, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0

@@ -15,9 +15,9 @@ from hilbert.core.ports import Provider, RouteSink
 from hilbert.core.settings import GatewaySettings
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
+from hilbert.kit.retry import Pace
 
-FIRST_BACKOFF: Final = 0.1
-LAST_BACKOFF: Final = 10.0
+PACE: Final = Pace(first=0.1, most=10.0)
 
 _log = structlog.get_logger("hilbert.routing")
 
@@ -66,7 +66,7 @@ class Routing:
 
     async def run(self) -> None:
         """For ever."""
-        backoff = FIRST_BACKOFF
+        failures = 0
         while True:
             try:
                 async with _closing(self._provider.watch()) as changes:
@@ -76,17 +76,17 @@ class Routing:
                             if found is not None:
                                 self._replace(found)
                             found = None
-                            backoff = FIRST_BACKOFF
+                            failures = 0
                         elif found is not None:
                             self._collect(found, change)
                         else:
                             self._apply(change)
-                _log.warning("watch ended", retry_in=backoff)
+                _log.warning("watch ended", retry_in=PACE.delay(failures + 1))
             except Exception:  # noqa: BLE001 - the loop outlives whatever a provider raises
-                _log.warning("watch failed", retry_in=backoff, exc_info=True)
+                _log.warning("watch failed", retry_in=PACE.delay(failures + 1), exc_info=True)
             self.restarts += 1
-            await self._clock.sleep(backoff)
-            backoff = min(backoff * 2, LAST_BACKOFF)
+            failures += 1
+            await self._clock.sleep(PACE.delay(failures))
 
     def _replace(self, found: dict[FunctionRef, Route]) -> None:
         self._table = found

@@ -12,14 +12,24 @@ from typing import Final
 
 import msgspec
 
-from hilbert.core.errors import HilbertError, InvalidSpec
-from hilbert.core.values import Duration, FunctionRef, NamespaceName, Quantity, SecretName
+from hilbert.core.errors import HilbertError, Invalid, InvalidSpec
+from hilbert.core.values import (
+    Duration,
+    FunctionRef,
+    NamespaceName,
+    Quantity,
+    SecretName,
+    parse_whole,
+    whole_or,
+)
 
 LABEL_FUNCTION: Final = "faas_function"
 """Set by the platform on every function to its own name; clients read it back."""
 
 LABEL_SCALE_MIN: Final = "com.openfaas.scale.min"
 LABEL_SCALE_MAX: Final = "com.openfaas.scale.max"
+MOST_REPLICAS: Final = 999_999
+"""The greatest count that a label of scaling may name; a greater one is ignored."""
 
 ANNOTATION_NETWORK: Final = "com.hilbert.network"
 """On a function or a namespace: `host` (the default) or `none`. A namespace's `none` cannot be undone by a function."""
@@ -77,15 +87,9 @@ class ScalingPolicy(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, labels: Mapping[str, str]) -> ScalingPolicy:
         """Values that are not positive whole numbers are ignored, as OpenFaaS does."""
-        low = _positive(labels.get(LABEL_SCALE_MIN), 1)
-        high = _positive(labels.get(LABEL_SCALE_MAX), 20)
+        low = whole_or(labels.get(LABEL_SCALE_MIN), 1, least=1, most=MOST_REPLICAS)
+        high = whole_or(labels.get(LABEL_SCALE_MAX), 20, least=1, most=MOST_REPLICAS)
         return cls(min=low, max=max(low, high))
-
-
-def _positive(text: str | None, default: int) -> int:
-    if text is None or not (text.isascii() and text.isdigit() and len(text) <= 6):
-        return default
-    return int(text) or default
 
 
 class Phase(enum.StrEnum):
@@ -245,6 +249,7 @@ def count_annotation(annotations: Mapping[str, str], key: str, default: int) -> 
     text = annotations.get(key)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 7 and int(text) <= 1_000_000):
-        raise InvalidSpec(f"annotation {key}: must be a whole number from 0 to 1000000")
-    return int(text)
+    try:
+        return parse_whole(text, most=1_000_000)
+    except Invalid as exc:
+        raise InvalidSpec(f"annotation {key}: must be a whole number from 0 to 1000000") from exc

@@ -8,14 +8,22 @@ Nothing but this module reads the environment of the platform's processes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from hilbert.core.errors import HilbertError, InvalidSettings
-from hilbert.core.values import DEFAULT_NAMESPACE, Duration, NamespaceName, Quantity, parse_namespace_name
+from hilbert.core.errors import Invalid, InvalidSettings
+from hilbert.core.values import (
+    DEFAULT_NAMESPACE,
+    Duration,
+    NamespaceName,
+    Quantity,
+    parse_boolean,
+    parse_namespace_name,
+    parse_whole,
+)
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,39 +278,28 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, tuple[object, str]]:
     return found
 
 
-_TRUE: Final = frozenset({"1", "t", "true", "yes", "on"})
-_FALSE: Final = frozenset({"0", "f", "false", "no", "off"})
-
-
 def _typed(key: str, value: object, kind: Any, origin: str) -> object:
     """`value` as `kind`, whether it came as text or typed. Raises `InvalidSettings`."""
+    if isinstance(kind, type) and isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
+        return value
     text = str(value)
     try:
-        if kind is bool:
-            if isinstance(value, bool):
-                return value
-            if text.lower() in _TRUE | _FALSE:
-                return text.lower() in _TRUE
-            raise InvalidSettings(f"{key}: must be true or false, not {text!r} (from {origin})")
-        if kind is int:
-            return int(text)
-        if kind is Duration:
-            return value if isinstance(value, Duration) else Duration.parse(text, bare_seconds=True)
-        if kind is Quantity:
-            return value if isinstance(value, Quantity) else Quantity.parse(text)
         if get_origin(kind) is Literal:
             if text not in get_args(kind):
-                raise InvalidSettings(
-                    f"{key}: must be one of {', '.join(get_args(kind))}, not {text!r} (from {origin})"
-                )
+                raise Invalid(f"must be one of {', '.join(get_args(kind))}, not {text!r}")
             return text
-        return text
-    except InvalidSettings:
-        raise
-    except HilbertError as exc:
+        return _PARSERS[kind](text)
+    except Invalid as exc:
         raise InvalidSettings(f"{key}: {exc.message} (from {origin})") from exc
-    except ValueError as exc:
-        raise InvalidSettings(f"{key}: must be a whole number, not {text!r} (from {origin})") from exc
+
+
+_PARSERS: Final[Mapping[Any, Callable[[str], object]]] = {
+    bool: parse_boolean,
+    int: parse_whole,
+    str: str,
+    Duration: lambda text: Duration.parse(text, bare_seconds=True),
+    Quantity: Quantity.parse,
+}
 
 
 def _check(settings: Settings) -> None:
@@ -323,7 +320,7 @@ def _check(settings: Settings) -> None:
         raise InvalidSettings("gateway.metrics_port: must differ from gateway.port")
     try:
         parse_namespace_name(provider.default_namespace)
-    except HilbertError as exc:
+    except Invalid as exc:
         raise InvalidSettings(f"provider.default_namespace: {exc.message}") from exc
 
 

@@ -98,6 +98,38 @@ def _shown(text: str) -> str:
     return printable if len(printable) <= 80 else printable[:77] + "..."
 
 
+MOST_WHOLE: Final = 2**63 - 1
+_TRUE: Final = frozenset({"1", "t", "true", "y", "yes", "on"})
+_FALSE: Final = frozenset({"0", "f", "false", "n", "no", "off"})
+
+
+def parse_whole(text: str, *, least: int = 0, most: int = MOST_WHOLE) -> int:
+    """A whole number in decimal digits, from `least` (not below 0) to `most`. Raises `Invalid`."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else -1
+    if not least <= number <= most:
+        bounds = f"from {least} to {most}" if most < MOST_WHOLE else f"of at least {least}"
+        raise Invalid(f"({_shown(text)}) is not a whole number {bounds}")
+    return number
+
+
+def whole_or(text: str | None, default: int, *, least: int = 0, most: int = MOST_WHOLE) -> int:
+    """As `parse_whole`, with `default` for whatever is missing or wrong, as OpenFaaS reads labels and environment."""
+    if text is None:
+        return default
+    try:
+        return parse_whole(text, least=least, most=most)
+    except Invalid:
+        return default
+
+
+def parse_boolean(text: str) -> bool:
+    """True or false in any of the usual words (`true`, `yes`, `on`, `1`, ...), in any case. Raises `Invalid`."""
+    word = text.lower()
+    if word not in _TRUE and word not in _FALSE:
+        raise Invalid(f"({_shown(text)}) is neither true nor false")
+    return word in _TRUE
+
+
 class FunctionRef(msgspec.Struct, frozen=True, order=True):
     """A function's full name: namespace and name."""
 
@@ -151,8 +183,8 @@ class Duration(msgspec.Struct, frozen=True, order=True):
         """
         if text == "0":
             return cls(0)
-        if bare_seconds and text.isascii() and text.isdigit() and len(text) <= 10:
-            return cls._checked(int(text) * 1_000_000_000, text)
+        if bare_seconds and text.isascii() and text.isdigit():
+            return cls._checked(parse_whole(text) * 1_000_000_000, text)
         total = Decimal(0)
         position = 0
         while position < len(text):

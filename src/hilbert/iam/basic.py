@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
-import os
 import secrets
 import string
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Final
 import msgspec
 
 from hilbert.core.errors import InvalidSettings
+from hilbert.kit.files import create_file
 
 USER_FILE: Final = "basic-auth-user"
 PASSWORD_FILE: Final = "basic-auth-password"  # noqa: S105 - a file's name
@@ -52,33 +51,15 @@ def load_or_create_credentials(folder: Path) -> Credentials:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _create(folder / USER_FILE, DEFAULT_USER)
-        _create(folder / PASSWORD_FILE, "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH)))
+        # Another process may be first; its files stay.
+        if not (folder / USER_FILE).exists():
+            create_file(folder / USER_FILE, DEFAULT_USER.encode())
+        if not (folder / PASSWORD_FILE).exists():
+            password = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH))
+            create_file(folder / PASSWORD_FILE, password.encode())
     except OSError as exc:
         raise InvalidSettings(f"cannot make the credentials in {folder}: {exc.strerror}") from exc
     return load_credentials(folder)
-
-
-def _create(path: Path, text: str) -> None:
-    if path.exists():
-        return
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # Another process may have been first; its file stays.
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        draft.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read(path: Path) -> str:

@@ -8,9 +8,11 @@ import heapq
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
+
+from hilbert.kit.retry import Pace
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -117,11 +119,14 @@ class SingleFlight(Generic[K, T]):
             task.exception()  # Every caller may have gone; theirs to report, not the loop's.
 
 
+USUAL_PACE: Final = Pace(first=0.05, most=30.0)
+
+
 class KeyedQueue(Generic[K]):
     """A work queue of keys: duplicates merge, one worker a key, delays, back-off per key.
 
     A key added while it is being worked on is worked on once more afterwards. `process` returns when to look again in
-    seconds, or None for never; an exception means again after a back-off that doubles from `backoff` to `backoff_max`.
+    seconds, or None for never; an exception means again after a back-off that follows `pace`.
     """
 
     def __init__(
@@ -130,14 +135,12 @@ class KeyedQueue(Generic[K]):
         *,
         name: str,
         workers: int = 8,
-        backoff: float = 0.05,
-        backoff_max: float = 30.0,
+        pace: Pace = USUAL_PACE,
     ) -> None:
         self._process = process
         self._name = name
         self._workers = workers
-        self._backoff = backoff
-        self._backoff_max = backoff_max
+        self._pace = pace
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._queued: set[K] = set()
         self._active: set[K] = set()
@@ -196,7 +199,7 @@ class KeyedQueue(Generic[K]):
                 raise
             except Exception:  # noqa: BLE001 - the loop outlives one key's failure; the key comes back
                 failures = self._failures[key] = self._failures.get(key, 0) + 1
-                delay = min(self._backoff * 2 ** min(failures - 1, 30), self._backoff_max)
+                delay = self._pace.delay(failures)
                 _log.warning("work failed", queue=self._name, key=str(key), retry_in=delay, exc_info=True)
             finally:
                 self._active.discard(key)

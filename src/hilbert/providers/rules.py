@@ -11,11 +11,12 @@ from hilbert.core.model import (
     ANNOTATION_ISOLATION,
     ANNOTATION_NETWORK,
     LABEL_SCALE_MIN,
+    MOST_REPLICAS,
     FunctionSpec,
     Namespace,
     ScalingPolicy,
 )
-from hilbert.core.values import RESERVED_NAMESPACES
+from hilbert.core.values import RESERVED_NAMESPACES, whole_or
 from hilbert.providers import quota
 
 _NETWORKS: Final = ("host", "none")
@@ -51,10 +52,7 @@ def initial_replicas(labels: Mapping[str, str]) -> int:
 
 def updated_replicas(labels: Mapping[str, str], current: int) -> int:
     """An update keeps the count unless the minimum's label is there with a positive number, as OpenFaaS does."""
-    text = labels.get(LABEL_SCALE_MIN, "")
-    if text.isascii() and text.isdigit() and len(text) <= 6 and int(text) > 0:
-        return int(text)
-    return current
+    return whole_or(labels.get(LABEL_SCALE_MIN), current, least=1, most=MOST_REPLICAS)
 
 
 def check_namespace(namespace: Namespace) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import sys
@@ -34,6 +33,7 @@ from hilbert.dataplane.feed.totals import Totals
 from hilbert.iam.basic import Credentials, load_credentials, load_or_create_credentials
 from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
+from hilbert.kit.files import write_file
 from hilbert.server import child
 from hilbert.server.compose import running_provider
 from hilbert.server.config import ControlConfig
@@ -123,11 +123,7 @@ class Control:
                 "started_at": config.started_at,
             }
         )
-        draft = path.with_suffix(".new")
-        descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
-        draft.replace(path)
+        write_file(path, text)
 
 
 @contextlib.asynccontextmanager

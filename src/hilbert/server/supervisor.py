@@ -28,13 +28,13 @@ import structlog
 from hilbert.core.settings import Settings
 from hilbert.dataplane.config import WorkerConfig
 from hilbert.kit.process import adopt_orphans
+from hilbert.kit.retry import Pace
 from hilbert.server import child, folders, sockets
 from hilbert.server.config import ControlConfig
 from hilbert.server.exits import START_FAILED
 
 _SIGNALS: Final = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-_BACKOFF_FIRST: Final = 0.05
-_BACKOFF_MOST: Final = 5.0
+_RESTART: Final = Pace(first=0.05, most=5.0)
 _STEADY_AFTER: Final = 10.0
 """Seconds of life after which a child's earlier failures are forgotten."""
 _GIVE_UP_AFTER: Final = 5
@@ -210,7 +210,7 @@ class Supervisor:
             return
         self._was_steady = self._was_steady or (place is self._control and now - place.started > _STEADY_AFTER)
         place.failures = 0 if now - place.started > _STEADY_AFTER else place.failures + 1
-        delay = 0.0 if place.failures == 0 else min(_BACKOFF_FIRST * 2 ** (place.failures - 1), _BACKOFF_MOST)
+        delay = _RESTART.delay(place.failures)
         place.due = now + delay
         _log.error("child died", child=place.name, status=code, restart_in=delay)
 

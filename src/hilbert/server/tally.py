@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ import msgspec
 import structlog
 
 from hilbert.dataplane.feed.totals import Totals
+from hilbert.kit.files import write_file
 
 _EVERY: Final = 5.0
 """Seconds: at most so much of what a worker had counted is lost, if it and the control process are killed together."""
@@ -39,17 +39,18 @@ class Tally:
         """Write again and again, until cancelled."""
         while True:
             await asyncio.sleep(_EVERY)
-            self.save()
+            if self._totals.changed:
+                await asyncio.to_thread(self._write, self._totals.dump())
 
     def save(self) -> None:
-        """Write what has changed. A full disk is told once, and costs nothing but the counts."""
-        if not self._totals.changed:
-            return
-        draft = self._path.with_suffix(".new")
+        """Write what has changed, at once."""
+        if self._totals.changed:
+            self._write(self._totals.dump())
+
+    def _write(self, data: bytes) -> None:
+        """A full disk is told once, and costs nothing but the counts."""
         try:
-            with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(self._totals.dump())
-            draft.replace(self._path)
+            write_file(self._path, data)
         except OSError as exc:
             if not self._failing:
                 _log.warning("counters are not kept", file=str(self._path), reason=str(exc))

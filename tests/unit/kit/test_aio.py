@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hilbert.kit.aio import KeyedQueue, ManualClock, RealClock, SingleFlight, cancel, spawn
+from hilbert.kit.retry import Pace
 
 pytestmark = pytest.mark.anyio
 
@@ -205,8 +206,7 @@ async def queue_of(work: Work, **options: float) -> AsyncIterator[KeyedQueue[str
         work.process,
         name="test",
         workers=int(options.get("workers", 4)),
-        backoff=options.get("backoff", 0.001),
-        backoff_max=options.get("backoff_max", 0.004),
+        pace=Pace(first=0.001, most=0.004),
     )
     queue.start()
     try:
@@ -260,7 +260,7 @@ async def test_failures_come_back_after_growing_waits() -> None:
     work = Work()
     work.results["a"] = [RuntimeError("no")] * 4
     with capture_logs() as logged:
-        async with queue_of(work, backoff=0.001, backoff_max=0.004) as queue:
+        async with queue_of(work) as queue:
             queue.add("a")
             await until(lambda: len(work.began) == 5)
             await asyncio.sleep(0.01)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from hilbert.core.model import ScalingPolicy
+from hilbert.core.values import whole_or
 
 LABEL_SCALE_FACTOR: Final = "com.openfaas.scale.factor"
 """The step, in hundredths of the greatest scale; 0 is no step."""
@@ -20,13 +21,7 @@ def decide_replicas(current: int, labels: Mapping[str, str], *, firing: bool) ->
     One that sleeps is not woken by the end of an alert.
     """
     policy = ScalingPolicy.of(labels)
-    step = math.ceil(policy.max * _factor(labels.get(LABEL_SCALE_FACTOR)) / 100)
+    step = math.ceil(policy.max * whole_or(labels.get(LABEL_SCALE_FACTOR), DEFAULT_FACTOR, most=100) / 100)
     if firing and step > 0:
         return min(max(current + step, policy.min), policy.max)
     return policy.min if current > 0 else 0
-
-
-def _factor(text: str | None) -> int:
-    if text is None or not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 100):
-        return DEFAULT_FACTOR
-    return int(text)

@@ -26,9 +26,9 @@ from hilbert.dataplane.feed.messages import (
 )
 from hilbert.dataplane.table import RouteState, Table
 from hilbert.kit.aio import cancel, spawn
+from hilbert.kit.retry import Pace
 
-_RETRY_FIRST: Final = 0.02
-_RETRY_MOST: Final = 1.0
+_RETRY: Final = Pace(first=0.02, most=1.0)
 _REPORT_EVERY: Final = 1.0
 """Seconds between two reports under load."""
 _REPORT_IDLE: Final = 5.0
@@ -171,22 +171,22 @@ class Link:
             self._transport.write(frame(message))
 
     async def _stay_connected(self) -> None:
-        delay = _RETRY_FIRST
+        failures = 0
         while True:
             try:
                 transport, protocol = await asyncio.get_running_loop().create_unix_connection(
                     lambda: _Connection(self), self._path
                 )
             except OSError:
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _RETRY_MOST)
+                failures += 1
+                await asyncio.sleep(_RETRY.delay(failures))
                 continue
-            delay = _RETRY_FIRST
+            failures = 0
             try:
                 await protocol.lost.wait()
             finally:
                 transport.abort()
-            await asyncio.sleep(_RETRY_FIRST)
+            await asyncio.sleep(_RETRY.first)
 
     async def _report_always(self) -> None:
         while True:

@@ -9,14 +9,14 @@ from typing import Final
 from hilbert.core.model import Endpoint, Usage
 from hilbert.core.ports import Handle
 from hilbert.core.values import Duration, FunctionRef
+from hilbert.kit.retry import Pace
 from hilbert.providers.host.decide import Revision, Stage, View
 from hilbert.providers.host.record import FunctionRecord, ReplicaRecord
 
 STEADY: Final = 10.0
 """Seconds that a replica must have been ready for its crash to count as the first one again."""
 
-_BACKOFF_FIRST: Final = 0.25
-_BACKOFF_MOST: Final = 30.0
+_RESTART: Final = Pace(first=0.25, most=30.0)
 
 
 class Replica:
@@ -111,6 +111,4 @@ class Cell:
 
 def backoff(failures: int) -> float:
     """Seconds to wait after the n-th failure in a row: none, then 0.25 s doubling to 30 s."""
-    if failures <= 1:
-        return 0.0
-    return float(min(_BACKOFF_FIRST * 2 ** min(failures - 2, 20), _BACKOFF_MOST))
+    return _RESTART.delay(failures - 1)

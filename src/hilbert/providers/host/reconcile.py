@@ -21,6 +21,7 @@ from hilbert.core.ports import Handle, Observed, ReplicaPlan, Runtime
 from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import Duration, FunctionRef
 from hilbert.kit.aio import Clock, KeyedQueue, cancel, spawn
+from hilbert.kit.retry import Pace
 from hilbert.providers.host.cell import STEADY, Cell, Replica
 from hilbert.providers.host.decide import Revision, Stage, decide
 from hilbert.providers.host.extra import Announcing
@@ -66,7 +67,9 @@ class Reconciler:
         self._namespace_of = namespace_of
         self._changed = changed
         self._announcing = isinstance(runtime, Announcing)
-        self._queue: KeyedQueue[FunctionRef] = KeyedQueue(self._reconcile, name="host", backoff_max=10.0)
+        self._queue: KeyedQueue[FunctionRef] = KeyedQueue(
+            self._reconcile, name="host", pace=Pace(first=0.05, most=10.0)
+        )
         self._slots = asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1)))
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False

@@ -1,0 +1,29 @@
+"""The seams between the parts, as Protocols.
+
+Two tiers, because Kubernetes reconciles for us and a host does not: a `Provider` is what the control plane sees; a
+`Runtime` is what a single-host back end writes, and `providers.host` makes a Provider of it.
+
+Features that not every provider has are capability Protocols. `capability(provider, Logs)` gives the object or raises
+`Unsupported`; nothing pretends.
+"""
+
+from hilbert.core.ports.capabilities import Diagnostics, Logs, Namespaces, Secrets, capability
+from hilbert.core.ports.leader import Leader
+from hilbert.core.ports.provider import Provider
+from hilbert.core.ports.routes import RouteSink
+from hilbert.core.ports.runtime import Handle, Observed, ReplicaPlan, Runtime
+
+__all__ = [
+    "Diagnostics",
+    "Handle",
+    "Leader",
+    "Logs",
+    "Namespaces",
+    "Observed",
+    "Provider",
+    "ReplicaPlan",
+    "RouteSink",
+    "Runtime",
+    "Secrets",
+    "capability",
+]

@@ -1,0 +1,92 @@
+"""What some providers can do and others cannot. A missing capability is `Unsupported`, never a pretence."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
+
+from hilbert.core.errors import Unsupported
+from hilbert.core.model import LogLine, LogQuery, Namespace, Secret
+from hilbert.core.values import NamespaceName, SecretName
+
+
+@runtime_checkable
+class Namespaces(Protocol):
+    """Capability: namespaces can be made and removed here."""
+
+    async def list_namespaces(self) -> Sequence[Namespace]:
+        """Function namespaces by name; the default one is always among them."""
+        ...
+
+    async def get_namespace(self, name: NamespaceName) -> Namespace:
+        """Raises `NamespaceNotFound`, also for one that exists but is not a function namespace."""
+        ...
+
+    async def create_namespace(self, namespace: Namespace) -> None:
+        """Raises `AlreadyExists` and `ReservedNamespace`."""
+        ...
+
+    async def update_namespace(self, namespace: Namespace) -> None:
+        """Replace labels and annotations whole. Raises `NamespaceNotFound`."""
+        ...
+
+    async def delete_namespace(self, name: NamespaceName, *, force: bool = False) -> None:
+        """Remove it with all that is in it: functions, secrets, logs, counters. Returns when new calls find nothing.
+
+        Where a namespace can hold what the platform did not make, that is named in a `Conflict` and nothing is removed,
+        unless `force`. Raises `NamespaceNotFound`, and `Forbidden` for the default namespace.
+        """
+        ...
+
+
+@runtime_checkable
+class Secrets(Protocol):
+    """Capability: secrets, each in one namespace, never readable through the API."""
+
+    async def list_secrets(self, namespace: NamespaceName) -> Sequence[SecretName]:
+        """By name. Raises `NamespaceNotFound`."""
+        ...
+
+    async def create_secret(self, secret: Secret) -> None:
+        """Raises `AlreadyExists` and `NamespaceNotFound`."""
+        ...
+
+    async def update_secret(self, secret: Secret) -> None:
+        """Running replicas see the new value within seconds. Raises `SecretNotFound` and `NamespaceNotFound`."""
+        ...
+
+    async def delete_secret(self, namespace: NamespaceName, name: SecretName) -> None:
+        """Raises `SecretNotFound` and `NamespaceNotFound`."""
+        ...
+
+
+@runtime_checkable
+class Logs(Protocol):
+    """Capability: what replicas wrote."""
+
+    def read_logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
+        """Stored lines in order of time; with `follow`, new ones as they come until the iterator is closed.
+
+        Raises `FunctionNotFound` at the first step. Lines of replicas that are gone are kept for a bounded while.
+        """
+        ...
+
+
+@runtime_checkable
+class Diagnostics(Protocol):
+    """Capability: the provider can say what it needs and what is wrong."""
+
+    async def facts(self) -> Mapping[str, str]:
+        """Short facts for `/system/info` and `doctor`: `sandbox`, `memory-limit`, `cpu-limit`, `warning.*`, ..."""
+        ...
+
+
+C = TypeVar("C")
+
+
+def capability(provider: object, port: type[C]) -> C:
+    """`provider` as the capability `port`. Raises `Unsupported`."""
+    if not isinstance(provider, port):
+        name = getattr(provider, "name", type(provider).__name__)
+        raise Unsupported(f"the {name} provider has no support for {port.__name__.lower()}")
+    return provider
