@@ -107,8 +107,8 @@ def parse_whole(text: str, *, least: int = 0, most: int = MOST_WHOLE) -> int:
     """A whole number in decimal digits, from `least` (not below 0) to `most`. Raises `Invalid`."""
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else -1
     if not least <= number <= most:
-        bounds = f"from {least} to {most}" if most < MOST_WHOLE else f"of at least {least}"
-        raise Invalid(f"({_shown(text)}) is not a whole number {bounds}")
+        bounds = f" from {least} to {most}" if most < MOST_WHOLE else f" of at least {least}" if least else ""
+        raise Invalid(f"({_shown(text)}) is not a whole number{bounds}")
     return number
 
 

@@ -65,10 +65,10 @@ def test_nothing_is_written_unless_all_is(tmp_path: Path, what: str) -> None:
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even the handler's folder."""
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(project_module, "_replace", full)
+    monkeypatch.setattr(project_module, "write_file", full)
     with pytest.raises(StorageFull):
         begin(tmp_path)
     assert names(tmp_path) == []

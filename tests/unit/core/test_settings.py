@@ -75,11 +75,11 @@ def test_a_value_of_each_kind() -> None:
     [
         ({"HILBERT_GATEWAY__PROT": "1"}, "unknown setting gateway.prot"),
         ({"HILBERT_NOWHERE__X": "1"}, "unknown setting nowhere.x"),
-        ({"port": "http"}, "gateway.port: must be a whole number, not 'http' (from environment (port))"),
+        ({"port": "http"}, "gateway.port: (http) is not a whole number (from environment (port))"),
         ({"port": "70000"}, "gateway.port: must be from 0 to 65535"),
         ({"HILBERT_GATEWAY__METRICS_PORT": "-1"}, "gateway.metrics_port"),
         ({"port": "8082"}, "gateway.metrics_port: must differ"),
-        ({"basic_auth": "maybe"}, "gateway.basic_auth: must be true or false"),
+        ({"basic_auth": "maybe"}, "gateway.basic_auth: (maybe) is neither true nor false"),
         ({"read_timeout": "soon"}, "gateway.read_timeout: (soon) is not a duration"),
         ({"HILBERT_GATEWAY__MAX_BODY": "lots"}, "gateway.max_body: (lots) is not a quantity"),
         ({"HILBERT_PROVIDER__NAME": "podman"}, "provider.name: must be one of"),
