@@ -14,7 +14,7 @@ NOUNS: Final = (
 _COMPLETION: Final = Command(
     "completion",
     "frame.completion:completion",
-    "Print a script that completes commands and flags in your shell.",
+    "Print a script that completes commands, flags and names in your shell.",
     ("source <(hilbert completion bash)", "hilbert completion fish | source"),
 )
 

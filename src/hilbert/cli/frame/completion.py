@@ -32,15 +32,34 @@ def completion(
 def render_bash() -> str:
     """A bash script; no other package is needed."""
     cases = "\n".join(f'    "{path}") words="{" ".join(words)}" ;;' for path, words in _next_words())
+    functions = _patterns("describe", "doctor", "invoke", "logs", "ready", "remove", "scale")
+    namespaces = _patterns("namespace delete", "namespace get", "namespace update")
     return f"""# bash completion of hilbert: source <(hilbert completion bash)
 _hilbert() {{
-  local path="" word words="" current="${{COMP_WORDS[COMP_CWORD]}}"
+  local path="" word words="" current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}"
   for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
     case "$word" in -*) ;; *) _hilbert_words "$path" && [[ " $words " == *" $word "* ]] && path="${{path:+$path }}$word" ;; esac
   done
   _hilbert_words "$path"
+  case "$previous" in
+    -n|--namespace) words="$(hilbert namespaces 2>/dev/null | sed -n 's/^ - //p' | _hilbert_plain)" ;;
+    --lang) words="$(hilbert new --list 2>/dev/null | sed -n 's/^- //p' | _hilbert_plain)" ;;
+    *) [[ "$current" == -* ]] || words="$words $(_hilbert_names "$path")" ;;
+  esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
   [[ ${{#COMPREPLY[@]}} -eq 0 ]] && COMPREPLY=($(compgen -f -- "$current"))
+}}
+# compgen expands what it gets: a name of a gateway must not be a command.
+_hilbert_plain() {{ LC_ALL=C tr -cd 'A-Za-z0-9._\n-'; }}
+_hilbert_names() {{
+  local at="" n
+  for ((n = 1; n < COMP_CWORD; n++)); do
+    case "${{COMP_WORDS[n]}}" in -n|--namespace) at="${{COMP_WORDS[n+1]}}" ;; esac
+  done
+  case "$1" in
+    {functions}) hilbert list -q ${{at:+-n "$at"}} 2>/dev/null | _hilbert_plain ;;
+    {namespaces}) hilbert namespaces 2>/dev/null | sed -n 's/^ - //p' | _hilbert_plain ;;
+  esac
 }}
 _hilbert_words() {{
   case "$1" in
@@ -50,6 +69,12 @@ _hilbert_words() {{
 }}
 complete -o filenames -F _hilbert hilbert
 """
+
+
+def _patterns(*paths: str) -> str:
+    """Every spelling of these commands, as a pattern of a shell's `case`."""
+    found = [command for command in all_commands() if command.path in paths]
+    return "|".join(f'"{" ".join(spelling)}"' for command in found for spelling in spellings(command))
 
 
 def render_zsh() -> str:
