@@ -15,6 +15,7 @@ from hilbert.core.model import EndpointSet, FunctionSpec, Phase, Synced
 from hilbert.core.values import Duration, FunctionRef
 from hilbert.kit.aio import cancel, spawn
 from hilbert.providers.kubernetes.provider import KubernetesProvider
+from hilbert.providers.kubernetes.render import function_object as functions
 from support.cluster import ACCOUNT, Double, gateway, installed, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.double("watches are disturbed and requests refused")]
@@ -193,6 +194,33 @@ async def test_routes_stay_while_the_api_server_is_away(cluster: Double) -> None
         await provider.scale(ECHO.ref, 2)
         await until(lambda: len(routes.replicas()) == 2)
         assert all(found.endpoints for found in routes.history[told:]), "nothing flickered"
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["cluster-wide", "split"])
+async def test_an_api_server_that_comes_back_forbids_everything_and_forgot_its_past(
+    split: bool, cluster: Double
+) -> None:
+    """A server that has just started answers 403 until it has read its roles, then 410 to versions of before."""
+    given = {**QUICK, "resync": Duration.of(0), **({"namespaces": NS} if split else {})}
+    async with gateway(cluster, **given) as provider, following(provider) as routes:
+        await provider.apply(ECHO)
+        await until(lambda: len(routes.replicas()) == 1)
+        before, told = routes.replicas(), len(routes.history)
+        await cluster.refuse()
+        await until(lambda: _is_stale(provider))
+        other = functions.to_object(msgspec.structs.replace(ECHO, ref=FunctionRef.parse("other")))
+        for pod in cluster.objects("pods", NS):
+            cluster.controllers.kubelet.remove(pod)
+        await cluster.controllers.settled()
+        cluster.put(other)
+        loading = cluster.chaos.fail(403, times=60)
+        cluster.chaos.forget()
+        await cluster.listen()
+        await until(lambda: loading.times == 0, what="everybody has asked again")
+        assert all(found.spec is not None for found in routes.history[told:]), "403 takes nothing away"
+        await until(lambda: cluster.object("deployments", "other", NS, group="apps"), what="a Function of meanwhile")
+        await until(lambda: len(routes.replicas()) == 1 and not routes.replicas() & before, what="the Pods of now")
+        await until(lambda: not provider.leadership.leads or routes.replicas(FunctionRef.parse("other")))
 
 
 async def _is_stale(provider: KubernetesProvider) -> bool:

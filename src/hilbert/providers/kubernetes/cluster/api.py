@@ -7,8 +7,7 @@ bookmarks nor Retry-After. What is here is the small part of the API that the pr
 
 from __future__ import annotations
 
-import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -19,6 +18,7 @@ from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ConfigError
 
 from hilbert.kit.aio import Clock, RealClock
+from hilbert.kit.retry import Pace
 from hilbert.providers.kubernetes.cluster.errors import Refused, Status, Unreachable
 from hilbert.providers.kubernetes.cluster.kinds import Kind
 from hilbert.providers.kubernetes.cluster.names import FIELD_MANAGER
@@ -26,7 +26,9 @@ from hilbert.providers.kubernetes.cluster.objects import Manifest, Object
 
 T = TypeVar("T", bound=Object)
 
-_TIMEOUT: Final = 15.0
+_TIMEOUT: Final = httpx2.Timeout(15.0, connect=3.0)
+"""A machine that is gone does not even refuse connections: the next try must not wait long for the last one."""
+_PACE: Final = Pace(first=0.1, most=2.0, jitter=0.3)
 _TRIES: Final = 5
 _PATIENCE: Final = 20.0
 """Seconds that one request may spend on waiting between its tries."""
@@ -64,8 +66,11 @@ class Api:
 
     def __init__(self, config: SingleConfig, *, clock: Clock | None = None) -> None:
         self._clock = clock or RealClock()
+        self.on_return: list[Callable[[], None]] = []
+        """Called when the API server answers again after it could not be reached. Must not fail."""
+        self._away = False
         limits = httpx2.Limits(max_connections=_MOST_CONNECTIONS, max_keepalive_connections=32)
-        params = ConnectionParams(timeout=httpx2.Timeout(_TIMEOUT))
+        params = ConnectionParams(timeout=_TIMEOUT)
         self._http = httpx2.AsyncClient(**params.httpx_params(config), limits=limits)
         self._http.headers["User-Agent"] = FIELD_MANAGER
 
@@ -191,11 +196,12 @@ class Api:
             try:
                 answer = await self._http.request(method, path, params=params, content=content, headers=headers)
             except (httpx2.HTTPError, OSError) as exc:
-                failure: Refused | Unreachable = Unreachable(f"{type(exc).__name__}: {exc}")
+                failure: Refused | Unreachable = self._lost(exc)
                 again = method != "POST"
             except ConfigError as exc:
                 raise Unreachable(str(exc)) from exc
             else:
+                self._reached()
                 if answer.status_code < 400:
                     return answer.content
                 failure = _refusal(answer)
@@ -217,15 +223,16 @@ class Api:
 
         Not repeated. Raises `Refused` and `Unreachable`, also while reading.
         """
-        timeout = httpx2.Timeout(_TIMEOUT, read=quiet)
+        timeout = httpx2.Timeout(_TIMEOUT.read, connect=_TIMEOUT.connect, read=quiet)
         try:
             async with self._http.stream("GET", path, params=params, timeout=timeout) as answer:
+                self._reached()
                 if answer.status_code >= 400:
                     await answer.aread()
                     raise _refusal(answer)
                 yield _lines(answer)
         except (httpx2.HTTPError, OSError) as exc:
-            raise Unreachable(f"{type(exc).__name__}: {exc}") from exc
+            raise self._lost(exc) from exc
         except ConfigError as exc:
             raise Unreachable(str(exc)) from exc
 
@@ -233,7 +240,17 @@ class Api:
     def _delay(tried: int, failure: Refused | Unreachable) -> float:
         if isinstance(failure, Refused) and failure.retry_after is not None:
             return failure.retry_after
-        return 0.1 * 2.0 ** (tried - 1) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
+        return _PACE.delay(tried)
+
+    def _lost(self, error: Exception) -> Unreachable:
+        self._away = True
+        return Unreachable(f"{type(error).__name__}: {error}")
+
+    def _reached(self) -> None:
+        if self._away:
+            self._away = False
+            for told in self.on_return:
+                told()
 
 
 def _refusal(answer: httpx2.Response) -> Refused:

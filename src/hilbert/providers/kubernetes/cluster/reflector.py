@@ -3,10 +3,12 @@
 What can go wrong, and what happens then:
 
 - The watch ends, is refused or falls silent: it goes on from the last version seen, after a back-off (or Retry-After).
+- The API server is away: it is tried about once a second, and the copy stays as it is meanwhile.
+- The API server comes back and at first refuses everything (403 until it has read its roles): it is tried every two
+  seconds at least for a minute. Only trouble that lasts longer is asked about every half minute.
 - The version is too old (410): everything is listed again. What did not change makes no noise.
 - Events come twice or in the wrong order: those older than what is known of their object are passed over.
 - Events are lost: the next `resync` finds out.
-- The API server is away: the copy stays as it is.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import msgspec
 import structlog
 
 from hilbert.kit.aio import Clock, RealClock
+from hilbert.kit.retry import Backoff, Pace
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused, Status, Unreachable
 from hilbert.providers.kubernetes.cluster.kinds import Kind
@@ -35,12 +38,16 @@ _log = structlog.get_logger("hilbert.kubernetes.watch")
 _PAGE: Final = 500
 _WATCH_SECONDS: Final = 290
 """After this the API server ends a watch; the connection must not look dead before."""
-_QUIET_SECONDS: Final = _WATCH_SECONDS * 1.2 + 15
+_QUIET_SECONDS: Final = 150.0
+"""Without a byte: API servers send a bookmark about every minute, and a dead connection must not be trusted for longer."""
 _HEALTHY_SECONDS: Final = 5.0
 _TOMBSTONES: Final = 4096
-_BACKOFF: Final = (0.1, 30.0)
-_AWAY_MOST: Final = 5.0
+_PACE: Final = Pace(first=0.1, most=30.0, jitter=0.3)
+_AWAY_MOST: Final = 1.0
 """Seconds between two tries while nothing answers: that costs a server which is away nothing, and its return shows soon."""
+_REFUSED_MOST: Final = 2.0
+_REFUSED_FOR: Final = 60.0
+"""Seconds for which refusals may be those of a server that has just started."""
 _YIELD_EVERY: Final = 200
 _GONE: Final = 410
 
@@ -85,7 +92,10 @@ class Reflector(Generic[T]):
         self._highest = ""
         """The newest version that the server told, also when it can no longer be watched from."""
         self._listed_at = 0.0
-        self._failures = 0
+        self._backoff = Backoff(_PACE, sleep=self._clock.sleep)
+        self._refused_since: float | None = None
+        self._expired = False
+        """The last version was too old, and no watch has told anything since."""
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._objects.values())
@@ -103,17 +113,24 @@ class Reflector(Generic[T]):
 
     async def run(self) -> None:
         """Keep the copy until cancelled."""
+        self._api.on_return.append(self._backoff.answered)
+        try:
+            await self._keep()
+        finally:
+            self._api.on_return.remove(self._backoff.answered)
+
+    async def _keep(self) -> None:
         while True:
             try:
                 if not self._version or self._is_due():
                     await self._list()
                 await self._watch()
             except (Refused, Unreachable) as exc:
-                await self._back_off(exc)
+                await self._recover(exc)
             except Exception as exc:  # noqa: BLE001 - a picture that stands still unseen is worse than any mistake here
                 _log.error("watch failed", kind=str(self.kind), namespace=self.namespace, exc_info=True)
                 self._version = ""
-                await self._back_off(Unreachable(f"{type(exc).__name__}: {exc}"))
+                await self._recover(Unreachable(f"{type(exc).__name__}: {exc}"))
 
     def _is_due(self) -> bool:
         return bool(self._resync) and self._clock.now() - self._listed_at >= self._resync
@@ -177,10 +194,10 @@ class Reflector(Generic[T]):
                     self._take(line)
         # A clean end is the ordinary one; a server that ends every watch at once must not be hammered.
         if self._clock.now() - began > _HEALTHY_SECONDS:
-            self._failures = 0
-        elif self._failures:
-            await self._clock.sleep(self._delay())
-        self._failures += 1
+            self._expired = False
+            self._backoff.succeeded()
+        else:
+            await self._backoff.wait(self._backoff.failed())
 
     def _take(self, line: bytes) -> None:
         try:
@@ -193,6 +210,7 @@ class Reflector(Generic[T]):
         if item is None:
             return
         self._fresh()
+        self._expired = False
         if event.type == "DELETED":
             self._drop(item, _number(item.metadata.resource_version))
         elif event.type != "BOOKMARK":
@@ -239,33 +257,38 @@ class Reflector(Generic[T]):
 
     def _fresh(self) -> None:
         self.failure = ""
-        self._failures = 0
+        self._refused_since = None
+        self._backoff.succeeded()
 
-    async def _back_off(self, error: Refused | Unreachable) -> None:
+    async def _recover(self, error: Refused | Unreachable) -> None:
+        """Decide where to go on from, and wait."""
         self.failure = str(error)
+        answered = isinstance(error, Refused)
         if isinstance(error, Refused):
             if error.code == _GONE:
                 self._version = ""
-                if not self._failures:
-                    self._failures += 1
+                if not self._expired:
+                    self._expired = True
                     return
             elif error.code in (400, 404):
                 # 404: the kind's definition is not there, or went; 400: a version from another life of the server.
                 self._version = ""
-        delay = self._delay()
+        if not answered:
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = self._clock.now()
+        most = _AWAY_MOST
+        if self._refused_since is not None:
+            is_new = self._clock.now() - self._refused_since < _REFUSED_FOR
+            most = _REFUSED_MOST if is_new else _PACE.most
+        delay = min(self._backoff.failed(answered=answered), most)
         if isinstance(error, Refused) and error.retry_after is not None:
             delay = max(delay, error.retry_after)
-        if isinstance(error, Unreachable):
-            delay = min(delay, _AWAY_MOST)
-        self._failures += 1
-        is_power_of_two = self._failures & (self._failures - 1) == 0
-        log = _log.info if self._failures <= 1 else _log.warning if is_power_of_two else _log.debug
+        failures = self._backoff.failures
+        is_power_of_two = failures & (failures - 1) == 0
+        log = _log.info if failures <= 1 else _log.warning if is_power_of_two else _log.debug
         log("watch interrupted", kind=str(self.kind), namespace=self.namespace, reason=str(error), retry_in=delay)
-        await self._clock.sleep(delay)
-
-    def _delay(self) -> float:
-        least, most = _BACKOFF
-        return min(least * 2.0 ** min(self._failures, 20), most) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
+        await self._backoff.wait(delay)
 
 
 def _key(item: Object) -> Key:

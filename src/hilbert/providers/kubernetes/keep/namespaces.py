@@ -20,11 +20,11 @@ from hilbert.core.errors import (
 )
 from hilbert.core.model import LABEL_FUNCTION, Namespace
 from hilbert.core.values import NamespaceName
-from hilbert.kit.aio import KeyedQueue
 from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused, translated
 from hilbert.providers.kubernetes.cluster.objects import Manifest, NamespaceObject, Object, SecretObject
+from hilbert.providers.kubernetes.keep.upkeep_queue import UpkeepQueue
 from hilbert.providers.kubernetes.render import tenant
 from hilbert.providers.kubernetes.view.state import State
 from hilbert.providers.rules import check_namespace
@@ -61,9 +61,9 @@ class NamespaceKeeper:
         self._state = state
         self._around = surroundings
         self._default = default
-        self._queue: KeyedQueue[str] | None = None
+        self._queue: UpkeepQueue[str] = UpkeepQueue(self._upkeep, name="tenants", workers=4)
         self._completing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        state.on_namespace.append(self._wake)
+        state.on_namespace.append(self._queue.add)
 
     # Upkeep, while leading
 
@@ -71,19 +71,12 @@ class NamespaceKeeper:
         """Without cluster-wide rights there is nothing to keep: the pieces came with the installation."""
         if self._state.listed:
             return
-        self._queue = KeyedQueue(self._upkeep, name="tenants", workers=4)
         self._queue.start()
         for found in self._state.tenants():
             self._queue.add(found.metadata.name)
 
     async def stop(self) -> None:
-        queue, self._queue = self._queue, None
-        if queue is not None:
-            await queue.stop()
-
-    def _wake(self, name: str) -> None:
-        if self._queue is not None:
-            self._queue.add(name)
+        await self._queue.stop()
 
     async def _upkeep(self, name: str) -> float | None:
         found = self._state.tenant(name)

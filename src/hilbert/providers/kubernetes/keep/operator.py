@@ -14,7 +14,6 @@ import structlog
 
 from hilbert.core.errors import BackendUnavailable, HilbertError
 from hilbert.core.model import Phase
-from hilbert.kit.aio import KeyedQueue
 from hilbert.providers.kubernetes.cluster import kinds
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused
@@ -22,6 +21,7 @@ from hilbert.providers.kubernetes.cluster.objects import Deployment, FunctionObj
 from hilbert.providers.kubernetes.cluster.reflector import Key
 from hilbert.providers.kubernetes.keep.deployer import Deployer
 from hilbert.providers.kubernetes.keep.function_status import function_status
+from hilbert.providers.kubernetes.keep.upkeep_queue import UpkeepQueue
 from hilbert.providers.kubernetes.render import profiles
 from hilbert.providers.kubernetes.render.drift import contains
 from hilbert.providers.kubernetes.render.function_object import API_VERSION
@@ -41,24 +41,17 @@ class Operator:
         self._state = state
         self._deployer = deployer
         self._platform = platform_namespace
-        self._queue: KeyedQueue[Key] | None = None
-        state.on_function.append(self._wake)
+        self._queue: UpkeepQueue[Key] = UpkeepQueue(self._process, name="operator", workers=8)
+        state.on_function.append(self._queue.add)
 
     def start(self) -> None:
         """Look at every function once, then at each that changes."""
-        self._queue = KeyedQueue(self._process, name="operator", workers=8)
         self._queue.start()
         for key in self._state.all_keys():
             self._queue.add(key)
 
     async def stop(self) -> None:
-        queue, self._queue = self._queue, None
-        if queue is not None:
-            await queue.stop()
-
-    def _wake(self, key: Key) -> None:
-        if self._queue is not None:
-            self._queue.add(key)
+        await self._queue.stop()
 
     async def _process(self, key: Key) -> float | None:
         function = self._state.function(key)

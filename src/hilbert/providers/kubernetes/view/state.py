@@ -39,6 +39,10 @@ from hilbert.providers.rules import check_spec
 
 _log = structlog.get_logger("hilbert.kubernetes.state")
 _NAMESPACE_POLL: Final = 15.0
+_NAMESPACE_POLL_SOON: Final = 2.0
+"""Seconds, after a read that failed."""
+_FORBIDDEN_FOR: Final = 60.0
+"""Seconds of 403 after which a namespace counts as taken from us; an API server that has just started answers so, too."""
 T = TypeVar("T", bound=Object)
 
 
@@ -342,20 +346,30 @@ class State:
 
     async def _poll_namespaces(self) -> None:
         """Without cluster-wide rights namespaces cannot be watched; a Role lets each be read by its name."""
+        forbidden_since: dict[str, float] = {}
         while True:
+            again = _NAMESPACE_POLL
             for name in self.listed:
                 try:
-                    found = await self._api.get(kinds.NAMESPACES, name)
+                    found = await self._api.find(kinds.NAMESPACES, name)
                 except Refused as exc:
-                    if exc.code in (403, 404) and name in self._namespaces:
-                        self._namespace_changed(("", name), None, None)
-                    _log.warning("namespace not usable", namespace=name, reason=str(exc))
+                    since = forbidden_since.setdefault(name, self._clock.now())
+                    if exc.code == 403 and self._clock.now() - since >= _FORBIDDEN_FOR:
+                        found = None
+                    else:
+                        again = _NAMESPACE_POLL_SOON
+                        _log.warning("namespace not readable", namespace=name, reason=str(exc))
+                        continue
                 except Unreachable as exc:
+                    again = _NAMESPACE_POLL_SOON
                     _log.warning("namespace not readable", namespace=name, reason=str(exc))
+                    continue
                 else:
+                    forbidden_since.pop(name, None)
+                if found is not None or name in self._namespaces:
                     self._namespace_changed(("", name), None, found)
             self._polled.set()
-            await self._clock.sleep(_NAMESPACE_POLL)
+            await self._clock.sleep(again)
 
 
 def _scoped(reflectors: Mapping[str, Reflector[T]], namespace: str) -> Reflector[T] | None:

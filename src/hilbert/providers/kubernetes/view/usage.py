@@ -59,8 +59,9 @@ class UsageReader:
         try:
             page = await self._api.page(kinds.METRICS, namespace, selector=LABEL_FUNCTION, limit=0)
             found = _sum(page.items)
-        except (Refused, Unreachable, msgspec.MsgspecError):
-            self._absent_until = self._clock.now() + _ABSENT
+        except (Refused, Unreachable, msgspec.MsgspecError) as exc:
+            is_absent = isinstance(exc, Refused) and exc.is_missing
+            self._absent_until = self._clock.now() + (_ABSENT if is_absent else _FRESH)
             return {}
         self._known[namespace] = (self._clock.now(), found)
         if len(self._known) > 1000:

@@ -54,6 +54,7 @@ class Server:
         self.tell: Callable[[list[bytes]], list[bytes]] = lambda lines: lines
         self.ends_after = 1_000_000
         self.cuts = 0
+        self.on_return: list[Callable[[], None]] = []
 
     def write(self, name: str, **labels: str) -> dict[str, Any]:
         kind = "MODIFIED" if name in self.objects else "ADDED"
@@ -287,6 +288,48 @@ async def test_backs_off_while_the_server_is_away_and_keeps_the_picture(server: 
         assert max(waits) > 5 * min(waits)
         assert all(wait <= 36.0 for wait in waits)
         assert rig.reflector.failure == ""
+
+
+AWAY = Unreachable("connection refused")
+LOADING = Refused(Status(code=403, reason="Forbidden", message="RBAC: clusterrole not found"))
+EXPIRED = Refused(Status(code=410, reason="Expired"))
+
+
+@pytest.mark.parametrize("away", [1, 12, 500])
+@pytest.mark.parametrize("answers", [[], [LOADING], [EXPIRED], [LOADING] * 3, [LOADING] * 8 + [EXPIRED]])
+async def test_a_server_that_comes_back_is_seen_within_two_seconds(
+    server: Server, away: int, answers: list[Exception]
+) -> None:
+    """However long it was away, and whatever it answers before it is really back."""
+    server.write("a")
+    async with running(server) as rig:
+        server.failures = [AWAY] * away + answers
+        server.write("b")
+        server.oldest = server.version
+        server.cut()
+        await rig.until_in_step()
+        assert max(rig.clock.slept[: away + 1]) <= 1.0, "while nothing answers"
+        assert max(rig.clock.slept) <= 2.0, "and while it starts"
+
+
+async def test_refusals_that_last_are_asked_about_ever_less_often(server: Server) -> None:
+    async with running(server) as rig:
+        server.failures = [LOADING] * 200
+        server.cut()
+        await rig.until(lambda: not server.failures)
+        first_minute = [wait for wait in rig.clock.slept if wait <= 2.0]
+        assert sum(first_minute) <= 65.0
+        assert max(rig.clock.slept) > 15.0
+
+
+async def test_an_expired_version_again_and_again_is_no_busy_loop(server: Server) -> None:
+    server.write("a")
+    async with running(server) as rig:
+        server.oldest = server.version + 1_000
+        server.cut()
+        lists = server.lists
+        await rig.until(lambda: server.lists > lists + 20)
+        assert sum(rig.clock.slept) >= 19 * 0.05
 
 
 async def test_forbidden_keeps_the_picture_and_says_why(server: Server) -> None:
