@@ -88,7 +88,7 @@ def test_repeated_flags_add_up_and_commas_stay(gateway: Gateway) -> None:
         "a=b",
     ]
     assert run.run([*words, "-l", "c=d", "--secret", "s", "--secret=t"]) == 1  # There are no such secrets.
-    sent = gateway.calls[-1].json
+    sent = next(call for call in reversed(gateway.calls) if call.path == "/system/functions").json
     assert sent["envVars"] == {"A": "1,2", "B": "x=y", "C": ""}
     assert (sent["labels"], sent["secrets"]) == ({"a": "b", "c": "d"}, ["s", "t"])
 
