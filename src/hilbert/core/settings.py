@@ -44,13 +44,21 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     secret_mount_path: str = ""
     """Folder with `basic-auth-user` and `basic-auth-password`; empty: made in the state directory on first start."""
     max_header_bytes: int = 65536
-    """Most bytes of a request's line and headers; more gets 431."""
+    """Most bytes of a request's line and headers, and of its trailers; more gets 431."""
+    max_header_lines: int = 256
+    """Most headers of a request; more gets 431."""
     max_body: Quantity = Quantity.parse("1Gi")
     """Most bytes of a request's body to a function; more gets 413."""
     max_api_body: Quantity = Quantity.parse("4Mi")
     """Most bytes of a request's body to the REST API; more gets 413."""
     max_connections: int = 20000
-    """Most client connections per worker; more are refused at once."""
+    """Most client connections per worker; more are refused at once. Five eighths of the open files that a worker may have are a limit as well."""
+    max_source_connections: int = 0
+    """Most connections per worker from one address (IPv6: one network of 64 bits); 0 is seven eighths of what a worker takes. Trusted proxies have no such limit."""
+    trusted_proxies: str = ""
+    """Addresses and networks (`10.0.0.0/8`), separated by commas, of proxies whose `X-Forwarded-For`, `-Host`, `-Proto` and `Forwarded` are believed."""
+    max_waiting_bytes: Quantity = Quantity.parse("64Mi")
+    """Most bytes of request bodies that a worker holds for calls that wait for a replica; a call beyond gets 503."""
     read_timeout: Duration = Duration.of(60)
     """Most time for a client to send a request's headers, and between two bytes of its body; more gets 408."""
     write_timeout: Duration = Duration.of(60)
@@ -310,18 +318,35 @@ def _check(settings: Settings) -> None:
     for key, count, least in (
         ("gateway.workers", gateway.workers, 0),
         ("gateway.max_header_bytes", gateway.max_header_bytes, 1024),
+        ("gateway.max_header_lines", gateway.max_header_lines, 16),
         ("gateway.max_connections", gateway.max_connections, 1),
+        ("gateway.max_source_connections", gateway.max_source_connections, 0),
         ("gateway.queue_length", gateway.queue_length, 0),
         ("provider.max_replicas", provider.max_replicas, 1),
     ):
         if count < least:
             raise InvalidSettings(f"{key}: must be at least {least}, not {count}")
+    if gateway.trusted_proxies:
+        _check_networks("gateway.trusted_proxies", gateway.trusted_proxies)
     if gateway.port and gateway.port == gateway.metrics_port and gateway.host == gateway.metrics_host:
         raise InvalidSettings("gateway.metrics_port: must differ from gateway.port")
     try:
         parse_namespace_name(provider.default_namespace)
     except Invalid as exc:
         raise InvalidSettings(f"provider.default_namespace: {exc.message}") from exc
+
+
+def _check_networks(key: str, networks: str) -> None:
+    """CIDR ranges or addresses, separated by commas. Raises `InvalidSettings`."""
+    from ipaddress import ip_network
+
+    for one in networks.split(","):
+        try:
+            ip_network(one.strip(), strict=False)
+        except ValueError as exc:
+            raise InvalidSettings(
+                f"{key}: {one.strip()!r} is no address or network", hint="write it like 10.0.0.0/8 or 192.0.2.7"
+            ) from exc
 
 
 def _with_paths(settings: Settings, env: Mapping[str, str]) -> Settings:

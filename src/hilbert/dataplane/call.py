@@ -70,6 +70,10 @@ class FunctionCall(Passage):
     def name(self) -> str:
         return str(self.state)
 
+    @property
+    def held(self) -> int:
+        return self._held_bytes
+
     def dispatch(self, now: float) -> bool:
         """Send it to a replica. False: there is none with room."""
         replica = self.state.choose(now, avoid=self._avoid)
@@ -118,8 +122,11 @@ class FunctionCall(Passage):
         return True
 
     def wait(self) -> None:
-        """Wait for a replica until the policy's limit."""
+        """Wait for a replica until the policy's limit, and take no more of the body meanwhile."""
         self._waits = True
+        if not self._whole and not self._holding:
+            self._holding = True
+            self.client.pause_body()
         self._arm()
 
     def _arm(self) -> None:
@@ -165,10 +172,11 @@ class FunctionCall(Passage):
         return replica.host
 
     def head_lines(self, response: Response) -> bytes:
-        lines, typed = response.derived or headers.outgoing(response)
+        lines, typed, dated = response.derived or headers.outgoing(response)
+        date = b"" if dated else self._service.wheel.date
         if not typed and response.length != 0:
             lines += b"Content-Type: %b\r\n" % (self.incoming.content_type or b"text/plain")
-        return b"".join((lines, b"X-Call-Id: ", self.call_id, b"\r\nX-Start-Time: ", self.started_at, b"\r\n"))
+        return b"".join((lines, date, b"X-Call-Id: ", self.call_id, b"\r\nX-Start-Time: ", self.started_at, b"\r\n"))
 
     def on_end(self, status: int) -> None:
         if self._waits:

@@ -74,8 +74,6 @@ class ControlCall(Passage):
 
     def head(self) -> tuple[bytes, ...]:
         incoming = self.incoming
-        own = b"X-Call-Id: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\n\r\n" % (
-            self.call_id,
-            self.client.peer,
-        )
+        scheme = b"" if incoming.origin and incoming.origin.scheme else b"X-Forwarded-Proto: http\r\n"
+        own = b"%bX-Call-Id: %b\r\nX-Forwarded-For: %b\r\n\r\n" % (scheme, self.call_id, self.client.peer)
         return incoming.start, incoming.host, incoming.lines, own

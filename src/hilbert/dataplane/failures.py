@@ -92,6 +92,14 @@ def queue_full(name: str, length: int) -> Failure:
     )  # fmt: skip
 
 
+def room_full(name: str, most: int) -> Failure:
+    return Failure(
+        503, "queue-full", "gateway", f"No endpoints available for: {name}.",
+        f"the bodies of calls that wait take {most} bytes already, the limit of each worker (setting "
+        "gateway.max_waiting_bytes)", retry_after=1,
+    )  # fmt: skip
+
+
 def no_replica(name: str, seconds: float, why: str) -> Failure:
     """The wait for a replica has ended in vain."""
     return Failure(

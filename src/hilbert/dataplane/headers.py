@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator, Set
 from typing import Final
 
+from hilbert.dataplane.forwarded import Origin
 from hilbert.kit.http1 import Headers, Request, Response
 from hilbert.kit.http1.forward import HOP_FIELDS, named_by, passing
 from hilbert.wire.headers import is_call_id
@@ -41,9 +42,23 @@ class Incoming:
     It depends on the head alone, and is kept with it (`Request.derived`).
     """
 
-    __slots__ = ("accept", "allowed", "call_id", "content_type", "host", "lines", "path", "segment", "start", "upgrade")
+    __slots__ = (
+        "accept",
+        "allowed",
+        "call_id",
+        "content_type",
+        "host",
+        "lines",
+        "origin",
+        "path",
+        "segment",
+        "start",
+        "upgrade",
+    )
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, origin: Origin | None = None) -> None:
+        """`origin` is what a trusted proxy says of where the request comes from."""
+        self.origin = origin
         self.accept = b""
         self.call_id = b""
         self.content_type = b""
@@ -64,7 +79,9 @@ class Incoming:
             passed.append(b"Transfer-Encoding: chunked\r\n")
         elif request.length or request.method in (b"POST", b"PUT", b"PATCH"):
             passed.append(b"Content-Length: %d\r\n" % request.length)
-        passed.append(b"X-Forwarded-Host: %b\r\n" % self.host)
+        passed.append(b"X-Forwarded-Host: %b\r\n" % ((origin and origin.host) or self.host))
+        if origin is not None:
+            passed += _origin_lines(origin)
         self.lines = b"\r\n" + b"".join(passed)
         """What follows the Host: header lines that are the same for every call with this head."""
 
@@ -108,6 +125,17 @@ def _split(target: bytes) -> tuple[bytes | None, bytes]:
     return target[10:end], path if path.startswith(b"/") else b"/" + path
 
 
+def _origin_lines(origin: Origin) -> list[bytes]:
+    """What a function hears of a request's origin beside X-Forwarded-For and -Host."""
+    lines = []
+    if origin.scheme:
+        lines.append(b"X-Forwarded-Proto: %b\r\n" % origin.scheme)
+    if origin.forwarded:
+        pairs = ((b"for", origin.address), (b"host", origin.host), (b"proto", origin.scheme))
+        lines.append(b"Forwarded: %b\r\n" % b";".join(b'%b="%b"' % pair for pair in pairs if pair[1]))
+    return lines
+
+
 def incoming(request: Request) -> Incoming:
     """The same for all requests with one head."""
     known: Incoming | None = request.derived
@@ -116,21 +144,22 @@ def incoming(request: Request) -> Incoming:
     return known
 
 
-def outgoing(response: Response) -> tuple[bytes, bool]:
+def outgoing(response: Response) -> tuple[bytes, bool, bool]:
     """An upstream's header lines, less what belongs to its hop or is the gateway's to say.
 
-    Also whether there is a Content-Type among them.
+    Also whether there is a Content-Type among them, and a Date.
     """
-    known: tuple[bytes, bool] | None = response.derived
+    known: tuple[bytes, bool, bool] | None = response.derived
     if known is None:
         known = response.derived = _pass(response.headers)
     return known
 
 
-def _pass(headers: Headers) -> tuple[bytes, bool]:
+def _pass(headers: Headers) -> tuple[bytes, bool, bool]:
     passed = passing(headers, _RESPONSE_REPLACED)
     typed = any(len(name) == 12 and name.lower() == b"content-type" for name, _ in passed)
-    return b"".join([b"%b: %b\r\n" % header for header in passed]), typed
+    dated = any(len(name) == 4 and name.lower() == b"date" for name, _ in passed)
+    return b"".join([b"%b: %b\r\n" % header for header in passed]), typed, dated
 
 
 _VERSION: Final = bytes(byte & 0x0F | 0x40 for byte in range(256))

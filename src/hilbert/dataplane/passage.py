@@ -9,7 +9,7 @@ from hilbert.core.model import CallPolicy
 from hilbert.dataplane import failures, headers
 from hilbert.dataplane.failures import Failure
 from hilbert.kit.http1 import EMPTY_STATUSES, Request, Responder, Response, Tunnel
-from hilbert.kit.http1.forward import Hop
+from hilbert.kit.http1.forward import Hop, first_value
 from hilbert.kit.http1.forward.hop import HELD
 
 _NO_POLICY: Final = CallPolicy()
@@ -26,7 +26,7 @@ class Passage(Hop):
     def __init__(
         self, request: Request, responder: Responder, incoming: headers.Incoming, policy: CallPolicy = _NO_POLICY
     ) -> None:
-        super().__init__(request, responder, policy, responder.take_body())
+        super().__init__(request, responder, policy, responder.take_body(), incoming.upgrade)
         self.incoming = incoming
         self.call_id = incoming.call_id or headers.new_call_id()
         self.started_at = b"%d" % time_ns()
@@ -39,7 +39,8 @@ class Passage(Hop):
 
     def head_lines(self, response: Response) -> bytes:
         """The header lines that the client gets."""
-        return headers.outgoing(response)[0]
+        lines, _, dated = headers.outgoing(response)
+        return lines if dated else lines + self.client.date
 
     def on_end(self, status: int) -> None: ...
 
@@ -56,8 +57,10 @@ class Passage(Hop):
     # The upstream's side
 
     def on_inform(self, response: Response) -> None:
-        if response.status != 100:  # Ours was sent when the client asked for it.
-            self.client.inform(response.status, [], lines=(headers.outgoing(response)[0],))
+        if response.status == 100:  # Ours was sent when the client asked for it.
+            return
+        if not self.client.inform(response.status, [], lines=(headers.outgoing(response)[0],)) and self.upstream:
+            self.upstream.pause()
 
     def on_whole_response(self, response: Response, body: bytes) -> None:
         upstream, self.upstream = self.upstream, None
@@ -75,7 +78,7 @@ class Passage(Hop):
         self.client.start(status, [], lines=(self.head_lines(response),), length=length, hold=True)
 
     def switch(self, response: Response, tunnel: Tunnel) -> None:
-        passed = [(b"Connection", b"Upgrade"), (b"Upgrade", self.incoming.upgrade)]
+        passed = [(b"Connection", b"Upgrade"), (b"Upgrade", first_value(response.headers, b"upgrade"))]
         self.client.upgrade(101, passed, tunnel, lines=(self.head_lines(response),))
 
     # Errors
@@ -107,7 +110,7 @@ class Passage(Hop):
         lines += [(b"X-Call-Id", self.call_id), (b"X-Start-Time", self.started_at)]
         if not self._whole and (self.request.length is None or self.request.length > HELD):
             self.client.keep_alive = False
-        self.client.start(failure.status, lines, length=len(body))
+        self.client.start(failure.status, lines, lines=(self.client.date,), length=len(body))
         self.client.write(body)
         self.client.end()
         self.finish(failure.status)

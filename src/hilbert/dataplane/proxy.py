@@ -7,6 +7,7 @@ import structlog
 from hilbert.dataplane import failures, headers
 from hilbert.dataplane.call import FunctionCall
 from hilbert.dataplane.control_call import ControlCall
+from hilbert.dataplane.forwarded import TrustedProxies
 from hilbert.dataplane.passage import Refused
 from hilbert.dataplane.table import Table
 from hilbert.dataplane.waiting import WaitingRoom
@@ -25,6 +26,7 @@ class Proxy:
         control: Pool,
         *,
         room: WaitingRoom,
+        trusted: TrustedProxies,
         access_log: bool,
         max_api_body: int,
     ) -> None:
@@ -32,6 +34,7 @@ class Proxy:
         self.wheel = wheel
         self._control = control
         self.room = room
+        self._trusted = trusted
         self._access_log = access_log
         self._max_api_body = max_api_body
 
@@ -52,6 +55,17 @@ class Proxy:
                 state.counters.cold_starts += 1
             self.room.enter(call)
         return call
+
+    def accept_forwarded(self, request: Request, responder: Responder) -> Handler:
+        """The same for a request that came through a trusted proxy: its origin is what the proxy says."""
+        incoming: headers.Incoming | None = request.derived
+        if incoming is None:
+            incoming = request.derived = headers.Incoming(request, self._trusted.origin(request.headers))
+        origin = incoming.origin
+        if origin is None or not origin.address:
+            return self.accept(request, responder)
+        responder.peer = origin.address
+        return self.accept(request, responder)
 
     def ended(self, call: FunctionCall, status: int) -> None:
         if call.state.waiting:

@@ -58,6 +58,11 @@ class Waiter(Protocol):
 
     state: RouteState
 
+    @property
+    def held(self) -> int:
+        """Bytes of its body that it keeps. They are no more while it waits."""
+        ...
+
     def wait(self) -> None:
         """It waits from now on, and sees to its own deadline."""
         ...

@@ -26,10 +26,18 @@ _WAKE_EVERY: Final = 1.0
 class WaitingRoom:
     """All calls of one worker that wait, each in the line of its function (`RouteState.waiting`), in order of arrival."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[RouteState], None]) -> None:
-        """`wake` asks the control process for a replica of a function."""
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, wake: Callable[[RouteState], None], *, max_bytes: int = 0
+    ) -> None:
+        """`wake` asks the control process for a replica of a function.
+
+        `max_bytes` bounds the bodies of all waiting calls together; 0 is no bound.
+        """
         self._loop = loop
         self._wake = wake
+        self._max_bytes = max_bytes
+        self._held = 0
+        """Bytes of bodies that waiting calls hold."""
 
     def enter(self, call: Waiter) -> None:
         """Have a call wait, or refuse it when the line of its function is full."""
@@ -37,32 +45,40 @@ class WaitingRoom:
         if len(state.waiting) >= state.policy.queue_length:
             call.fail(failures.queue_full(str(state), state.policy.queue_length))
             return
+        if 0 < self._max_bytes < self._held + call.held:
+            call.fail(failures.room_full(str(state), self._max_bytes))
+            return
         state.waiting[call] = None
+        self._held += call.held
         call.wait()
         self._ask(state)
         self._retry_later(state)
 
     def leave(self, call: Waiter) -> None:
         """A call has ended while it waited: it must not count against those that still wait."""
-        call.state.waiting.pop(call, None)
+        if call.state.waiting.pop(call, call) is None:
+            self._held -= call.held
 
     def release(self, state: RouteState) -> None:
         """A replica came or has room again: send waiting calls on their way, in order."""
         waiting = state.waiting
         while waiting:
             call, _ = waiting.popitem(last=False)
+            held = call.held
             if not call.dispatch(monotonic()):
                 waiting[call] = None
                 waiting.move_to_end(call, last=False)
                 self._ask(state)
                 self._retry_later(state)
                 return
+            self._held -= held
             state.counters.mark()  # One less waits.
 
     def refuse(self, state: RouteState, failure: Failure) -> None:
         """Answer every waiting call of a function: what they wait for will not come."""
         while state.waiting:
             call, _ = state.waiting.popitem(last=False)
+            self._held -= call.held
             call.fail(failure)
 
     def gone(self, state: RouteState) -> None:

@@ -10,15 +10,17 @@ import resource
 import signal
 import socket
 import sys
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 import structlog
 import uvloop
 
+from hilbert.dataplane.admission import Admission
 from hilbert.dataplane.config import WorkerConfig
 from hilbert.dataplane.failures import HEADER, INTERNAL
 from hilbert.dataplane.feed.subscriber import Link
+from hilbert.dataplane.forwarded import TrustedProxies
 from hilbert.dataplane.proxy import Proxy
 from hilbert.dataplane.table import Table
 from hilbert.dataplane.waiting import WaitingRoom
@@ -46,15 +48,24 @@ class Worker:
         self._config = config
         gateway = config.settings.gateway
         self._wheel = TimerWheel()
-        self._connections: set[ServerConnection] = set()
+        trusted = TrustedProxies(gateway.trusted_proxies)
+        self._admission = Admission(
+            most=gateway.max_connections,
+            most_of_source=gateway.max_source_connections,
+            descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            trusted=trusted,
+        )
         self._table = Table(config.settings.provider.default_namespace, lambda address: Pool(address, self._wheel))
         self._control = Pool(f"unix:{config.control_path}", self._wheel)
-        room = WaitingRoom(self._wheel.loop, wake=lambda state: self._link.wake(state))
+        room = WaitingRoom(
+            self._wheel.loop, wake=lambda state: self._link.wake(state), max_bytes=gateway.max_waiting_bytes.units
+        )
         self._proxy = Proxy(
             self._table,
             self._wheel,
             self._control,
             room=room,
+            trusted=trusted,
             access_log=gateway.access_log,
             max_api_body=gateway.max_api_body.units,
         )
@@ -64,10 +75,11 @@ class Worker:
             index=config.index,
             on_change=room.release,
             on_gone=room.gone,
-            connections=lambda: len(self._connections),
+            connections=lambda: len(self._admission),
         )
         self._limits = Limits(
             head=gateway.max_header_bytes,
+            lines=gateway.max_header_lines,
             body=gateway.max_body.units,
             head_time=gateway.read_timeout.seconds,
             body_time=gateway.read_timeout.seconds,
@@ -75,6 +87,8 @@ class Worker:
             keep_alive=gateway.keep_alive_timeout.seconds,
         )
         self._heads = Heads()
+        self._forwarded_heads = Heads()
+        """Of requests that come through trusted proxies: other things are made of them."""
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -96,36 +110,39 @@ class Worker:
         await self._stop.wait()
         await self._drain(server)
 
-    def _connect(self) -> asyncio.Protocol:
-        most = self._config.settings.gateway.max_connections
-        if len(self._connections) >= most:
-            return _TurnedAway(most)
-        connection = ServerConnection(
+    def _connect(self) -> ServerConnection:
+        return ServerConnection(
             self._proxy.accept,
             self._limits,
             self._wheel,
             refuse=_refuse,
-            on_lost=self._connections.discard,
+            on_made=self._made,
+            on_lost=self._admission.left,
             heads=self._heads,
             half_close=False,  # Nothing else tells that a client which waits for an answer has gone.
         )
-        self._connections.add(connection)
-        return connection
+
+    def _made(self, connection: ServerConnection) -> None:
+        reason = self._admission.admit(connection)
+        if reason:
+            connection.turn_away(_TURNED_AWAY, reason.encode() + b"\n")
+        elif self._admission.trusts(connection):
+            connection.hand_to(self._proxy.accept_forwarded, self._forwarded_heads)
 
     async def _drain(self, server: asyncio.AbstractServer) -> None:
         """Take no more connections, answer what is under way, leave."""
         server.close()
         limit = self._config.settings.gateway.drain_timeout.seconds
-        for connection in self._connections:
+        for connection in self._admission.connections:
             connection.retire()
         # A client may just be sending a request on an idle connection: it gets its answer, with `Connection: close`.
         last = min(_LAST_REQUEST_WITHIN, limit)
         await self._empty(last)
-        for connection in list(self._connections):
+        for connection in self._admission.connections:
             connection.drain()
         await self._empty(limit - last)
-        if self._connections:
-            _log.warning("calls cut off", worker=self._config.index, connections=len(self._connections), after=limit)
+        if len(self._admission):
+            _log.warning("calls cut off", worker=self._config.index, connections=len(self._admission), after=limit)
         await self._link.close()
         self._table.close()
         self._control.close()
@@ -136,30 +153,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         # Polled: connections come to their end in many ways, and this happens once in a worker's life.
-        while self._connections and loop.time() < end:  # noqa: ASYNC110
+        while len(self._admission) and loop.time() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-
-
-class _TurnedAway(asyncio.Protocol):
-    """A connection above the limit: told so, and closed."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        body = b"the gateway has %d connections in each worker already (setting gateway.max_connections)\n" % self._most
-        head = [
-            b"HTTP/1.1 503 Service Unavailable",
-            b"Content-Type: text/plain; charset=utf-8",
-            b"%b: gateway" % INTERNAL,
-            b"%b: too-many-connections" % HEADER,
-            b"Retry-After: 1",
-            b"Connection: close",
-            b"Content-Length: %d" % len(body),
-        ]
-        writing = cast("asyncio.Transport", transport)
-        writing.write(b"\r\n".join([*head, b"", body]))
-        writing.close()
 
 
 def _allow_files() -> None:
@@ -177,6 +172,14 @@ def _refuse(status: int, reason: str) -> tuple[Headers, bytes]:
         (INTERNAL, b"gateway"),
         (HEADER, b"bad-request"),
     ], reason.encode() + b"\n"
+
+
+_TURNED_AWAY: Final = [
+    (b"Content-Type", b"text/plain; charset=utf-8"),
+    (INTERNAL, b"gateway"),
+    (HEADER, b"too-many-connections"),
+    (b"Retry-After", b"1"),
+]
 
 
 def main(argv: list[str]) -> None:

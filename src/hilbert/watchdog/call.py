@@ -25,7 +25,7 @@ INTERNAL: Final = (b"X-OpenFaaS-Internal", b"of-watchdog")
 TEXT: Final = (b"Content-Type", b"text/plain; charset=utf-8")
 
 _FRAMING: Final = frozenset(
-    {b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade", b"te", b"trailer", b"date"}
+    {b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade", b"te", b"trailer"}
 )
 
 
@@ -112,7 +112,8 @@ class Call:
         self.status = status
         kept = [header for header in headers if header[0].lower() not in _FRAMING]
         kept.append((b"X-Duration-Seconds", b"%.6f" % self.seconds))
-        self._responder.start(status, kept, length=length)
+        dated = any(name.lower() == b"date" for name, _ in kept)
+        self._responder.start(status, kept, lines=() if dated else (self._responder.date,), length=length)
 
     def write(self, data: bytes) -> bool:
         """Send a part of the body; False asks to wait for `Work.on_drain`."""

@@ -100,12 +100,13 @@ def test_what_is_derived_of_a_head_is_made_once() -> None:
 
 
 def test_responses() -> None:
-    """Hop-by-hop off, the rest as it came, and whether it has a type."""
-    lines, typed = headers.outgoing(
+    """Hop-by-hop off, the rest as it came, and whether it has a type and a date."""
+    lines, typed, dated = headers.outgoing(
         response((b"A", b"1"), (b"Connection", b"b"), (b"B", b"2"), (b"content-TYPE", b"t"), (b"A", b"3"))
     )
-    assert (lines, typed) == (b"A: 1\r\ncontent-TYPE: t\r\nA: 3\r\n", True)
-    lines, typed = headers.outgoing(
+    assert (lines, typed, dated) == (b"A: 1\r\ncontent-TYPE: t\r\nA: 3\r\n", True, False)
+    lines, typed, dated = headers.outgoing(
         response((b"X-Hilbert-Error", b"x"), (b"Connection", b"close"), (b"X-Call-Id", b"c"))
     )
-    assert (lines, typed) == (b"", False)
+    assert (lines, typed, dated) == (b"", False, False)
+    assert headers.outgoing(response((b"date", b"d")))[2]

@@ -16,12 +16,13 @@ from support.transports import ManualLoop
 class Waiting:
     """A call that notes what becomes of it."""
 
-    def __init__(self, state: RouteState, free: list[int]) -> None:
+    def __init__(self, state: RouteState, free: list[int], held: int) -> None:
         self.state = state
         self.free = free
         self.failure: Failure | None = None
         self.waits = False
         self.sent = False
+        self.held = held
 
     def wait(self) -> None:
         self.waits = True
@@ -44,12 +45,12 @@ class Room:
         self.woken: list[str] = []
         self.free: list[int] = []
         loop: Any = self.loop
-        self.room = WaitingRoom(loop, lambda state: self.woken.append(str(state)))
+        self.room = WaitingRoom(loop, lambda state: self.woken.append(str(state)), max_bytes=100)
         self.state = RouteState("ns", "f", 1, lambda state: None)
         self.state.policy = CallPolicy(queue_length=3, activation=7, max_inflight=2)
 
-    def enter(self) -> Waiting:
-        call = Waiting(self.state, self.free)
+    def enter(self, held: int = 0) -> Waiting:
+        call = Waiting(self.state, self.free, held)
         self.room.enter(call)
         return call
 
@@ -90,6 +91,23 @@ def test_the_line_is_bounded(room: Room) -> None:
     assert (late.failure.code, late.waits) == ("queue-full", False)
     room.room.leave(calls[1])
     assert room.enter().failure is None
+
+
+def test_the_bytes_that_are_held_are_bounded_over_all_functions(room: Room) -> None:
+    """However a call leaves, what it held is free again."""
+    one, two = room.enter(60), room.enter(40)
+    late = room.enter(1)
+    assert late.failure is not None
+    assert "gateway.max_waiting_bytes" in late.failure.hint
+    room.room.leave(one)
+    room.room.leave(one)
+    assert room.enter(60).failure is None
+    room.free.append(1)
+    room.room.release(room.state)
+    assert two.sent
+    assert room.enter(40).failure is None
+    room.room.gone(room.state)
+    assert room.enter(100).failure is None
 
 
 def test_calls_are_released_in_order_and_as_many_as_find_room(room: Room) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import httptools
 
+from hilbert.kit.http1.limits import ChunkMeter, UpstreamLimits
 from hilbert.kit.http1.request import Headers
 from hilbert.kit.http1.responder import Tunnel
 from hilbert.kit.http1.status import EMPTY_STATUSES
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
 else:
     AsyncioProtocol = object  # Event loops ask for its methods alone, and its import is a third of a watchdog's start.
 
+_LIMITS: Final = UpstreamLimits()
 _HIGH_WATER: Final = 256 * 1024
+_VERSIONS: Final = ("1.1", "1.0")
 _LONG: Final = 64 * 1024
 """Bytes still to come of a body, from which on they are counted instead of parsed."""
+
+
+_TOO_LONG: Final = f"the response's headers have more than {_LIMITS.head} bytes"
+_TOO_MANY: Final = f"the response has more than {_LIMITS.lines} header lines"
 
 
 class Response:
@@ -45,7 +52,7 @@ class Listener(Protocol):
     """What sent a request and takes the response. Called on the event loop."""
 
     def on_inform(self, response: Response) -> None:
-        """An interim response (1xx other than 101)."""
+        """An interim response (1xx other than 101). Called while bytes are parsed: it may pause the connection, not cut it."""
         ...
 
     def on_whole_response(self, response: Response, body: bytes) -> None:
@@ -93,6 +100,10 @@ class Keeper(Protocol):
         """Set a connection's deadline, `seconds` from now."""
         ...
 
+    def now(self) -> float:
+        """Seconds on the loop's clock."""
+        ...
+
     def lost(self, connection: ClientConnection) -> None:
         """A connection has closed, idle or in use."""
         ...
@@ -106,11 +117,13 @@ class ClientConnection(AsyncioProtocol):
     """
 
     __slots__ = (
+        "_asked",
         "_begun",
         "_body",
         "_bodyless",
         "_chunked",
         "_framed",
+        "_head_bytes",
         "_in_head",
         "_informed",
         "_keeper",
@@ -118,11 +131,13 @@ class ClientConnection(AsyncioProtocol):
         "_known_response",
         "_left",
         "_listener",
+        "_meter",
         "_parser",
         "_poll",
         "_received",
         "_response",
         "_reusable",
+        "_sent_at",
         "_sent_whole",
         "_told",
         "_trailers",
@@ -153,8 +168,15 @@ class ClientConnection(AsyncioProtocol):
         self._in_head = True
         self._told = False
         """The listener has had the response's head."""
-        self._informed = False
-        """An interim response has come."""
+        self._informed = 0
+        """Interim responses that have come."""
+        self._sent_at = 0.0
+        """On the loop's clock, when the first of them came."""
+        self._asked = b""
+        """The protocols that the request asks to change to; empty: it asks for none."""
+        self._head_bytes = 0
+        """Received since the last head was whole, while the next is not."""
+        self._meter: ChunkMeter | None = None
         self._framed = False
         self._bodyless = False
         self._begun = False
@@ -177,11 +199,15 @@ class ClientConnection(AsyncioProtocol):
 
     # Sending
 
-    def request(self, head: bytes, listener: Listener, *, bodyless: bool, whole: bool, chunked: bool) -> None:
+    def request(
+        self, head: bytes, listener: Listener, *, bodyless: bool, whole: bool, chunked: bool, upgrade: bytes = b""
+    ) -> None:
         """Send a request's head. `bodyless`: it is a HEAD. `chunked`: `send` frames chunks.
 
-        `whole`: `head` is the whole request, its body included; nothing follows.
+        `whole`: `head` is the whole request, its body included; nothing follows. `upgrade` is the value of its Upgrade field:
+        a change to another protocol, or one that nobody has asked for, is no response.
         """
+        self._asked = upgrade
         self._listener = listener
         self._in_head = True
         self._told = self._begun = self._whole = False
@@ -307,6 +333,8 @@ class ClientConnection(AsyncioProtocol):
     # What has come
 
     def _parse(self, data: bytes, *, first: bool = False) -> None:
+        before = self._received
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -315,14 +343,29 @@ class ClientConnection(AsyncioProtocol):
         except httptools.HttpParserError as error:
             if not self._whole:
                 cause = error.__context__
+                if isinstance(cause, _Malformed):
+                    self._lost(str(cause))
+                    return
                 if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
                     raise cause from None
                 self._lost(f"malformed response: {error}")
                 return
             self._reusable = False  # There is something behind the response, which nobody has asked for.
         listener = self._listener
-        if listener is not None and not self._in_head:
-            self._give(data, listener, first=first)
+        if listener is None:
+            return
+        if self._in_head:
+            if reason := self._excess():
+                self._lost(reason)
+            return
+        self._head_bytes = 0
+        meter = self._meter
+        if meter is not None:
+            data_bytes = self._received - before if self._told else self._received
+            if meter.exceeds(len(data) - data_bytes, data_bytes, self._received):
+                self._lost("malformed response: chunk extensions or trailers without end")
+                return
+        self._give(data, listener, first=first)
 
     def _give(self, data: bytes, listener: Listener, *, first: bool) -> None:
         """Tell the listener what was parsed of `data`. `first`: the response begins there."""
@@ -380,6 +423,8 @@ class ClientConnection(AsyncioProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             self._trailers.append((name, value))
+            if len(self._trailers) > _LIMITS.lines:
+                raise _Malformed(f"the response has more than {_LIMITS.lines} trailers")
             return
         response = self._response
         response.headers.append((name, value))
@@ -388,23 +433,58 @@ class ClientConnection(AsyncioProtocol):
             if name.lower() == b"content-length":
                 response.length = int(value)
         elif size == 17 and name.lower() == b"transfer-encoding":
-            self._framed = b"chunked" in value.lower()
+            if self._framed or value.strip().lower() != b"chunked":
+                raise _Malformed("malformed response: a transfer encoding other than chunked")
+            self._framed = True
 
     def on_headers_complete(self) -> None:
         parser, response = self._parser, self._response
         response.status = status = parser.get_status_code()
+        if (self._head_bytes > _LIMITS.head or self._informed) and _size(response.headers) > _LIMITS.head:
+            raise _Malformed(_TOO_LONG)
+        if len(response.headers) > _LIMITS.lines:
+            raise _Malformed(_TOO_MANY)
+        if parser.get_http_version() not in _VERSIONS:
+            raise _Malformed("malformed response: only HTTP/1.1 and HTTP/1.0 are understood")
         if status < 200:
-            self._informed = True
-            if status != 101 and self._listener is not None:
-                self._listener.on_inform(response)
+            self._inform(response, status)
             return
+        if self._framed and (response.length is not None or parser.get_http_version() == "1.0"):
+            # Whoever reads it another way than we do finds another end (RFC 9112, sections 6.1 and 6.3).
+            raise _Malformed("malformed response: Transfer-Encoding beside Content-Length, or in HTTP/1.0")
         self._in_head = False
+        self._meter = ChunkMeter(_LIMITS.head) if self._framed else None
         self._reusable = parser.should_keep_alive()
         response.until_close = (
             response.length is None and not self._framed and not self._bodyless and status not in EMPTY_STATUSES
         )
         if self._bodyless:
             self._whole = True
+
+    def _inform(self, response: Response, status: int) -> None:
+        """An interim response. Raises `_Malformed` for one that is none, was not asked for, or is one too many."""
+        if status < 100:
+            raise _Malformed(f"malformed response: status {status:03}")
+        if status == 101:
+            named = [value.strip().lower() for name, value in response.headers if name.lower() == b"upgrade"]
+            asked = {token.strip() for token in self._asked.lower().split(b",")}
+            if not self._asked or not self._parser.should_upgrade() or len(named) != 1 or named[0] not in asked:
+                raise _Malformed("malformed response: a change of protocol that was not asked for")
+            return
+        if not self._informed:
+            self._sent_at = self._keeper.now()
+        self._informed += 1
+        if self._informed > _LIMITS.interim + self._keeper.now() - self._sent_at:
+            raise _Malformed(f"more than {_LIMITS.interim} interim responses, and more than one a second")
+        self._head_bytes = 0
+        if self._listener is not None:
+            self._listener.on_inform(response)
+
+    def _excess(self) -> str:
+        """Why the unfinished head is too much; empty if it is not."""
+        if self._head_bytes > _LIMITS.head:
+            return _TOO_LONG
+        return _TOO_MANY if len(self._response.headers) > _LIMITS.lines else ""
 
     def on_body(self, data: bytes) -> None:
         if self._whole:
@@ -437,7 +517,7 @@ class ClientConnection(AsyncioProtocol):
 
     def _release(self) -> None:
         self._listener = None
-        self._informed = False
+        self._informed = 0
         if self._reusable and self.open:
             if not self.reading:
                 self.resume()  # The last listener may have been slower than this upstream.
@@ -462,3 +542,12 @@ class ClientConnection(AsyncioProtocol):
 
 class _Surplus(Exception):
     """Something stands behind a whole response."""
+
+
+class _Malformed(Exception):
+    """What came is no response, or more than a response may be. The message says why."""
+
+
+def _size(headers: Headers) -> int:
+    """Bytes of header lines."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)

@@ -54,6 +54,9 @@ class Pool:
         self.watch(connection, self._idle_time)
         self._idle.append(connection)
 
+    def now(self) -> float:
+        return self._loop.time()
+
     def watch(self, connection: ClientConnection, seconds: float) -> None:
         """Set a connection's deadline, `seconds` from now."""
         connection.deadline = deadline = self._loop.time() + seconds

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import httptools
 
 from hilbert.kit.http1 import refusals
+from hilbert.kit.http1.limits import ChunkMeter
 from hilbert.kit.http1.refusals import Refusal
 from hilbert.kit.http1.request import Headers, Heads, Request
 from hilbert.kit.http1.responder import Accept, Responder
@@ -35,11 +36,14 @@ SLICE: Final = 64 * 1024
 BODY: Final = 1
 """The handler takes no more of the body for now."""
 QUEUE: Final = 2
-"""Enough pipelined requests wait."""
+"""Enough pipelined requests wait, or enough bytes of their bodies."""
 UPGRADE: Final = 4
 """It is not known yet whose protocol the next bytes are in."""
 REFUSED: Final = 8
 """Nothing that follows is of interest."""
+
+_ASCII: Final = bytes(range(0x80)) + b"~" * 0x80
+"""What stands for bytes of a request line that llhttp does not take."""
 
 _SIZES: Final = frozenset(map(len, (b"host", b"expect", b"content-length", b"transfer-encoding")))
 """Lengths of the names that `on_header` looks at."""
@@ -63,10 +67,13 @@ class RequestReader(AsyncioProtocol):
         "_head_bytes",
         "_head_size",
         "_heads",
+        "_held",
         "_held_up",
         "_host",
         "_in_head",
         "_limits",
+        "_line",
+        "_meter",
         "_parsed",
         "_parser",
         "_parsing",
@@ -103,8 +110,13 @@ class RequestReader(AsyncioProtocol):
         self._body_bytes = 0
         self._ahead: bytes | None = None
         """What came behind the head that is being parsed."""
-        self._host = 0
+        self._host: bytes | None = None
         self._in_head = True
+        self._line: bytes | None = None
+        """The request line as it came, while it holds bytes that llhttp does not take and that stand for others."""
+        self._meter: ChunkMeter | None = None
+        self._held = 0
+        """Bytes of bodies that wait for their request's turn."""
         self._counted = False
         """The rest of the body is framed by counting its bytes."""
         self._held_up = 0
@@ -151,6 +163,8 @@ class RequestReader(AsyncioProtocol):
             self._parse_backlog()
         else:
             self._parse(data)
+            if self._backlog:
+                self._parse_backlog()
 
     def _take(self, data: bytes) -> bytes:
         """Take a request whose head is known and that is here whole, or learn its head. Returns what is still to be parsed."""
@@ -192,6 +206,7 @@ class RequestReader(AsyncioProtocol):
 
     def _parse(self, data: bytes) -> None:
         self._parsing = True
+        before = self._body_bytes
         try:
             if self._counted:
                 data = self._count(data)
@@ -199,6 +214,10 @@ class RequestReader(AsyncioProtocol):
                     return
             if self._in_head:
                 self._head_bytes += len(data)
+                if self._line is not None or not data.isascii() or (self._between and b"\n" not in data):
+                    data = self._ascii(data)
+            elif self._parsed is not None and 0 < (self._parsed.request.length or 0) - self._body_bytes < len(data):
+                data = self._cut(data, (self._parsed.request.length or 0) - self._body_bytes)
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrading(data[upgrade.args[0] :])
@@ -217,15 +236,48 @@ class RequestReader(AsyncioProtocol):
         else:
             if self._in_head:
                 if self._head_bytes > self._limits.head:
-                    self._reject(431, f"request headers of more than {self._limits.head} bytes")
+                    self._reject(431, refusals.too_long(self._limits))
+                elif len(self._request.headers) > self._limits.lines:
+                    self._reject(431, refusals.too_many(self._limits))
                 elif self._head_bytes and self._head_bytes == len(data):
                     self._arm()  # From the first byte of a head; those that follow gain it no time.
+            elif self._meter is not None:
+                received = self._body_bytes - before if self._body_bytes >= before else self._body_bytes
+                if self._meter.exceeds(len(data) - received, received, self._body_bytes):
+                    self._reject(431 if self._trailers else 413, "chunk extensions or trailers without end")
             elif self._parsed is not None and (self._parsed.request.length or 0) - self._body_bytes > SLICE:
                 self._counted = True
                 self._parser = httptools.HttpRequestParser(self)
                 self._between = True
         finally:
             self._parsing = False
+
+    def _ascii(self, data: bytes) -> bytes:
+        """Part of a head, in which others stand for bytes of the request line that llhttp does not take.
+
+        The line is kept, and the target cut out of it: targets pass byte for byte, also those of clients that send UTF-8 as it is.
+        """
+        line = self._line
+        if line is None:
+            if not self._between:
+                return data  # The request line has been parsed; the header lines may hold any byte.
+            line = b""
+        elif line.endswith(b"\n") and line.strip(b"\r\n"):
+            return data
+        whole = data.find(b"\r\n\r\n") + 4
+        if whole >= 4:
+            data = self._cut(data, whole)  # Behind it another request line may stand.
+        blank = 0 if line.strip(b"\r\n") else len(data) - len(data.lstrip(b"\r\n"))
+        end = data.find(b"\n", blank) + 1 or len(data)
+        self._line = line + data[:end]
+        return data[:end].translate(_ASCII) + data[end:]
+
+    def _cut(self, data: bytes, at: int) -> bytes:
+        """Parse only so much of `data` now, and the rest as what has come later."""
+        if self._in_head:
+            self._head_bytes -= len(data) - at
+        self._backlog = data[at:] + self._backlog
+        return data[:at]
 
     def _count(self, data: bytes) -> bytes:
         """Take a part of a body that is as long as Content-Length says. Returns what comes behind the body."""
@@ -257,7 +309,7 @@ class RequestReader(AsyncioProtocol):
         self._fresh = self._between = False
         self._begun += 1
         self._request = Request()
-        self._host = 0
+        self._host = None
         self._head_size = 0
 
     def on_url(self, url: bytes) -> None:
@@ -266,6 +318,8 @@ class RequestReader(AsyncioProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             self._trailers.append((name, value))
+            if len(self._trailers) > self._limits.lines:
+                raise Refusal(431, f"more than {self._limits.lines} trailers")
             return
         request = self._request
         request.headers.append((name, value))
@@ -275,7 +329,9 @@ class RequestReader(AsyncioProtocol):
             return
         lowered = name.lower()
         if lowered == b"host":
-            self._host += 1
+            if self._host is not None:
+                raise Refusal(400, "a request must have one Host header")
+            self._host = value
         elif lowered == b"content-length":
             request.length = int(value)
         elif lowered == b"transfer-encoding":
@@ -294,8 +350,13 @@ class RequestReader(AsyncioProtocol):
         request.version = parser.get_http_version()
         request.keep_alive = parser.should_keep_alive()
         request.upgrade = parser.should_upgrade()
-        refusals.check_head(request, hosts=self._host, size=self._head_size, limits=self._limits)
+        if self._line is not None:
+            start = len(request.method) + 1
+            request.target = self._line.lstrip(b"\r\n")[start : start + len(request.target)]
+            self._line = None
+        refusals.check_head(request, host=self._host, size=self._head_size, limits=self._limits)
         self._head_bytes = 0
+        self._meter = ChunkMeter(self._limits.head) if request.length is None else None
         responder = self._parsed = Responder(self, request)  # type: ignore[arg-type]  # its other half
         if self._current is None:
             if self._ahead is not None and request.length == len(self._ahead) and not request.upgrade:
@@ -315,6 +376,9 @@ class RequestReader(AsyncioProtocol):
             raise Refusal(413, f"request body of more than {self._limits.body} bytes")
         if responder is not self._current:
             responder.hold(data)
+            self._held += len(data)
+            if self._held > self._limits.held:
+                self._hold_up(QUEUE)
         elif not responder.finished and not responder.taken and responder.handler is not None:
             self._arm()
             responder.handler.on_body(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hilbert.kit.http1.hosts import is_host
 from hilbert.kit.http1.status import STATUS_LINES
 
 if TYPE_CHECKING:
@@ -20,24 +21,53 @@ class Refusal(Exception):
         self.reason = reason
 
 
-def check_head(request: Request, *, hosts: int, size: int, limits: Limits) -> None:
+def check_head(request: Request, *, host: bytes | None, size: int, limits: Limits) -> None:
     """What llhttp accepts and we do not (RFC 9112, sections 2.3, 3.2 and 6.1). Raises `Refusal`.
 
-    `hosts` is how many Host headers came, `size` the bytes of all headers.
+    `host` is the value of the Host header, None when there is none; `size` the bytes of all headers. A target in absolute form is
+    turned into a path and a Host (section 3.2.2).
     """
     if request.version not in ("1.1", "1.0"):
         raise Refusal(505, "only HTTP/1.1 and HTTP/1.0 are understood")
-    if hosts != 1 and (hosts or request.version == "1.1"):
-        raise Refusal(400, "a request must have one Host header")
+    if host is None:
+        if request.version == "1.1":
+            raise Refusal(400, "a request must have one Host header")
+    elif not is_host(host.strip(b" \t")):
+        raise Refusal(400, "the Host header must be a host name or address, with or without a port")
     if request.length is None and request.version == "1.0":
         raise Refusal(400, "HTTP/1.0 has no chunked bodies")
     target = request.target
-    if not target.startswith(b"/") and (target != b"*" or request.method != b"OPTIONS"):
-        raise Refusal(400, "the request target must be a path")
     if size + len(target) > limits.head:
-        raise Refusal(431, f"request headers of more than {limits.head} bytes")
+        raise Refusal(431, too_long(limits))
+    if len(request.headers) > limits.lines:
+        raise Refusal(431, too_many(limits))
+    if not target.startswith(b"/") and (target != b"*" or request.method != b"OPTIONS"):
+        _take_absolute(request)
     if limits.body and (request.length or 0) > limits.body:
         raise Refusal(413, f"request body of more than {limits.body} bytes")
+
+
+def _take_absolute(request: Request) -> None:
+    """`http://HOST/PATH` as target: what it says of the host wins over the Host header."""
+    scheme, mark, rest = request.target.partition(b"://")
+    authority = rest
+    for end in (b"/", b"?", b"#"):
+        authority = authority.partition(end)[0]
+    if not mark or scheme.lower() not in (b"http", b"https") or not authority or not is_host(authority):
+        raise Refusal(400, "the request target must be a path, or a URL with a host and no user")
+    path = rest[len(authority) :]
+    if not path.startswith(b"/"):
+        path = b"*" if not path and request.method == b"OPTIONS" else b"/" + path
+    request.target = path
+    request.headers = [(name, authority if name.lower() == b"host" else value) for name, value in request.headers]
+
+
+def too_long(limits: Limits) -> str:
+    return f"request headers of more than {limits.head} bytes"
+
+
+def too_many(limits: Limits) -> str:
+    return f"more than {limits.lines} request headers"
 
 
 def check_coding(value: bytes) -> None:
@@ -52,9 +82,9 @@ def check_expectation(value: bytes) -> None:
         raise Refusal(417, "the only expectation that is understood is 100-continue")
 
 
-def render(status: int, headers: Headers, body: bytes) -> bytes:
+def render(status: int, headers: Headers, body: bytes, date: bytes) -> bytes:
     """The whole answer, after which the connection closes."""
-    lines = [STATUS_LINES[status], *(b"%b: %b\r\n" % header for header in headers)]
+    lines = [STATUS_LINES[status], date, *(b"%b: %b\r\n" % header for header in headers)]
     lines += [b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body), body]
     return b"".join(lines)
 

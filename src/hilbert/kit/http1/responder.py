@@ -72,6 +72,11 @@ class Connection(Protocol):
     draining: bool
     """No further request is taken after this one."""
 
+    @property
+    def date(self) -> bytes:
+        """A header line with the present second."""
+        ...
+
     def send(self, data: bytes) -> None: ...
 
     def answered(self, responder: Responder) -> None:
@@ -186,7 +191,7 @@ class Responder:
         parts += lines
         empty = status in EMPTY_STATUSES
         self._silent = empty or request.method == b"HEAD"
-        if not empty or (status == 304 and length is not None):
+        if not empty or (status == 304 and length):
             if length is not None:
                 parts.append(b"Content-Length: %d\r\n" % length)
             elif request.version == "1.1":
@@ -212,11 +217,12 @@ class Responder:
             self._connection.send(self._head)
             self._head = b""
 
-    def inform(self, status: int, headers: Headers, *, lines: Sequence[bytes] = ()) -> None:
-        """Send an interim response (1xx); not to an HTTP/1.0 client."""
+    def inform(self, status: int, headers: Headers, *, lines: Sequence[bytes] = ()) -> bool:
+        """Send an interim response (1xx); not to an HTTP/1.0 client. False: the client is slow, as in `write`."""
         if self.request.version == "1.1" and not self.started:
             parts = [STATUS_LINES[status], *_lines(headers), *lines, b"\r\n"]
             self._connection.send(b"".join(parts))
+        return self._connection.writable
 
     def write(self, data: bytes) -> bool:
         """Send a part of the body. False: the client is slow, wait for `on_drain` before the next."""
@@ -262,8 +268,17 @@ class Responder:
 
     @property
     def peer(self) -> bytes:
-        """The client's `ip:port`."""
+        """The client's `ip:port`. Whoever accepts the requests of a trusted proxy sets it to that of the proxy's client."""
         return self._connection.peer
+
+    @peer.setter
+    def peer(self, address: bytes) -> None:
+        self._connection.peer = address
+
+    @property
+    def date(self) -> bytes:
+        """A header line with the present second, for a response that has none (RFC 9110, section 6.6.1)."""
+        return self._connection.date
 
     @property
     def transport(self) -> asyncio.Transport:

@@ -29,6 +29,7 @@ class ServerConnection(RequestReader):
         "_loop",
         "_no_more",
         "_on_lost",
+        "_on_made",
         "_refusal",
         "_refuse",
         "_unsent",
@@ -47,18 +48,21 @@ class ServerConnection(RequestReader):
         wheel: TimerWheel,
         *,
         refuse: Callable[[int, str], tuple[Headers, bytes]] | None = None,
+        on_made: Callable[[ServerConnection], None] | None = None,
         on_lost: Callable[[ServerConnection], None] | None = None,
         half_close: bool = True,
         heads: Heads | None = None,
     ) -> None:
         """`refuse` makes headers and body of an answer to a request that is malformed or over a limit.
 
+        `on_made` is told once the connection is there, and may `turn_away` or `hand_to`.
         Without `half_close` a client that will send no more counts as gone, as in Go's server. `heads` is shared by all
         connections of a process that have the same `limits`; without it every head is parsed.
         """
         super().__init__(accept, limits, heads)
         self._wheel = wheel
         self._refuse = refuse or refusals.plain_refusal
+        self._on_made = on_made
         self._on_lost = on_lost
         self._half_close = half_close
         self._loop = wheel.loop
@@ -80,7 +84,10 @@ class ServerConnection(RequestReader):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from asyncio's
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
         self.peer = peer_address(transport.get_extra_info("peername"))
-        self._arm()
+        if self._on_made is not None:
+            self._on_made(self)
+        if not self._dead:
+            self._arm()
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._dead = True
@@ -120,6 +127,24 @@ class ServerConnection(RequestReader):
             self._arm()
             if self._current is not None and self._current.handler is not None:
                 self._current.handler.on_drain()
+
+    # Its owner's side
+
+    def hand_to(self, accept: Accept, heads: Heads | None) -> None:
+        """Have another `accept`, and the heads that belong to it, before anything has come."""
+        self._accept = accept
+        self._heads = heads
+        self._fresh = heads is not None
+
+    def turn_away(self, headers: Headers, body: bytes) -> None:
+        """Answer with 503 before anything is asked, and close."""
+        self.send(refusals.render(503, headers, body, self.date))
+        self._close()
+
+    @property
+    def date(self) -> bytes:
+        """A header line with the present second."""
+        return self._wheel.date
 
     # The responder's side
 
@@ -219,7 +244,7 @@ class ServerConnection(RequestReader):
             else:
                 self._fresh = self._between and self._heads is not None
                 self._arm()
-        if self._held_up and len(self._waiting) < self._limits.pipelined:
+        if self._held_up and len(self._waiting) < self._limits.pipelined and self._held <= self._limits.held:
             self._go_on(QUEUE if self._current is not None else BODY | QUEUE)
 
     def _advance(self) -> None:
@@ -229,6 +254,9 @@ class ServerConnection(RequestReader):
             responder = self._waiting.popleft()
             held, responder.held = responder.held or (), None
             self._begin(responder)
+            for part in held:
+                if isinstance(part, bytes):
+                    self._held -= len(part)
             for part in held:
                 if responder.finished or responder.handler is None:
                     break
@@ -261,7 +289,7 @@ class ServerConnection(RequestReader):
         elif current is not None:
             self.cut()
             return
-        self.send(refusals.render(status, *self._refuse(status, reason)))
+        self.send(refusals.render(status, *self._refuse(status, reason), self.date))
         self._linger()
 
     def _close(self) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Protocol
+
+from hilbert.kit.http1.dates import http_date
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,6 +41,9 @@ class TimerWheel:
         self._tick = tick
         self._slots: dict[int, set[Timed]] = {}
         self._done = 0
+        self.date = b""
+        """A header line with the present second, while there is something to look at: made once a second, for all who need it."""
+        self._date_due = 0.0
         self._timer: asyncio.TimerHandle | None = None
         """None while there is nothing to look at, so that an idle process sleeps."""
 
@@ -48,7 +54,9 @@ class TimerWheel:
             if entry.wheel_due:
                 self._leave_slot(entry)
             if self._timer is None:
-                self._done = int(self.loop.time() / self._tick)
+                now = self.loop.time()
+                self._done = int(now / self._tick)
+                self._keep_date(now)
                 self._timer = self.loop.call_later(self._tick, self._turn)
             slot = max(int(deadline / self._tick), self._done) + 1
             entry.wheel_due = slot * self._tick
@@ -59,6 +67,11 @@ class TimerWheel:
         entry.deadline = 0.0
         if entry.wheel_due:
             self._leave_slot(entry)
+
+    def _keep_date(self, now: float) -> None:
+        wall = time.time()
+        self.date = b"Date: %b\r\n" % http_date(wall)
+        self._date_due = now + 1.0 - wall % 1.0
 
     def _leave_slot(self, entry: Timed) -> None:
         slot = self._slots.get(round(entry.wheel_due / self._tick))
@@ -75,6 +88,8 @@ class TimerWheel:
     def _turn(self) -> None:
         now = self.loop.time()
         self._timer = self.loop.call_later(self._tick, self._turn)
+        if now >= self._date_due:
+            self._keep_date(now)
         last = int(now / self._tick)
         while self._done < last:
             self._done += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from hilbert.kit.http1.forward import HOP_FIELDS, Hop, passing
+from hilbert.kit.http1.forward import HOP_FIELDS, Hop, first_value, passing
 
 if TYPE_CHECKING:
     from hilbert.kit.http1 import Response, Tunnel
@@ -35,7 +35,9 @@ class Proxied(Hop):
 
     def __init__(self, call: Call, connect: Connect, body: bytes | None) -> None:
         """`body` is given when it is whole already."""
-        super().__init__(call.request, call, _ENDLESS, body)
+        request = call.request
+        asks = request.upgrade and request.length == 0
+        super().__init__(request, call, _ENDLESS, body, call.header(b"upgrade") if asks else b"")
         self._call = call
         self._connect = connect
         self._stale = False
@@ -64,13 +66,15 @@ class Proxied(Hop):
             lines.append(b"Transfer-Encoding: chunked\r\n")
         elif length or request.method in (b"POST", b"PUT", b"PATCH"):
             lines.append(b"Content-Length: %d\r\n" % length)
-        elif request.upgrade:
-            lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self._call.header(b"upgrade"))
+        elif self.upgrade:
+            lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self.upgrade)
         return (b"%b %b HTTP/1.1\r\n" % (request.method, request.target), *lines, b"\r\n")
 
     def on_inform(self, response: Response) -> None:
-        if response.status != 100:
-            self._call.responder.inform(response.status, passing(response.headers, _RESPONSE))
+        if response.status == 100:
+            return
+        if not self._call.responder.inform(response.status, passing(response.headers, _RESPONSE)) and self.upstream:
+            self.upstream.pause()
 
     def on_response(self, response: Response) -> None:
         self.status = response.status
@@ -80,7 +84,7 @@ class Proxied(Hop):
         self._call.hand_over()
         passed = [
             (b"Connection", b"Upgrade"),
-            (b"Upgrade", self._call.header(b"upgrade")),
+            (b"Upgrade", first_value(response.headers, b"upgrade")),
             *passing(response.headers, _RESPONSE),
         ]
         self._call.responder.upgrade(101, passed, tunnel)

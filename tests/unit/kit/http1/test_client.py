@@ -71,9 +71,9 @@ class Bench:
         self.transport = MemoryTransport()
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]  # what it uses of a transport
 
-    def ask(self, *, bodyless: bool = False, whole: bool = True) -> Noted:
+    def ask(self, *, bodyless: bool = False, whole: bool = True, upgrade: bytes = b"") -> Noted:
         listener = Noted()
-        self.connection.request(GET, listener, bodyless=bodyless, whole=whole, chunked=False)
+        self.connection.request(GET, listener, bodyless=bodyless, whole=whole, chunked=False, upgrade=upgrade)
         return listener
 
     def call(self, *parts: bytes, bodyless: bool = False) -> Noted:
@@ -217,7 +217,7 @@ def test_answer_before_the_request_is_whole() -> None:
 def test_upgrade() -> None:
     """What comes behind the head is another protocol's."""
     bench = Bench()
-    listener = bench.ask()
+    listener = bench.ask(upgrade=b"w, X")
     bench.connection.data_received(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nhello"
     )

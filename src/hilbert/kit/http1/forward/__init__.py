@@ -4,8 +4,19 @@
 belong to one connection alone. Not imported by `kit.http1`, so that a watchdog which passes nothing on does not pay for it.
 """
 
-from hilbert.kit.http1.forward.fields import HOP_FIELDS, IDEMPOTENT, named_by, passing
+from hilbert.kit.http1.forward.fields import HOP_FIELDS, IDEMPOTENT, first_value, named_by, passing
 from hilbert.kit.http1.forward.hop import Client, Hop, Patience
 from hilbert.kit.http1.forward.relay import HALF_CLOSED, Relay
 
-__all__ = ["HALF_CLOSED", "HOP_FIELDS", "IDEMPOTENT", "Client", "Hop", "Patience", "Relay", "named_by", "passing"]
+__all__ = [
+    "HALF_CLOSED",
+    "HOP_FIELDS",
+    "IDEMPOTENT",
+    "Client",
+    "Hop",
+    "Patience",
+    "Relay",
+    "first_value",
+    "named_by",
+    "passing",
+]

@@ -48,3 +48,11 @@ def passing(headers: Headers, dropped: Set[bytes]) -> Headers:
     if named:
         passed = [header for header in passed if header[0].lower() not in named]
     return passed
+
+
+def first_value(headers: Headers, name: bytes) -> bytes:
+    """The first value under `name`, which is in lower case; empty when there is none."""
+    for key, value in headers:
+        if len(key) == len(name) and key.lower() == name:
+            return value
+    return b""

@@ -80,11 +80,15 @@ class Hop:
         "patience",
         "request",
         "status",
+        "upgrade",
         "upstream",
     )
 
-    def __init__(self, request: Request, client: Client, patience: Patience, body: bytes | None) -> None:
-        """`body` is given when it is whole already."""
+    def __init__(
+        self, request: Request, client: Client, patience: Patience, body: bytes | None, upgrade: bytes = b""
+    ) -> None:
+        """`body` is given when it is whole already. `upgrade` is what `head` says in Upgrade; empty: it does not ask for one."""
+        self.upgrade = upgrade
         self.request = request
         self.client = client
         self.patience = patience
@@ -149,7 +153,8 @@ class Hop:
         length = self._length
         bodyless = self.request.method == b"HEAD"
         if self._whole and length is not None:
-            upstream.request(b"".join((*self.head(), *self._held)), self, bodyless=bodyless, whole=True, chunked=False)
+            whole = b"".join((*self.head(), *self._held))
+            upstream.request(whole, self, bodyless=bodyless, whole=True, chunked=False, upgrade=self.upgrade)
         else:
             upstream.request(b"".join(self.head()), self, bodyless=bodyless, whole=False, chunked=length is None)
             for part in self._held:

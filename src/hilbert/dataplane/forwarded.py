@@ -1,0 +1,144 @@
+"""Who really asks, where a proxy that we trust stands in front: X-Forwarded-For, -Host, -Proto and Forwarded (RFC 7239).
+
+A proxy adds what it knows at the end of a list that it may have been sent, so lists are read from their end, and no further than the
+last address that a trusted proxy vouches for. What stands before that is the client's word and is dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, NamedTuple
+
+from hilbert.kit.http1 import Headers
+from hilbert.kit.http1.hosts import is_host
+
+Network = IPv4Network | IPv6Network
+
+_SCHEMES: Final = frozenset({b"http", b"https"})
+_PAIR: Final = re.compile(rb'\s*([A-Za-z]+)=(?:"([^"\\]*)"|([^";,\s]*))\s*')
+_MOST: Final = 64
+"""Proxies in a row that are looked at."""
+
+
+class Origin(NamedTuple):
+    """What trusted proxies say of a request; empty where they say nothing."""
+
+    address: bytes = b""
+    """The client's, as it was written: with or without a port."""
+    host: bytes = b""
+    scheme: bytes = b""
+    forwarded: bool = False
+    """It was said with Forwarded."""
+
+
+class TrustedProxies:
+    """The address ranges whose word is taken."""
+
+    def __init__(self, networks: str) -> None:
+        """`networks` are CIDR ranges or addresses, separated by commas. Raises `ValueError`."""
+        self._networks: Sequence[Network] = [
+            ip_network(one.strip(), strict=False) for one in networks.split(",") if one.strip()
+        ]
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def has(self, address: IPv4Address | IPv6Address) -> bool:
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._networks)
+
+    def origin(self, headers: Headers) -> Origin:
+        """What a trusted peer's request says of its origin.
+
+        X-Forwarded-For wins over Forwarded: most proxies set the first and pass the second on as their client sent it.
+        """
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            lowered = name.lower()
+            if lowered in _FIELDS:
+                found.setdefault(lowered, []).append(value)
+        if b"x-forwarded-for" in found:
+            addresses = [one.strip() for one in b",".join(found[b"x-forwarded-for"]).split(b",")]
+            return Origin(
+                self._outermost(reversed(addresses)),
+                _last(found.get(b"x-forwarded-host"), is_host),
+                _last(found.get(b"x-forwarded-proto"), _SCHEMES.__contains__).lower(),
+            )
+        if b"forwarded" in found:
+            elements = [_pairs(element) for element in _split(b",".join(found[b"forwarded"]))]
+            address = self._outermost(element.get(b"for", b"") for element in reversed(elements))
+            last = elements[-1]
+            host, scheme = last.get(b"host", b""), last.get(b"proto", b"").lower()
+            return Origin(address, host if is_host(host) else b"", scheme if scheme in _SCHEMES else b"", True)
+        return Origin(
+            b"",
+            _last(found.get(b"x-forwarded-host"), is_host),
+            _last(found.get(b"x-forwarded-proto"), _SCHEMES.__contains__).lower(),
+        )
+
+    def _outermost(self, addresses: Iterable[bytes]) -> bytes:
+        """The first address that is no trusted proxy's, going outwards; empty if the nearest is none at all."""
+        outermost = b""
+        for number, text in enumerate(addresses):
+            address = parse_address(text)
+            if address is None or number >= _MOST:
+                break
+            outermost = text
+            if not self.has(address):
+                break
+        return outermost
+
+
+_FIELDS: Final = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded"})
+
+
+def parse_address(text: bytes) -> IPv4Address | IPv6Address | None:
+    """An address with or without a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`. None for anything else."""
+    plain = text.decode("ascii", "replace")
+    if plain.startswith("["):
+        plain, _, port = plain[1:].partition("]")
+    elif plain.count(":") == 1:
+        plain, colon, port = plain.partition(":")
+        port = colon + port
+    else:
+        port = ""
+    if port and not (port.startswith(":") and port[1:].isdecimal()):
+        return None
+    try:
+        return ip_address(plain)
+    except ValueError:
+        return None
+
+
+def _last(values: list[bytes] | None, good: object) -> bytes:
+    """The last of a list that may have come in several fields, if it is good; else empty."""
+    if not values or not callable(good):
+        return b""
+    value = values[-1].rpartition(b",")[2].strip()
+    return value if good(value) or good(value.lower()) else b""
+
+
+def _split(value: bytes) -> list[bytes]:
+    """The elements of a list, whose quoted strings may hold commas."""
+    elements, quoted, start = [], False, 0
+    for at, byte in enumerate(value):
+        if byte == 0x22:
+            quoted = not quoted
+        elif byte == 0x2C and not quoted:
+            elements.append(value[start:at])
+            start = at + 1
+    return [*elements, value[start:]]
+
+
+def _pairs(element: bytes) -> dict[bytes, bytes]:
+    """The parameters of one element of Forwarded; none if it is malformed."""
+    pairs: dict[bytes, bytes] = {}
+    for part in element.split(b";"):
+        match = _PAIR.fullmatch(part)
+        if match is None:
+            return {}
+        pairs[match[1].lower()] = match[2] if match[2] is not None else match[3]
+    return pairs
