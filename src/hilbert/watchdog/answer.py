@@ -1,8 +1,9 @@
 """From what a Python handler returns to an HTTP response.
 
 The rules of OpenFaaS's python3-http template: None, text, bytes, a dict with `statusCode`, `headers` and `body`, or a tuple
-(body, status, headers) as in Flask. Added here: a dict without any of the three keys is JSON, and a body may be an
-iterator or asynchronous iterator of text or bytes, which is sent as it comes.
+(body, status, headers) as in Flask. Added here: a dict without any of the three keys is JSON, a `body` may be bytes or a
+list, a header's value a list, and an asynchronous iterator of text or bytes is sent as it comes. What Flask itself makes,
+such as its `Response`, is `flask_calls`'s.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any, NamedTuple
 
 _TEXT = b"text/html; charset=utf-8"
 _JSON = b"application/json"
-_BYTES = b"application/octet-stream"
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -35,14 +35,19 @@ def to_answer(value: object) -> Answer:
     body: object = value
     if isinstance(value, Mapping):
         if value.keys() & {"statusCode", "headers", "body"}:
-            status, headers, body = value.get("statusCode", 200), value.get("headers") or (), value.get("body")
+            status, headers, body = value.get("statusCode"), value.get("headers") or (), value.get("body", "")
+            status = 200 if status is None else status
+            body = str(body) if isinstance(body, (int, float)) else body
     elif isinstance(value, tuple):
         body, status, headers = _from_tuple(value)
+        if body is None:
+            raise AnswerError("the body of a tuple must not be None")
     given = _to_headers(headers)
     content, kind = _to_body(body)
-    if kind and not any(name.lower() == b"content-type" for name, _ in given):
+    number = _to_status(status)
+    if number != 304 and not any(name.lower() == b"content-type" for name, _ in given):
         given.append((b"Content-Type", kind))
-    return Answer(_to_status(status), given, content)
+    return Answer(number, given, content)
 
 
 def to_chunk(item: object) -> bytes:
@@ -56,7 +61,7 @@ def to_chunk(item: object) -> bytes:
 
 def _from_tuple(value: tuple[object, ...]) -> tuple[object, object, object]:
     match value:
-        case (body, int() as status):
+        case (body, int() | str() as status):
             return body, status, ()
         case (body, headers):
             return body, 200, headers
@@ -68,10 +73,11 @@ def _from_tuple(value: tuple[object, ...]) -> tuple[object, object, object]:
 
 
 def _to_status(status: object) -> int:
-    if isinstance(status, str) and status.isascii() and status.isdigit():
-        status = int(status)
-    if not isinstance(status, int) or not 200 <= status <= 599:
-        raise AnswerError(f"statusCode must be a number from 200 to 599, not {status!r}")
+    if isinstance(status, str):  # `404`, or a whole status line: `404 Gone Fishing`
+        number, _, _ = status.strip().partition(" ")
+        status = int(number) if number.isascii() and number.isdigit() and len(number) == 3 else status
+    if not isinstance(status, int) or isinstance(status, bool) or not 200 <= status <= 999:
+        raise AnswerError(f"statusCode must be a number from 200 to 999, not {status!r}")
     return int(status)
 
 
@@ -90,7 +96,11 @@ def _to_headers(headers: object) -> list[tuple[bytes, bytes]]:
         except (TypeError, ValueError) as exc:
             raise AnswerError("headers must be pairs of name and value") from exc
         values = value if isinstance(value, (list, tuple)) else (value,)
-        found += [(_name(name), _line(one)) for one in values]
+        key = _name(name)
+        lines = [_line(one) for one in values]
+        if key.lower() == b"location":
+            lines = [_location(one) if isinstance(one, str) else line for one, line in zip(values, lines, strict=True)]
+        found += [(key, line) for line in lines]
     return found
 
 
@@ -103,32 +113,70 @@ def _name(name: object) -> bytes:
 
 
 def _line(value: object) -> bytes:
-    """A header's value. Raises `AnswerError` for what would end the line."""
+    """A header's value: Latin-1 where that can hold it, else UTF-8. Raises `AnswerError` for what would end the line."""
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     if any(c in text for c in "\r\n\0"):
         raise AnswerError(f"header {text!r} must not contain a line break")
-    return text.encode("latin-1") if text.isascii() else text.encode("utf-8")
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode("utf-8")
+
+
+def _location(text: str) -> bytes:
+    """A place to go to, with what is outside ASCII percent-encoded, as werkzeug writes it."""
+    return b"".join(b"%c" % octet if octet < 0x80 else b"%%%02X" % octet for octet in text.encode())
 
 
 def _to_body(body: object) -> tuple[bytes | Iterator[Any] | AsyncIterator[Any], bytes]:
     """The body and the content type that it has unless the handler says another."""
     if body is None:
-        return b"", b""
+        return b"", _TEXT
     if isinstance(body, str):
         return body.encode(), _TEXT
     if isinstance(body, (bytes, bytearray, memoryview)):
-        return bytes(body), _BYTES
+        return bytes(body), _TEXT
     if isinstance(body, (Mapping, list, tuple)):
         return _to_json(body), _JSON
     if isinstance(body, (Iterator, AsyncIterator)):
-        return body, _BYTES
-    return str(body).encode(), _TEXT
+        return body, _TEXT
+    raise AnswerError(
+        f"handle returned {type(body).__name__}; it must return text, bytes, a dict, a list, a tuple (body, status, headers), "
+        "an iterator or None"
+    )
 
 
 def _to_json(body: object) -> bytes:
+    """As Flask writes it: names sorted, no blanks, a line break at the end; dates as HTTP has them, decimals as text."""
     import json
 
+    value = dict(body) if isinstance(body, Mapping) else body
     try:
-        return json.dumps(dict(body) if isinstance(body, Mapping) else body).encode()
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_json_default).encode() + b"\n"
     except (TypeError, ValueError) as exc:
         raise AnswerError(f"the body cannot be written as JSON: {exc}") from exc
+
+
+def _json_default(value: object) -> object:
+    """What JSON has no form for, as Flask's provider writes it. Raises `TypeError` for the rest."""
+    import dataclasses
+    import datetime
+    import decimal
+    import uuid
+    from email.utils import format_datetime
+
+    match value:
+        case datetime.datetime():
+            aware = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
+            return format_datetime(aware.astimezone(datetime.UTC), usegmt=True)
+        case datetime.date():
+            midnight = datetime.datetime(value.year, value.month, value.day, tzinfo=datetime.UTC)
+            return format_datetime(midnight, usegmt=True)
+        case decimal.Decimal() | uuid.UUID():
+            return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    html = getattr(value, "__html__", None)
+    if html is not None:
+        return str(html())
+    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -197,7 +197,7 @@ class _Watchdog:
         from hilbert.watchdog.modes.python import Python, PythonAsync
 
         made = PythonAsync if is_async(handle) else Python
-        return made(self._config, loop, handle, hostname=os.uname().nodename)
+        return made(self._config, loop, handle, hostname=os.environ.get("HOSTNAME") or os.uname().nodename)
 
     def _log_access(self, call: Call) -> None:
         if not call.header(b"user-agent").startswith(b"kube-probe"):

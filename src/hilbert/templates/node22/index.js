@@ -10,66 +10,77 @@ const querystring = require('node:querystring');
 const { Readable } = require('node:stream');
 const { pipeline } = require('node:stream/promises');
 const { pathToFileURL } = require('node:url');
+const zlib = require('node:zlib');
 
-const RAW_BODY = process.env.RAW_BODY === 'true';
-const MAX_RAW = toBytes(process.env.MAX_RAW_SIZE, 100 * 1024);
-const MAX_JSON = toBytes(process.env.MAX_JSON_SIZE, 100 * 1024);
+const RAW_BODY = (process.env.RAW_BODY ?? '').toLowerCase() === 'true';
+const LIMIT = 100 * 1024;
+const MAX_RAW = toBytes(process.env.MAX_RAW_SIZE, LIMIT);
+const MAX_JSON = toBytes(process.env.MAX_JSON_SIZE, LIMIT);
+const MAX_FIELDS = 1000;
+const MAX_DEPTH = 32;
+const MAX_INDEX = 100;
+const INFLATE = { gzip: zlib.createGunzip, deflate: zlib.createInflate, br: zlib.createBrotliDecompress };
 
 class FunctionEvent {
-  constructor(request, url, body) {
+  constructor(request, body) {
+    const [path_, query] = split(request.url);
     this.body = body;
     this.headers = request.headers;
     this.method = request.method;
-    this.query = toObject(url.searchParams);
-    this.path = url.pathname;
+    this.query = querystring.parse(query);
+    this.path = path_;
   }
 }
 
 class FunctionContext {
-  #answer;
-
-  constructor(answer) {
+  constructor(cb) {
     this.statusCode = 200;
+    this.cb = (error, value) => {
+      this.cbCalled += 1;
+      if (this.cbCalled === 1) cb(error, value);
+    };
     this.headerValues = {};
-    this.cbCalled = false;
-    this.#answer = answer;
+    this.cbCalled = 0;
   }
 
   // Sets the status and gives the context, or, without a value, gives the status.
   status(code) {
-    if (code === undefined) return this.statusCode;
+    if (!code) return this.statusCode;
     this.statusCode = code;
     return this;
   }
 
   // Sets the headers and gives the context, or, without a value, gives the headers.
   headers(values) {
-    if (values === undefined) return this.headerValues;
+    if (!values) return this.headerValues;
     this.headerValues = values;
     return this;
   }
 
   succeed(value) {
-    this.#end(null, value);
+    this.cb(undefined, value);
   }
 
+  // The status is 500, unless the handler has set another one.
   fail(error) {
-    this.#end(error === undefined || error === null ? new Error('the function failed') : error);
-  }
-
-  // Node's callback style: (error, value).
-  get callback() {
-    return (error, value) => this.#end(error, value);
-  }
-
-  #end(error, value) {
-    if (this.cbCalled) return;
-    this.cbCalled = true;
-    this.#answer(error, value);
+    this.cb(new Failure(error));
   }
 }
 
-class TooLarge extends Error {}
+// What a handler gave to `fail`: its text is the answer.
+class Failure {
+  constructor(given) {
+    this.given = given;
+  }
+}
+
+// A request that the handler does not get to see.
+class Refusal extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
 
 function toBytes(text, fallback) {
   const match = /^\s*([0-9]+(?:\.[0-9]+)?)\s*(b|kb|mb|gb)?\s*$/i.exec(text ?? '');
@@ -77,70 +88,191 @@ function toBytes(text, fallback) {
   return Math.floor(Number(match[1]) * { b: 1, kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }[(match[2] ?? 'b').toLowerCase()]);
 }
 
-function toObject(parameters) {
-  const found = {};
-  for (const key of new Set(parameters.keys())) {
-    const values = parameters.getAll(key);
-    found[key] = values.length === 1 ? values[0] : values;
-  }
-  return found;
+// Path and query of a target, as they were sent.
+function split(target) {
+  const relative = target.startsWith('/') ? target : new URL(target, 'http://function').href.replace(/^[a-z]+:\/\/[^/]*/i, '');
+  const at = relative.indexOf('?');
+  return at < 0 ? [relative, ''] : [relative.slice(0, at), relative.slice(at + 1)];
 }
 
-// The whole body. One that is too large is refused at once and read to its end, so that the connection stays of use.
+// The whole body, inflated. One that is too large is refused at once and read to its end, so that the connection stays of use.
 function read(request, limit) {
+  const encoding = (request.headers['content-encoding'] ?? 'identity').toLowerCase();
+  const inflate = INFLATE[encoding];
+  if (!inflate && encoding !== 'identity') {
+    request.resume();
+    throw new Refusal(415, `unsupported content encoding "${encoding}"`);
+  }
   return new Promise((resolve, reject) => {
+    const source = inflate ? request.pipe(inflate()) : request;
     let pieces = [];
     let size = 0;
-    request.on('data', (piece) => {
+    source.on('data', (piece) => {
       size += piece.length;
       if (size <= limit) {
         pieces.push(piece);
-      } else {
-        pieces = [];
-        reject(new TooLarge(`the body is larger than ${limit} bytes`));
+        return;
       }
+      pieces = [];
+      if (inflate) {
+        request.unpipe(source).resume();
+        source.destroy();
+      }
+      reject(new Refusal(413, `the body is larger than ${limit} bytes`));
     });
-    request.on('end', () => resolve(Buffer.concat(pieces)));
-    request.on('error', reject);
+    source.on('end', () => resolve(Buffer.concat(pieces)));
+    source.on('error', (error) => reject(inflate ? new Refusal(400, error.message) : error));
+    if (inflate) request.on('error', reject);
   });
 }
 
-// The body as its content type says: an object for JSON and forms, text for text, bytes for the rest.
+function decode(body, charset) {
+  try {
+    return new TextDecoder(charset).decode(body);
+  } catch {
+    throw new Refusal(415, `unsupported charset "${charset.toUpperCase()}"`);
+  }
+}
+
+// The body as its content type says: an object for JSON and forms, text for text, bytes for the rest, undefined without one.
 async function readBody(request) {
-  const type = (request.headers['content-type'] ?? '').split(';')[0].trim().toLowerCase();
+  const { headers } = request;
+  headers['content-type'] ??= 'text/plain';
+  if (headers['transfer-encoding'] === undefined && Number.isNaN(Number.parseInt(headers['content-length'], 10))) {
+    return undefined;
+  }
+  const [first, ...parameters] = headers['content-type'].toLowerCase().split(';');
+  const type = first.trim();
+  const charset = /^\s*charset\s*=\s*"?([^"]+)"?\s*$/.exec(parameters.find((text) => text.includes('charset')) ?? '')?.[1] ?? 'utf-8';
   const json = type === 'application/json' || type.endsWith('+json');
   const body = await read(request, json && !RAW_BODY ? MAX_JSON : MAX_RAW);
   if (RAW_BODY) return body;
-  if (body.length === 0) return {};
-  if (json) return JSON.parse(body.toString('utf8'));
-  if (type === 'application/x-www-form-urlencoded') return { ...querystring.parse(body.toString('utf8')) };
-  if (type.startsWith('text/')) return body.toString('utf8');
+  if (json) return toJson(body, charset);
+  if (type === 'application/x-www-form-urlencoded') return toForm(body, charset);
+  if (type.startsWith('text/')) return decode(body, charset);
   return body;
 }
 
-async function write(response, context, value) {
-  let body = value;
-  let type = 'text/html; charset=utf-8';
-  if (body === undefined || body === null) {
-    body = '';
-  } else if (Buffer.isBuffer(body) || body instanceof Uint8Array) {
-    type = 'application/octet-stream';
-  } else if (body instanceof Readable || typeof body[Symbol.asyncIterator] === 'function') {
-    response.writeHead(context.status(), context.headers());
-    response.flushHeaders();
-    await pipeline(body instanceof Readable ? body : Readable.from(body), response);
-    return;
-  } else if (typeof body === 'object') {
-    body = JSON.stringify(body);
-    type = 'application/json; charset=utf-8';
-  } else {
-    body = String(body);
+function toJson(body, charset) {
+  if (!charset.startsWith('utf-')) throw new Refusal(415, `unsupported charset "${charset.toUpperCase()}"`);
+  if (body.length === 0) return {};
+  const text = decode(body, charset === 'utf-16' ? 'utf-16le' : charset);
+  if (!/^\s*[[{]/.test(text)) throw new Refusal(400, 'the body is no JSON object or array');
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Refusal(400, 'the body is not JSON');
   }
-  for (const [name, text] of Object.entries(context.headers())) response.setHeader(name, text);
-  if (!response.hasHeader('content-type') && body.length > 0) response.setHeader('Content-Type', type);
-  response.setHeader('Content-Length', Buffer.byteLength(body));
-  response.statusCode = context.status();
-  response.end(body);
+}
+
+// A form, with names such as a[b] and a[] nested.
+function toForm(body, charset) {
+  if (charset !== 'utf-8' && charset !== 'iso-8859-1') {
+    throw new Refusal(415, `unsupported charset "${charset.toUpperCase()}"`);
+  }
+  const text = body.toString('latin1');
+  if (text === '') return {};
+  const pairs = text.split('&');
+  if (pairs.length > MAX_FIELDS) throw new Refusal(413, 'too many parameters');
+  const form = {};
+  for (const pair of pairs) {
+    if (pair === '') continue;
+    const at = pair.indexOf(']=') >= 0 ? pair.indexOf(']=') + 1 : pair.indexOf('=');
+    const name = unescape_(at < 0 ? pair : pair.slice(0, at), charset);
+    const keys = [/^[^[]*/.exec(name)[0], ...Array.from(name.matchAll(/\[([^[\]]*)\]/g), (found) => found[1])];
+    if (keys[0] === '' && keys.length > 1) keys.shift();
+    if (keys[0] === '' || keys.includes('__proto__') || keys.length > MAX_DEPTH) continue;
+    put(form, keys, at < 0 ? '' : unescape_(pair.slice(at + 1), charset));
+  }
+  return form;
+}
+
+function unescape_(text, charset) {
+  const octets = querystring.unescapeBuffer(text.replaceAll('+', ' '));
+  return octets.toString(charset === 'utf-8' ? 'utf8' : 'latin1');
+}
+
+function put(target, keys, value) {
+  const [key, ...rest] = keys;
+  const name = key === '' && Array.isArray(target) ? target.length : key;
+  const index = rest.length > 0 && (rest[0] === '' || (/^\d+$/.test(rest[0]) && Number(rest[0]) <= MAX_INDEX));
+  const there = Object.hasOwn(target, name) ? target[name] : undefined;
+  if (rest.length === 0) {
+    target[name] = there === undefined ? value : [].concat(there, value);
+  } else {
+    if (there === undefined || typeof there !== 'object') {
+      target[name] = there === undefined ? (index ? [] : {}) : [there];
+    } else if (Array.isArray(there) && !index) {
+      target[name] = { ...there };
+    }
+    put(target[name], rest, value);
+  }
+}
+
+function render(value) {
+  if (value === undefined || value === null) return [Buffer.alloc(0), undefined];
+  if (Buffer.isBuffer(value) || value instanceof Uint8Array) return [Buffer.from(value), 'application/octet-stream'];
+  if (['number', 'boolean', 'object'].includes(typeof value)) {
+    return [Buffer.from(JSON.stringify(value) ?? ''), 'application/json; charset=utf-8'];
+  }
+  return [Buffer.from(String(value)), 'text/html; charset=utf-8'];
+}
+
+async function write(response, context, value) {
+  const status = Number(context.status());
+  if (value instanceof Readable || typeof value?.[Symbol.asyncIterator] === 'function') {
+    response.writeHead(status, context.headers());
+    response.flushHeaders();
+    await pipeline(value instanceof Readable ? value : Readable.from(value), response);
+    return;
+  }
+  const [body, type] = render(value);
+  for (const [name, text] of Object.entries(context.headers())) {
+    response.setHeader(name, Array.isArray(text) ? text.map(String) : String(text));
+  }
+  if (response.hasHeader('content-type')) {
+    if (type?.includes('charset')) response.setHeader('Content-Type', withCharset(response.getHeader('content-type')));
+  } else if (type) {
+    response.setHeader('Content-Type', type);
+  }
+  end(response, status, body);
+}
+
+// The text of an answer is UTF-8, whatever else its type says.
+function withCharset(type) {
+  return `${String(type).replace(/\s*;\s*charset\s*=[^;]*/i, '')}; charset=utf-8`;
+}
+
+function end(response, status, body) {
+  response.statusCode = status;
+  if (status === 204 || status === 304) {
+    response.removeHeader('Content-Type');
+    response.end();
+    return;
+  }
+  const whole = status === 205 ? Buffer.alloc(0) : body;
+  response.setHeader('Content-Length', whole.length);
+  response.end(whole);
+}
+
+function fail(response, context, error) {
+  console.error(error instanceof Failure ? error.given : error);
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  for (const name of response.getHeaderNames()) response.removeHeader(name);
+  const status = context.status() === 200 ? 500 : Number(context.status());
+  const given = error instanceof Failure ? error.given : error;
+  if (error instanceof Failure && given && typeof given.toString !== 'function') {
+    const [body, type] = render(given);
+    response.setHeader('Content-Type', type);
+    end(response, status, body);
+    return;
+  }
+  const text = given ? given.toString() : '';
+  if (text) response.setHeader('Content-Type', `text/${error instanceof Failure ? 'html' : 'plain'}; charset=utf-8`);
+  end(response, status, Buffer.from(text));
 }
 
 function refuse(response, status, text) {
@@ -149,26 +281,22 @@ function refuse(response, status, text) {
     return;
   }
   for (const name of response.getHeaderNames()) response.removeHeader(name);
-  const body = `${text}\n`;
-  response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': Buffer.byteLength(body) });
-  response.end(body);
+  response.setHeader('Content-Type', 'text/plain; charset=utf-8');
+  end(response, status, Buffer.from(`${text}\n`));
 }
 
 async function call(handler, request, response) {
-  const url = new URL(request.url, 'http://function');
   let body;
   try {
     body = await readBody(request);
   } catch (error) {
-    const status = error instanceof TooLarge ? 413 : error instanceof SyntaxError ? 400 : 0;
-    if (status) refuse(response, status, status === 413 ? error.message : 'the body is not JSON');
+    if (error instanceof Refusal) refuse(response, error.status, error.message);
     else response.destroy();
     return;
   }
   const context = new FunctionContext((error, value) => {
     if (error) {
-      console.error(error);
-      refuse(response, 500, error instanceof Error ? error.toString() : String(error));
+      fail(response, context, error);
       return;
     }
     write(response, context, value).catch((failure) => {
@@ -177,11 +305,11 @@ async function call(handler, request, response) {
     });
   });
   try {
-    const value = await handler(new FunctionEvent(request, url, body), context, context.callback);
+    const value = await handler(new FunctionEvent(request, body), context, context.cb);
     // With three parameters, the handler calls back by itself.
-    if (handler.length < 3 || value !== undefined) context.succeed(value);
+    if (context.cbCalled === 0 && (handler.length < 3 || value !== undefined)) context.succeed(value);
   } catch (error) {
-    context.fail(error);
+    context.cb(error ?? new Error('the function failed'));
   }
 }
 
@@ -210,7 +338,7 @@ async function load() {
   teachImport();
   const file = path.join(__dirname, 'function', 'handler.js');
   const loaded = await import(pathToFileURL(file).href);
-  const handler = typeof loaded.default === 'function' ? loaded.default : loaded.handler ?? loaded.default?.handler;
+  const handler = [loaded.default, loaded.handler, loaded.default?.handler].find((one) => typeof one === 'function');
   if (typeof handler !== 'function') throw new Error('handler.js must export a function: module.exports = async (event, context) => {}');
   return handler;
 }

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hilbert.watchdog.answer import Answer, AnswerError, to_answer, to_chunk
 from hilbert.watchdog.call import Call, Whole, Work
-from hilbert.watchdog.event import Context, Event, Headers
+from hilbert.watchdog.event import Context, EnvironHeaders, Event
+from hilbert.watchdog.flask_calls import FlaskCalls
+from hilbert.watchdog.flask_calls import in_use as flask_in_use
 from hilbert.watchdog.threads import Threads
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Python:
         self._handle = handle
         self._context = Context(hostname=hostname, name=config.name, namespace=config.namespace)
         self._threads = Threads(THREADS)
+        self._flask = FlaskCalls() if flask_in_use() else None
 
     def accept(self, call: Call) -> Work:
         return Whole(call, self._config.buffer_limit, lambda body: self._begin(call, body))
@@ -47,8 +50,26 @@ class Python:
     def _begin(self, call: Call, body: bytes) -> Work:
         event = _event(call, body)
         threaded = _Threaded(call, self._loop, self._threads)
-        self._threads.submit(lambda: threaded.run(lambda: self._handle(event, self._context)))
+        self._threads.submit(lambda: threaded.run(lambda: self._answer(event, call.raw_query)))
         return threaded
+
+    def _answer(self, event: Event, raw_query: bytes) -> Answer:
+        if self._flask is None:
+            return to_answer(self._returned(event))
+        with self._flask.request(event, raw_query):
+            try:
+                return self._flask.to_answer(self._returned(event))
+            except Exception as exc:
+                refusal = self._flask.refusal(exc)
+                if refusal is None:
+                    raise
+                return refusal
+
+    def _returned(self, event: Event) -> object:
+        result = self._handle(event, self._context)
+        if hasattr(result, "__await__"):
+            raise AnswerError("handle returned something to await; make handle itself async")
+        return result
 
 
 class PythonAsync(Python):
@@ -57,8 +78,24 @@ class PythonAsync(Python):
     def _begin(self, call: Call, body: bytes) -> Work:
         event = _event(call, body)
         task = _Task(call)
-        task.start(self._handle(event, self._context))
+        task.start(self._answer_async(event, call.raw_query))
         return task
+
+    async def _answer_async(self, event: Event, raw_query: bytes) -> Answer:
+        if self._flask is None:
+            return to_answer(await self._awaited(event))
+        with self._flask.request(event, raw_query):
+            try:
+                return self._flask.to_answer(await self._awaited(event))
+            except Exception as exc:
+                refusal = self._flask.refusal(exc)
+                if refusal is None:
+                    raise
+                return refusal
+
+    async def _awaited(self, event: Event) -> object:
+        result = self._handle(event, self._context)
+        return result if isinstance(result, AsyncIterator) else await result
 
 
 def _event(call: Call, body: bytes) -> Event:
@@ -71,7 +108,7 @@ def _event(call: Call, body: bytes) -> Event:
         method=call.method,
         path=path.decode("utf-8", "replace"),
         raw_query=call.raw_query.decode("latin-1"),
-        headers=Headers(call.request.headers),
+        headers=EnvironHeaders(call.request.headers),
         body=body,
     )
 
@@ -92,14 +129,11 @@ class _Threaded:
 
     # On the thread
 
-    def run(self, handle: Callable[[], Any]) -> None:
+    def run(self, make: Callable[[], Answer]) -> None:
         try:
             if self._stopped:
                 return
-            result = handle()
-            if hasattr(result, "__await__"):
-                raise AnswerError("handle returned something to await; make handle itself async")
-            answer = to_answer(result)
+            answer = make()
             if isinstance(answer.body, bytes):
                 self._post(self._send_whole, answer, answer.body)
             elif isinstance(answer.body, Iterator):
@@ -173,16 +207,16 @@ class _Task:
         self._room.set()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, result: Coroutine[Any, Any, Any] | AsyncIterator[Any]) -> None:
+    def start(self, answer: Coroutine[Any, Any, Answer]) -> None:
         import asyncio
 
-        self._task = asyncio.get_running_loop().create_task(self._run(result))
+        self._task = asyncio.get_running_loop().create_task(self._run(answer))
 
-    async def _run(self, result: Coroutine[Any, Any, Any] | AsyncIterator[Any]) -> None:
+    async def _run(self, coming: Coroutine[Any, Any, Answer]) -> None:
         import asyncio
 
         try:
-            answer = to_answer(result if isinstance(result, AsyncIterator) else await result)
+            answer = await coming
             if isinstance(answer.body, bytes):
                 self._call.answer(answer.status, answer.headers, answer.body)
                 return
