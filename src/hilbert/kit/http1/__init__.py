@@ -14,11 +14,12 @@ The server side is made of callbacks, so that a warm request costs no coroutine 
 answers through the responder, at once or later: `start`, `write` (False: wait for `on_drain`), `end`.
 """
 
-from hilbert.kit.http1.client import ClientConnection, Listener, Response
+from hilbert.kit.http1.client import ClientConnection
 from hilbert.kit.http1.limits import Limits
 from hilbert.kit.http1.pool import Pool
 from hilbert.kit.http1.request import Headers, Heads, Request
 from hilbert.kit.http1.responder import Accept, Handler, Responder, Tunnel
+from hilbert.kit.http1.response import Listener, Response
 from hilbert.kit.http1.server import ServerConnection
 from hilbert.kit.http1.status import EMPTY_STATUSES
 from hilbert.kit.http1.timers import TimerWheel

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import select
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
 
-from hilbert.kit.http1.limits import ChunkMeter, UpstreamLimits
+from hilbert.kit.http1.limits import ChunkMeter
+from hilbert.kit.http1.malformed import (
+    LIMITS,
+    TOO_LONG,
+    TOO_MANY,
+    Malformed,
+    check_coding,
+    check_framing,
+    check_head,
+    check_switch,
+)
 from hilbert.kit.http1.request import Headers
 from hilbert.kit.http1.responder import Tunnel
+from hilbert.kit.http1.response import Listener, Response
 from hilbert.kit.http1.status import EMPTY_STATUSES
 
 if TYPE_CHECKING:
@@ -18,75 +29,9 @@ if TYPE_CHECKING:
 else:
     AsyncioProtocol = object  # Event loops ask for its methods alone, and its import is a third of a watchdog's start.
 
-_LIMITS: Final = UpstreamLimits()
 _HIGH_WATER: Final = 256 * 1024
-_VERSIONS: Final = ("1.1", "1.0")
 _LONG: Final = 64 * 1024
 """Bytes still to come of a body, from which on they are counted instead of parsed."""
-
-
-_TOO_LONG: Final = f"the response's headers have more than {_LIMITS.head} bytes"
-_TOO_MANY: Final = f"the response has more than {_LIMITS.lines} header lines"
-
-
-class Response:
-    """The head of one response, as it came.
-
-    Responses with the same head may share one object, so nothing of it changes once it is whole.
-    """
-
-    __slots__ = ("derived", "headers", "length", "status", "until_close")
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: Headers = []
-        self.length: int | None = None
-        """Bytes of the body as Content-Length says; None when it does not."""
-        self.until_close = False
-        """The body ends with the connection."""
-        self.derived: Any = None
-        """What a listener has made of the head alone: kept, so that it is made once for a head that comes again."""
-
-
-class Listener(Protocol):
-    """What sent a request and takes the response. Called on the event loop."""
-
-    def on_inform(self, response: Response) -> None:
-        """An interim response (1xx other than 101). Called while bytes are parsed: it may pause the connection, not cut it."""
-        ...
-
-    def on_whole_response(self, response: Response, body: bytes) -> None:
-        """All of a response at once; then nothing else comes. Its length is that of `body`, and it has no trailers."""
-        ...
-
-    def on_response(self, response: Response) -> None: ...
-
-    def on_response_body(self, data: bytes) -> None: ...
-
-    def on_response_pause(self) -> None:
-        """All that has come of the response so far has been given; more of it is to come."""
-        ...
-
-    def on_response_end(self, trailers: Headers) -> None: ...
-
-    def on_upstream_lost(self, reason: str, *, begun: bool, reset: bool) -> None:
-        """The response will not come, or not whole. `begun`: some bytes of it had come.
-
-        `reset`: the upstream closed before it had read all that was sent, so it cannot have acted on the whole request.
-        """
-        ...
-
-    def on_upstream_deadline(self) -> None:
-        """`ClientConnection.deadline` has passed."""
-        ...
-
-    def on_upstream_drain(self) -> None:
-        """The upstream has taken what was sent; `send` had returned False before."""
-        ...
-
-    def on_upgraded(self, response: Response, early: bytes) -> None:
-        """The upstream changed the protocol (101); `early` are bytes that came behind. Set `ClientConnection.tunnel`."""
-        ...
 
 
 class Keeper(Protocol):
@@ -343,7 +288,7 @@ class ClientConnection(AsyncioProtocol):
         except httptools.HttpParserError as error:
             if not self._whole:
                 cause = error.__context__
-                if isinstance(cause, _Malformed):
+                if isinstance(cause, Malformed):
                     self._lost(str(cause))
                     return
                 if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
@@ -423,8 +368,8 @@ class ClientConnection(AsyncioProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             self._trailers.append((name, value))
-            if len(self._trailers) > _LIMITS.lines:
-                raise _Malformed(f"the response has more than {_LIMITS.lines} trailers")
+            if len(self._trailers) > LIMITS.lines:
+                raise Malformed(f"the response has more than {LIMITS.lines} trailers")
             return
         response = self._response
         response.headers.append((name, value))
@@ -433,27 +378,20 @@ class ClientConnection(AsyncioProtocol):
             if name.lower() == b"content-length":
                 response.length = int(value)
         elif size == 17 and name.lower() == b"transfer-encoding":
-            if self._framed or value.strip().lower() != b"chunked":
-                raise _Malformed("malformed response: a transfer encoding other than chunked")
+            check_coding(value, again=self._framed)
             self._framed = True
 
     def on_headers_complete(self) -> None:
         parser, response = self._parser, self._response
         response.status = status = parser.get_status_code()
-        if (self._head_bytes > _LIMITS.head or self._informed) and _size(response.headers) > _LIMITS.head:
-            raise _Malformed(_TOO_LONG)
-        if len(response.headers) > _LIMITS.lines:
-            raise _Malformed(_TOO_MANY)
-        if parser.get_http_version() not in _VERSIONS:
-            raise _Malformed("malformed response: only HTTP/1.1 and HTTP/1.0 are understood")
+        version = parser.get_http_version()
+        check_head(response, version, measure=self._head_bytes > LIMITS.head or self._informed > 0)
         if status < 200:
             self._inform(response, status)
             return
-        if self._framed and (response.length is not None or parser.get_http_version() == "1.0"):
-            # Whoever reads it another way than we do finds another end (RFC 9112, sections 6.1 and 6.3).
-            raise _Malformed("malformed response: Transfer-Encoding beside Content-Length, or in HTTP/1.0")
+        check_framing(response, version, chunked=self._framed)
         self._in_head = False
-        self._meter = ChunkMeter(_LIMITS.head) if self._framed else None
+        self._meter = ChunkMeter(LIMITS.head) if self._framed else None
         self._reusable = parser.should_keep_alive()
         response.until_close = (
             response.length is None and not self._framed and not self._bodyless and status not in EMPTY_STATUSES
@@ -462,29 +400,24 @@ class ClientConnection(AsyncioProtocol):
             self._whole = True
 
     def _inform(self, response: Response, status: int) -> None:
-        """An interim response. Raises `_Malformed` for one that is none, was not asked for, or is one too many."""
-        if status < 100:
-            raise _Malformed(f"malformed response: status {status:03}")
+        """An interim response. Raises `Malformed` for one that is none, was not asked for, or is one too many."""
         if status == 101:
-            named = [value.strip().lower() for name, value in response.headers if name.lower() == b"upgrade"]
-            asked = {token.strip() for token in self._asked.lower().split(b",")}
-            if not self._asked or not self._parser.should_upgrade() or len(named) != 1 or named[0] not in asked:
-                raise _Malformed("malformed response: a change of protocol that was not asked for")
+            check_switch(response, self._asked, complete=self._parser.should_upgrade())
             return
         if not self._informed:
             self._sent_at = self._keeper.now()
         self._informed += 1
-        if self._informed > _LIMITS.interim + self._keeper.now() - self._sent_at:
-            raise _Malformed(f"more than {_LIMITS.interim} interim responses, and more than one a second")
+        if self._informed > LIMITS.interim + self._keeper.now() - self._sent_at:
+            raise Malformed(f"more than {LIMITS.interim} interim responses, and more than one a second")
         self._head_bytes = 0
         if self._listener is not None:
             self._listener.on_inform(response)
 
     def _excess(self) -> str:
         """Why the unfinished head is too much; empty if it is not."""
-        if self._head_bytes > _LIMITS.head:
-            return _TOO_LONG
-        return _TOO_MANY if len(self._response.headers) > _LIMITS.lines else ""
+        if self._head_bytes > LIMITS.head:
+            return TOO_LONG
+        return TOO_MANY if len(self._response.headers) > LIMITS.lines else ""
 
     def on_body(self, data: bytes) -> None:
         if self._whole:
@@ -542,12 +475,3 @@ class ClientConnection(AsyncioProtocol):
 
 class _Surplus(Exception):
     """Something stands behind a whole response."""
-
-
-class _Malformed(Exception):
-    """What came is no response, or more than a response may be. The message says why."""
-
-
-def _size(headers: Headers) -> int:
-    """Bytes of header lines."""
-    return sum(len(name) + len(value) + 4 for name, value in headers)

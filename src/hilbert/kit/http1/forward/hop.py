@@ -15,9 +15,10 @@ from hilbert.kit.http1.forward.relay import Relay
 if TYPE_CHECKING:
     import asyncio
 
-    from hilbert.kit.http1.client import ClientConnection, Response
+    from hilbert.kit.http1.client import ClientConnection
     from hilbert.kit.http1.request import Headers, Request
     from hilbert.kit.http1.responder import Tunnel
+    from hilbert.kit.http1.response import Response
 
 HELD: Final = 64 * 1024
 """Bytes of a request's body that are kept: while there is no upstream yet, and to send it again to another one."""
