@@ -31,6 +31,7 @@ check: $(BIN)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/import_circles.py
 	$(BIN)/python tools/file_sizes.py
 	$(BIN)/python tools/reference.py --check
 

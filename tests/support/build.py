@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from hilbert.builder.bundle import BuiltBundle, build_bundle
-from hilbert.builder.job import Job
-from hilbert.builder.request import BuildRequest
-from hilbert.builder.store import Store
+from hilbert.builder.build_request import BuildRequest
+from hilbert.builder.bundling import BuiltBundle, build_bundle
+from hilbert.builder.image_store import Store
+from hilbert.builder.programs import Job
 from hilbert.builder.templates import SHIPPED
 from hilbert.cli.source.function_server import LocalRun
 from hilbert.core.model import FunctionSpec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hilbert.builder import build_errors
+from hilbert.client import faults
 from hilbert.core import errors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,9 +33,26 @@ def test_generated_pages() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in subclasses(errors.HilbertError) if kind.__module__ == errors.__name__]
-)
+ERRORS = [
+    kind for kind in subclasses(errors.HilbertError) if kind.__module__ in (errors.__name__, build_errors.__name__)
+]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ERRORS if not kind.__subclasses__()])
+def test_errors_are_raised(kind: type[errors.HilbertError]) -> None:
+    """No error is documented that cannot happen: it is made somewhere, or the client makes it from a worker's code."""
+    made = {
+        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        for path in (ROOT / "src/hilbert").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+    }
+    told_by_workers = set(re.findall(r'"([a-z-]+)"', (ROOT / "src/hilbert/dataplane/failures.py").read_text()))
+    told_by_status = {known.__name__ for known in faults._BY_STATUS.values()}
+    assert kind.__name__ in made | told_by_status or kind.code in told_by_workers
+
+
+@pytest.mark.parametrize("kind", ERRORS)
 def test_errors(kind: type[errors.HilbertError]) -> None:
     """Every error code is in the reference."""
     assert f"`{kind.code}`" in (ROOT / "docs/reference/errors.md").read_text()

@@ -10,10 +10,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from hilbert.builder.errors import BuilderMissing, BuildFailed
-from hilbert.builder.job import Job, output_of
-from hilbert.builder.names import split_tag
-from hilbert.builder.request import BuildRequest
+from hilbert.builder.build_errors import BuilderMissing, BuildFailed
+from hilbert.builder.build_request import BuildRequest
+from hilbert.builder.image_names import split_tag
+from hilbert.builder.programs import Job, output_of
 from hilbert.core.errors import Unsupported
 
 Program = Literal["docker", "podman", "buildah"]

@@ -20,9 +20,9 @@ from typing import Final
 
 import msgspec
 
-from hilbert.builder.errors import BuildFailed, storage_faults
-from hilbert.builder.job import Job, output_of
-from hilbert.builder.store import Store
+from hilbert.builder.build_errors import BuildFailed, storage_faults
+from hilbert.builder.image_store import Store
+from hilbert.builder.programs import Job, output_of
 from hilbert.builder.tree import copy_tree, digest_tree
 
 ALLOW_SCRIPTS: Final = "ALLOW_BUILD_SCRIPTS"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from hilbert.builder.errors import BuildFailed, InvalidTemplate
-from hilbert.builder.job import Job, output_of
+from hilbert.builder.build_errors import BuildFailed, InvalidTemplate
+from hilbert.builder.programs import Job, output_of
 
 _SCHEMES: Final = ("https://", "http://", "ssh://", "file://")
 _SCP_LIKE = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[A-Za-z0-9._~/-]+")

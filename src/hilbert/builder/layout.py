@@ -7,8 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from hilbert.builder.errors import InvalidHandler, storage_faults
-from hilbert.builder.request import BuildRequest
+from hilbert.builder.build_errors import InvalidHandler, storage_faults
+from hilbert.builder.build_request import BuildRequest
 from hilbert.builder.templates import DOCKERFILE, FOLDER, Located, split_lang
 from hilbert.builder.tree import NEVER_COPIED, copy_tree, remove_tree
 

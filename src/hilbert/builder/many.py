@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from hilbert.builder.job import Cancelled, Job
+from hilbert.builder.programs import Cancelled, Job
 from hilbert.core.errors import HilbertError
 
 T = TypeVar("T")

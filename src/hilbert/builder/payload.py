@@ -15,7 +15,7 @@ from typing import IO, Final
 
 import msgspec
 
-from hilbert.builder.errors import storage_faults
+from hilbert.builder.build_errors import storage_faults
 
 _CONFIG: Final = "com.openfaas.docker.config"
 _SECRETS: Final = "com.openfaas.secrets"

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from hilbert.builder.errors import InvalidHandler, storage_faults
+from hilbert.builder.build_errors import InvalidHandler, storage_faults
 from hilbert.builder.templates import Located
 from hilbert.builder.tree import copy_tree, remove_tree
 from hilbert.core.errors import AlreadyExists

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from hilbert.builder.errors import InvalidHandler, InvalidTemplate, TemplateNotFound, storage_faults
+from hilbert.builder.build_errors import InvalidHandler, InvalidTemplate, TemplateNotFound, storage_faults
 from hilbert.builder.git import check_source, clone, is_repository, split_ref
-from hilbert.builder.job import Job
+from hilbert.builder.programs import Job
 from hilbert.builder.templates import FOLDER, find_in_store, find_template, folder_name, shipped_store, split_lang
 from hilbert.builder.tree import check_tree, copy_tree, remove_tree
 from hilbert.core.errors import HilbertError, NotFound

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 import hilbert
-from hilbert.builder.errors import InvalidTemplate, TemplateNotFound
+from hilbert.builder.build_errors import InvalidTemplate, TemplateNotFound
 from hilbert.core.bundle import Mode
 from hilbert.core.errors import HilbertError
 from hilbert.stack.document import read_document

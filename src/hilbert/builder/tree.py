@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from hilbert.builder.errors import InvalidHandler
+from hilbert.builder.build_errors import InvalidHandler
 from hilbert.kit.files import sync
 
 MOST_FILES: Final = 50_000

@@ -3,7 +3,7 @@
     HilbertError                       code, message (public), detail (log only), retryable
     ├── Invalid                        InvalidName · InvalidSpec · InvalidStack · InvalidSettings
     ├── NotFound                       FunctionNotFound · NamespaceNotFound · SecretNotFound
-    ├── Conflict                       AlreadyExists · StaleWrite
+    ├── Conflict                       AlreadyExists
     ├── Denied                         Unauthenticated · Forbidden · ReservedNamespace
     ├── Unsupported                    a capability is missing
     ├── Overloaded                     QuotaExceeded · QueueFull · RateLimited            retry_after
@@ -96,13 +96,6 @@ class AlreadyExists(Conflict):
     """The name is taken."""
 
     code = "already-exists"
-
-
-class StaleWrite(Conflict):
-    """What was read has changed since."""
-
-    code = "stale-write"
-    retryable = True
 
 
 class Denied(HilbertError):

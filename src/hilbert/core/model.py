@@ -204,11 +204,14 @@ class Synced(msgspec.Struct, frozen=True):
 
 
 class CallPolicy(msgspec.Struct, frozen=True, array_like=True):
-    """The limits on a call, as the data plane applies them. Times are in seconds; 0 is no limit."""
+    """The limits on a call, as the data plane applies them. Times are in seconds; 0 is no limit.
+
+    The defaults are those of the settings, which take them from here.
+    """
 
     first_byte: float = 60.0
     """From the request's last byte sent to the response's head."""
-    idle: float = 60.0
+    idle: float = 300.0
     """Between two bytes of a body, either way, once the response has begun."""
     total: float = 0.0
     """The whole call."""

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from hilbert.core.errors import Invalid, InvalidSettings
+from hilbert.core.model import CallPolicy
 from hilbert.core.values import (
     DEFAULT_NAMESPACE,
     Duration,
@@ -27,10 +28,10 @@ from hilbert.core.values import (
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The public side: where the gateway listens and what it takes from strangers."""
+    """The public side: where the gateway listens and what it accepts from untrusted clients."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Loopback unless you mean to be reached from elsewhere."""
+    """Address to listen on. Keep loopback unless other machines must reach the gateway."""
     port: int = 8080
     """TCP port of the gateway; 0 lets the kernel pick one."""
     metrics_port: int = 8082
@@ -42,43 +43,43 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     basic_auth: bool = True
     """Ask for the password on `/system/` and `/ui/`."""
     secret_mount_path: str = ""
-    """Folder with `basic-auth-user` and `basic-auth-password`; empty: made in the state directory on first start."""
+    """Folder with `basic-auth-user` and `basic-auth-password`; empty: created in the state directory at the first start."""
     max_header_bytes: int = 65536
-    """Most bytes of a request's line and headers, and of its trailers; more gets 431."""
+    """Maximum size in bytes of a request's first line and headers, and of its trailers. Larger requests get 431."""
     max_header_lines: int = 256
-    """Most headers of a request; more gets 431."""
+    """Maximum number of headers in a request. Requests with more get 431."""
     max_body: Quantity = Quantity.parse("1Gi")
-    """Most bytes of a request's body to a function; more gets 413."""
+    """Maximum size of a request body sent to a function. Larger bodies get 413."""
     max_api_body: Quantity = Quantity.parse("4Mi")
-    """Most bytes of a request's body to the REST API; more gets 413."""
+    """Maximum size of a request body sent to the REST API. Larger bodies get 413."""
     max_connections: int = 20000
-    """Most client connections per worker; more are refused at once. Five eighths of the open files that a worker may have are a limit as well."""
+    """Maximum number of client connections per worker. Further connections are refused immediately. Five eighths of the files that a worker may have open is a second limit."""
     max_source_connections: int = 0
-    """Most connections per worker from one address (IPv6: one network of 64 bits); 0 is seven eighths of what a worker takes. Trusted proxies have no such limit."""
+    """Maximum number of connections per worker from one address (for IPv6, from one /64 network). 0 means seven eighths of what a worker accepts. Trusted proxies have no such limit."""
     trusted_proxies: str = ""
-    """Addresses and networks (`10.0.0.0/8`), separated by commas, of proxies whose `X-Forwarded-For`, `-Host`, `-Proto` and `Forwarded` are believed."""
+    """Comma-separated addresses and networks (`10.0.0.0/8`) of proxies whose `X-Forwarded-For`, `-Host`, `-Proto` and `Forwarded` headers are trusted."""
     max_waiting_bytes: Quantity = Quantity.parse("64Mi")
-    """Most bytes of request bodies that a worker holds for calls that wait for a replica; a call beyond gets 503."""
+    """Maximum size of all request bodies that a worker holds for calls that wait for a replica. A call beyond this gets 503."""
     read_timeout: Duration = Duration.of(60)
-    """Most time for a client to send a request's headers, and between two bytes of its body; more gets 408."""
+    """How long a client may take to send the headers, and how long it may pause within a body. Slower clients get 408."""
     write_timeout: Duration = Duration.of(60)
-    """Most time that a client may take no byte of a response that is ready for it."""
+    """How long a client may go without reading any of a response that is ready for it."""
     keep_alive_timeout: Duration = Duration.of(75)
-    """Idle client connections are closed after this."""
-    first_byte_timeout: Duration = Duration.of(60)
-    """Most time for a function to begin its response. A function's annotation `com.hilbert.timeout.first-byte` wins."""
-    idle_timeout: Duration = Duration.of(300)
-    """Most time between two bytes of a response that has begun; `com.hilbert.timeout.idle` wins. 0 is no limit."""
-    total_timeout: Duration = Duration.of(0)
-    """Most time for a whole call; `com.hilbert.timeout.total` wins. 0, the default, cuts no stream that is alive."""
-    activation_timeout: Duration = Duration.of(60)
-    """Most time a call waits for a replica; `com.hilbert.timeout.activation` wins."""
-    queue_length: int = 2048
-    """Calls of one function that may wait in one worker for a replica; `com.hilbert.queue-length` wins."""
+    """Idle client connections are closed after this time."""
+    first_byte_timeout: Duration = Duration.of(CallPolicy().first_byte)
+    """How long a function may take to start its response. Its annotation `com.hilbert.timeout.first-byte` overrides this."""
+    idle_timeout: Duration = Duration.of(CallPolicy().idle)
+    """How long a response may pause once it has started. `com.hilbert.timeout.idle` overrides this; 0 means no limit."""
+    total_timeout: Duration = Duration.of(CallPolicy().total)
+    """How long a whole call may take. `com.hilbert.timeout.total` overrides this; 0 means no limit, so live streams are never cut."""
+    activation_timeout: Duration = Duration.of(CallPolicy().activation)
+    """How long a call waits for a free replica. `com.hilbert.timeout.activation` overrides this."""
+    queue_length: int = CallPolicy().queue_length
+    """How many calls to one function may wait for a replica, per worker. `com.hilbert.queue-length` overrides this."""
     drain_timeout: Duration = Duration.of(30)
-    """Most time that a worker that is told to stop waits for calls in flight."""
+    """How long a stopping worker waits for the calls it is handling."""
     access_log: bool = False
-    """One structured line per call to stderr."""
+    """Write one structured log line per call to stderr."""
 
 
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,47 +92,47 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     default_namespace: str = DEFAULT_NAMESPACE
     """Namespace of functions deployed without one."""
     grace: Duration = Duration.of(30)
-    """Most time a replica that is told to stop may take for its calls; a function's `write_timeout` raises it."""
+    """How long a stopping replica may take to finish its calls. A function's `write_timeout` can raise this."""
     drain_delay: Duration = Duration.of(0.5)
     """Time between taking a replica out of the routes and telling it to stop."""
     start_timeout: Duration = Duration.of(60)
-    """Most time for a replica to become ready before it counts as failed."""
+    """How long a replica may take to become ready before it counts as failed."""
     max_replicas: int = 100
-    """Most replicas of one function on this machine."""
+    """Maximum number of replicas of one function on this machine."""
 
 
 class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The process runtime."""
 
     sandbox: Literal["auto", "bubblewrap", "landlock", "process"] = "auto"
-    """`auto` takes the strongest that works here. Naming one makes start-up fail when it does not work."""
+    """`auto` picks the strongest sandbox that works on this machine. If you name one that does not work, the gateway refuses to start."""
     log_bytes: Quantity = Quantity.parse("4Mi")
-    """Most bytes of log kept per replica."""
+    """Maximum size of the log kept for each replica."""
 
 
 class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The Kubernetes provider."""
 
     kubeconfig: str = ""
-    """File that says which cluster and who we are. Empty: the Pod's service account, else `KUBECONFIG`, else `~/.kube/config`."""
+    """The kubeconfig file to use. Empty: the Pod's service account, else `KUBECONFIG`, else `~/.kube/config`."""
     context: str = ""
     """Context in the kubeconfig; empty: its current one."""
     platform_namespace: str = "openfaas"
     """Namespace of the gateway itself, its profiles and its Lease. Never a function namespace."""
     namespaces: str = ""
-    """Function namespaces, separated by commas, for an installation without cluster-wide rights. Empty: every namespace annotated `openfaas="1"`."""
+    """Comma-separated function namespaces, for an installation without cluster-wide rights. Empty: every namespace annotated `openfaas="1"`."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "Always"
     """When nodes pull a function's image."""
     non_root: bool = True
     """Run functions as user 12000. Off: as the user that the image names, which must not be root where Pod Security is `restricted`."""
     tmp_size: Quantity = Quantity.parse("1Gi")
-    """Most bytes in `/tmp` of a function with a read-only root; a Pod that writes more is evicted."""
+    """Size of `/tmp` for functions with a read-only root. A Pod that writes more is evicted."""
     pod_annotations: str = ""
-    """Prefixes (`linkerd.io`), separated by commas, of function annotations that Pods get too. Others with a prefix stay off Pods, since they can steer the cluster."""
+    """Comma-separated prefixes (such as `linkerd.io`) of function annotations that are copied to Pods. Other prefixed annotations are not, since they could control the cluster."""
     blocked_networks: str = ""
-    """More address ranges, separated by commas, that functions must not reach, such as a public address of the API server."""
+    """Comma-separated extra address ranges that functions must not reach, such as a public address of the API server."""
     resync: Duration = Duration.of(600)
-    """Time between two full looks at the cluster, on top of the watches. 0 is never."""
+    """How often to list the whole cluster, in addition to watching it. 0 means never."""
     lease_duration: Duration = Duration.of(15)
     """A gateway that has not renewed its leadership for this long is replaced."""
 
@@ -140,18 +141,18 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The platform's own log, on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe level that is written."""
+    """The least severe level to write."""
     form: Literal["auto", "console", "json"] = "auto"
-    """`auto` is readable at a terminal and JSON otherwise."""
+    """`auto` writes readable text to a terminal and JSON otherwise."""
 
 
 class PathSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Folders. Both are made with mode 0700."""
+    """Folders. Both are created with mode 0700."""
 
     state_dir: str = ""
-    """What must survive a reboot. Empty: `/var/lib/hilbert` for root, else `~/.local/share/hilbert` (XDG)."""
+    """Data that must survive a reboot. Empty: `/var/lib/hilbert` for root, else `~/.local/share/hilbert` (XDG)."""
     run_dir: str = ""
-    """Sockets, short since the kernel limits their paths to 107 bytes. Empty: a folder of this user's, by state_dir."""
+    """Sockets. Keep the path short, because the kernel limits socket paths to 107 bytes. Empty: a folder of your own, derived from `state_dir`."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,7 +29,6 @@ STATUSES = {
     "SecretNotFound": 404,
     "Conflict": 409,
     "AlreadyExists": 409,
-    "StaleWrite": 409,
     "Denied": 403,
     "Unauthenticated": 401,
     "Forbidden": 403,

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from hilbert.builder.errors import BuildFailed, InvalidHandler, InvalidTemplate, TemplateNotFound
-from hilbert.builder.store import Store
+from hilbert.builder.build_errors import BuildFailed, InvalidHandler, InvalidTemplate, TemplateNotFound
+from hilbert.builder.image_store import Store
 from hilbert.core.errors import StorageFull
 from support.build import Project, needs_npm, write
 

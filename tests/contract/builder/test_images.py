@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from hilbert.builder.build_errors import BuildFailed, InvalidHandler
+from hilbert.builder.build_request import BuildRequest
 from hilbert.builder.container import ImageFlags, build_image, find_builder, publish_image, push_image
-from hilbert.builder.errors import BuildFailed, InvalidHandler
-from hilbert.builder.job import Job
 from hilbert.builder.layout import lay_out_image
-from hilbert.builder.request import BuildRequest
+from hilbert.builder.programs import Job
 from hilbert.builder.templates import find_template, packages_for
 from support.build import Project, write
 from support.cli import Gateway, Reply

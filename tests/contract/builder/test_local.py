@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hilbert.builder.errors import BuildFailed
+from hilbert.builder.build_errors import BuildFailed
 from support.build import Project
 from support.platform import until
 

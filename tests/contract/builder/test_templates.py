@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hilbert.builder.errors import BuildFailed, InvalidHandler, InvalidTemplate
+from hilbert.builder.build_errors import BuildFailed, InvalidHandler, InvalidTemplate
 from support.build import Project, needs_node, needs_npm
 
 

@@ -17,8 +17,8 @@ import pytest
 import yaml
 from nacl.public import Box, PrivateKey, PublicKey
 
-from hilbert.builder.errors import BuildFailed
-from hilbert.builder.job import Cancelled, Job
+from hilbert.builder.build_errors import BuildFailed
+from hilbert.builder.programs import Cancelled, Job
 from hilbert.cli.source.remote_builder import PublishFlags, Remote, build_remotely
 from support.build import write
 from support.cli import CommandLine, Gateway, Reply, Result, scripted

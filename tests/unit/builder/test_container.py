@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hilbert.builder.build_errors import BuilderMissing, BuildFailed
+from hilbert.builder.build_request import BuildRequest
 from hilbert.builder.container import (
     Builder,
     ImageFlags,
@@ -18,9 +20,7 @@ from hilbert.builder.container import (
     push_image,
     reset_qemu,
 )
-from hilbert.builder.errors import BuilderMissing, BuildFailed
-from hilbert.builder.job import Job
-from hilbert.builder.request import BuildRequest
+from hilbert.builder.programs import Job
 from hilbert.core.errors import Unsupported
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from hilbert.builder import project as project_module
-from hilbert.builder.errors import InvalidHandler
+from hilbert.builder.build_errors import InvalidHandler
+from hilbert.builder.build_request import BuildFlags, request_for, truthy
 from hilbert.builder.project import Begun, begin_function
-from hilbert.builder.request import BuildFlags, request_for, truthy
 from hilbert.builder.templates import find_template
 from hilbert.core.errors import AlreadyExists, HilbertError, InvalidStack, StorageFull
 from hilbert.stack.file import Configuration, Stack, StackFunction, parse_stack

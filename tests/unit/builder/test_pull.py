@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hilbert.builder.errors import BuildFailed, InvalidTemplate, TemplateNotFound
+from hilbert.builder.build_errors import BuildFailed, InvalidTemplate, TemplateNotFound
 from hilbert.builder.git import check_source
-from hilbert.builder.job import Job
+from hilbert.builder.programs import Job
 from hilbert.builder.pull import pull, pull_configured, pull_missing
 from hilbert.core.errors import NotFound
 from hilbert.core.settings import inherited_environment

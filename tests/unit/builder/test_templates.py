@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hilbert.builder.errors import InvalidTemplate, TemplateNotFound
+from hilbert.builder.build_errors import InvalidTemplate, TemplateNotFound
 from hilbert.builder.templates import (
     find_in_store,
     find_template,

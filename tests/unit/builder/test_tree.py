@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hilbert.builder import tree
-from hilbert.builder.errors import InvalidHandler
+from hilbert.builder.build_errors import InvalidHandler
 from hilbert.builder.tree import check_tree, copy_tree, digest_tree, remove_tree, size_of, sync_tree
 from support.build import write
 

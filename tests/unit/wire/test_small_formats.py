@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hilbert.core.errors import Invalid, InvalidSpec
 from hilbert.core.model import LogLine, Namespace, Secret
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName
-from hilbert.stack.store import StoreFunction, find, parse_store
+from hilbert.stack.function_store import StoreFunction, find, parse_store
 from hilbert.wire.headers import MAX_CALL_ID, is_call_id
 from hilbert.wire.info import WireInfo, WireProvider, WireVersion
 from hilbert.wire.log import encode_line, rfc3339_nano

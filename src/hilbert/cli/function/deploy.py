@@ -90,7 +90,7 @@ def deploy(
         raise UsageError("nothing to deploy: give --image and --name, or -f stack.yaml")
     if lang and not said.fprocess:
         said = replace(said, fprocess=template_process(lang))
-    from hilbert.builder.names import with_tag
+    from hilbert.builder.image_names import with_tag
 
     base = Deployment(service=name, image=with_tag(image), namespace=namespace)
     deploy_one(over(base, said), at=at, rollout=rollout, shape=shape)

@@ -16,7 +16,7 @@ from hilbert.cli.terminal.wording import age_text, count, size_text
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
-    from hilbert.builder.store import Store
+    from hilbert.builder.image_store import Store
 
 
 def list_images(*, shape: Shape = PLAIN) -> None:
@@ -61,6 +61,6 @@ def prune(
 
 
 def _store() -> Store:
-    from hilbert.builder.store import Store
+    from hilbert.builder.image_store import Store
 
     return Store(store_path(environment()))

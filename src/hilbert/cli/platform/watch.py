@@ -27,7 +27,7 @@ from hilbert.core.errors import HilbertError
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
-    from hilbert.builder.request import BuildRequest
+    from hilbert.builder.build_request import BuildRequest
     from hilbert.cli.function.rollout import Outcome as Deployed
     from hilbert.stack.file import Stack
 
@@ -107,7 +107,7 @@ class StackWatch:
 
     def run(self) -> None:
         """Until it is interrupted."""
-        from hilbert.builder.watch import Watcher
+        from hilbert.builder.handler_watch import Watcher
 
         watcher = Watcher(self._watched())
         out(f"Watching {', '.join(self._stack.functions)} and {self._stack.source}; press Ctrl-C to stop.")
@@ -147,7 +147,7 @@ class StackWatch:
 
     def _build(self, stack: Stack, name: str) -> str:
         """The version that was built. Raises what a build raises, its log shown."""
-        from hilbert.builder.job import Job
+        from hilbert.builder.programs import Job
 
         flags = self._how.to_build_flags()
         requests = requests_of(stack, flags, tag=self._how.tag, project=self._project)

@@ -12,7 +12,7 @@ from hilbert.cli.frame.flags import flag
 from hilbert.cli.frame.parsing import pairs
 
 if TYPE_CHECKING:
-    from hilbert.builder.request import BuildFlags
+    from hilbert.builder.build_request import BuildFlags
 
 
 @Parameter(name="*")
@@ -45,7 +45,7 @@ class BuildingFlags:
 
     def to_build_flags(self, platforms: str = "") -> BuildFlags:
         """Raises `UsageError`."""
-        from hilbert.builder.request import BuildFlags
+        from hilbert.builder.build_request import BuildFlags
 
         if self.overwrite and self.disable_stack_pull:
             raise UsageError("use either --overwrite or --disable-stack-pull, not both")

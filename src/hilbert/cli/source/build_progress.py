@@ -16,9 +16,9 @@ from hilbert.cli.terminal.wording import count
 from hilbert.core.errors import HilbertError
 
 if TYPE_CHECKING:
-    from hilbert.builder.job import Job
+    from hilbert.builder.build_request import BuildRequest
     from hilbert.builder.many import Result
-    from hilbert.builder.request import BuildRequest
+    from hilbert.builder.programs import Job
 
 _SHOWN_LINES: Final = 40
 
@@ -50,8 +50,8 @@ def run_builds(
     verb: str,
 ) -> list[Outcome]:
     """Run builds, at most `parallel` at once, showing how they go. Raises `Failed` if any failed."""
-    from hilbert.builder.job import Job
     from hilbert.builder.many import run_all
+    from hilbert.builder.programs import Job
 
     by_name = {request.name: request for request in requests}
     jobs = [Job(request.name, on_line=_echo(request.name) if verbose else None) for request in requests]

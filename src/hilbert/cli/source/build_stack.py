@@ -21,8 +21,8 @@ from hilbert.core.errors import InvalidStack
 from hilbert.core.settings import environment, inherited_environment
 
 if TYPE_CHECKING:
-    from hilbert.builder.job import Job
-    from hilbert.builder.request import BuildFlags, BuildRequest
+    from hilbert.builder.build_request import BuildFlags, BuildRequest
+    from hilbert.builder.programs import Job
     from hilbert.stack.file import Stack
 
 
@@ -33,7 +33,7 @@ def store_path(environ: Mapping[str, str]) -> Path:
 
 def pull_templates(stack: Stack, how: BuildingFlags, *, project: Path) -> None:
     """Pull templates that the stack's functions lack, where the stack file says from where. Raises what a pull raises."""
-    from hilbert.builder.job import Job
+    from hilbert.builder.programs import Job
     from hilbert.builder.pull import pull_missing
 
     if how.disable_stack_pull:
@@ -51,8 +51,8 @@ def pull_templates(stack: Stack, how: BuildingFlags, *, project: Path) -> None:
 
 def requests_of(stack: Stack, flags: BuildFlags, *, tag: str, project: Path) -> list[BuildRequest]:
     """What is to be built, with the tags that `--tag` asks for. Raises `InvalidStack` and `InvalidHandler`."""
-    from hilbert.builder.names import tagged
-    from hilbert.builder.request import request_for
+    from hilbert.builder.build_request import request_for
+    from hilbert.builder.image_names import tagged
 
     requests = []
     env = inherited_environment()
@@ -115,8 +115,8 @@ def shrinkwrap_stack(stack: Stack, how: BuildingFlags, *, parallel: int) -> list
 
 def bundle_work(flags: BuildFlags) -> Callable[[Job, BuildRequest], Outcome]:
     """How one bundle is built."""
-    from hilbert.builder.bundle import build_bundle
-    from hilbert.builder.store import Store
+    from hilbert.builder.bundling import build_bundle
+    from hilbert.builder.image_store import Store
 
     store = Store(store_path(environment()))
 

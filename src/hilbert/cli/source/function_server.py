@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from hilbert.builder.errors import BuildFailed
+from hilbert.builder.build_errors import BuildFailed
 from hilbert.core.model import FunctionSpec
 from hilbert.core.ports import Handle, Observed, ReplicaPlan
 from hilbert.core.settings import ProcessSettings

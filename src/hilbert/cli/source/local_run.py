@@ -32,7 +32,7 @@ from hilbert.core.errors import HilbertError
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
-    from hilbert.builder.request import BuildRequest
+    from hilbert.builder.build_request import BuildRequest
     from hilbert.cli.source.function_server import LocalRun
     from hilbert.core.model import FunctionSpec
     from hilbert.stack.file import Stack
@@ -128,8 +128,8 @@ def _watch(run: LocalRun, stack: Stack, request: BuildRequest, how: BuildingFlag
     """Build and swap on every change, for ever. A failed build or start leaves the old version answering."""
     from dataclasses import replace
 
-    from hilbert.builder.job import Job
-    from hilbert.builder.watch import Watcher
+    from hilbert.builder.handler_watch import Watcher
+    from hilbert.builder.programs import Job
 
     work = bundle_work(replace(how, skip_tests=True).to_build_flags())
     watcher = Watcher({request.name: watched_paths(request)})

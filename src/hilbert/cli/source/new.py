@@ -95,8 +95,8 @@ def list_languages() -> None:
 
 def _template(lang: str, project: Path) -> Located | None:
     """The template, pulled now if the shipped store knows where it is; None when it has to be found otherwise."""
-    from hilbert.builder.errors import TemplateNotFound
-    from hilbert.builder.job import Job
+    from hilbert.builder.build_errors import TemplateNotFound
+    from hilbert.builder.programs import Job
     from hilbert.builder.pull import in_store, pull
     from hilbert.builder.templates import find_template, split_lang
 

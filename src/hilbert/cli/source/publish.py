@@ -73,7 +73,7 @@ def publish_stack(stack: Stack, how: BuildingFlags, to: PublishFlags, *, paralle
 
 def _reset_qemu(builder: str) -> None:
     from hilbert.builder.container import find_builder, reset_qemu
-    from hilbert.builder.job import Job
+    from hilbert.builder.programs import Job
 
     env = inherited_environment()
     reset_qemu(builder=find_builder(env, wanted=builder), job=Job("qemu"), env=env)

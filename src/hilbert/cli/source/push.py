@@ -41,7 +41,7 @@ def push(
 def images_to_push(stack: Stack, how: BuildingFlags) -> list[tuple[str, str]]:
     """Names and images of the functions whose image is built and says where it is kept. Raises `InvalidStack`."""
     from hilbert.builder.container import has_registry
-    from hilbert.builder.names import check_image, tagged
+    from hilbert.builder.image_names import check_image, tagged
 
     project, env = Path.cwd(), inherited_environment()
     found = []
@@ -62,8 +62,8 @@ def push_images(
 ) -> list[Outcome]:
     """Push images, each given with its function's name. Raises `Failed` if any could not be pushed."""
     from hilbert.builder.container import find_builder, push_image
-    from hilbert.builder.job import Job
     from hilbert.builder.many import run_all
+    from hilbert.builder.programs import Job
 
     check_parallel(parallel)
     env = inherited_environment()

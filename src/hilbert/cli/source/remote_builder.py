@@ -19,8 +19,8 @@ from hilbert.cli.terminal.output import note
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
-    from hilbert.builder.job import Job
-    from hilbert.builder.request import BuildFlags, BuildRequest
+    from hilbert.builder.build_request import BuildFlags, BuildRequest
+    from hilbert.builder.programs import Job
 
 
 @Parameter(name="*")
@@ -105,7 +105,7 @@ def remote_work(flags: BuildFlags, remote: Remote, *, extra_tag: str) -> Callabl
 
 def build_remotely(job: Job, remote: Remote, payload: IO[bytes], *, what: str) -> None:
     """Raises `BuildFailed`, and `Cancelled` with the job."""
-    from hilbert.builder.errors import BuildFailed
+    from hilbert.builder.build_errors import BuildFailed
     from hilbert.client.builder import BuildResult, FunctionBuilder
     from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
 

@@ -13,7 +13,7 @@ from hilbert.core.errors import HilbertError
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:  # The parser takes long to load, and most commands meet no stack file.
-    from hilbert.builder.names import TagForm
+    from hilbert.builder.image_names import TagForm
     from hilbert.stack.file import Amounts, Stack, StackFunction
 
 _NAMES: Final = ("stack.yaml", "stack.yml")
@@ -103,7 +103,7 @@ def template_process(lang: str) -> str:
 def _deployment(
     stack: Stack, name: str, function: StackFunction, *, namespace: str, read_template: bool, tag: TagForm
 ) -> Deployment:
-    from hilbert.builder.names import tagged
+    from hilbert.builder.image_names import tagged
     from hilbert.stack.file import read_environment
 
     if not function.image:

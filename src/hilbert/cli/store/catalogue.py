@@ -10,7 +10,7 @@ from typing import Final
 import hilbert
 from hilbert.cli.frame.failures import Failed
 from hilbert.core.errors import Invalid
-from hilbert.stack.store import StoreFunction, find, parse_store
+from hilbert.stack.function_store import StoreFunction, find, parse_store
 
 SHIPPED: Final = Path(hilbert.__file__).parent / "functions" / "store.json"
 

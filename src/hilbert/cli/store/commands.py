@@ -13,7 +13,7 @@ from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import columns, harmless, out
 from hilbert.client.types import Deployment
 from hilbert.core.settings import environment
-from hilbert.stack.store import StoreFunction
+from hilbert.stack.function_store import StoreFunction
 
 Url = Annotated[str, flag("Catalogue (URL or file); by default, OPENFAAS_STORE or the built-in one.", "--url", "-u")]
 Platform = Annotated[str, flag("Platform: x86_64, arm64 or armhf; by default, this machine's.", "--platform", "-p")]

@@ -158,7 +158,7 @@ def _catalogue(flag_url: str) -> list[StoreTemplate]:
 
 
 def _job(debug: bool) -> Any:
-    from hilbert.builder.job import Job
+    from hilbert.builder.programs import Job
 
     return Job("template", on_line=(lambda line: note(harmless(line))) if debug else None)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from hilbert.builder.errors import InvalidHandler
-from hilbert.builder.names import check_image
+from hilbert.builder.build_errors import InvalidHandler
+from hilbert.builder.image_names import check_image
 from hilbert.core.errors import Invalid, InvalidStack
 from hilbert.core.values import parse_boolean
 from hilbert.stack.file import Stack, StackFunction

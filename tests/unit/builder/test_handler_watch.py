@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hilbert.builder.watch import Watcher, look
+from hilbert.builder.handler_watch import Watcher, look
 from support.build import write
 
 

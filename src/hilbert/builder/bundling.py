@@ -11,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 
+from hilbert.builder.build_errors import BuildFailed, InvalidHandler, storage_faults
+from hilbert.builder.build_request import BuildRequest, truthy
 from hilbert.builder.dependencies import ALLOW_SCRIPTS, Dependencies, compile_tree, read_package
-from hilbert.builder.errors import BuildFailed, InvalidHandler, storage_faults
-from hilbert.builder.job import Job
+from hilbert.builder.image_store import Store
 from hilbert.builder.layout import lay_out
-from hilbert.builder.request import BuildRequest, truthy
-from hilbert.builder.store import Store
+from hilbert.builder.programs import Job
 from hilbert.builder.templates import Located, find_template, recipe_of
 from hilbert.builder.tree import copy_tree
 from hilbert.core.bundle import ImageRecord, Manifest, Mode

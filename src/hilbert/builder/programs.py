@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
-from hilbert.builder.errors import BuildFailed
+from hilbert.builder.build_errors import BuildFailed
 
 _KEPT_LINES: Final = 400
 _LONGEST_LINE: Final = 4096

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hilbert.builder.errors import InvalidHandler
-from hilbert.builder.names import check_image, split_tag, tagged, with_tag
+from hilbert.builder.build_errors import InvalidHandler
+from hilbert.builder.image_names import check_image, split_tag, tagged, with_tag
 from hilbert.core.errors import InvalidStack
 from hilbert.core.settings import inherited_environment
 from support.build import git, needs_git, repository

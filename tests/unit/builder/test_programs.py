@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hilbert.builder.errors import BuildFailed
-from hilbert.builder.job import Cancelled, Job
+from hilbert.builder.build_errors import BuildFailed
 from hilbert.builder.many import run_all
+from hilbert.builder.programs import Cancelled, Job
 from hilbert.core.settings import inherited_environment
 
 ENV = inherited_environment()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hilbert.builder import store as store_module
-from hilbert.builder.errors import BuildFailed, ImageNotFound
-from hilbert.builder.store import Store
+from hilbert.builder import image_store as store_module
+from hilbert.builder.build_errors import BuildFailed, ImageNotFound
+from hilbert.builder.image_store import Store
 from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.errors import StorageFull
 from hilbert.runtimes.process.images import ImageStore

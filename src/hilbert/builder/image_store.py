@@ -26,8 +26,8 @@ from typing import Final
 
 import msgspec
 
-from hilbert.builder.errors import ImageNotFound, storage_faults
-from hilbert.builder.names import with_tag
+from hilbert.builder.build_errors import ImageNotFound, storage_faults
+from hilbert.builder.image_names import with_tag
 from hilbert.builder.tree import digest_tree, remove_tree, size_of, sync_tree
 from hilbert.core.bundle import ImageRecord, Manifest
 from hilbert.kit.files import sync, write_file

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from hilbert.builder.errors import InvalidHandler
-from hilbert.builder.job import output_of
+from hilbert.builder.build_errors import InvalidHandler
+from hilbert.builder.programs import output_of
 from hilbert.builder.tree import digest_tree
 from hilbert.core.errors import InvalidStack
 
