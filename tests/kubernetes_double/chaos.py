@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kubernetes_double.serving.status import ApiError, Json, expired, throttled
+from kubernetes_double.serving.status import ApiError, expired, throttled
 
 if TYPE_CHECKING:
     from kubernetes_double.serving.watching import Watch
@@ -25,7 +25,7 @@ class Fault:
     method: str = ""
     path: str = ""
     retry_after: int = 1
-    body: Json | None = None
+    message: str = ""
     after: bool = False
     """Do the work first, then answer with the fault: the client cannot know."""
 
@@ -42,7 +42,7 @@ class Fault:
             401: "Unauthorized",
             403: "Forbidden",
         }
-        return ApiError(self.code, f"fault: {self.code}", reason=reasons.get(self.code))
+        return ApiError(self.code, self.message or f"fault: {self.code}", reason=reasons.get(self.code))
 
 
 @dataclass
@@ -71,13 +71,21 @@ class Chaos:
     _held: dict[int, list[bytes]] = field(default_factory=dict)
 
     def fail(
-        self, code: int, *, times: int = 1, method: str = "", path: str = "", retry_after: int = 1, after: bool = False
+        self,
+        code: int,
+        *,
+        times: int = 1,
+        method: str = "",
+        path: str = "",
+        message: str = "",
+        retry_after: int = 1,
+        after: bool = False,
     ) -> Fault:
         """The next `times` matching requests (-1: until removed from `faults`) are answered with `code`.
 
         `path` is a regular expression that is searched. With `after` the request takes effect nevertheless.
         """
-        fault = Fault(code, times, method, path, retry_after, after=after)
+        fault = Fault(code, times, method, path, retry_after, message=message, after=after)
         self.faults.append(fault)
         return fault
 

@@ -17,11 +17,12 @@ from hilbert.core.errors import (
     FunctionNotFound,
     HilbertError,
     InvalidSpec,
+    QuotaExceeded,
     SecretNotFound,
 )
-from hilbert.core.model import FunctionSpec, Phase
+from hilbert.core.model import FunctionSpec, Phase, Secret
 from hilbert.core.settings import KubernetesSettings
-from hilbert.core.values import FunctionRef, SecretName
+from hilbert.core.values import FunctionRef, NamespaceName, SecretName
 from hilbert.providers.kubernetes.cluster import kinds
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.connect import connect
@@ -123,11 +124,11 @@ async def test_mistakes_of_kubectl_are_told_in_the_status(
     manifest["spec"]["name"] = "other"
     await admin.create(kinds.FUNCTIONS, manifest, cluster.default)
     await until(lambda: conditions(cluster).get("Stalled", {}).get("status") == "True")
-    assert "must be the object's own name" in conditions(cluster)["Stalled"]["message"]
+    assert "must equal metadata.name" in conditions(cluster)["Stalled"]["message"]
     assert cluster.object("deployments", "echo", cluster.default, group="apps") is None
     await admin.patch(kinds.FUNCTIONS, "echo", {"spec": {"name": "echo"}}, cluster.default)
     await until(lambda: cluster.object("deployments", "echo", cluster.default, group="apps"))
-    await until(lambda: "own name" not in conditions(cluster)["Stalled"].get("message", ""))
+    await until(lambda: "metadata.name" not in conditions(cluster)["Stalled"].get("message", ""))
 
 
 async def test_drift_in_what_is_ours_is_repaired_and_the_rest_left(
@@ -482,3 +483,22 @@ def pod_of_echo(name: str, namespace: str) -> dict[str, Any]:
             "securityContext": {"runAsNonRoot": True, "runAsUser": 12000, "seccompProfile": {"type": "RuntimeDefault"}},
         },
     }
+
+
+@pytest.mark.double("requests are refused")
+async def test_a_resource_quota_that_lags_behind_is_asked_again(
+    cluster: AnyCluster, provider: KubernetesProvider
+) -> None:
+    """By our own count there is room; the cluster still counts what has just been removed."""
+    assert isinstance(cluster, Double)
+    full = "forbidden: exceeded quota: hilbert, requested: 1, used: 1, limited: 1"
+    for path in ("/functions$", "/secrets$"):
+        cluster.chaos.fail(403, times=2, method="POST", path=path, message=full)
+    spec = FunctionSpec(ref=cluster.ref("f"), image="i")
+    await provider.apply(spec)
+    assert (await provider.get(spec.ref)).spec == spec
+    default = NamespaceName(cluster.default)
+    await provider.create_secret(Secret(default, SecretName("s"), b"1"))
+    cluster.chaos.fail(403, times=-1, method="POST", path="/secrets$", message=full)
+    with pytest.raises(QuotaExceeded):
+        await provider.create_secret(Secret(default, SecretName("t"), b"1"))

@@ -108,7 +108,7 @@ async def test_a_namespace_comes_complete_and_follows_its_annotations(
     assert {"resourcequotas/hilbert", "limitranges/hilbert", "networkpolicies/hilbert-deny"} <= pieces_in(cluster, dev)
     quotas = cluster.object("resourcequotas", "hilbert", dev)
     assert quotas is not None
-    assert quotas["spec"]["hard"] == {"pods": "5", "limits.memory": "4Gi"}
+    assert quotas["spec"]["hard"] == {"pods": "15", "limits.memory": "12Gi"}, "room for what starts and ends"
     await provider.update_namespace(Namespace(name=dev, annotations={"com.hilbert.tenant.network": "off"}))
     assert pieces_in(cluster, dev) == set()
 

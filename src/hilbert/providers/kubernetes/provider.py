@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from hilbert.core.errors import AlreadyExists, BackendUnavailable, FunctionNotFound, HilbertError, Invalid
@@ -17,6 +18,7 @@ from hilbert.core.model import (
     LogLine,
     LogQuery,
     Namespace,
+    Phase,
     Secret,
     Synced,
     Usage,
@@ -31,6 +33,7 @@ from hilbert.providers.kubernetes.cluster.errors import Refused, translated
 from hilbert.providers.kubernetes.cluster.lease import Leadership
 from hilbert.providers.kubernetes.cluster.objects import FunctionObject
 from hilbert.providers.kubernetes.cluster.reflector import Key
+from hilbert.providers.kubernetes.keep import within_quota
 from hilbert.providers.kubernetes.keep.deployer import Deployer, first_replicas, has_minimum
 from hilbert.providers.kubernetes.keep.namespaces import NamespaceKeeper
 from hilbert.providers.kubernetes.keep.operator import Operator
@@ -38,7 +41,7 @@ from hilbert.providers.kubernetes.keep.secrets import SecretStore
 from hilbert.providers.kubernetes.render import function_object, pod, tenant
 from hilbert.providers.kubernetes.view.logs import LogReader
 from hilbert.providers.kubernetes.view.state import State
-from hilbert.providers.kubernetes.view.status import condense
+from hilbert.providers.kubernetes.view.status import condense, stalled
 from hilbert.providers.kubernetes.view.usage import UsageReader
 from hilbert.providers.rules import check_spec
 
@@ -173,7 +176,7 @@ class KubernetesProvider:
                 if create is False:
                     raise FunctionNotFound(f"function {spec.ref} not found")
             try:
-                return await self._api.create(kinds.FUNCTIONS, manifest, namespace), True
+                return await within_quota.create(self._api, kinds.FUNCTIONS, manifest, namespace), True
             except Refused as exc:
                 if exc.code == 409 and create is True:
                     raise AlreadyExists(f"function {spec.ref} already exists") from exc
@@ -380,6 +383,12 @@ class KubernetesProvider:
             available=available,
             now=datetime.now(UTC),
         )
+        if (
+            not seen.reason
+            and seen.phase in (Phase.STARTING, Phase.UPDATING)
+            and (told := stalled(function)) is not None
+        ):
+            seen = msgspec.structs.replace(seen, phase=Phase.FAILED, reason=told[0], message=told[1])
         return FunctionStatus(
             spec=spec,
             replicas=deployment.replicas if deployment is not None else first_replicas(spec),

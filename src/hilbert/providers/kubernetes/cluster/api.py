@@ -65,7 +65,7 @@ class Api:
     """A connection to one cluster. `close` it."""
 
     def __init__(self, config: SingleConfig, *, clock: Clock | None = None) -> None:
-        self._clock = clock or RealClock()
+        self.clock = clock or RealClock()
         self.on_return: list[Callable[[], None]] = []
         """Called when the API server answers again after it could not be reached. Must not fail."""
         self._away = False
@@ -213,7 +213,7 @@ class Api:
             if not again or tried >= _TRIES or waited + delay > _PATIENCE:
                 raise failure
             waited += delay
-            await self._clock.sleep(delay)
+            await self.clock.sleep(delay)
 
     @asynccontextmanager
     async def stream(

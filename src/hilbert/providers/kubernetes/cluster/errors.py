@@ -55,6 +55,11 @@ class Refused(Exception):
     def is_there_already(self) -> bool:
         return self.code == 409 and self.reason == "AlreadyExists"
 
+    @property
+    def is_over_quota(self) -> bool:
+        """A ResourceQuota of the namespace has no room; a 403 like others but for its text."""
+        return self.code == 403 and "exceeded quota" in self.message
+
 
 class Unreachable(Exception):
     """The API server could not be reached, or did not answer in time."""
@@ -87,7 +92,7 @@ def translated(
 
 def _refusal(error: Refused, what: str) -> HilbertError:
     said = error.message[:_MOST_TEXT]
-    if what and error.code == 403 and "exceeded quota" in error.message:
+    if what and error.is_over_quota:
         return quota.exceeded(what, error.message)
     if what and error.code in (400, 422):
         return InvalidSpec(f"{what}: {said}")

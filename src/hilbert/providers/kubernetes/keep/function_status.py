@@ -18,21 +18,23 @@ def function_status(
     replicas: int,
     available: int,
     seen: Condensed,
-    problem: str,
+    problem: tuple[str, str],
     profiles_used: Sequence[tuple[str, str, int]],
     now: datetime,
 ) -> dict[str, Any]:
     """The whole status of a Function. Times move only when a condition turns. Pure.
 
-    `profiles_used` are namespace, name and generation of each.
+    `problem` is why it cannot be deployed: a word, and a sentence that is empty when nothing is wrong. `profiles_used`
+    are namespace, name and generation of each.
     """
     settled = seen.phase in (Phase.READY, Phase.IDLE)
-    trouble = problem or (seen.message if seen.phase is Phase.FAILED else "")
-    why = "InvalidSpec" if problem else seen.reason or "Failed"
+    word, sentence = problem
+    trouble = sentence or (seen.message if seen.phase is Phase.FAILED else "")
+    why = word if sentence else seen.reason or "Failed"
     conditions = (
         ("Reconciling", not settled and not trouble, "Progressing", seen.phase.value),
         ("Stalled", bool(trouble), why, trouble),
-        ("Ready", settled and not problem, "Deployed", ""),
+        ("Ready", settled and not sentence, "Deployed", ""),
         ("Healthy", available > 0, "Available", f"{available} of {replicas} replicas are ready"),
     )
     before = {condition.get("type"): condition for condition in known.get("conditions") or ()}
@@ -73,5 +75,5 @@ def _condition(
         "observedGeneration": generation,
         "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ")
         if turned or before is None
-        else before["lastTransitionTime"],
+        else before.get("lastTransitionTime") or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }

@@ -58,6 +58,7 @@ class Operator:
         if function is None:
             return None
         again: float | None = None
+        why = "InvalidSpec"
         spec, problem = self._state.spec(function)
         deployment = self._state.deployment(key)
         used: Sequence[str] = ()
@@ -69,7 +70,7 @@ class Operator:
             except BackendUnavailable:
                 raise
             except HilbertError as exc:
-                problem, again = exc.message, _RETRY
+                problem, why, again = exc.message, type(exc).__name__, _RETRY
         seen = condense(
             deployment,
             self._state.pods(key),
@@ -77,7 +78,7 @@ class Operator:
             available=len(self._state.endpoints(key)),
             now=datetime.now(UTC),
         )
-        await self._write_status(function, deployment, seen, problem, used)
+        await self._write_status(function, deployment, seen, (why, problem), used)
         if again is None and seen.phase is Phase.STARTING:
             again = _RETRY  # Time alone may turn waiting into trouble, and nothing would tell.
         return again
@@ -87,7 +88,7 @@ class Operator:
         function: FunctionObject,
         deployment: Deployment | None,
         seen: Condensed,
-        problem: str,
+        problem: tuple[str, str],
         used: Sequence[str],
     ) -> None:
         known = function.status or {}

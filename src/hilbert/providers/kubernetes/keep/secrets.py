@@ -18,6 +18,7 @@ from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import translated
 from hilbert.providers.kubernetes.cluster.objects import SecretObject
+from hilbert.providers.kubernetes.keep import within_quota
 from hilbert.providers.kubernetes.view.state import State
 
 _SELECTOR: Final = f"{names.LABEL_MANAGED_BY}={names.SECRET_MANAGED_BY}"
@@ -43,7 +44,8 @@ class SecretStore:
         if quota.SECRETS in annotations:
             quota.check_secrets(annotations, len(await self.list_secrets(secret.namespace)), f"secret {secret.name}")
         with _translated(secret.namespace, secret.name):
-            await self._api.create(
+            await within_quota.create(
+                self._api,
                 kinds.SECRETS,
                 {
                     "apiVersion": "v1",

@@ -7,6 +7,7 @@ annotations of a namespace is an administrator's right; functions cannot.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from hilbert.core.errors import InvalidSpec
 from hilbert.core.model import LABEL_FUNCTION
 from hilbert.core.settings import KubernetesSettings
+from hilbert.core.values import Quantity
 from hilbert.providers import quota
 from hilbert.providers.kubernetes.cluster import names
 from hilbert.providers.kubernetes.cluster.objects import Manifest
@@ -25,6 +27,10 @@ _QUOTA: Final = {
     **{key: f"{group}.{resource}" for key, (group, resource) in quota.AMOUNTS.items()},
 }
 """Annotations that make a ResourceQuota."""
+_ROOM: Final = 3
+"""How often what the quota allows fits into the ResourceQuota. Kubernetes counts Pods that still end and the additional one
+of a roll-out, ours counts what functions are meant to have: one share runs, one starts, one ends."""
+_OF_PODS: Final = frozenset({quota.REPLICAS, *quota.AMOUNTS})
 
 POD_SECURITY: Final = "com.hilbert.pod-security"
 """`restricted` (the default), `baseline` or `privileged`."""
@@ -99,7 +105,11 @@ def pieces(
     """The objects of the tenant, in the order of applying. What is not among them is to be removed. Raises `InvalidSpec`."""
     found: list[Manifest] = []
     asked = {} if quota.is_off(annotations, "quota") else _QUOTA
-    hard = {resource: quota.quantity(annotations, key).text for key, resource in asked.items() if key in annotations}
+    hard = {
+        resource: _room(amount) if key in _OF_PODS else amount.text
+        for key, resource in asked.items()
+        if key in annotations and (amount := quota.quantity(annotations, key))
+    }
     if hard:
         found.append(_object("v1", "ResourceQuota", namespace, "hilbert", {"hard": hard}))
     if limits := quota.limit_range(annotations):
@@ -110,6 +120,12 @@ def pieces(
             for name, spec in _policies(annotations, surroundings)
         )
     return found
+
+
+def _room(amount: Quantity) -> str:
+    """With the suffix that it was written with."""
+    digits = amount.text[: next((i for i, c in enumerate(amount.text) if c not in "0123456789."), None)]
+    return f"{(Decimal(digits) * _ROOM).normalize():f}{amount.text[len(digits) :]}"
 
 
 def _policies(annotations: Mapping[str, str], around: Surroundings) -> Iterable[tuple[str, dict[str, Any]]]:

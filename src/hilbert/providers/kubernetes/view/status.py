@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,7 +10,7 @@ import msgspec
 
 from hilbert.core.model import Phase
 from hilbert.providers.kubernetes.cluster import names
-from hilbert.providers.kubernetes.cluster.objects import Condition, ContainerStatus, Deployment, Pod
+from hilbert.providers.kubernetes.cluster.objects import Condition, ContainerStatus, Deployment, FunctionObject, Pod
 
 _IMAGE: Final = frozenset(
     {
@@ -55,6 +55,19 @@ def condense(
     reason, message = _trouble(deployment, [pod for pod in alive if _generation(pod) >= generation], now)
     phase = Phase.FAILED if reason else Phase.UPDATING if available else Phase.STARTING
     return Condensed(phase, ready_generation, reason, message)
+
+
+def stalled(function: FunctionObject) -> tuple[str, str] | None:
+    """Why the leading gateway cannot deploy this generation, as a word and a sentence, from what it wrote down."""
+    for condition in (function.status or {}).get("conditions") or ():
+        if (
+            isinstance(condition, Mapping)
+            and condition.get("type") == "Stalled"
+            and condition.get("status") == "True"
+            and condition.get("observedGeneration") == function.metadata.generation
+        ):
+            return str(condition.get("reason", "")), str(condition.get("message", ""))[:_LONGEST]
+    return None
 
 
 def _trouble(deployment: Deployment | None, pods: Iterable[Pod], now: datetime) -> tuple[str, str]:
