@@ -17,12 +17,11 @@ from hilbert.core.errors import (
     FunctionNotFound,
     HilbertError,
     InvalidSpec,
-    QuotaExceeded,
     SecretNotFound,
 )
-from hilbert.core.model import FunctionSpec, Phase, Secret
+from hilbert.core.model import FunctionSpec, Phase
 from hilbert.core.settings import KubernetesSettings
-from hilbert.core.values import FunctionRef, NamespaceName, SecretName
+from hilbert.core.values import FunctionRef, SecretName
 from hilbert.providers.kubernetes.cluster import kinds
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.connect import connect
@@ -483,22 +482,3 @@ def pod_of_echo(name: str, namespace: str) -> dict[str, Any]:
             "securityContext": {"runAsNonRoot": True, "runAsUser": 12000, "seccompProfile": {"type": "RuntimeDefault"}},
         },
     }
-
-
-@pytest.mark.double("requests are refused")
-async def test_a_resource_quota_that_lags_behind_is_asked_again(
-    cluster: AnyCluster, provider: KubernetesProvider
-) -> None:
-    """By our own count there is room; the cluster still counts what has just been removed."""
-    assert isinstance(cluster, Double)
-    full = "forbidden: exceeded quota: hilbert, requested: 1, used: 1, limited: 1"
-    for path in ("/functions$", "/secrets$"):
-        cluster.chaos.fail(403, times=2, method="POST", path=path, message=full)
-    spec = FunctionSpec(ref=cluster.ref("f"), image="i")
-    await provider.apply(spec)
-    assert (await provider.get(spec.ref)).spec == spec
-    default = NamespaceName(cluster.default)
-    await provider.create_secret(Secret(default, SecretName("s"), b"1"))
-    cluster.chaos.fail(403, times=-1, method="POST", path="/secrets$", message=full)
-    with pytest.raises(QuotaExceeded):
-        await provider.create_secret(Secret(default, SecretName("t"), b"1"))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from hilbert.core.errors import InvalidSpec, QuotaExceeded
+from hilbert.core.errors import InvalidSpec
 from hilbert.core.model import FunctionSpec, FunctionStatus, Namespace, Phase, Resources
 from hilbert.core.values import NamespaceName, Quantity
 from hilbert.providers.kubernetes.provider import KubernetesProvider
-from hilbert.providers.kubernetes.render import function_object
 from kubernetes_double import scripts
 from support.cluster import AnyCluster, Double, until
 
@@ -106,60 +105,6 @@ async def test_a_bad_version_never_replaces_a_good_one_and_is_repaired_by_the_ne
 
 async def _is_ready(provider: KubernetesProvider, spec: FunctionSpec) -> bool:
     return (await provider.get(spec.ref)).phase is Phase.READY
-
-
-async def test_quota_of_replicas_is_told(cluster: AnyCluster, provider: KubernetesProvider) -> None:
-    dev = NamespaceName(cluster.name("dev"))
-    await provider.create_namespace(Namespace(name=dev, annotations={"com.hilbert.quota.replicas": "1"}))
-    spec = spec_of(cluster, namespace="dev")
-    await provider.apply(spec)
-    await until(lambda: _is_ready(provider, spec))
-    second = spec_of(cluster, name="second", namespace="dev")
-    with pytest.raises(QuotaExceeded, match="has no room"):
-        await provider.apply(second)
-    cluster.put(function_object.to_object(second))  # With kubectl it is stored; the leader counts it, too.
-    assert "com.hilbert.quota.replicas is 1" in (await reason_of(provider, second, "QuotaExceeded")).message
-    await provider.remove(spec.ref)
-    await provider.apply(second)
-    await until(lambda: _is_ready(provider, second))
-
-
-async def test_a_full_quota_has_room_for_a_roll_out_and_for_replicas_that_end(
-    cluster: AnyCluster, provider: KubernetesProvider
-) -> None:
-    dev = NamespaceName(cluster.name("dev"))
-    quota = {"com.hilbert.quota.replicas": "2", "com.hilbert.quota.memory": "256Mi"}
-    await provider.create_namespace(Namespace(name=dev, annotations=quota))
-    if isinstance(cluster, Double):
-        cluster.pace.stop = 1.0
-    spec = spec_of(cluster, namespace="dev")
-    spec = msgspec.structs.replace(spec, labels={"com.openfaas.scale.min": "2"})
-    await provider.apply(spec)
-    await until(lambda: _is_ready(provider, spec))
-    seen: set[str] = set()
-
-    async def settled(wanted: FunctionSpec) -> bool:
-        status = await provider.get(wanted.ref)
-        seen.add(status.reason)
-        return status.phase is Phase.READY and status.ready_generation == status.generation and status.available == 2
-
-    await provider.apply(msgspec.structs.replace(spec, env={"version": "2"}))
-    await until(lambda: settled(spec), what="a roll-out within the quota")
-    await provider.remove(spec.ref)
-    second = msgspec.structs.replace(spec, ref=cluster.ref("second", "dev"))
-    await provider.apply(second)
-    await until(lambda: settled(second), what="another function in the room of the first")
-    assert seen == {""}, "nobody was told of a quota"
-
-
-async def test_quota_of_functions_refuses_the_deployment(cluster: AnyCluster, provider: KubernetesProvider) -> None:
-    dev = NamespaceName(cluster.name("dev"))
-    await provider.create_namespace(Namespace(name=dev, annotations={"com.hilbert.quota.functions": "1"}))
-    await until(lambda: (cluster.object("resourcequotas", "hilbert", dev) or {}).get("status", {}).get("hard"))
-    await provider.apply(spec_of(cluster, namespace="dev"))
-    with pytest.raises(QuotaExceeded, match=r"com\.hilbert\.quota\.functions"):
-        await provider.apply(spec_of(cluster, name="second", namespace="dev"))
-    assert [status.spec.ref.name for status in await provider.list(dev)] == ["f"]
 
 
 async def test_our_pods_pass_the_strictest_level(cluster: AnyCluster, provider: KubernetesProvider) -> None:
