@@ -14,7 +14,8 @@ from hilbert.core.errors import Invalid
 from hilbert.core.identity import Action, Resource
 from hilbert.core.model import FunctionStatus, Namespace
 from hilbert.iam.rights import may
-from hilbert.wire.function import DeleteFunction, Deployment, ScaleFunction, WireStatus, from_status, to_spec
+from hilbert.wire.function import DeleteFunction, Deployment, Function, ScaleFunction
+from hilbert.wire.specification import from_status, to_spec
 
 GROUP: Final = "Functions"
 
@@ -78,7 +79,7 @@ async def _deploy(call: Call, deployment: Deployment, *, create: bool) -> Answer
     return nothing(202)
 
 
-def _shown(call: Call, namespace: Namespace, status: FunctionStatus) -> WireStatus:
+def _shown(call: Call, namespace: Namespace, status: FunctionStatus) -> Function:
     policy, _ = usable_policy(status.spec, namespace.annotations, call.services.settings.gateway)
     count = call.services.invocations(status.spec.ref)
     return from_status(status, policy, invocations=count, with_usage=call.flag(USAGE))
@@ -101,7 +102,7 @@ ENDPOINTS: Final = (
         group=GROUP,
         summary="List the functions of a namespace",
         query=(NAMESPACE, USAGE),
-        answer=list[WireStatus],
+        answer=list[Function],
         errors=_READ,
         retold=RESERVED_READ,
     ),
@@ -110,7 +111,7 @@ ENDPOINTS: Final = (
         path="/system/functions",
         handler=create_function,
         access=Action.FUNCTION_CREATE,
-        target=targets.namespace(lambda call: call.given(CREATE).namespace or ""),
+        target=targets.namespace(lambda call: call.given(CREATE).namespace),
         group=GROUP,
         summary="Create a function",
         query=(NAMESPACE,),
@@ -124,7 +125,7 @@ ENDPOINTS: Final = (
         path="/system/functions",
         handler=update_function,
         access=Action.FUNCTION_UPDATE,
-        target=targets.namespace(lambda call: call.given(UPDATE).namespace or ""),
+        target=targets.namespace(lambda call: call.given(UPDATE).namespace),
         group=GROUP,
         summary="Replace a function",
         query=(NAMESPACE,),
@@ -138,7 +139,7 @@ ENDPOINTS: Final = (
         path="/system/functions",
         handler=delete_function,
         access=Action.FUNCTION_DELETE,
-        target=targets.function(_deleted, lambda call: call.given(DELETE).namespace or ""),
+        target=targets.function(_deleted, lambda call: call.given(DELETE).namespace),
         group=GROUP,
         summary="Delete a function",
         query=(NAMESPACE,),
@@ -156,7 +157,7 @@ ENDPOINTS: Final = (
         group=GROUP,
         summary="Read a function",
         query=(NAMESPACE, USAGE),
-        answer=WireStatus,
+        answer=Function,
         errors=(*_READ, errors.FunctionNotFound),
         retold={**RESERVED_READ, errors.FunctionNotFound: Told(404, "")},
     ),
@@ -165,7 +166,7 @@ ENDPOINTS: Final = (
         path="/system/scale-function/{name}",
         handler=scale_function,
         access=Action.FUNCTION_SCALE,
-        target=targets.function(targets.in_path, lambda call: call.given(SCALE).namespace or ""),
+        target=targets.function(targets.in_path, lambda call: call.given(SCALE).namespace),
         group=GROUP,
         summary="Set how many replicas a function has; 0 lets it sleep until the next call",
         query=(NAMESPACE,),

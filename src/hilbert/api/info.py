@@ -11,17 +11,17 @@ from hilbert.api.endpoint import Call, Endpoint
 from hilbert.core import errors
 from hilbert.core.identity import Action
 from hilbert.core.ports import Diagnostics
-from hilbert.wire.info import WireInfo, WireProvider, WireVersion
+from hilbert.wire.info import GatewayInfo, ProviderInfo, VersionInfo
 
 
 async def get_info(call: Call) -> Answer:
     provider = call.services.provider
     facts: Mapping[str, str] = await provider.facts() if isinstance(provider, Diagnostics) else {}
-    version = WireVersion(sha=call.services.commit, release=call.services.release)
+    version = VersionInfo(sha=call.services.commit, release=call.services.release)
     return json(
-        WireInfo(
+        GatewayInfo(
             arch=platform.machine(),
-            provider=WireProvider(provider=f"hilbert-{provider.name}", version=version, orchestration=provider.name),
+            provider=ProviderInfo(provider=f"hilbert-{provider.name}", version=version, orchestration=provider.name),
             version=version,
             hilbert=facts,
         )
@@ -36,7 +36,7 @@ ENDPOINTS: Final = (
         access=Action.SYSTEM_INFO,
         group="The gateway itself",
         summary="Read versions, architecture, provider, and under `hilbert` the facts of this installation",
-        answer=WireInfo,
+        answer=GatewayInfo,
         errors=(errors.BackendUnavailable,),
     ),
 )

@@ -19,7 +19,7 @@ from hilbert.core.identity import Action
 from hilbert.core.model import LogQuery
 from hilbert.core.ports import Logs
 from hilbert.core.values import FunctionRef
-from hilbert.wire.log import WireLogLine, encode_line
+from hilbert.wire.log import LogMessage, encode_line
 
 DEFAULT_SINCE: Final = timedelta(minutes=5)
 """How far back a request goes that says neither `since` nor a positive `tail`."""
@@ -105,7 +105,7 @@ ENDPOINTS: Final = (
         group="Functions",
         summary="Read a function's log lines as NDJSON",
         query=(NAME, NAMESPACE, INSTANCE, SINCE, TAIL, FOLLOW),
-        answer=WireLogLine,
+        answer=LogMessage,
         media="application/x-ndjson",
         errors=(errors.BackendUnavailable, errors.FunctionNotFound, errors.Unsupported, UnreadableQuery),
         retold={**RESERVED_WRITE, UnreadableQuery: Told(422, "could not parse the log request")},

@@ -18,7 +18,7 @@ from hilbert.core.errors import Invalid
 from hilbert.core.identity import Action, Resource
 from hilbert.core.values import parse_namespace_name
 from hilbert.iam.rights import may
-from hilbert.wire.namespace import WireNamespace, check_same_name, from_namespace, is_marked, to_namespace
+from hilbert.wire.namespace import NamespaceInfo, check_same_name, from_namespace, is_marked, to_namespace
 
 GROUP: Final = "Namespaces"
 
@@ -28,9 +28,9 @@ PLURAL: Final = "/system/namespaces/{name}"
 
 FORCE: Final = Query("force", "`true` deletes it even when it holds things that the platform did not make.")
 
-NEW: Final = Body(WireNamespace, "namespace not specified in request body", "error parsing request body: {}")
-REPLACEMENT: Final = Body(WireNamespace, "error parsing request body: no body", "error parsing request body: {}")
-DELETED: Final = Body(WireNamespace, None)
+NEW: Final = Body(NamespaceInfo, "namespace not specified in request body", "error parsing request body: {}")
+REPLACEMENT: Final = Body(NamespaceInfo, "error parsing request body: no body", "error parsing request body: {}")
+DELETED: Final = Body(NamespaceInfo, None)
 
 _WRITE: Final = (errors.BackendUnavailable, errors.StorageFull, errors.Unsupported, errors.Forbidden)
 _MISSING: Final[Retold] = {errors.NamespaceNotFound: Told(404)}
@@ -53,7 +53,7 @@ async def create_namespace(call: Call) -> Answer:
         raise Invalid(
             "request does not have openfaas=1 label", hint='send "labels": {"openfaas": "1"}, or the annotation'
         )
-    namespace = to_namespace(given, call.services.tenancy.check_new(given.name or ""))
+    namespace = to_namespace(given, call.services.tenancy.check_new(given.name))
     check_namespace_policy(namespace.annotations)
     await call.services.namespaces.create_namespace(namespace)
     return nothing(201)
@@ -119,7 +119,7 @@ ENDPOINTS: Final = (
         target=targets.namespace_in_path,
         group=GROUP,
         summary="Read a namespace",
-        answer=WireNamespace,
+        answer=NamespaceInfo,
         errors=(errors.BackendUnavailable,),
         retold=_MISSING,
         aliases=(PLURAL,),

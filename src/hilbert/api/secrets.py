@@ -10,20 +10,20 @@ from hilbert.api.endpoint import NAMESPACE, Body, Call, Endpoint, nothing
 from hilbert.api.problems import RESERVED_WRITE
 from hilbert.core import errors
 from hilbert.core.identity import Action
-from hilbert.wire.secret import ListedSecret, WireSecret, secret_name, to_secret
+from hilbert.wire.secret import SecretInfo, SecretRequest, secret_name, to_secret
 
 GROUP: Final = "Secrets"
 PATH: Final = "/system/secrets"
 
-SECRET: Final = Body(WireSecret, "expected a body", "failed to unmarshal request: {}")
+SECRET: Final = Body(SecretRequest, "expected a body", "failed to unmarshal request: {}")
 
 _WRITE: Final = (errors.BackendUnavailable, errors.StorageFull, errors.Unsupported)
-_TARGET: Final = targets.namespace(lambda call: call.given(SECRET).namespace or "")
+_TARGET: Final = targets.namespace(lambda call: call.given(SECRET).namespace)
 
 
 async def list_secrets(call: Call) -> Answer:
     names = await call.services.secrets.list_secrets(call.namespace.name)
-    return json([ListedSecret(name=name, namespace=call.namespace.name) for name in names])
+    return json([SecretInfo(name=name, namespace=call.namespace.name) for name in names])
 
 
 async def create_secret(call: Call) -> Answer:
@@ -51,7 +51,7 @@ ENDPOINTS: Final = (
         group=GROUP,
         summary="List the names of a namespace's secrets",
         query=(NAMESPACE,),
-        answer=list[ListedSecret],
+        answer=list[SecretInfo],
         errors=(errors.BackendUnavailable, errors.Unsupported),
         retold=RESERVED_WRITE,
     ),

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any, Final
 
 from hilbert.client.channel import MOST_CONNECT, PIECE, Channel, check_tunnel, outbound, tunnel_request
-from hilbert.client.exchange import BrokenAnswer, Head, Reply, Request, encode_chunk
+from hilbert.client.codec import BrokenAnswer, Head, Reply, Request, encode_chunk
 from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
 from hilbert.client.redirect import MOST, next_hop, too_many
 from hilbert.client.url import Origin

@@ -5,27 +5,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import binascii
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from hilbert.client.exchange import BrokenAnswer, Head, Pieces, Request, check_headers
+from hilbert.client.codec import BrokenAnswer, Head, Pieces, Request, check_headers
 from hilbert.client.faults import Subject, error_of
-from hilbert.client.types import (
-    Deployment,
-    Function,
-    GatewayInfo,
-    LogMessage,
-    NamespaceInfo,
-    SecretInfo,
-)
 from hilbert.core.errors import Invalid
+from hilbert.wire.function import DeleteFunction, Deployment, Function, ScaleFunction
+from hilbert.wire.info import GatewayInfo
+from hilbert.wire.log import LogMessage
+from hilbert.wire.namespace import MARK, MARK_VALUE, NamespaceInfo
+from hilbert.wire.reading import parse
+from hilbert.wire.secret import SecretInfo, SecretRequest
 
 T = TypeVar("T")
 Values = Mapping[str, str]
+Pairs = Mapping[str, str] | Iterable[tuple[str, str]]
+"""Headers or parameters of a query: a map, or pairs where one name comes several times."""
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
 """Most bytes of an answer of the REST API."""
@@ -82,13 +83,12 @@ def _status(head: Head, _body: bytes) -> int:
 
 
 def _one(kind: type[T]) -> Callable[[Head, bytes], T]:
-    decoder = msgspec.json.Decoder(kind)
-    return lambda _head, body: decoder.decode(body)
+    return lambda _head, body: parse(body, kind)
 
 
 def _list_of(kind: type[T]) -> Callable[[Head, bytes], list[T]]:
-    decoder = msgspec.json.Decoder(list[kind] | None)  # type: ignore[valid-type]  # a type made at run time
-    return lambda _head, body: decoder.decode(body) or []
+    many: type[list[T] | None] = list[kind] | None  # type: ignore[valid-type, assignment]  # a type made at run time
+    return lambda _head, body: parse(body, many) or []
 
 
 def _request(method: str, path: str, *, query: Values | None = None, document: object = None) -> Request:
@@ -99,10 +99,6 @@ def _request(method: str, path: str, *, query: Values | None = None, document: o
         headers=(_ACCEPT,) if document is None else (_ACCEPT, _JSON),
         body=b"" if document is None else msgspec.json.encode(document),
     )
-
-
-def _present(**values: object) -> dict[str, object]:
-    return {key: value for key, value in values.items() if value}
 
 
 def info() -> Call[GatewayInfo]:
@@ -125,23 +121,23 @@ def get_function(name: str, namespace: str, *, usage: bool) -> Call[Function]:
 
 
 def create_function(deployment: Deployment) -> Call[int]:
-    request = _request("POST", "/system/functions", document=deployment.to_wire())
+    request = _request("POST", "/system/functions", document=deployment)
     return Call(request, _status, subject="function", name=deployment.service)
 
 
 def update_function(deployment: Deployment) -> Call[int]:
-    request = _request("PUT", "/system/functions", document=deployment.to_wire())
+    request = _request("PUT", "/system/functions", document=deployment)
     return Call(request, _status, subject="function", name=deployment.service)
 
 
 def delete_function(name: str, namespace: str) -> Call[None]:
-    document = _present(functionName=name, namespace=namespace)
+    document = DeleteFunction(function_name=name, namespace=namespace)
     request = _request("DELETE", "/system/functions", document=document)
     return Call(request, _nothing, subject="function", name=name)
 
 
 def scale_function(name: str, namespace: str, replicas: int) -> Call[None]:
-    document = {"serviceName": name, "replicas": replicas} | _present(namespace=namespace)
+    document = ScaleFunction(service_name=name, replicas=replicas, namespace=namespace)
     request = _request("POST", f"/system/scale-function/{_segment(name)}", document=document)
     return Call(request, _nothing, subject="function", name=name)
 
@@ -167,7 +163,7 @@ def update_namespace(name: str, *, labels: Values, annotations: Values) -> Call[
 
 
 def delete_namespace(name: str, *, force: bool) -> Call[None]:
-    document = {"name": name, "labels": {"openfaas": "1"}}
+    document = NamespaceInfo(name=name, labels={MARK: MARK_VALUE})
     query = {"force": "true" if force else ""}
     request = _request("DELETE", f"/system/namespace/{_segment(name)}", query=query, document=document)
     return Call(request, _nothing, subject="namespace", name=name)
@@ -180,12 +176,13 @@ def list_secrets(namespace: str) -> Call[list[SecretInfo]]:
 
 def put_secret(method: str, name: str, value: bytes, namespace: str) -> Call[int]:
     """`POST` creates, `PUT` updates. Always `rawValue`, which keeps every byte."""
-    document = {"name": name, "rawValue": value} | _present(namespace=namespace)
+    raw = binascii.b2a_base64(value, newline=False).decode()
+    document = SecretRequest(name=name, namespace=namespace, raw_value=raw)
     return Call(_request(method, "/system/secrets", document=document), _status, subject="secret", name=name)
 
 
 def delete_secret(name: str, namespace: str) -> Call[None]:
-    document = {"name": name} | _present(namespace=namespace)
+    document = SecretRequest(name=name, namespace=namespace)
     return Call(_request("DELETE", "/system/secrets", document=document), _nothing, subject="secret", name=name)
 
 
@@ -211,23 +208,29 @@ def invoke(
     *,
     method: str,
     path: str,
-    query: Sequence[tuple[str, str]],
-    headers: Sequence[tuple[str, str]],
-    body: bytes | Pieces,
+    query: Pairs,
+    headers: Pairs,
+    body: bytes | str | Pieces,
     queued: bool = False,
 ) -> Call[None]:
-    """A call of a function; `queued` for `/async-function/`."""
+    """A call of a function; `queued` for `/async-function/`. Text goes as UTF-8. Raises `Invalid`."""
     if not method.isascii() or not method.isalpha():
         raise Invalid(f"({method!r}) is not a method")
-    check_headers(headers)
+    fields = _pairs(headers, "headers")
+    check_headers(fields)
     full = f"{name}.{namespace}" if namespace else name
     target = f"/{'async-' if queued else ''}function/{_segment(full)}"
     if path:
         target += "/" + quote(path.lstrip("/"), safe="/:@!$&'()*+,;=-._~%")
-    if query:
-        target += f"?{urlencode(query)}"
-    request = Request(method=method.upper(), target=target, headers=tuple(headers))
-    request = msgspec.structs.replace(request, **({"body": body} if isinstance(body, bytes) else {"pieces": body}))
+    if parameters := _pairs(query, "query"):
+        target += f"?{urlencode(parameters)}"
+    request = Request(method=method.upper(), target=target, headers=fields)
+    if isinstance(body, str):
+        request = msgspec.structs.replace(request, body=body.encode())
+    elif isinstance(body, (bytes, bytearray, memoryview)):
+        request = msgspec.structs.replace(request, body=bytes(body))
+    else:
+        request = msgspec.structs.replace(request, pieces=body)
     return Call(request, _nothing, subject="function", name=full)
 
 
@@ -242,7 +245,6 @@ class LogReader:
 
     def __init__(self) -> None:
         self._rest = b""
-        self._decode = msgspec.json.Decoder(LogMessage).decode
 
     def feed(self, piece: bytes) -> Iterable[LogMessage]:
         """The messages that are whole now. Raises `BrokenAnswer`."""
@@ -250,7 +252,7 @@ class LogReader:
         if len(self._rest) > self._most:
             raise BrokenAnswer(f"a log message is longer than {self._most} bytes")
         try:
-            return [self._decode(line) for line in lines if line.strip()]
+            return [parse(line, LogMessage) for line in lines if line.strip()]
         except msgspec.MsgspecError as exc:
             raise BrokenAnswer(f"a log message makes no sense: {exc}") from exc
 
@@ -260,10 +262,19 @@ class LogReader:
         return self.feed(rest + b"\n") if rest else []
 
 
-def _namespace(name: str, labels: Values, annotations: Values) -> dict[str, Any]:
+def _namespace(name: str, labels: Values, annotations: Values) -> NamespaceInfo:
     """With the mark `openfaas=1` in both maps, as OpenFaaS's SDKs send it."""
-    mark = {"openfaas": "1"}
-    return {"name": name, "labels": {**labels, **mark}, "annotations": {**annotations, **mark}}
+    mark = {MARK: MARK_VALUE}
+    return NamespaceInfo(name=name, labels={**labels, **mark}, annotations={**annotations, **mark})
+
+
+def _pairs(given: Pairs, what: str) -> tuple[tuple[str, str], ...]:
+    """Raises `Invalid` for anything but a map of texts or pairs of texts."""
+    pairs = tuple(given.items()) if isinstance(given, Mapping) else tuple(given)
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise Invalid(f"{what}: ({pair!r:.80}) is not a name and a value", hint=f'write {what}={{"NAME": "VALUE"}}')
+    return pairs
 
 
 def _segment(text: str) -> str:

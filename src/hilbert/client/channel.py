@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Self
 
 from hilbert.client.auth import BasicAuth
-from hilbert.client.exchange import Request, describe, encode_chunk, encode_head
+from hilbert.client.codec import Request, describe, encode_chunk, encode_head
 from hilbert.client.faults import GatewayUnreachable
 from hilbert.client.url import Origin, find_proxy
 

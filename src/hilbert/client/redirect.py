@@ -12,7 +12,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
 
-from hilbert.client.exchange import Head, Request
+from hilbert.client.codec import Head, Request
 from hilbert.client.url import Origin, is_loopback, parse_url
 from hilbert.core.errors import BackendError, Invalid
 

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
 from hilbert import __version__
-from hilbert.client import calls
+from hilbert.client import calls, running
+from hilbert.client.answers import Accepted, Invocation
 from hilbert.client.auth import Auth, TokenAuth
-from hilbert.client.calls import MAX_ANSWER, Call
+from hilbert.client.calls import MAX_ANSWER, Call, Pairs
+from hilbert.client.readiness import POLL, is_ready, not_ready_in_time
 from hilbert.client.tokens import FunctionToken, exchange
 from hilbert.client.transport import Stream, Transport
-from hilbert.client.types import (
-    Accepted,
-    Deployment,
-    Function,
-    GatewayInfo,
-    Invocation,
-    LogMessage,
-    NamespaceInfo,
-    SecretInfo,
-)
 from hilbert.client.url import DEFAULT_URL, parse_url
 from hilbert.core.errors import FunctionNotFound
 from hilbert.core.settings import environment
+from hilbert.wire.function import Deployment, Function
+from hilbert.wire.headers import CALLBACK_URL
+from hilbert.wire.info import GatewayInfo
+from hilbert.wire.log import LogMessage
+from hilbert.wire.namespace import NamespaceInfo
+from hilbert.wire.secret import SecretInfo
 
 T = TypeVar("T")
 
@@ -71,6 +70,15 @@ class Client:
             extra=extra,
             trace=trace,
         )
+
+    @classmethod
+    def local(cls, *, timeout: float = 60.0) -> Self:
+        """A client of the gateway that `hilbert up` runs on this machine, with the credentials that it made.
+
+        Raises `GatewayUnreachable` when none runs.
+        """
+        url, auth = running.find_with_auth(environment())
+        return cls(url, auth=auth, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +137,19 @@ class Client:
     def scale_function(self, name: str, replicas: int, namespace: str = "") -> None:
         """Set the number of replicas; 0 stops all until the next call. Raises `FunctionNotFound`."""
         self._run(calls.scale_function(name, namespace, replicas))
+
+    def wait_ready(self, name: str, namespace: str = "", *, timeout: float = 60.0) -> Function:
+        """Wait until the newest deployment of a function can be called; one that is scaled to zero can.
+
+        Raises `FunctionNotFound`, `StartFailed` with the reason as soon as the gateway knows that it does not start, and
+        `ActivationTimeout` after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while not is_ready(function := self.get_function(name, namespace)):
+            if time.monotonic() >= deadline:
+                raise not_ready_in_time(function, timeout)
+            time.sleep(POLL)
+        return function
 
     # Namespaces.
 
@@ -205,13 +226,13 @@ class Client:
     def invoke(
         self,
         name: str,
-        body: bytes = b"",
+        body: bytes | str = b"",
         *,
         namespace: str = "",
         method: str = "POST",
         path: str = "",
-        query: Sequence[tuple[str, str]] = (),
-        headers: Sequence[tuple[str, str]] = (),
+        query: Pairs = (),
+        headers: Pairs = (),
         timeout: float | None = None,
         limit: int = MAX_ANSWER,
         follow_redirects: bool = False,
@@ -230,13 +251,13 @@ class Client:
     def stream(
         self,
         name: str,
-        body: bytes | Iterable[bytes] = b"",
+        body: bytes | str | Iterable[bytes] = b"",
         *,
         namespace: str = "",
         method: str = "POST",
         path: str = "",
-        query: Sequence[tuple[str, str]] = (),
-        headers: Sequence[tuple[str, str]] = (),
+        query: Pairs = (),
+        headers: Pairs = (),
         timeout: float | None = None,
         idle_timeout: float | None = None,
         follow_redirects: bool = False,
@@ -273,23 +294,24 @@ class Client:
     def invoke_async(
         self,
         name: str,
-        body: bytes = b"",
+        body: bytes | str = b"",
         *,
         namespace: str = "",
         path: str = "",
-        query: Sequence[tuple[str, str]] = (),
-        headers: Sequence[tuple[str, str]] = (),
+        query: Pairs = (),
+        headers: Pairs = (),
         callback_url: str = "",
     ) -> str:
         """Queue a call and return its call id. Raises `FunctionNotFound`, `QueueFull` and `Unsupported`."""
-        extra = (("X-Callback-Url", callback_url),) if callback_url else ()
+        given = tuple(headers.items() if isinstance(headers, Mapping) else headers)
+        extra = ((CALLBACK_URL, callback_url),) if callback_url else ()
         call = calls.invoke(
             name,
             namespace,
             method="POST",
             path=path,
             query=query,
-            headers=(*headers, *extra),
+            headers=(*given, *extra),
             body=body,
             queued=True,
         )

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from hilbert.client.calls import Call
-from hilbert.client.exchange import Head, Request
+from hilbert.client.codec import Head, Request
 from hilbert.core.errors import Forbidden, Unauthenticated, Unsupported
 from hilbert.core.values import DEFAULT_NAMESPACE
 

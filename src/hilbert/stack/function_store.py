@@ -8,7 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from hilbert.core.errors import Invalid
-from hilbert.wire.reading import Texts, decode, texts
+from hilbert.wire.reading import decode
 
 Platform = Literal["x86_64", "arm64", "armhf"]
 
@@ -21,12 +21,12 @@ class _Entry(msgspec.Struct, frozen=True):
     author: str | None = None
     description: str | None = None
     icon: str | None = None
-    images: Texts | None = None
+    images: Mapping[str, str] = {}
     repo_url: str | None = None
     fprocess: str | None = None
-    environment: Texts | None = None
-    labels: Texts | None = None
-    annotations: Texts | None = None
+    environment: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
     read_only_root_filesystem: bool | None = msgspec.field(name="readOnlyRootFilesystem", default=None)
 
 
@@ -77,10 +77,10 @@ def _function(entry: _Entry) -> StoreFunction:
         author=entry.author or "",
         description=entry.description or "",
         repo_url=entry.repo_url or "",
-        images=texts(entry.images),
+        images=entry.images,
         process=entry.fprocess or "",
-        env=texts(entry.environment),
-        labels=texts(entry.labels),
-        annotations=texts(entry.annotations),
+        env=entry.environment,
+        labels=entry.labels,
+        annotations=entry.annotations,
         read_only_root=bool(entry.read_only_root_filesystem),
     )

@@ -1,91 +1,69 @@
 """Functions on the wire: deployments in, statuses out (`FunctionDeployment` and `FunctionStatus` of OpenFaaS).
 
-Limits that are not OpenFaaS's own: 256 KiB of annotations as in Kubernetes, 1 MiB of environment in all and 128 KiB for
-one variable, since Linux starts no process with a longer one (`MAX_ARG_STRLEN`).
+The gateway writes what its client reads and the other way round: there is one struct for both. Everything but a name has
+a default, since other gateways and other clients leave out what is empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Final
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
-from hilbert.core.errors import HilbertError, InvalidSpec
-from hilbert.core.model import LABEL_FUNCTION, CallPolicy, FunctionSpec, FunctionStatus, Resources
-from hilbert.core.values import (
-    Duration,
-    FunctionRef,
-    NamespaceName,
-    Quantity,
-    parse_annotation,
-    parse_env,
-    parse_function_name,
-    parse_label,
-    parse_secret_name,
-)
-from hilbert.wire.reading import Texts, check_size, texts
 
-MAX_LABELS: Final = 256
-MAX_LABELS_BYTES: Final = 64 * 1024
-MAX_ANNOTATIONS: Final = 1024
-MAX_ANNOTATIONS_BYTES: Final = 256 * 1024
-MAX_ENV: Final = 2048
-MAX_ENV_BYTES: Final = 1024 * 1024
-MAX_ENV_ENTRY_BYTES: Final = 128 * 1024 - 1
-MAX_IMAGE: Final = 1024
-MAX_PROCESS_BYTES: Final = 64 * 1024
-MAX_SECRETS: Final = 256
-MAX_CONSTRAINTS: Final = 64
-MAX_CONSTRAINT: Final = 512
-
-_PLATFORM_ENV: Final = "HILBERT_"
+def _always() -> dict[str, str]:
+    """An empty map that is written all the same: clients of OpenFaaS read labels and annotations without asking."""
+    return {}
 
 
-class WireResources(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`limits` and `requests`. All are texts, in Kubernetes' quantity syntax."""
+class ResourceAmounts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Limits or requests, in Kubernetes' text, e.g. `128Mi` and `100m`. Empty is no statement."""
 
-    memory: str | None = None
-    cpu: str | None = None
-    nvidia: str | None = msgspec.field(name="nvidia.com/gpu", default=None)
-    amd: str | None = msgspec.field(name="amd.com/gpu", default=None)
-    intel: str | None = msgspec.field(name="intel.com/gpu", default=None)
+    memory: str = ""
+    cpu: str = ""
+    nvidia: str = msgspec.field(name="nvidia.com/gpu", default="")
+    amd: str = msgspec.field(name="amd.com/gpu", default="")
+    intel: str = msgspec.field(name="intel.com/gpu", default="")
 
 
 class Deployment(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
-    """The body of a create or update. Unknown fields (`network`, `registryAuth`) are passed over."""
+    """The desired state of a function. Applying it replaces the one before as a whole."""
 
-    service: str | None = None
-    image: str | None = None
-    namespace: str | None = None
-    env_process: str | None = None
-    env_vars: Texts | None = None
-    constraints: tuple[str, ...] | None = None
-    secrets: tuple[str, ...] | None = None
-    labels: Texts | None = None
-    annotations: Texts | None = None
-    limits: WireResources | None = None
-    requests: WireResources | None = None
-    read_only_root_filesystem: bool | None = None
+    service: str = ""
+    """The function's name. Needed."""
+    image: str = ""
+    """Needed."""
+    namespace: str = ""
+    """Empty: the gateway's default."""
+    env_process: str = ""
+    """Command of the function (`fprocess`)."""
+    env_vars: Mapping[str, str] = {}
+    constraints: Sequence[str] = ()
+    secrets: Sequence[str] = ()
+    labels: Mapping[str, str] = msgspec.field(default_factory=_always)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=_always)
+    limits: ResourceAmounts | None = None
+    requests: ResourceAmounts | None = None
+    read_only_root_filesystem: bool = False
 
 
 class DeleteFunction(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """`DeleteFunctionRequest`."""
 
-    function_name: str | None = None
-    namespace: str | None = None
+    function_name: str = ""
+    namespace: str = ""
 
 
 class ScaleFunction(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """`ScaleServiceRequest`. The name in the path counts."""
 
-    service_name: str | None = None
+    service_name: str = ""
     replicas: int | None = None
-    namespace: str | None = None
+    namespace: str = ""
 
 
-class WireUsage(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+class UsageAmounts(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """What all replicas use together."""
 
     cpu: float = 0.0
@@ -93,241 +71,63 @@ class WireUsage(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     total_memory_bytes: float = 0.0
 
 
-class WireTimeouts(msgspec.Struct, frozen=True, rename="camel"):
-    """The limits on a call of this function, as Go durations; `0s` is no limit."""
+class CallTimeouts(msgspec.Struct, frozen=True, rename="camel"):
+    """The limits on a call of a function, as Go durations; `0s` is no limit."""
 
-    first_byte: str
-    idle: str
-    total: str
-    activation: str
+    first_byte: str = ""
+    idle: str = ""
+    total: str = ""
+    activation: str = ""
 
 
-class Detail(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
-    """What Hilbert adds to a status, under `hilbert`."""
+class FunctionDetail(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
+    """What Hilbert's gateway adds to a function's status; other gateways do not."""
 
-    phase: str
+    phase: str = ""
+    """`ready`, `starting`, `updating`, `idle` or `failed`."""
     reason: str = ""
     message: str = ""
-    generation: int
+    generation: int = 0
     ready_generation: int = 0
     placement: Mapping[str, str] = {}
-    timeouts: WireTimeouts
+    """How it really runs: `sandbox`, `memory-limit`, ..."""
+    timeouts: CallTimeouts | None = None
 
 
-class WireStatus(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
-    """`FunctionStatus`. Fields without a default are always there; zero counters are left out, as Go leaves them."""
+class Function(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
+    """A function as the gateway shows it. Zero counters are left out, as Go leaves them."""
 
     name: str
-    image: str
-    namespace: str
+    image: str = ""
+    namespace: str = ""
     env_process: str = ""
     env_vars: Mapping[str, str] = {}
-    constraints: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
-    limits: WireResources | None = None
-    requests: WireResources | None = None
+    constraints: Sequence[str] = ()
+    secrets: Sequence[str] = ()
+    labels: Mapping[str, str] = msgspec.field(default_factory=_always)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=_always)
+    limits: ResourceAmounts | None = None
+    requests: ResourceAmounts | None = None
     read_only_root_filesystem: bool = False
-    invocation_count: int = 0
+    invocation_count: float = 0
+    """Finished calls. Whole, but other gateways write it as Go writes a float."""
     replicas: int = 0
+    """Desired."""
     available_replicas: int = 0
-    created_at: str
-    usage: WireUsage | None = None
-    hilbert: Detail
+    """Ready to be called."""
+    created: str = msgspec.field(name="createdAt", default="")
+    """RFC 3339, as precise as the gateway gives it."""
+    usage: UsageAmounts | None = None
+    hilbert: FunctionDetail | None = None
 
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}.{self.namespace}" if self.namespace else self.name
 
-def to_spec(deployment: Deployment, namespace: NamespaceName) -> FunctionSpec:
-    """The specification that a deployment asks for, in `namespace`, with every value parsed.
-
-    Raises `InvalidSpec` and `Invalid`, naming the field.
-    """
-    if not deployment.service:
-        raise InvalidSpec("validation failed: service: is required")
-    ref = FunctionRef(namespace=namespace, name=parse_function_name(deployment.service))
-    labels = texts(deployment.labels)
-    labels.pop(LABEL_FUNCTION, None)
-    annotations = texts(deployment.annotations)
-    check_labels(labels)
-    check_annotations(annotations)
-    return FunctionSpec(
-        ref=ref,
-        image=_image(deployment.image or ""),
-        process=_process(deployment.env_process or ""),
-        env=_env(texts(deployment.env_vars)),
-        labels=labels,
-        annotations=annotations,
-        secrets=tuple(
-            dict.fromkeys(parse_secret_name(name) for name in _few("secrets", deployment.secrets, MAX_SECRETS))
-        ),
-        constraints=_constraints(deployment.constraints),
-        limits=_resources("limits", deployment.limits),
-        requests=_resources("requests", deployment.requests),
-        read_only_root=bool(deployment.read_only_root_filesystem),
-    )
-
-
-def from_spec(spec: FunctionSpec) -> Deployment:
-    """The deployment that asks for `spec`."""
-    return Deployment(
-        service=spec.ref.name,
-        image=spec.image,
-        namespace=spec.ref.namespace,
-        env_process=spec.process or None,
-        env_vars=spec.env or None,
-        constraints=spec.constraints or None,
-        secrets=spec.secrets or None,
-        labels=spec.labels,
-        annotations=spec.annotations,
-        limits=_wire_resources(spec.limits),
-        requests=_wire_resources(spec.requests),
-        read_only_root_filesystem=spec.read_only_root or None,
-    )
-
-
-def from_status(
-    status: FunctionStatus, policy: CallPolicy, *, invocations: int = 0, with_usage: bool = False
-) -> WireStatus:
-    """A status as clients read it. `invocations` is the count of finished calls."""
-    spec = status.spec
-    usage = status.usage if with_usage else None
-    return WireStatus(
-        name=spec.ref.name,
-        image=spec.image,
-        namespace=spec.ref.namespace,
-        env_process=spec.process,
-        env_vars=spec.env,
-        constraints=spec.constraints,
-        secrets=spec.secrets,
-        labels={**spec.labels, LABEL_FUNCTION: spec.ref.name},
-        annotations=spec.annotations,
-        limits=_wire_resources(spec.limits),
-        requests=_wire_resources(spec.requests),
-        read_only_root_filesystem=spec.read_only_root,
-        invocation_count=invocations,
-        replicas=status.replicas,
-        available_replicas=status.available,
-        created_at=rfc3339(status.created_at),
-        usage=WireUsage(usage.cpu_millis, usage.memory_bytes) if usage else None,
-        hilbert=Detail(
-            phase=status.phase.value,
-            reason=status.reason,
-            message=status.message,
-            generation=status.generation,
-            ready_generation=status.ready_generation,
-            placement=status.placement,
-            timeouts=WireTimeouts(
-                first_byte=str(Duration.of(policy.first_byte)),
-                idle=str(Duration.of(policy.idle)),
-                total=str(Duration.of(policy.total)),
-                activation=str(Duration.of(policy.activation)),
-            ),
-        ),
-    )
-
-
-def rfc3339(moment: datetime) -> str:
-    """A moment in UTC as Go prints it: no trailing zeros in the fraction, `Z` at the end."""
-    text = moment.astimezone(UTC).replace(tzinfo=None).isoformat()
-    return (text.rstrip("0") if "." in text else text) + "Z"
-
-
-def check_labels(labels: Mapping[str, str]) -> None:
-    """Raise `Invalid` for a key or value that Kubernetes would refuse, and `InvalidSpec` for too many."""
-    check_size("labels", labels.items(), count=MAX_LABELS, size=MAX_LABELS_BYTES)
-    for key, value in labels.items():
-        parse_label(key, value)
-
-
-def check_annotations(annotations: Mapping[str, str]) -> None:
-    """Raise `Invalid` for a key that Kubernetes would refuse, and `InvalidSpec` for too many."""
-    check_size("annotations", annotations.items(), count=MAX_ANNOTATIONS, size=MAX_ANNOTATIONS_BYTES)
-    for key, value in annotations.items():
-        parse_annotation(key, value)
-
-
-def _image(image: str) -> str:
-    if not image:
-        raise InvalidSpec("validation failed: image: is required")
-    if len(image) > MAX_IMAGE or not image.isascii() or not image.isprintable() or " " in image:
-        raise InvalidSpec(
-            f"validation failed: image: must be at most {MAX_IMAGE} printable ASCII characters without spaces"
-        )
-    return image
-
-
-def _process(process: str) -> str:
-    if "\0" in process or len(process.encode()) > MAX_PROCESS_BYTES:
-        raise InvalidSpec(f"envProcess: must be at most {MAX_PROCESS_BYTES} bytes without NUL")
-    return process
-
-
-def _env(env: dict[str, str]) -> dict[str, str]:
-    check_size("envVars", env.items(), count=MAX_ENV, size=MAX_ENV_BYTES)
-    for key, value in env.items():
-        parse_env(key, value)
-        if key.startswith(_PLATFORM_ENV):
-            raise InvalidSpec(
-                f"environment variable {key}: names that begin with {_PLATFORM_ENV} belong to the platform"
-            )
-        if len(key) + 1 + len(value.encode()) > MAX_ENV_ENTRY_BYTES:
-            raise InvalidSpec(
-                f"environment variable {key}: longer than {MAX_ENV_ENTRY_BYTES} bytes, which no process can be started with",
-                hint="put it in a secret, which the function reads as a file",
-            )
-    return env
-
-
-def _few(what: str, entries: tuple[str, ...] | None, most: int) -> tuple[str, ...]:
-    if entries and len(entries) > most:
-        raise InvalidSpec(f"{what}: {len(entries)} entries; the most is {most} per function")
-    return entries or ()
-
-
-def _constraints(entries: tuple[str, ...] | None) -> tuple[str, ...]:
-    for entry in _few("constraints", entries, MAX_CONSTRAINTS):
-        if not entry or len(entry) > MAX_CONSTRAINT or not entry.isprintable():
-            raise InvalidSpec(
-                f"constraints: each must be from 1 to {MAX_CONSTRAINT} printable characters",
-                hint="write them like kubernetes.io/arch=amd64",
-            )
-    return entries or ()
-
-
-def _resources(what: str, given: WireResources | None) -> Resources | None:
-    if given is None:
-        return None
-    devices = {
-        name: quantity
-        for name, text in (("nvidia.com/gpu", given.nvidia), ("amd.com/gpu", given.amd), ("intel.com/gpu", given.intel))
-        if (quantity := _quantity(f"{what}.{name}", text)) is not None
-    }
-    found = Resources(
-        memory=_quantity(f"{what}.memory", given.memory), cpu=_quantity(f"{what}.cpu", given.cpu), devices=devices
-    )
-    return None if found == Resources() else found
-
-
-def _quantity(what: str, text: str | None) -> Quantity | None:
-    if not text:
-        return None
-    try:
-        return Quantity.parse(text)
-    except HilbertError as exc:
-        raise InvalidSpec(f"{what}: {exc.message}") from exc
-
-
-def _wire_resources(given: Resources | None) -> WireResources | None:
-    if given is None:
-        return None
-
-    def text(quantity: Quantity | None) -> str | None:
-        return None if quantity is None else str(quantity)
-
-    return WireResources(
-        memory=text(given.memory),
-        cpu=text(given.cpu),
-        nvidia=text(given.devices.get("nvidia.com/gpu")),
-        amd=text(given.devices.get("amd.com/gpu")),
-        intel=text(given.devices.get("intel.com/gpu")),
-    )
+    @property
+    def created_at(self) -> datetime | None:
+        """The moment of `created`; None if the gateway does not say, or says what is no moment."""
+        try:
+            return msgspec.convert(self.created, datetime)
+        except msgspec.ValidationError:
+            return None

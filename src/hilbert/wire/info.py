@@ -7,26 +7,27 @@ from collections.abc import Mapping
 import msgspec
 
 
-class WireVersion(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A release and the commit that it was made from. Clients need both to be non-empty."""
+class VersionInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A release and the commit that it was made from. Some clients need both to be non-empty."""
 
-    sha: str
-    release: str
+    sha: str = ""
+    release: str = ""
     commit_message: str = ""
 
 
-class WireProvider(msgspec.Struct, frozen=True):
+class ProviderInfo(msgspec.Struct, frozen=True):
     """What runs the functions."""
 
-    provider: str
-    version: WireVersion
-    orchestration: str
+    provider: str = ""
+    version: VersionInfo = VersionInfo()
+    orchestration: str = ""
 
 
-class WireInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`GatewayInfo`. `hilbert` is ours: facts of this installation, such as its sandbox."""
+class GatewayInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`GatewayInfo`."""
 
-    arch: str
-    provider: WireProvider
-    version: WireVersion
+    arch: str = ""
+    provider: ProviderInfo = ProviderInfo()
+    version: VersionInfo = VersionInfo()
     hilbert: Mapping[str, str] = {}
+    """What Hilbert's gateway adds: facts of the installation, such as its sandbox."""

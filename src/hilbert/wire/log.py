@@ -1,4 +1,4 @@
-"""Log lines on the wire: one JSON object per line, all fields always there."""
+"""Log lines on the wire: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from hilbert.core.model import LogLine
 _encode = msgspec.json.Encoder().encode
 
 
-class WireLogLine(msgspec.Struct, frozen=True):
-    """`Message` of OpenFaaS's log protocol."""
+class LogMessage(msgspec.Struct, frozen=True):
+    """One line that a replica wrote: `Message` of OpenFaaS's log protocol. All fields are always written."""
 
-    name: str
-    namespace: str
-    instance: str
-    timestamp: str
-    text: str
+    name: str = ""
+    namespace: str = ""
+    instance: str = ""
+    """The replica."""
+    timestamp: str = ""
+    """RFC 3339, as precise as the gateway gives it."""
+    text: str = ""
+    """With its newline, if the gateway keeps it."""
 
 
-def from_line(line: LogLine) -> WireLogLine:
+def from_line(line: LogLine) -> LogMessage:
     """`text` ends with its newline, as OpenFaaS's providers give it."""
-    return WireLogLine(
+    return LogMessage(
         name=line.ref.name,
         namespace=line.ref.namespace,
         instance=line.instance,

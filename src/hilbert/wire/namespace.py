@@ -6,6 +6,7 @@ annotation, its documentation shows the annotation alone, faasd asks for the lab
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -13,43 +14,40 @@ import msgspec
 from hilbert.core.errors import Invalid
 from hilbert.core.model import Namespace
 from hilbert.core.values import NamespaceName
-from hilbert.wire.function import check_annotations, check_labels
-from hilbert.wire.reading import Texts, texts
+from hilbert.wire.specification import check_annotations, check_labels
 
 MARK: Final = "openfaas"
 MARK_VALUE: Final = "1"
 
 
-class WireNamespace(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of a create, update or delete, and the answer to a get."""
+class NamespaceInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A namespace with its labels and annotations: the body of a create, update or delete, and the answer to a get."""
 
-    name: str | None = None
-    labels: Texts | None = None
-    annotations: Texts | None = None
+    name: str = ""
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
 
 
-def is_marked(given: WireNamespace) -> bool:
+def is_marked(given: NamespaceInfo) -> bool:
     """True when the mark is among the labels or the annotations."""
-    return MARK_VALUE in ((given.labels or {}).get(MARK), (given.annotations or {}).get(MARK))
+    return MARK_VALUE in (given.labels.get(MARK), given.annotations.get(MARK))
 
 
-def to_namespace(given: WireNamespace, name: NamespaceName) -> Namespace:
+def to_namespace(given: NamespaceInfo, name: NamespaceName) -> Namespace:
     """The namespace that is asked for, with the mark in both maps. Raises `Invalid`, naming the key."""
-    labels = {**texts(given.labels), MARK: MARK_VALUE}
-    annotations = {**texts(given.annotations), MARK: MARK_VALUE}
+    labels = {**given.labels, MARK: MARK_VALUE}
+    annotations = {**given.annotations, MARK: MARK_VALUE}
     check_labels(labels)
     check_annotations(annotations)
     return Namespace(name=name, labels=labels, annotations=annotations)
 
 
-def from_namespace(namespace: Namespace) -> WireNamespace:
+def from_namespace(namespace: Namespace) -> NamespaceInfo:
     """A namespace as clients read it; empty maps are left out, as Go leaves them."""
-    return WireNamespace(
-        name=namespace.name, labels=namespace.labels or None, annotations=namespace.annotations or None
-    )
+    return NamespaceInfo(name=namespace.name, labels=namespace.labels, annotations=namespace.annotations)
 
 
-def check_same_name(given: WireNamespace, name: str) -> None:
+def check_same_name(given: NamespaceInfo, name: str) -> None:
     """Raise `Invalid` when the body names another namespace than the URL does."""
     if given.name and given.name != name:
         raise Invalid("namespace in request body does not match namespace in URL")

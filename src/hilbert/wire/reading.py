@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+import functools
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from hilbert.core.errors import Invalid, InvalidSpec
 
 T = TypeVar("T")
 
-Texts = Mapping[str, str | None]
-"""A map of texts as it arrives: Go reads a `null` value as the empty text."""
-
 
 def decode(body: bytes, kind: type[T]) -> T:
     """`body` as `kind`. Raises `Invalid` for what is no JSON, has a wrong type, or is nested absurdly deep."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return parse(body, kind)
     except msgspec.MsgspecError as exc:
         raise Invalid(_sentence(str(exc))) from exc
     except UnicodeDecodeError as exc:
@@ -27,9 +26,46 @@ def decode(body: bytes, kind: type[T]) -> T:
         raise Invalid("the JSON is nested too deeply") from exc
 
 
-def texts(given: Texts | None) -> dict[str, str]:
-    """`null` maps are empty, `null` values the empty text."""
-    return {key: value or "" for key, value in (given or {}).items()}
+def parse(body: bytes, kind: type[T]) -> T:
+    """`body` as `kind`. To Go, `null` is the empty value of whatever should stand there. Raises `MsgspecError`."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError:
+        # Rare: few clients write null. What is wrong for another reason is wrong without its nulls, too.
+        document = _without_nulls(msgspec.json.decode(body), _info(kind))  # type: ignore[arg-type]
+        return msgspec.convert(document, kind)
+
+
+@functools.cache
+def _info(kind: Any) -> inspect.Type:
+    return inspect.type_info(kind)
+
+
+def _without_nulls(found: Any, kind: inspect.Type) -> Any:
+    """`found` without the nulls that `kind` does not allow: fields are left out, values of maps become the empty text."""
+    if isinstance(kind, inspect.UnionType):
+        inner = [one for one in kind.types if not isinstance(one, inspect.NoneType)]
+        return found if found is None or len(inner) != 1 else _without_nulls(found, inner[0])
+    if isinstance(kind, inspect.StructType) and isinstance(found, dict):
+        fields = {field.encode_name: field.type for field in kind.fields}
+        return {
+            key: _without_nulls(value, fields[key]) if key in fields else value
+            for key, value in found.items()
+            if value is not None or (key in fields and _allows_null(fields[key]))
+        }
+    if isinstance(kind, inspect.DictType) and isinstance(found, dict):
+        texts = isinstance(kind.value_type, inspect.StrType)
+        return {
+            key: "" if value is None and texts else _without_nulls(value, kind.value_type)
+            for key, value in found.items()
+        }
+    if isinstance(kind, (inspect.ListType, inspect.VarTupleType)) and isinstance(found, list):
+        return [_without_nulls(item, kind.item_type) for item in found]
+    return found
+
+
+def _allows_null(kind: inspect.Type) -> bool:
+    return isinstance(kind, inspect.UnionType) and any(isinstance(one, inspect.NoneType) for one in kind.types)
 
 
 def check_size(what: str, pairs: Iterable[tuple[str, str]], *, count: int, size: int) -> None:

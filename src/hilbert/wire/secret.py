@@ -16,33 +16,33 @@ MAX_VALUE_BYTES: Final = 1024 * 1024
 """Of one secret, as in Kubernetes."""
 
 
-class WireSecret(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+class SecretRequest(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """The body of a create, update or delete. `rawValue` is base64."""
 
-    name: str | None = None
-    namespace: str | None = None
+    name: str = ""
+    namespace: str = ""
     value: str | None = None
     raw_value: str | None = None
 
     def __repr__(self) -> str:
-        return f"WireSecret({self.namespace}/{self.name})"
+        return f"SecretRequest({self.namespace}/{self.name})"
 
 
-class ListedSecret(msgspec.Struct, frozen=True):
-    """One line of the list of secrets."""
+class SecretInfo(msgspec.Struct, frozen=True):
+    """A secret's name. Values never leave the gateway."""
 
     name: str
-    namespace: str
+    namespace: str = ""
 
 
-def secret_name(given: WireSecret) -> SecretName:
+def secret_name(given: SecretRequest) -> SecretName:
     """Raises `Invalid`."""
     if not given.name:
         raise Invalid("non-empty name is required")
     return parse_secret_name(given.name)
 
 
-def to_secret(given: WireSecret, namespace: NamespaceName) -> Secret:
+def to_secret(given: SecretRequest, namespace: NamespaceName) -> Secret:
     """The secret to store, byte for byte: `rawValue` if it is not empty, else `value`. Raises `Invalid`."""
     name = secret_name(given)
     if given.raw_value:

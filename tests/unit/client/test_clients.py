@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hilbert.client import AsyncClient, BasicAuth, Client, Deployment, GatewayTimeout, GatewayUnreachable, TokenAuth
-from hilbert.client.exchange import BrokenAnswer
+from hilbert.client.codec import BrokenAnswer
 from hilbert.core import errors
 from support.cli import PASSWORD, USER, Gateway, Reply
 from support.clients import Either
@@ -76,7 +76,7 @@ def test_null_and_unknown_fields_are_taken(client: Either, gateway: Gateway) -> 
     body = b'[{"name":"f","image":"i","labels":null,"annotations":null,"envVars":null,"new":{"x":1},"createdAt":"0001-01-01T00:00:00Z"}]'
     gateway.script["GET", "/system/functions"] = [Reply(body=body), Reply(body=b"null")]
     (function,) = client.do("list_functions")
-    assert (function.labels, function.replicas, function.hilbert) == (None, 0, None)
+    assert (function.labels, function.replicas, function.hilbert) == ({}, 0, None)
     assert client.do("list_functions") == []
 
 

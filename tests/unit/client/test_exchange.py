@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilbert.client.exchange import BrokenAnswer, Reply, Request, check_headers, encode_chunk, encode_head
+from hilbert.client.codec import BrokenAnswer, Reply, Request, check_headers, encode_chunk, encode_head
 from hilbert.client.url import parse_url
 from hilbert.core.errors import Invalid
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from hilbert.client import GatewayTimeout, RedirectRefused
-from hilbert.client.exchange import Head, Request
+from hilbert.client.codec import Head, Request
 from hilbert.client.redirect import MOST, next_hop
 from hilbert.client.url import Origin, parse_url
 from support.cli import Call, Gateway, Reply

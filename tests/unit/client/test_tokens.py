@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from hilbert.client import BasicAuth, TokenAuth
-from hilbert.client.exchange import BrokenAnswer, Head
+from hilbert.client.codec import BrokenAnswer, Head
 from hilbert.client.tokens import wants_token
 from hilbert.core import errors
 from support.cli import Gateway, Reply

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hilbert.core.errors import HilbertError
 from hilbert.core.model import CallPolicy, FunctionSpec, FunctionStatus, Phase, Resources, Usage
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName, Quantity, SecretName
-from hilbert.wire.function import Deployment, WireStatus, from_spec, from_status, rfc3339, to_spec
+from hilbert.wire.function import Deployment, Function
 from hilbert.wire.reading import decode
+from hilbert.wire.specification import from_spec, from_status, rfc3339, to_spec
 
 NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
 KEYS = st.from_regex(r"([a-z0-9]{1,9}\.example/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,20}[A-Za-z0-9])?", fullmatch=True)
@@ -197,7 +198,7 @@ def test_moments_as_go_prints_them(moment: datetime, text: str) -> None:
 
 
 def test_the_names_on_the_wire_are_openfaass() -> None:
-    names = {field.encode_name for field in msgspec.structs.fields(WireStatus)}
+    names = {field.encode_name for field in msgspec.structs.fields(Function)}
     assert names == {
         "name", "image", "namespace", "envProcess", "envVars", "constraints", "secrets", "labels", "annotations", "limits",
         "requests", "readOnlyRootFilesystem", "invocationCount", "replicas", "availableReplicas", "createdAt", "usage", "hilbert",

@@ -16,12 +16,12 @@ from hilbert.core.model import LogLine, Namespace, Secret
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName
 from hilbert.stack.function_store import StoreFunction, find, parse_store
 from hilbert.wire.headers import MAX_CALL_ID, is_call_id
-from hilbert.wire.info import WireInfo, WireProvider, WireVersion
+from hilbert.wire.info import GatewayInfo, ProviderInfo, VersionInfo
 from hilbert.wire.log import encode_line, rfc3339_nano
-from hilbert.wire.namespace import WireNamespace, from_namespace, is_marked, to_namespace
+from hilbert.wire.namespace import NamespaceInfo, from_namespace, is_marked, to_namespace
 from hilbert.wire.problem import Problem, ProblemBody
 from hilbert.wire.reading import check_size, decode
-from hilbert.wire.secret import MAX_VALUE_BYTES, WireSecret, to_secret
+from hilbert.wire.secret import MAX_VALUE_BYTES, SecretRequest, to_secret
 
 DEV = NamespaceName("dev")
 
@@ -39,7 +39,7 @@ def test_what_is_no_call_id(text: str) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_json_or_refused(body: bytes) -> None:
     try:
-        decode(body, WireSecret)
+        decode(body, SecretRequest)
     except Invalid as exc:
         said = exc.message
         assert 0 < len(said) <= 300
@@ -49,7 +49,7 @@ def test_any_bytes_are_json_or_refused(body: bytes) -> None:
 def test_nesting_is_refused_not_fatal(depth: int) -> None:
     for body in (b"[" * depth, b'{"a":' * depth, b'{"x":' + b"[" * depth + b"]" * depth + b"}"):
         with pytest.raises(Invalid):
-            decode(body, WireSecret)
+            decode(body, SecretRequest)
 
 
 def test_sizes_are_bytes_of_keys_and_values() -> None:
@@ -62,45 +62,45 @@ def test_sizes_are_bytes_of_keys_and_values() -> None:
 
 @given(st.binary(max_size=300))
 def test_a_raw_value_is_kept_byte_for_byte(value: bytes) -> None:
-    given_ = WireSecret(name="s", value="other", raw_value=base64.b64encode(value).decode())
+    given_ = SecretRequest(name="s", value="other", raw_value=base64.b64encode(value).decode())
     assert to_secret(given_, DEV).value == (value or b"other")
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",)), max_size=300))
 def test_a_text_value_is_kept_as_utf_8(value: str) -> None:
-    assert to_secret(WireSecret(name="s", value=value), DEV) == Secret(DEV, SecretName("s"), value.encode())
+    assert to_secret(SecretRequest(name="s", value=value), DEV) == Secret(DEV, SecretName("s"), value.encode())
 
 
 @given(st.text(max_size=40))
 def test_any_text_is_base64_or_refused(text: str) -> None:
     try:
-        to_secret(WireSecret(name="s", raw_value=text), DEV)
+        to_secret(SecretRequest(name="s", raw_value=text), DEV)
     except Invalid as exc:
         assert exc.message == "rawValue is not base64"  # noqa: PT017 - most texts are refused, some are not
 
 
 def test_base64_may_be_wrapped() -> None:
-    assert to_secret(WireSecret(name="s", raw_value="aGVs\r\nbG8=\n"), DEV).value == b"hello"
+    assert to_secret(SecretRequest(name="s", raw_value="aGVs\r\nbG8=\n"), DEV).value == b"hello"
 
 
 def test_a_secret_has_a_largest_size() -> None:
-    assert to_secret(WireSecret(name="s", value="x" * MAX_VALUE_BYTES), DEV)
+    assert to_secret(SecretRequest(name="s", value="x" * MAX_VALUE_BYTES), DEV)
     with pytest.raises(Invalid, match="the most is 1048576"):
-        to_secret(WireSecret(name="s", value="x" * (MAX_VALUE_BYTES + 1)), DEV)
+        to_secret(SecretRequest(name="s", value="x" * (MAX_VALUE_BYTES + 1)), DEV)
 
 
 def test_a_secret_never_shows_its_value() -> None:
-    assert "hunter2" not in repr(WireSecret(name="s", value="hunter2", raw_value="hunter2"))
+    assert "hunter2" not in repr(SecretRequest(name="s", value="hunter2", raw_value="hunter2"))
 
 
 @pytest.mark.parametrize("text", ["1", "true", ""])
 def test_the_mark_of_a_namespace_is_exact(text: str) -> None:
     for field in ("labels", "annotations"):
-        assert is_marked(decode(json.dumps({field: {"openfaas": text}}).encode(), WireNamespace)) is (text == "1")
+        assert is_marked(decode(json.dumps({field: {"openfaas": text}}).encode(), NamespaceInfo)) is (text == "1")
 
 
 def test_a_namespace_there_and_back() -> None:
-    given_ = WireNamespace(name="dev", labels={"a": "b"}, annotations=None)
+    given_ = NamespaceInfo(name="dev", labels={"a": "b"})
     found = to_namespace(given_, DEV)
     assert found == Namespace(name=DEV, labels={"a": "b", "openfaas": "1"}, annotations={"openfaas": "1"})
     assert to_namespace(from_namespace(found), DEV) == found
@@ -124,8 +124,8 @@ def test_a_log_line_is_one_line_whatever_was_written() -> None:
 
 
 def test_info_and_problems() -> None:
-    version = WireVersion(sha="abc", release="1")
-    info = WireInfo(arch="x86_64", provider=WireProvider("p", version, "o"), version=version)
+    version = VersionInfo(sha="abc", release="1")
+    info = GatewayInfo(arch="x86_64", provider=ProviderInfo("p", version, "o"), version=version)
     assert json.loads(msgspec.json.encode(info)) == {
         "arch": "x86_64",
         "provider": {"provider": "p", "version": {"sha": "abc", "release": "1"}, "orchestration": "o"},

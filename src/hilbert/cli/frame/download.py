@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from hilbert.cli.frame.failures import Failed
-from hilbert.client.exchange import Request
+from hilbert.client.codec import Request
 from hilbert.client.transport import Transport
 from hilbert.client.url import parse_url
 

@@ -17,8 +17,8 @@ from hilbert.cli.source.build_flags import Tag
 from hilbert.cli.stack.file import deployments_of, load_stack_file, template_process
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import note, warn
-from hilbert.client.types import Deployment
 from hilbert.core.settings import environment
+from hilbert.wire.function import Deployment
 
 if TYPE_CHECKING:
     from hilbert.stack.file import Stack

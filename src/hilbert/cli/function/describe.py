@@ -24,8 +24,8 @@ from hilbert.cli.gateway.target import connect
 from hilbert.cli.stack.file import gateway_of
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, out
-from hilbert.client.types import Function, ResourceAmounts
 from hilbert.core.errors import FunctionNotFound
+from hilbert.wire.function import CallTimeouts, Function, ResourceAmounts
 
 _COLUMN: Final = 21
 _MEBIBYTE: Final = 1024 * 1024
@@ -93,11 +93,11 @@ def _usage(function: Function) -> list[str]:
     return [f"RAM: {usage.total_memory_bytes / _MEBIBYTE:.2f} MB", f"CPU: {usage.cpu:.0f} Mi"]
 
 
-def _timeouts(timeouts: Mapping[str, str] | None) -> list[str]:
+def _timeouts(timeouts: CallTimeouts | None) -> list[str]:
     """Zero is no limit."""
-    given = timeouts or {}
+    given: dict[str, str] = msgspec.to_builtins(timeouts) if timeouts is not None else {}
     return [
-        f"{title}: {'none' if given[key] == '0s' else given[key]}" for key, title in _TIMEOUTS.items() if key in given
+        f"{title}: {'none' if given[key] == '0s' else given[key]}" for key, title in _TIMEOUTS.items() if given.get(key)
     ]
 
 

@@ -22,7 +22,7 @@ from hilbert.cli.gateway.target import connect
 from hilbert.cli.stack.file import gateway_of
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import columns, harmless, out
-from hilbert.client.types import Function
+from hilbert.wire.function import Function
 
 _NEVER: Final = datetime(1, 1, 1, tzinfo=UTC)
 

@@ -17,7 +17,7 @@ from hilbert.cli.function.name import split_name
 from hilbert.cli.gateway.target import connect
 from hilbert.cli.stack.file import gateway_of
 from hilbert.cli.terminal.output import harmless, out
-from hilbert.client.types import LogMessage
+from hilbert.wire.log import LogMessage
 
 Clock = Callable[[str], str]
 """A timestamp (RFC 3339) as it is shown."""

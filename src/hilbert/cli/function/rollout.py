@@ -15,9 +15,10 @@ from hilbert.cli.function.name import full_name
 from hilbert.cli.terminal.output import fail, note
 from hilbert.cli.terminal.progress import progress
 from hilbert.cli.terminal.wording import count
+from hilbert.client.answers import Accepted
 from hilbert.client.sync import Client
-from hilbert.client.types import Accepted, Deployment, Function
 from hilbert.core.errors import AlreadyExists, FunctionNotFound, HilbertError, Unauthenticated
+from hilbert.wire.function import Deployment, Function
 
 _FIRST_POLL: Final = 0.05
 _LAST_POLL: Final = 1.0

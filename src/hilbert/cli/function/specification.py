@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from hilbert.cli.frame.flags import flag
 from hilbert.cli.frame.parsing import pairs
-from hilbert.client.types import Deployment, ResourceAmounts
+from hilbert.wire.function import Deployment, ResourceAmounts
 
 
 @Parameter(name="*")

@@ -17,8 +17,8 @@ import msgspec
 from hilbert import __version__
 from hilbert.cli.frame.flags import Connection
 from hilbert.cli.gateway import saved_credentials
-from hilbert.cli.platform import running
 from hilbert.cli.terminal.output import harmless, warn
+from hilbert.client import running
 from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.sync import Client
 from hilbert.client.url import DEFAULT_URL, is_loopback, parse_url

@@ -12,8 +12,8 @@ from hilbert.cli.gateway.target import connect
 from hilbert.cli.stack.file import gateway_of
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, out, warn
-from hilbert.client.types import GatewayInfo
 from hilbert.core.errors import HilbertError
+from hilbert.wire.info import GatewayInfo
 
 
 def version(

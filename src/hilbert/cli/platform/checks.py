@@ -16,12 +16,12 @@ import msgspec
 from hilbert import __version__
 from hilbert.cli.function.name import full_name
 from hilbert.cli.gateway.target import Target
-from hilbert.cli.platform import running
 from hilbert.cli.terminal.wording import count
+from hilbert.client import running
 from hilbert.client.sync import Client
-from hilbert.client.types import Function
 from hilbert.core import settings as core_settings
 from hilbert.core.errors import FunctionNotFound, HilbertError, InvalidSettings, NamespaceNotFound, Unauthenticated
+from hilbert.wire.function import Function
 
 _LOW_DISK: Final = 1024**3
 _NO_DISK: Final = 64 * 1024**2

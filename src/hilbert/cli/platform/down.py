@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from hilbert.cli.frame.flags import flag
 from hilbert.cli.frame.parsing import seconds
-from hilbert.cli.platform import process, running
+from hilbert.cli.platform import process
 from hilbert.cli.platform.up import StateDir
 from hilbert.cli.terminal.output import note, out
 from hilbert.cli.terminal.progress import progress
+from hilbert.client import running
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:

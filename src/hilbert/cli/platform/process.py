@@ -15,8 +15,8 @@ from typing import Final
 import msgspec
 
 from hilbert.cli.frame.failures import Failed, StartFailed
-from hilbert.cli.platform import running
-from hilbert.cli.platform.running import LocalGateway
+from hilbert.client import running
+from hilbert.client.running import LocalGateway
 from hilbert.client.sync import Client
 from hilbert.core.errors import HilbertError
 from hilbert.core.settings import environment

@@ -8,10 +8,10 @@ import msgspec
 
 from hilbert.cli.frame.flags import HERE, PLAIN, Connection, Shape
 from hilbert.cli.gateway.target import client_for, find_auth, resolve
-from hilbert.cli.platform import running
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import columns, harmless, out
 from hilbert.cli.terminal.progress import progress
+from hilbert.client import running
 from hilbert.core.settings import environment
 
 

@@ -11,7 +11,7 @@ from hilbert.cli.frame.parsing import pairs
 from hilbert.cli.function.deploy import CAREFULLY, RolloutFlags, deploy_file
 from hilbert.cli.function.specification import UNSAID, Specification
 from hilbert.cli.gateway.target import DEFAULT_SOURCE, client_for, resolve
-from hilbert.cli.platform import process, running
+from hilbert.cli.platform import process
 from hilbert.cli.source.build_flags import AS_USUAL, BuildingFlags, Handler, Image, Lang, Name, Shrinkwrap, tag_of
 from hilbert.cli.source.build_stack import build_stack, described_stack, shrinkwrap_stack
 from hilbert.cli.source.bundle_or_image import choose
@@ -21,6 +21,7 @@ from hilbert.cli.source.remote_builder import ONE_PLATFORM, PublishFlags
 from hilbert.cli.stack.file import find_stack_file, load_stack_file
 from hilbert.cli.terminal.output import note, out
 from hilbert.cli.terminal.progress import progress
+from hilbert.client import running
 from hilbert.client.faults import GatewayUnreachable
 from hilbert.core import settings as core_settings
 from hilbert.core.settings import environment

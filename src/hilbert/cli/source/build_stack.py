@@ -11,12 +11,12 @@ import msgspec
 
 from hilbert.cli.frame.failures import Failed, UsageError
 from hilbert.cli.frame.flags import StackFile
-from hilbert.cli.platform import running
 from hilbert.cli.source.build_flags import BuildingFlags, check_parallel, tag_of
 from hilbert.cli.source.build_progress import Outcome, run_builds
 from hilbert.cli.source.bundle_or_image import Choice
 from hilbert.cli.stack.file import load_stack_file
 from hilbert.cli.terminal.output import note, out, warn
+from hilbert.client import running
 from hilbert.core.errors import InvalidStack
 from hilbert.core.settings import environment, inherited_environment
 

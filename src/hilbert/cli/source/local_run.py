@@ -166,12 +166,12 @@ def _only(stack: Stack, name: str) -> Stack:
 def _spec(stack: Stack, extra: Mapping[str, str]) -> FunctionSpec:
     """What a deployment of the stack's one function would ask for. Raises `InvalidSpec` and `InvalidStack`."""
     from hilbert.core.values import DEFAULT_NAMESPACE, parse_namespace_name
-    from hilbert.wire.function import Deployment, to_spec
+    from hilbert.wire.specification import to_spec
 
     (deployment,) = deployments_of(stack, namespace="")
     namespace = parse_namespace_name(deployment.namespace or DEFAULT_NAMESPACE)
-    document = msgspec.json.encode({**deployment.to_wire(), "envVars": {**deployment.env_vars, **extra}})
-    return to_spec(msgspec.json.decode(document, type=Deployment), namespace)
+    with_extra = msgspec.structs.replace(deployment, env_vars={**deployment.env_vars, **extra})
+    return to_spec(with_extra, namespace)
 
 
 def _secrets(spec: FunctionSpec) -> dict[str, bytes]:

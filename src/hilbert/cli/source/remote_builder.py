@@ -106,8 +106,8 @@ def remote_work(flags: BuildFlags, remote: Remote, *, extra_tag: str) -> Callabl
 def build_remotely(job: Job, remote: Remote, payload: IO[bytes], *, what: str) -> None:
     """Raises `BuildFailed`, and `Cancelled` with the job."""
     from hilbert.builder.build_errors import BuildFailed
-    from hilbert.client.builder import BuildResult, FunctionBuilder
     from hilbert.client.faults import GatewayTimeout, GatewayUnreachable
+    from hilbert.client.function_builder import BuildResult, FunctionBuilder
 
     environ = environment()
     builder = FunctionBuilder(remote.url, secret=remote.secret, environ=environ, trace=tracer(environ))

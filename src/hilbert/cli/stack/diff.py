@@ -16,7 +16,7 @@ from hilbert.cli.source.build_flags import Tag
 from hilbert.cli.stack.file import deployments_of, load_stack_file
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, note, out, paint
-from hilbert.client.types import Deployment, Function, ResourceAmounts
+from hilbert.wire.function import Deployment, Function, ResourceAmounts
 
 Which = Literal["local", "remote", "all"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from hilbert.client.types import Deployment, ResourceAmounts
+from hilbert.wire.function import Deployment, ResourceAmounts
 
 _SECRETS: Final = "/var/openfaas/secrets"
 _SCALE: Final = {

@@ -11,9 +11,9 @@ from hilbert.cli.function.specification import UNSAID, Specification, over
 from hilbert.cli.store.catalogue import load_catalogue, on_platform, pick, platform_name, to_json
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import columns, harmless, out
-from hilbert.client.types import Deployment
 from hilbert.core.settings import environment
 from hilbert.stack.function_store import StoreFunction
+from hilbert.wire.function import Deployment
 
 Url = Annotated[str, flag("Catalogue (URL or file); by default, OPENFAAS_STORE or the built-in one.", "--url", "-u")]
 Platform = Annotated[str, flag("Platform: x86_64, arm64 or armhf; by default, this machine's.", "--platform", "-p")]

@@ -10,7 +10,7 @@ from hilbert.cli.frame import download as module
 from hilbert.cli.frame.download import fetch
 from hilbert.cli.frame.failures import Failed
 from hilbert.client import RedirectRefused
-from hilbert.client.exchange import BrokenAnswer
+from hilbert.client.codec import BrokenAnswer
 from support.cli import Gateway, Reply
 
 

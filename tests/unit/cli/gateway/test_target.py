@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hilbert.cli.gateway import saved_credentials, target
-from hilbert.cli.platform import running
+from hilbert.client import running
 from hilbert.client.auth import BasicAuth, TokenAuth
 from hilbert.core.errors import Invalid
 

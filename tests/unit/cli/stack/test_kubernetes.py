@@ -8,8 +8,8 @@ import kubernetes_validate
 import yaml
 
 from hilbert.cli.stack.kubernetes import function_object, knative_service
-from hilbert.client.types import Deployment, ResourceAmounts
 from hilbert.stack.yamltext import write_yaml
+from hilbert.wire.function import Deployment, ResourceAmounts
 
 PLAIN = Deployment(service="plain", image="x:1")
 FULL = Deployment(

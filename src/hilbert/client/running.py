@@ -1,4 +1,4 @@
-"""The platform on this machine: where its state is, whether it runs, and its credentials."""
+"""The gateway on this machine: where its state is, whether it runs, and its credentials."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from hilbert.client.auth import BasicAuth
+from hilbert.client.faults import GatewayUnreachable
 from hilbert.core import settings as core_settings
 from hilbert.core.errors import InvalidSettings
 
@@ -69,3 +70,12 @@ def load_auth(environ: Mapping[str, str], url: str) -> BasicAuth | None:
     except (OSError, UnicodeDecodeError):
         return None
     return BasicAuth(user, password)
+
+
+def find_with_auth(environ: Mapping[str, str]) -> tuple[str, BasicAuth | None]:
+    """URL and credentials of the gateway that runs here. Raises `GatewayUnreachable` when none does."""
+    gateway = find(environ)
+    if gateway is None or not is_alive(gateway):
+        raise GatewayUnreachable("no gateway runs on this machine", hint="start one with 'hilbert up'")
+    url = gateway.url.rstrip("/")
+    return url, load_auth(environ, url)

@@ -10,7 +10,7 @@ import msgspec
 
 from hilbert import __version__
 from hilbert.client.channel import PIECE
-from hilbert.client.exchange import BrokenAnswer, Head, Request
+from hilbert.client.codec import BrokenAnswer, Head, Request
 from hilbert.client.faults import error_of
 from hilbert.client.transport import Transport
 from hilbert.client.url import parse_url
