@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hilbert.cli.frame.failures import Failed, UsageError
@@ -49,18 +51,18 @@ def test_every_field_reaches_the_deployment(folder: Path) -> None:
     (folder / "template" / "python3").mkdir(parents=True)
     (folder / "template" / "python3" / "template.yml").write_text("language: python3\nfprocess: python3 index.py\n")
     (deployment,) = deployments_of(load_stack_file(StackFile()), namespace="")
-    assert deployment.to_wire() == {
+    assert json.loads(msgspec.json.encode(deployment)) == {
         "service": "f",
         "image": "example/f:1.10",
         "namespace": "dev",
         "envProcess": "python3 index.py",
         "envVars": {"A": "1", "B": "two", "N": "NO", "C": "3"},
-        "constraints": ("a=b",),
-        "secrets": ("s",),
+        "constraints": ["a=b"],
+        "secrets": ["s"],
         "labels": {"l": "1"},
         "annotations": {"x": "y"},
-        "limits": deployment.limits,
-        "requests": deployment.requests,
+        "limits": {"memory": "64Mi", "cpu": "100m"},
+        "requests": {"cpu": "50m"},
         "readOnlyRootFilesystem": True,
     }
     assert deployment.limits is not None
