@@ -1,9 +1,9 @@
-# The six targets, the same everywhere: setup | demo | check | test | bench | docs
+# Six targets: setup | demo | check | test | bench | docs, and two for special occasions: test-cluster | pictures
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo check test test-cluster bench docs
+.PHONY: setup demo check test test-cluster bench docs pictures
 .DEFAULT_GOAL := help
 
 help:
@@ -13,7 +13,8 @@ help:
 	@echo 'make test    every test that this machine can run'
 	@echo 'make test-cluster   the Kubernetes suite against the cluster that KUBECONFIG names'
 	@echo 'make bench   benchmarks side by side with peers (about ten minutes)'
-	@echo 'make docs    regenerate docs/reference from the code'
+	@echo 'make docs    regenerate docs/reference from the code, and build the site into site/'
+	@echo 'make pictures       take the terminal pictures of the README anew'
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -49,3 +50,8 @@ bench: $(BIN)/.ready
 
 docs: $(BIN)/.ready
 	$(BIN)/python tools/reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo 'The site is in site/. To read it: $(BIN)/python -m http.server --directory site'
+
+pictures: $(BIN)/.ready
+	$(BIN)/python tools/pictures.py

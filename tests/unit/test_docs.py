@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -77,6 +78,59 @@ def test_code_blocks_name_their_language(page: Path) -> None:
 
 def fences(page: Path) -> list[str]:
     return [line for line in page.read_text().splitlines() if line.lstrip().startswith("```")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tables(page: Path) -> None:
+    """Every table has a head and rows of one width: a stray blank line or bar would break it in two."""
+    rows: list[str] = []
+    for line in [*re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL).splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append(line)
+        elif rows:
+            assert len(rows) >= 2, f"a table of one line: {rows[0]}"
+            assert re.fullmatch(r"\|(\s*:?-+:?\s*\|)+", rows[1]), f"no line below the head: {rows[0]}"
+            for row in rows:
+                assert cells(row) == cells(rows[0]), f"a row of another width: {row}"
+            rows = []
+
+
+def cells(row: str) -> int:
+    return len(re.findall(r"(?<!\\)\|", row)) - 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_installation(page: Path) -> None:
+    """The package is not published yet: no page tells anybody to install it by name."""
+    assert not re.search(r"(pip|pipx|uv) install (--\S+ )*['\"]?hilbert\b", page.read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_named_files_exist(page: Path) -> None:
+    """A path of this repository that a page names in backticks is there."""
+    if page.name == "CHANGELOG.md":
+        return
+    for path in re.findall(r"`((?:src|tests|tools|docs|deploy|examples|bench)/[\w./-]+)`", page.read_text()):
+        assert (ROOT / path).exists() or path == "bench/out/", f"{page.name} names {path}"
+
+
+def test_site(tmp_path: Path) -> None:
+    """The site builds, every link and anchor in it leads somewhere, and its pages load nothing from elsewhere."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in ("index.html", "architecture.html", "guides/first-function.html", "reference/cli.html"):
+        loaded = re.findall(
+            r"<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=\"(https?:[^\"]*)", (tmp_path / page).read_text()
+        )
+        assert not loaded
+    assert "activation" in (tmp_path / "search/search_index.json").read_text()
 
 
 def test_readme_session_is_real() -> None:
