@@ -111,6 +111,5 @@ def ask(url: str, root: Path, caddy: subprocess.Popen[bytes], log: Path) -> str:
                 return str(answer.read().decode())
         except OSError as error:
             if caddy.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"{error}
-{log.read_text()}")
+                pytest.fail(f"{error}: {log.read_text()}")
             time.sleep(0.05)
