@@ -13,7 +13,7 @@ from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import Duration
 from hilbert.kit.aio import Clock
 from hilbert.providers.host import HostProvider, open_database
-from hilbert.runtimes.logs import LogFolder
+from hilbert.runtimes.logs.memory import MemoryLogs
 from hilbert.testing.harness import Alone
 from support.runtimes import AnnouncingRuntime, FakeRuntime, World
 
@@ -34,7 +34,7 @@ class HostHarness(Alone):
         folder: Path | None = None,
     ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="hb-"))
-        self.logs = LogFolder(self.folder / "logs", limit=1 << 20)
+        self.logs = MemoryLogs()
         self.world = World(self.logs)
         self.settings = settings
         self.clock = clock
@@ -72,5 +72,6 @@ class HostHarness(Alone):
         """With `keep_folder` the state directory is somebody else's to remove."""
         await self.die()
         self.world.close()
+        self.logs.forget()
         for folder in (self.world.folder, *([] if keep_folder else [self.folder])):
             shutil.rmtree(folder)

@@ -24,7 +24,7 @@ from hilbert.core.ports import Runtime
 from hilbert.core.settings import ProcessSettings, ProviderSettings
 from hilbert.core.values import Duration, Quantity
 from hilbert.providers.host import HostProvider, open_database
-from hilbert.runtimes.logs import LogFolder
+from hilbert.runtimes.logs.folder import LogFolder
 from hilbert.runtimes.process.images import ImageStore
 from hilbert.runtimes.process.machine import Machine
 from hilbert.runtimes.process.runtime import ProcessRuntime
@@ -126,7 +126,7 @@ class ProcessHarness(Alone):
         state = self.folder / "state"
         state.mkdir(mode=0o700, exist_ok=True)
         self.database = open_database(state / "hilbert.db")
-        self.logs = LogFolder(state / "logs", limit=1 << 20)
+        self.logs = LogFolder(state / "logs", pipes=self.folder / "run" / "pipes", limit=1 << 20)
         self.runtime = ProcessRuntime(
             self.folder / "run",
             images=ImageStore(state / "images", shipped=self.folder / "shipped"),

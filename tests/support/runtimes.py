@@ -15,9 +15,8 @@ import msgspec
 from hilbert.core.errors import ImageUnavailable, StartFailed
 from hilbert.core.isolation import Promise
 from hilbert.core.model import Endpoint, FunctionSpec
-from hilbert.core.ports import Handle, Observed, ReplicaPlan
+from hilbert.core.ports import Handle, Observed, ReplicaLogs, ReplicaPlan
 from hilbert.core.values import Duration
-from hilbert.runtimes.logs import LogFolder
 
 
 class Body:
@@ -36,7 +35,7 @@ class Body:
 class World:
     """What goes on when a control plane dies: the replicas of a `FakeRuntime`."""
 
-    def __init__(self, logs: LogFolder) -> None:
+    def __init__(self, logs: ReplicaLogs) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hb-"))
         self.logs = logs
         self.bodies: dict[str, Body] = {}

@@ -34,14 +34,19 @@ async def _host(settings: Settings, stop_replicas: Callable[[], bool]) -> AsyncI
     from hilbert.runtimes.logs.folder import LogFolder
     from hilbert.runtimes.process.images import ImageStore
     from hilbert.runtimes.process.runtime import ProcessRuntime
+    from hilbert.server import log_keeper
 
-    state = Path(settings.paths.state_dir)
-    logs = LogFolder(state / "logs", limit=settings.process.log_bytes.units)
+    state, run = Path(settings.paths.state_dir), Path(settings.paths.run_dir)
+    logs = LogFolder(
+        state / log_keeper.LOGS,
+        pipes=run / log_keeper.PIPES,
+        limit=settings.process.log_bytes.units,
+        socket_path=run / log_keeper.SOCKET,
+    )
     match settings.provider.runtime:
         case "process":
-            runtime = ProcessRuntime(
-                Path(settings.paths.run_dir), images=ImageStore(state / "images"), logs=logs, settings=settings.process
-            )
+            images = ImageStore(state / "images")
+            runtime = ProcessRuntime(run, images=images, logs=logs, settings=settings.process)
     database = open_database(state / "hilbert.db")
     try:
         await runtime.open()

@@ -29,9 +29,10 @@ from hilbert.core.settings import Settings
 from hilbert.dataplane.config import WorkerConfig
 from hilbert.kit.process import adopt_orphans
 from hilbert.kit.retry import Pace
-from hilbert.server import child, folders, sockets
+from hilbert.server import child, folders, log_keeper, sockets
 from hilbert.server.config import ControlConfig
 from hilbert.server.exits import START_FAILED
+from hilbert.server.log_keeper import KeeperConfig
 
 _SIGNALS: Final = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _RESTART: Final = Pace(first=0.05, most=5.0)
@@ -43,6 +44,8 @@ _READY_WITHIN: Final = 20.0
 """Seconds that a rolling restart waits for a new child before it goes on."""
 _CONTROL_STOP_SLACK: Final = 15.0
 """Seconds beyond the replicas' grace that the control process has to end."""
+_KEEPER_STOP: Final = 5.0
+"""Seconds for the log keeper to empty all pipes and end."""
 
 _log = structlog.get_logger("hilbert.supervisor")
 
@@ -85,6 +88,8 @@ class Supervisor:
         )[0]
         self._control_socket = sockets.listen_unix(self._run / "control.sock")
         self._feed_socket = sockets.listen_unix(self._run / "feed.sock")
+        self._logs_socket = sockets.listen_unix(self._run / log_keeper.SOCKET)
+        self._keepers = [_Child("log keeper", "hilbert.server.log_keeper")] if settings.provider.name == "host" else []
         self._control = _Child("control", "hilbert.server.control")
         self._workers = [_Child(f"worker {n}", "hilbert.dataplane.worker") for n in range(count)]
         self._stopping = False
@@ -117,7 +122,7 @@ class Supervisor:
         return status
 
     def _family(self) -> list[_Child]:
-        return [self._control, *self._workers]
+        return [*self._keepers, self._control, *self._workers]
 
     def _await_signal(self) -> None:
         """Sleep until something happens, and act on it."""
@@ -146,6 +151,9 @@ class Supervisor:
                 passed = [self._control_socket, self._feed_socket, self._metrics]
                 descriptors = [sock.fileno() for sock in passed]
                 document = msgspec.json.encode(config)
+            elif place in self._keepers:
+                descriptors = [self._logs_socket.fileno()]
+                document = msgspec.json.encode(KeeperConfig(settings=self._settings, listen_fd=descriptors[0]))
             else:
                 index = self._workers.index(place)
                 document = msgspec.json.encode(self._worker_config(index, write_end))
@@ -217,6 +225,11 @@ class Supervisor:
     def _roll(self) -> None:
         """Replace every child; no call is refused meanwhile."""
         _log.info("rolling restart")
+        for place in self._keepers:
+            if place.pid:
+                self._kill(place.pid, signal.SIGTERM)
+                self._wait_for_end(place, _KEEPER_STOP)
+            self._start(place)
         if self._control.pid:
             self._kill(self._control.pid, signal.SIGHUP)  # To this child: stop, but leave the replicas running.
             self._wait_for_end(self._control, self._settings.provider.grace.seconds)
@@ -249,6 +262,7 @@ class Supervisor:
         grace = self._settings.gateway.drain_timeout.seconds + 2
         self._stop(self._workers, grace)
         self._stop([self._control], self._settings.provider.grace.seconds + _CONTROL_STOP_SLACK)
+        self._stop(self._keepers, _KEEPER_STOP)  # Last: replicas have last words.
 
     def _stop(self, places: Sequence[_Child], grace: float) -> None:
         """End these children politely, then by force; a second signal to stop shortens the wait to nothing."""
@@ -280,9 +294,15 @@ class Supervisor:
 
     def _leave(self) -> None:
         (self._state / "gateway.json").unlink(missing_ok=True)
-        for name in ("control.sock", "feed.sock"):
+        for name in ("control.sock", "feed.sock", log_keeper.SOCKET):
             (self._run / name).unlink(missing_ok=True)
-        opened: list[socket.socket] = [*self._public, self._metrics, self._control_socket, self._feed_socket]
+        opened: list[socket.socket] = [
+            *self._public,
+            self._metrics,
+            self._control_socket,
+            self._feed_socket,
+            self._logs_socket,
+        ]
         for sock in opened:
             sock.close()
         os.close(self._lock)

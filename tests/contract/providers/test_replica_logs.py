@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from hilbert.core.model import LogQuery
-from hilbert.core.replica_logs import ReplicaLogs
+from hilbert.core.ports import ReplicaLogs
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
-from hilbert.runtimes.logs import LogFolder
+from hilbert.runtimes.logs.folder import LogFolder
 from hilbert.runtimes.logs.memory import MemoryLogs
 
 pytestmark = pytest.mark.anyio
@@ -25,9 +25,14 @@ TWO = FunctionRef(DEV, FunctionName("two"))
 
 @pytest.fixture(params=["folder", "memory"])
 async def logs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ReplicaLogs]:
-    logs: ReplicaLogs = MemoryLogs() if request.param == "memory" else LogFolder(tmp_path / "logs", limit=1 << 20)
-    yield logs
-    await logs.close()
+    if request.param == "memory":
+        memory = MemoryLogs()
+        yield memory
+        memory.forget()
+    else:
+        folder = LogFolder(tmp_path / "logs", pipes=tmp_path / "pipes", limit=1 << 20)
+        yield folder
+        await folder.close()
 
 
 def write(logs: ReplicaLogs, ref: FunctionRef, replica: str, *lines: str) -> None:
@@ -60,8 +65,8 @@ async def test_lines_come_back_by_function_and_by_replica(logs: ReplicaLogs) -> 
     await reads(logs, LogQuery(ref=ONE), ["first", "second", "third"])
     await reads(logs, LogQuery(ref=ONE, instance="one-a"), ["first", "second"])
     await reads(logs, LogQuery(ref=ONE, tail=1), ["third"])
-    assert logs.last_line(ONE, "one-a") == "second"
-    assert logs.last_line(ONE, "unknown") == ""
+    assert await logs.last_line(ONE, "one-a") == "second"
+    assert await logs.last_line(ONE, "unknown") == ""
 
 
 async def test_lines_of_a_replica_that_is_gone_stay_and_those_of_old_ones_go(logs: ReplicaLogs) -> None:

@@ -22,12 +22,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from hilbert.builder.build_errors import BuildFailed
-from hilbert.core.model import FunctionSpec
+from hilbert.core.model import FunctionSpec, LogQuery
 from hilbert.core.ports import Handle, Observed, ReplicaPlan
 from hilbert.core.settings import ProcessSettings
 from hilbert.core.values import Duration
 from hilbert.kit.aio import spawn
-from hilbert.runtimes.logs.file import LogFile
 from hilbert.runtimes.logs.folder import LogFolder
 from hilbert.runtimes.process.images import ImageStore
 from hilbert.runtimes.process.runtime import ProcessRuntime
@@ -38,8 +37,6 @@ _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
 _PIECE: Final = 65536
 _SHOWN_LINES: Final = 40
-_LOOK_EVERY: Final = 0.05
-"""Seconds between looks at what a replica has written."""
 _QUIET_ROUNDS: Final = 3
 """Turns of the loop without a task after which none is coming: a connection being accepted makes one in two turns."""
 
@@ -89,7 +86,9 @@ class LocalRun:
     def __enter__(self) -> LocalRun:
         """Raises `BuildFailed` when the port is taken, and `InvalidSettings` when a sandbox that is asked for does not work."""
         self._folder = Path(tempfile.mkdtemp(prefix="hb-run-"))
-        self._logs = LogFolder(self._folder / "logs", limit=self._settings.log_bytes.units)
+        self._logs = LogFolder(
+            self._folder / "logs", pipes=self._folder / "pipes", limit=self._settings.log_bytes.units
+        )
         self._runtime = ProcessRuntime(
             self._folder, images=self._images, logs=self._logs, settings=self._settings, bound=True
         )
@@ -191,7 +190,7 @@ class LocalRun:
             return seen.endpoint.address.removeprefix("unix:")
         raise BuildFailed(
             f"function {version.handle.ref.name} did not start: {seen.message or f'no answer within {_START_SECONDS:.0f} s'}",
-            log=self._written(version)[-_SHOWN_LINES:],
+            log=await self._written(version),
         )
 
     async def _look(self, version: _Version) -> Observed:
@@ -216,24 +215,13 @@ class LocalRun:
 
     async def _read(self, version: _Version) -> None:
         """Pass on what it writes, from its beginning to its end."""
-        file = LogFile(self._logs.file(version.handle.ref, version.handle.replica))
-        try:
-            last = False
-            while not last:
-                last = version.ended
-                for _, text in file.lines(final=last):
-                    self._on_line(text)
-                if not last:
-                    await asyncio.sleep(_LOOK_EVERY)
-        finally:
-            file.close()
+        query = LogQuery(ref=version.handle.ref, instance=version.handle.replica, follow=True)
+        async for line in self._logs.read(query, alive=lambda: not version.ended):
+            self._on_line(line.text)
 
-    def _written(self, version: _Version) -> list[str]:
-        file = LogFile(self._logs.file(version.handle.ref, version.handle.replica))
-        try:
-            return [text for _, text in file.lines(final=True)]
-        finally:
-            file.close()
+    async def _written(self, version: _Version) -> list[str]:
+        query = LogQuery(ref=version.handle.ref, instance=version.handle.replica, tail=_SHOWN_LINES)
+        return [line.text async for line in self._logs.read(query)]
 
     async def _stop(self, version: _Version) -> None:
         """End it after its calls, or by force if they take too long."""

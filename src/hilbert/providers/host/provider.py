@@ -25,8 +25,7 @@ from hilbert.core.model import (
     Synced,
     Usage,
 )
-from hilbert.core.ports import Diagnostics, Runtime
-from hilbert.core.replica_logs import ReplicaLogs
+from hilbert.core.ports import Diagnostics, ReplicaLogs, Runtime
 from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, SingleFlight, spawn

@@ -1,9 +1,9 @@
-"""What replicas on this machine write: one file for each, bounded, read merged by time.
+"""What replicas on this machine write: a pipe for each, copied by the log keeper into bounded files, read merged by time.
 
-What belongs here: the files under `STATE/logs`, which a runtime opens for its replicas and the host provider reads.
-What does not: the platform's own log (`kit.log`).
+    replica -> RUN/pipes/REPLICA -> keeper -> STATE/logs/NAMESPACE/FUNCTION/REPLICA.log -> reader -> REST API
+
+`folder` is the port `ReplicaLogs` for runtimes and the host provider. `keeper` runs apart, so that replicas can go on
+writing while the control process is away; `protocol` and `link` join the two. `memory` is for tests.
+
+What does not belong here: the platform's own log (`kit.log`).
 """
-
-from hilbert.runtimes.logs.folder import LogFolder
-
-__all__ = ["LogFolder"]

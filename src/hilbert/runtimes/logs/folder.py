@@ -1,95 +1,113 @@
-"""The folder of all log files: `NAMESPACE/FUNCTION/REPLICA.log`, and `REPLICA.old` once the replica is gone."""
+"""`LogFolder`: the port `ReplicaLogs` over files, `NAMESPACE/FUNCTION/REPLICA.log`, which the log keeper writes.
+
+Nothing here waits for the disk or for a replica on the event loop: reading happens in threads, in bounded pieces.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import heapq
+import itertools
 import os
 import secrets
 import shutil
+import socket
+import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 from hilbert.core.model import LogLine, LogQuery
 from hilbert.core.values import FunctionRef, NamespaceName
-from hilbert.kit.aio import cancel, spawn
-from hilbert.runtimes.logs.file import LogFile, cut_front, last_line
+from hilbert.kit.aio import spawn
+from hilbert.runtimes.logs.keeper import Keeper
+from hilbert.runtimes.logs.layout import replica_of
+from hilbert.runtimes.logs.link import Link
+from hilbert.runtimes.logs.protocol import Drop, Flush, Keep, Retire
+from hilbert.runtimes.logs.reader import LogReader, last_line
 
 _log = structlog.get_logger("hilbert.logs")
 
-OLD_KEPT: Final = 5
-"""Logs kept of a function's replicas that are gone; the newest."""
-
 _FOLLOW_EVERY: Final = 0.1
 """Seconds between looks at the files while somebody follows."""
-_CUT_EVERY: Final = 2.0
-_CUTS_A_SECOND: Final = 1000
-"""Files looked at for their size: each every two seconds, more rarely when there are more than this allows."""
+_BATCH: Final = 256
+"""Lines that are read in one go in a thread."""
+_TAIL_MOST: Final = 16 << 20
+"""Most bytes of text that a tail holds at once."""
+_FLUSH_MOST: Final = 1.0
+"""Seconds to wait for the last words of a replica that has ended."""
+_PIPE_BYTES: Final = 256 << 10
+"""What a replica may write while the keeper is away, as far as the kernel allows."""
 _TRASH: Final = ".trash-"
+T = TypeVar("T")
 
 
 class LogFolder:
-    """Opened for writing by a runtime, read by the host provider. Bounded: `limit` bytes a replica, `OLD_KEPT` old ones."""
+    """Where the keeper is, `socket_path` says; without one, a thread of this process does its work."""
 
-    def __init__(self, path: Path, *, limit: int) -> None:
+    def __init__(self, path: Path, *, pipes: Path, limit: int, socket_path: Path | None = None) -> None:
+        """`path` holds the files, `pipes` a pipe for each replica; `limit` is in bytes of log for each replica."""
         self._path = path
+        self._pipes = pipes
         self._limit = limit
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._live: dict[FunctionRef, set[Path]] = {}
-        self._cutter: asyncio.Task[None] | None = None
+        self._socket_path = socket_path
+        for folder in (path, pipes):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._live: dict[str, FunctionRef] = {}
+        self._link = Link(self._connect, standing=self._standing)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="logs")
         self._removals: set[asyncio.Task[None]] = set()
-
-    def file(self, ref: FunctionRef, replica: str) -> Path:
-        return self._path / ref.namespace / ref.name / f"{replica}.log"
+        self._keeper: tuple[Keeper, threading.Thread] | None = None
 
     def open(self, ref: FunctionRef, replica: str) -> int:
-        """A descriptor for appending, the caller's to close. Raises `OSError`."""
-        file = self.file(ref, replica)
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        self.adopt(ref, replica)
+        """As the port: the pipe, open both ways, so that it never breaks while the keeper is started anew."""
+        self._folder(ref).mkdir(mode=0o700, parents=True, exist_ok=True)
+        pipe = self._pipes / replica
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe, 0o600)
+        descriptor = os.open(pipe, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            with contextlib.suppress(OSError):  # Beyond what this user may have in pipes altogether.
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            held = os.dup(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._live[replica] = ref
+        # What a replica that ends at once has written would be gone with its pipe before the keeper has opened it.
+        self._link.ask(self._keep(replica, ref)).add_done_callback(lambda _: os.close(held))
         return descriptor
 
     def adopt(self, ref: FunctionRef, replica: str) -> None:
-        """A replica writes to its file: keep it within bounds from now on."""
-        self._live.setdefault(ref, set()).add(self.file(ref, replica))
-        if self._cutter is None:
-            self._cutter = spawn(self._cut_all(), name="log bounds")
+        if replica not in self._live:
+            self._live[replica] = ref
+            self._link.ask(self._keep(replica, ref))
 
     def retire(self, ref: FunctionRef, replica: str) -> None:
-        """The replica is gone: keep its log as an old one, and of those the newest only. Absence is success."""
-        file = self.file(ref, replica)
-        live = self._live.get(ref, set())
-        live.discard(file)
-        if not live:
-            self._live.pop(ref, None)
-        with contextlib.suppress(OSError):
-            file.rename(file.with_suffix(".old"))
-        with contextlib.suppress(OSError):
-            old = sorted(file.parent.glob("*.old"), key=lambda path: path.stat().st_mtime_ns)
-            for path in old[:-OLD_KEPT]:
-                path.unlink(missing_ok=True)
+        self._live.pop(replica, None)
+        self._link.ask(Retire(self._link.number(), ref.namespace, ref.name, replica))
 
-    def last_line(self, ref: FunctionRef, replica: str) -> str:
-        return last_line(self.file(ref, replica))
+    async def last_line(self, ref: FunctionRef, replica: str) -> str:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH_MOST):
+                await self._link.ask(Flush(self._link.number(), replica))
+        return await self._in_thread(lambda: last_line(self._folder(ref), replica))
 
     def drop(self, ref: FunctionRef) -> None:
-        """Forget all that the function wrote. What still writes, writes to nowhere."""
-        self._live.pop(ref, None)
-        self._discard(self._path / ref.namespace / ref.name)
+        self._discard(self._folder(ref))
+        self._link.ask(Drop(self._link.number(), ref.namespace, ref.name))
 
     def drop_namespace(self, name: NamespaceName) -> None:
-        for ref in [ref for ref in self._live if ref.namespace == name]:
-            del self._live[ref]
         self._discard(self._path / name)
+        self._link.ask(Drop(self._link.number(), name, ""))
 
     def keep_only(self, known: Iterable[FunctionRef]) -> None:
-        """Remove the logs of functions that do not exist: a crash may have come between."""
         wanted = {(str(ref.namespace), str(ref.name)) for ref in known}
         for namespace in list(self._path.iterdir()):
             if namespace.name.startswith(_TRASH):
@@ -100,61 +118,98 @@ class LogFolder:
                     self._discard(function)
 
     async def close(self) -> None:
-        await cancel(self._cutter)
-        self._cutter = None
+        await self._link.close()
+        if self._keeper is not None:
+            keeper, thread = self._keeper
+            self._keeper = None
+            keeper.stop()
+            await asyncio.to_thread(thread.join)
+            keeper.close()
         await asyncio.gather(*self._removals, return_exceptions=True)
+        self._threads.shutdown()
+
+    # Reading
 
     async def read(self, query: LogQuery, *, alive: Callable[[], bool] = lambda: True) -> AsyncIterator[LogLine]:
-        """As `core.ports.Logs`. With `follow`, ends when `alive` says that the function is gone."""
-        files: dict[str, LogFile] = {}
+        """As the port. A tail holds at most `_TAIL_MOST` bytes of text: the newest."""
+        readers: dict[str, LogReader] = {}
         since = 0 if query.since is None else int(query.since.timestamp() * 1_000_000) * 1000
         try:
-            self._find(query, files, tail=query.tail)
-            stored = self._merge(query.ref, files, since, final=not query.follow)
-            if query.tail > 0:
-                stored = iter(deque(stored, maxlen=query.tail))
-            for count, line in enumerate(stored):
-                yield line
-                if count % 256 == 255:
-                    await asyncio.sleep(0)
-            while query.follow and alive():
-                await asyncio.sleep(_FOLLOW_EVERY)
-                self._find(query, files, tail=0)
-                for line in self._merge(query.ref, files, since, final=False):
+            await self._flush(query)
+            stored = await self._in_thread(lambda: self._stored(query, readers, since))
+            while batch := await self._in_thread(lambda: list(itertools.islice(stored, _BATCH))):
+                for line in batch:
+                    yield line
+            goes_on = query.follow
+            while goes_on:
+                goes_on = alive()
+                if goes_on:
+                    await asyncio.sleep(_FOLLOW_EVERY)
+                for line in await self._in_thread(lambda: self._news(query, readers, since)):
                     yield line
         finally:
-            for file in files.values():
-                file.close()
+            for reader in readers.values():
+                reader.close()
 
-    def _find(self, query: LogQuery, files: dict[str, LogFile], *, tail: int) -> None:
-        """Open the files of replicas that are not in `files` yet."""
+    async def _flush(self, query: LogQuery) -> None:
+        """Have what was written before the question in the files before the answer, unless the keeper is away."""
+        asked = [
+            self._link.ask(Flush(self._link.number(), replica))
+            for replica, ref in self._live.items()
+            if ref == query.ref and query.instance in ("", replica)
+        ]
+        if asked:
+            await asyncio.wait(asked, timeout=_FLUSH_MOST)
+
+    def _stored(self, query: LogQuery, readers: dict[str, LogReader], since: int) -> Iterator[LogLine]:
+        self._find(query, readers, tail=query.tail)
+        lines = _merge(query.ref, readers, since, final=not query.follow)
+        return iter(_last(lines, query.tail)) if query.tail > 0 else lines
+
+    def _news(self, query: LogQuery, readers: dict[str, LogReader], since: int) -> Sequence[LogLine]:
+        """At most so many lines that a function which writes without end is followed without holding them all."""
+        self._find(query, readers, tail=0)
+        return _last(_merge(query.ref, readers, since, final=False), 0)
+
+    def _find(self, query: LogQuery, readers: dict[str, LogReader], *, tail: int) -> None:
+        """A reader for each replica that has none yet."""
+        folder = self._folder(query.ref)
         try:
-            paths = sorted((self._path / query.ref.namespace / query.ref.name).iterdir())
+            found = {replica_of(name) for name in os.listdir(folder)}  # noqa: PTH208 - only their names
         except OSError:
             return
-        for path in paths:
-            replica = path.stem
-            if replica in files or path.suffix not in (".log", ".old") or query.instance not in ("", replica):
-                continue
-            with contextlib.suppress(OSError):
-                file = files[replica] = LogFile(path)
+        for replica in sorted(found - readers.keys() - {""}):
+            if query.instance in ("", replica):
+                reader = readers[replica] = LogReader(folder, replica)
                 if tail > 0:
-                    file.seek_tail(tail)
+                    reader.seek_tail(tail)
 
-    def _merge(self, ref: FunctionRef, files: dict[str, LogFile], since: int, *, final: bool) -> Iterator[LogLine]:
-        def lines(replica: str, file: LogFile) -> Iterator[LogLine]:
-            for timestamp, text in file.lines(final=final):
-                if timestamp >= since:
-                    yield LogLine(ref, replica, timestamp, text)
+    # The keeper
 
-        sources = [lines(replica, file) for replica, file in files.items()]
-        return iter(heapq.merge(*sources, key=lambda line: line.timestamp_ns))
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._socket_path is not None:
+            return await asyncio.open_unix_connection(str(self._socket_path))
+        ours, theirs = socket.socketpair()
+        keeper = Keeper(self._path, self._pipes, limit=self._limit)
+        keeper.join(theirs)
+        thread = threading.Thread(target=keeper.run, name="log keeper", daemon=True)
+        self._keeper = (keeper, thread)
+        thread.start()
+        return await asyncio.open_unix_connection(sock=ours)
 
-    async def _cut_all(self) -> None:
-        while True:
-            files = [file for files in self._live.values() for file in files]
-            await asyncio.sleep(max(_CUT_EVERY, len(files) / _CUTS_A_SECOND))
-            await asyncio.to_thread(_cut, files, self._limit)
+    def _standing(self) -> Iterator[Keep]:
+        return (self._keep(replica, ref) for replica, ref in self._live.items())
+
+    def _keep(self, replica: str, ref: FunctionRef) -> Keep:
+        return Keep(self._link.number(), ref.namespace, ref.name, replica)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    # Files
+
+    def _folder(self, ref: FunctionRef) -> Path:
+        return self._path / ref.namespace / ref.name
 
     def _discard(self, folder: Path) -> None:
         """Move a folder out of the way at once, then remove it at leisure."""
@@ -174,7 +229,22 @@ class LogFolder:
         task.add_done_callback(self._removals.discard)
 
 
-def _cut(files: list[Path], limit: int) -> None:
-    for file in files:
-        with contextlib.suppress(OSError):
-            cut_front(file, limit)
+def _merge(ref: FunctionRef, readers: dict[str, LogReader], since: int, *, final: bool) -> Iterator[LogLine]:
+    def lines(replica: str, reader: LogReader) -> Iterator[LogLine]:
+        for timestamp, text in reader.lines(final=final):
+            if timestamp >= since:
+                yield LogLine(ref, replica, timestamp, text)
+
+    return heapq.merge(*itertools.starmap(lines, readers.items()), key=lambda line: line.timestamp_ns)
+
+
+def _last(lines: Iterator[LogLine], count: int) -> Sequence[LogLine]:
+    """The last `count` lines, 0 for all, of at most `_TAIL_MOST` bytes together."""
+    kept: deque[LogLine] = deque()
+    size = 0
+    for line in lines:
+        kept.append(line)
+        size += len(line.text)
+        while (count and len(kept) > count) or (size > _TAIL_MOST and len(kept) > 1):
+            size -= len(kept.popleft().text)
+    return kept

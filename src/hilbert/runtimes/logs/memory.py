@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Final
 
 from hilbert.core.model import LogLine, LogQuery
 from hilbert.core.values import FunctionRef, NamespaceName
+from hilbert.runtimes.logs.reader import LineParser
 
 _FOLLOW_EVERY: Final = 0.01
 _OLD_KEPT: Final = 5
@@ -40,18 +41,21 @@ class MemoryLogs:
         while len(old) > _OLD_KEPT:
             os.close(self._files.pop((ref, old.pop(0))))
 
-    def last_line(self, ref: FunctionRef, replica: str) -> str:
+    async def last_line(self, ref: FunctionRef, replica: str) -> str:
         lines = [line.text.strip() for line in self._lines(LogQuery(ref=ref, instance=replica)) if line.text.strip()]
         return lines[-1][:200] if lines else ""
 
     async def read(self, query: LogQuery, *, alive: Callable[[], bool] = lambda: True) -> AsyncIterator[LogLine]:
-        stored = list(self._lines(query))
+        stored = self._lines(query)
         seen = len(stored)
         for line in stored[-query.tail :] if query.tail > 0 else stored:
             yield line
-        while query.follow and alive():
-            await asyncio.sleep(_FOLLOW_EVERY)
-            stored = list(self._lines(query))
+        goes_on = query.follow
+        while goes_on:
+            goes_on = alive()
+            if goes_on:
+                await asyncio.sleep(_FOLLOW_EVERY)
+            stored = self._lines(query)
             for line in stored[seen:]:
                 yield line
             seen = len(stored)
@@ -70,14 +74,20 @@ class MemoryLogs:
             self.drop(ref)
 
     async def close(self) -> None:
+        """As the port: all stays. `forget` gives it back."""
+
+    def forget(self) -> None:
         for file in self._files.values():
             os.close(file)
         self._files.clear()
         self._old.clear()
 
-    def _lines(self, query: LogQuery) -> Iterator[LogLine]:
-        """In the order in which replicas were opened: this has no stamps to merge by."""
+    def _lines(self, query: LogQuery) -> Sequence[LogLine]:
+        since = 0 if query.since is None else int(query.since.timestamp() * 1e9)
+        found = []
         for (ref, replica), file in self._files.items():
             if ref == query.ref and query.instance in ("", replica):
-                for text in os.pread(file, os.fstat(file).st_size, 0).decode("utf-8", "replace").splitlines():
-                    yield LogLine(ref, replica, 0, text.partition("Z ")[2] or text)
+                parser = LineParser()
+                for line in os.pread(file, os.fstat(file).st_size, 0).splitlines():
+                    found += [LogLine(ref, replica, at, text) for at, text in parser.parse(line) if at >= since]
+        return sorted(found, key=lambda line: line.timestamp_ns)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from hilbert.core.model import Endpoint
@@ -35,7 +35,7 @@ class Monitor:
         descriptor: int,
         *,
         child: int,
-        explain: Callable[[Handle], tuple[str, str]],
+        explain: Callable[[Handle], Awaitable[tuple[str, str]]],
         changed: Callable[[str], None],
     ) -> None:
         """`descriptor` is a pidfd, taken over. `child` is the process to wait for, 0 if it is not ours.
@@ -134,7 +134,7 @@ class Monitor:
 
     async def _reap(self) -> None:
         how, number = await self._wait()
-        reason, last = self._explain(self.handle)
+        reason, last = await self._explain(self.handle)
         self._reason = reason if number == signal.SIGKILL and reason else "Exited"
         self._message = f"a replica {how}" + (" for want of memory" if self._reason == "OOMKilled" else "")
         if last:

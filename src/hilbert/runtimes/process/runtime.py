@@ -17,8 +17,7 @@ import structlog
 from hilbert.core.errors import InvalidSpec, StartFailed
 from hilbert.core.isolation import Promise, render_promises
 from hilbert.core.model import FunctionSpec, Usage
-from hilbert.core.ports import Handle, Observed, ReplicaPlan
-from hilbert.core.replica_logs import ReplicaLogs
+from hilbert.core.ports import Handle, Observed, ReplicaLogs, ReplicaPlan
 from hilbert.core.settings import ProcessSettings
 from hilbert.core.values import Duration
 from hilbert.kit.aio import cancel, spawn
@@ -163,6 +162,8 @@ class ProcessRuntime:
             listener = ours.enter_context(_listen(folder / "sock"))
             output = self._logs.open(plan.spec.ref, plan.replica)
             ours.callback(os.close, output)
+            if occupant.user is not None:
+                os.fchown(output, *occupant.user)  # So that it can open /dev/stdout.
             machine.limiter.create(plan.replica, limits)
             command = machine.sandbox.command(occupant)
             environment = render_environment(plan, bundle.manifest, command.places, python=machine.interpreter.bin)
@@ -288,9 +289,9 @@ class ProcessRuntime:
         for changed in self._subscribers:
             changed(replica)
 
-    def _explain(self, handle: Handle) -> tuple[str, str]:
+    async def _explain(self, handle: Handle) -> tuple[str, str]:
         reason = "OOMKilled" if out_of_memory(ReplicaData.of(handle).groups) else ""
-        return reason, self._logs.last_line(handle.ref, handle.replica)
+        return reason, await self._logs.last_line(handle.ref, handle.replica)
 
     async def _probe_all(self) -> None:
         """Ask every replica for its health, in turn, at a bounded rate."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 from hilbert.core.model import LogLine, LogQuery
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.runtimes.logs import folder as module
-from hilbert.runtimes.logs.folder import OLD_KEPT, LogFolder
+from hilbert.runtimes.logs.folder import LogFolder
+from hilbert.runtimes.logs.keeper import OLD_KEPT
 from hilbert.testing.harness import eventually
 
 pytestmark = pytest.mark.anyio
@@ -35,8 +37,10 @@ async def texts(logs: LogFolder, **query: object) -> list[str]:
 
 
 @pytest.fixture
-async def logs(tmp_path: Path) -> LogFolder:
-    return LogFolder(tmp_path / "logs", limit=1 << 20)
+async def logs(tmp_path: Path) -> AsyncIterator[LogFolder]:
+    logs = LogFolder(tmp_path / "logs", pipes=tmp_path / "pipes", limit=1 << 20)
+    yield logs
+    await logs.close()
 
 
 async def test_replicas_are_merged_by_time(logs: LogFolder) -> None:
@@ -48,26 +52,24 @@ async def test_replicas_are_merged_by_time(logs: LogFolder) -> None:
     assert await texts(logs, instance="f-b") == ["two", "three"]
     assert await texts(logs, since=datetime.fromtimestamp(1_700_000_003, UTC)) == ["three", "four"]
     assert await texts(logs, instance="../g/g-a") == []
-    await logs.close()
 
 
 async def test_what_one_replica_forges_does_not_hide_the_lines_of_another(logs: LogFolder) -> None:
     write(logs, "f-a", (1, "honest"), (3, "honest too"))
-    logs.file(REF, "f-b").write_text("2999-01-01T00:00:00Z from the future\nno stamp\n" + "x" * 200_000)
+    descriptor = logs.open(REF, "f-b")
+    os.write(descriptor, ("2999-01-01T00:00:00Z from the future\nno stamp\n" + "x" * 100_000).encode())
+    os.close(descriptor)
     seen = await texts(logs)
     assert [text for text in seen if text.startswith("honest")] == ["honest", "honest too"]
-    await logs.close()
 
 
 async def test_logs_of_replicas_that_are_gone_are_kept_the_newest_only(logs: LogFolder) -> None:
     for number in range(OLD_KEPT + 3):
         write(logs, f"f-{number}", (number, f"line {number}"))
-        os.utime(logs.file(REF, f"f-{number}"), (number, number))
         logs.retire(REF, f"f-{number}")
     write(logs, "f-live", (99, "live"))
     assert await texts(logs) == [*(f"line {number}" for number in range(3, OLD_KEPT + 3)), "live"]
     logs.retire(REF, "f-none")  # Absence is success.
-    await logs.close()
 
 
 async def test_following_sees_new_lines_new_replicas_and_the_end(logs: LogFolder) -> None:
@@ -90,30 +92,47 @@ async def test_following_sees_new_lines_new_replicas_and_the_end(logs: LogFolder
     await eventually(lambda: [line.text for line in seen] == ["stored", "new", "from another", "still"])
     alive = False
     await asyncio.wait_for(task, 10)
-    await logs.close()
 
 
 async def test_a_follower_that_leaves_leaves_no_file_open(logs: LogFolder) -> None:
     write(logs, "f-a", (1, "stored"))
+    assert await texts(logs) == ["stored"]
     before = len(os.listdir("/proc/self/fd"))
     lines = logs.read(LogQuery(ref=REF, follow=True))
     assert (await anext(lines)).text == "stored"
     await lines.aclose()  # type: ignore[attr-defined]  # it is a generator
     assert len(os.listdir("/proc/self/fd")) == before
-    await logs.close()
 
 
-async def test_files_that_are_written_to_stay_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CUT_EVERY", 0.02)
-    logs = LogFolder(tmp_path / "logs", limit=100_000)
-    descriptor = logs.open(REF, "f-a")
-    for _ in range(20):
-        os.write(descriptor, b"2023-11-14T22:13:23Z " + b"x" * 40_000 + b"\n")
-    await eventually(lambda: logs.file(REF, "f-a").stat().st_blocks * 512 <= 100_000)
-    os.write(descriptor, b"2023-11-14T22:13:24Z newest\n")
+async def test_a_tail_holds_a_bounded_number_of_bytes(logs: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TAIL_MOST", 100)
+    write(logs, "f-a", *((number, "x" * 30) for number in range(20)), (21, "newest"))
+    seen = await texts(logs, tail=1000)
+    assert seen[-1] == "newest"
+    assert sum(map(len, seen)) <= 100
+
+
+async def test_what_a_replica_that_is_gone_wrote_last_is_not_lost(logs: LogFolder) -> None:
+    """It has written and ended before the keeper has even heard of it."""
+    for number in range(20):
+        write(logs, f"f-{number}", (number, "last words"))
+    assert [await logs.last_line(REF, f"f-{number}") for number in range(20)] == ["last words"] * 20
+
+
+async def test_a_replica_of_an_earlier_run_goes_on_writing(tmp_path: Path) -> None:
+    """What it wrote in between is there, too."""
+    first = LogFolder(tmp_path / "logs", pipes=tmp_path / "pipes", limit=1 << 20)
+    descriptor = first.open(REF, "f-a")
+    os.write(descriptor, b"before\n")
+    assert await first.last_line(REF, "f-a") == "before"
+    await first.close()
+    os.write(descriptor, b"between\n")
+    second = LogFolder(tmp_path / "logs", pipes=tmp_path / "pipes", limit=1 << 20)
+    second.adopt(REF, "f-a")
+    os.write(descriptor, b"after\n")
+    assert await texts(second) == ["before", "between", "after"]
     os.close(descriptor)
-    assert (await texts(logs))[-1] == "newest"
-    await logs.close()
+    await second.close()
 
 
 async def test_forgetting_a_function_and_a_namespace(logs: LogFolder) -> None:
@@ -126,8 +145,7 @@ async def test_forgetting_a_function_and_a_namespace(logs: LogFolder) -> None:
     logs.drop_namespace(REF.namespace)
     assert await texts(logs) == []
     logs.drop_namespace(NamespaceName("nowhere"))
-    await logs.close()
-    assert os.listdir(logs._path) == []
+    await eventually(lambda: os.listdir(logs._path) == [])
 
 
 async def test_what_a_crash_left_is_removed_at_the_next_start(logs: LogFolder) -> None:
@@ -135,6 +153,6 @@ async def test_what_a_crash_left_is_removed_at_the_next_start(logs: LogFolder) -
     write(logs, "g-a", (1, "two"), ref=OTHER)
     (logs._path / ".trash-abc").mkdir()
     logs.keep_only([OTHER])
-    await logs.close()
+    await eventually(lambda: not list(logs._path.glob(".trash*")))
     assert [str(path.relative_to(logs._path)) for path in logs._path.rglob("*.log")] == ["dev/g/g-a.log"]
     assert os.listdir(logs._path) == ["dev"]

@@ -23,7 +23,7 @@ _READ: Final = (
 _MARK: Final = "HILBERT_REPLICA"
 """In the environment of the watchdog's program; its children have the folder in theirs, as that of their secrets."""
 
-_WRITE: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
+_WRITE: Final = ("/proc/self/fd/1", "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 
 
 class Landlock:

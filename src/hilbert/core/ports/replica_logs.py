@@ -17,7 +17,10 @@ class ReplicaLogs(Protocol):
     """
 
     def open(self, ref: FunctionRef, replica: str) -> int:
-        """A descriptor to which the replica writes; the caller's to close. Raises `OSError`."""
+        """A descriptor to which the replica writes; the caller's to close. It may be given to a user of the replica's own.
+
+        Raises `OSError`.
+        """
         ...
 
     def adopt(self, ref: FunctionRef, replica: str) -> None:
@@ -28,12 +31,12 @@ class ReplicaLogs(Protocol):
         """The replica has ended. Its lines stay for a bounded while. Absence is success."""
         ...
 
-    def last_line(self, ref: FunctionRef, replica: str) -> str:
-        """The last line that is not blank, cut to 200 characters; empty when there is none."""
+    async def last_line(self, ref: FunctionRef, replica: str) -> str:
+        """The last line that is not blank, cut to 200 characters, with all that was written before; empty without."""
         ...
 
     def read(self, query: LogQuery, *, alive: Callable[[], bool] = lambda: True) -> AsyncIterator[LogLine]:
-        """As `Logs.read_logs`. With `follow`, ends when `alive` says that the function is gone."""
+        """As `Logs.read_logs`. With `follow`, ends once `alive` is false, with all that was there then."""
         ...
 
     def drop(self, ref: FunctionRef) -> None:

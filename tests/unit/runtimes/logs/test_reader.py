@@ -1,8 +1,7 @@
-"""One replica's log file: reading what may have been forged, and cutting it under a writer."""
+"""One replica's log: reading what may have been forged, while its files change places."""
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilbert.runtimes.logs import file as module
-from hilbert.runtimes.logs.file import LINE_MOST, LogFile, cut_front, last_line
+from hilbert.runtimes.logs.reader import LINE_MOST, LogReader, last_line
 
 
 def stamp(second: int, nanos: int = 0) -> str:
@@ -19,11 +17,15 @@ def stamp(second: int, nanos: int = 0) -> str:
 
 
 def read(path: Path, *, final: bool = True) -> list[tuple[int, str]]:
-    file = LogFile(path)
+    reader = reader_of(path)
     try:
-        return list(file.lines(final=final))
+        return list(reader.lines(final=final))
     finally:
-        file.close()
+        reader.close()
+
+
+def reader_of(path: Path) -> LogReader:
+    return LogReader(path.parent, path.stem)
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def test_bytes_that_are_no_text_are_replaced(path: Path) -> None:
 
 def test_a_reader_comes_back_for_what_was_written_since(path: Path) -> None:
     path.write_text(f"{stamp(1)} one\n{stamp(2)} tw")
-    file = LogFile(path)
+    file = reader_of(path)
     assert [text for _, text in file.lines(final=False)] == ["one"]
     with path.open("a") as writer:
         writer.write(f"o\n{stamp(3)} three\n")
@@ -75,7 +77,7 @@ def test_a_reader_comes_back_for_what_was_written_since(path: Path) -> None:
 def test_the_tail_is_never_short(path: Path) -> None:
     path.write_text("".join(f"{stamp(n)} {'x' * 50} {n}\n" for n in range(5000)))
     for wanted in (1, 10, 4999, 9000):
-        file = LogFile(path)
+        file = reader_of(path)
         file.seek_tail(wanted)
         texts = [text for _, text in file.lines(final=True)]
         assert len(texts) >= min(wanted, 5000)
@@ -85,49 +87,56 @@ def test_the_tail_is_never_short(path: Path) -> None:
 
 def test_the_last_line_is_found_and_short(path: Path) -> None:
     path.write_text(f"{stamp(1)} one\n{stamp(2)} {'y' * 500}\n\n")
-    assert last_line(path) == "y" * 197 + "..."
-    assert last_line(path.with_name("missing")) == ""
+    assert last_line(path.parent, "a") == "y" * 197 + "..."
+    assert last_line(path.parent, "missing") == ""
 
 
-@pytest.mark.parametrize("punching", [True, False])
-def test_cutting_keeps_the_newest_half_and_does_not_disturb_the_writer(
-    path: Path, monkeypatch: pytest.MonkeyPatch, punching: bool
-) -> None:
-    if not punching:
-        monkeypatch.setattr(module, "_punch", lambda descriptor, length: False)
-    writer = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    try:
-        for number in range(4000):
-            os.write(writer, f"{stamp(number)} line {number}\n".encode())
-        cut_front(path, 100_000)
-        assert path.stat().st_blocks * 512 <= 100_000 // 2 + 8192
-        os.write(writer, f"{stamp(4000)} line 4000\n".encode())
-        numbers = [int(text.split()[1]) for _, text in read(path)]
-        assert numbers == list(range(numbers[0], 4001))
-        assert 900 < len(numbers) < 2000
-        cut_front(path, 100_000)
-        assert [int(text.split()[1]) for _, text in read(path)] == numbers, "it is within its bounds"
-    finally:
-        os.close(writer)
+def test_the_file_before_comes_first_and_the_tail_reaches_into_it(path: Path) -> None:
+    path.with_suffix(".log.1").write_text("".join(f"{stamp(n)} line {n}\n" for n in range(5)))
+    path.write_text("".join(f"{stamp(n)} line {n}\n" for n in range(5, 8)))
+    assert [text for _, text in read(path)] == [f"line {n}" for n in range(8)]
+    for wanted in range(1, 9):
+        reader = reader_of(path)
+        reader.seek_tail(wanted)
+        texts = [text for _, text in reader.lines(final=True)]
+        reader.close()
+        assert texts == [f"line {n}" for n in range(8)][-len(texts) :]
+        assert len(texts) >= min(wanted, 8)
 
 
-def test_a_reader_survives_a_cut(path: Path) -> None:
-    path.write_text("".join(f"{stamp(n)} line {n}\n" for n in range(4000)))
-    file = LogFile(path)
-    lines = file.lines(final=False)
-    assert next(lines)[1] == "line 0"
-    cut_front(path, 100_000)
-    texts = [text for _, text in lines]
-    assert texts[-1] == "line 3999"
-    assert all("\0" not in text for text in texts[1:])
-    file.close()
+def test_a_reader_follows_its_lines_through_changes_of_files(path: Path) -> None:
+    """The file that was written becomes the one before, and both get other names once the replica is gone."""
+    path.write_text(f"{stamp(1)} one\n")
+    reader = reader_of(path)
+    assert [text for _, text in reader.lines(final=False)] == ["one"]
+    with path.open("a") as file:
+        file.write(f"{stamp(2)} two\n{stamp(3)} thr")
+    path.rename(path.with_suffix(".log.1"))
+    path.write_text(f"ee\n{stamp(4)} four\n")
+    assert [text for _, text in reader.lines(final=False)] == ["two", "three", "four"]
+    path.with_suffix(".log.1").rename(path.with_suffix(".old.1"))
+    path.rename(path.with_suffix(".old"))
+    with path.with_suffix(".old").open("a") as file:
+        file.write(f"{stamp(5)} five\n")
+    assert [text for _, text in reader.lines(final=False)] == ["five"]
+    reader.close()
+
+
+def test_a_reader_that_was_overtaken_goes_on_with_what_is_left(path: Path) -> None:
+    path.write_text(f"{stamp(1)} one\nunfinished")
+    reader = reader_of(path)
+    assert [text for _, text in reader.lines(final=False)] == ["one"]
+    path.unlink()
+    path.with_suffix(".log.1").write_text(f"{stamp(8)} eight\n")
+    path.write_text(f"{stamp(9)} nine\n")
+    assert [text for _, text in reader.lines(final=False)] == ["eight", "nine"]
+    reader.close()
 
 
 def test_a_link_is_not_followed(path: Path) -> None:
     path.symlink_to("/etc/passwd")
     with pytest.raises(OSError, match="symbolic"):
-        LogFile(path)
-    cut_front(path, 1)
+        read(path)
 
 
 @given(st.binary(max_size=4000))

@@ -1,0 +1,208 @@
+"""The log keeper by itself: bounds, turns, requests, and what it does when the disk does not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hilbert.runtimes.logs import keeper as module
+from hilbert.runtimes.logs.keeper import Keeper
+from hilbert.runtimes.logs.protocol import Drop, Flush, Keep, Request, Retire, encode
+
+LIMIT = 40_000
+
+
+class Bench:
+    """A keeper in a thread, and one connection to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.logs = folder / "logs"
+        self.pipes = folder / "pipes"
+        (self.logs / "dev" / "f").mkdir(parents=True)
+        self.pipes.mkdir()
+        self.ours, theirs = socket.socketpair()
+        self.ours.settimeout(20)
+        self.keeper = Keeper(self.logs, self.pipes, limit=LIMIT)
+        self.keeper.join(theirs)
+        self.thread = threading.Thread(target=self.keeper.run)
+        self.thread.start()
+        self.number = 0
+        self.writers: dict[str, int] = {}
+
+    def close(self) -> None:
+        self.keeper.stop()
+        self.thread.join()
+        self.keeper.close()
+        self.ours.close()
+        for writer in self.writers.values():
+            os.close(writer)
+
+    def ask(self, request: Request) -> None:
+        self.ours.sendall(encode(request))
+        assert self.ours.recv(64) == b"%d\n" % request.number
+
+    def begin(self, replica: str) -> int:
+        os.mkfifo(self.pipes / replica)
+        self.writers[replica] = os.open(self.pipes / replica, os.O_RDWR)
+        self.ask(Keep(1, "dev", "f", replica))
+        return self.writers[replica]
+
+    def flush(self, replica: str) -> None:
+        self.ask(Flush(2, replica))
+
+    def content(self, replica: str, suffix: str = ".log") -> bytes:
+        found = b""
+        for end in (".1", ""):
+            with contextlib.suppress(FileNotFoundError):
+                found += (self.logs / "dev" / "f" / f"{replica}{suffix}{end}").read_bytes()
+        return found
+
+    def taken(self) -> int:
+        return sum(path.stat().st_size for path in self.logs.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()
+
+
+def test_what_is_written_is_copied_byte_for_byte(bench: Bench) -> None:
+    pipe = bench.begin("f-a")
+    os.write(pipe, b"one\n\0\xfftwo\n")
+    bench.flush("f-a")
+    assert bench.content("f-a") == b"one\n\0\xfftwo\n"
+
+
+def test_the_bound_holds_at_every_moment_and_the_newest_is_kept(bench: Bench) -> None:
+    pipe = bench.begin("f-a")
+    for number in range(2000):
+        os.write(pipe, b"%06d %s\n" % (number, b"x" * 193))
+        if number % 50 == 0:
+            assert bench.taken() <= LIMIT
+    bench.flush("f-a")
+    assert LIMIT // 2 - 1000 < bench.taken() <= LIMIT
+    lines = bench.content("f-a").splitlines()
+    numbers = [int(line.split()[0]) for line in lines]
+    assert numbers == list(range(numbers[0], 2000)), "in order, whole lines"
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.binary(min_size=1, max_size=9000), max_size=12))
+def test_whatever_comes_in_whatever_pieces(tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]) -> None:
+    """Also lines without an end: the end of all that was written is there, within the bound."""
+    bench = Bench(tmp_path_factory.mktemp("keeper"))
+    try:
+        pipe = bench.begin("f-a")
+        for piece in pieces:
+            os.write(pipe, piece)
+            bench.flush("f-a")
+            assert bench.taken() <= LIMIT
+        content = bench.content("f-a")
+        assert b"".join(pieces).endswith(content)
+        assert len(content) >= min(LIMIT // 4, sum(map(len, pieces)))
+    finally:
+        bench.close()
+
+
+def test_one_that_writes_without_end_waits_for_its_pipe_and_holds_up_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are paid for from one allowance; the others' few bytes are copied all the same."""
+    monkeypatch.setattr(module, "_RATE", 1)
+    loud, quiet = bench.begin("f-loud"), bench.begin("f-quiet")
+    os.set_blocking(loud, False)
+    written = 0
+    with contextlib.suppress(BlockingIOError):
+        while written < 4 * module._BURST:
+            written += os.write(loud, b"x" * 4095 + b"\n")
+    assert written < 2 * module._BURST, "it was held back"
+    os.write(quiet, b"here\n")
+    bench.flush("f-quiet")
+    assert bench.content("f-quiet") == b"here\n"
+    assert bench.taken() <= 2 * LIMIT
+
+
+def test_a_retired_log_is_kept_under_its_old_name_and_its_pipe_is_gone(bench: Bench) -> None:
+    pipe = bench.begin("f-a")
+    os.write(pipe, b"x" * LIMIT)
+    bench.ask(Retire(3, "dev", "f", "f-a"))
+    assert sorted(os.listdir(bench.logs / "dev" / "f")) == ["f-a.old", "f-a.old.1"]
+    assert os.listdir(bench.pipes) == []
+    bench.ask(Retire(3, "dev", "f", "f-a"))
+    bench.ask(Retire(3, "dev", "f", "unknown"))
+
+
+def test_what_was_dropped_gets_no_more_lines_nor_does_a_namesake(bench: Bench) -> None:
+    pipe = bench.begin("f-a")
+    os.write(pipe, b"before\n")
+    bench.flush("f-a")
+    folder = bench.logs / "dev" / "f"
+    folder.rename(bench.logs / "trash")
+    folder.mkdir()
+    bench.ask(Drop(4, "dev", ""))
+    os.write(pipe, b"x" * LIMIT)
+    bench.flush("f-a")
+    bench.ask(Retire(3, "dev", "f", "f-a"))
+    assert os.listdir(folder) == []
+    assert (bench.logs / "trash" / "f-a.log").read_bytes() == b"before\n"
+
+
+def test_what_is_no_pipe_is_not_opened(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (bench.pipes / "f-a").symlink_to(tmp_path / "secret")
+    (bench.pipes / "f-b").write_text("a file")
+    for replica in ("f-a", "f-b", "f-missing"):
+        bench.ask(Keep(1, "dev", "f", replica))
+        bench.flush(replica)
+    assert bench.taken() == 0
+
+
+def test_nonsense_is_passed_over_and_lines_without_end_close_the_connection(bench: Bench) -> None:
+    bench.ours.sendall(b'nonsense\n{"type": "keep"}\n\n')
+    bench.flush("unknown")
+    bench.ours.sendall(b"x" * 200_000)
+    with contextlib.suppress(ConnectionResetError):
+        assert bench.ours.recv(1) == b""
+
+
+def test_a_disk_that_fails_costs_lines_and_nothing_else(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = bench.begin("f-a")
+    folder = bench.logs / "dev" / "f"
+    (folder / "f-a.log").mkdir()  # Nothing can be written there, for root either.
+    os.write(pipe, b"lost\n")
+    bench.flush("f-a")
+    (folder / "f-a.log").rmdir()
+    os.write(pipe, b"kept\n")
+    bench.flush("f-a")
+    assert bench.content("f-a") == b"kept\n"
+
+
+def test_a_keeper_that_comes_later_goes_on(tmp_path: Path) -> None:
+    """The pipe is the replica's, so nothing is lost with a keeper, and the writer never sees an error."""
+    bench = Bench(tmp_path)
+    pipe = bench.begin("f-a")
+    os.write(pipe, b"one\n")
+    bench.keeper.stop()
+    bench.thread.join()
+    bench.keeper.close()
+    os.write(pipe, b"two\n")
+    bench.ours.close()
+    bench.ours, theirs = socket.socketpair()
+    bench.keeper = Keeper(bench.logs, bench.pipes, limit=LIMIT)
+    bench.keeper.join(theirs)
+    bench.thread = threading.Thread(target=bench.keeper.run)
+    bench.thread.start()
+    bench.ask(Keep(1, "dev", "f", "f-a"))
+    bench.flush("f-a")
+    assert bench.content("f-a") == b"one\ntwo\n"
+    bench.close()
