@@ -151,3 +151,25 @@ def counted(platform: Platform) -> int:
     """Calls of `echo` that have ended."""
     answer = platform.api("GET", "/system/function/echo")
     return int(json.loads(answer.text).get("invocationCount", 0)) if answer.status == 200 else 0
+
+
+def test_log_keeper_killed(platform: Platform) -> None:
+    """What functions write meanwhile waits in their pipes: no call fails, and no line is lost but those in its hands."""
+    process = "sh -c 'read line; echo wrote $line >&2; printf %s $line'"
+    deploy(platform, envProcess=process, envVars={"combine_output": "false"})
+    with SteadyLoad(platform.url + "/function/echo", body=b"x\n").on() as load:
+        for _ in range(3):
+            (keeper,) = platform.children("hilbert.server.log_keeper")
+            keeper.kill()
+            load.wait_for(20)
+            until(lambda gone=keeper: gone not in platform.children("hilbert.server.log_keeper"), what="the end")  # type: ignore[misc]
+            until(lambda: platform.children("hilbert.server.log_keeper"), what="another keeper")
+    assert not load.failures, load.failures[:3]
+    assert platform.call("/function/echo", b"the last\n").status == 200
+
+    def lines() -> list[str]:
+        answer = platform.api("GET", "/system/logs?name=echo")
+        return [json.loads(line)["text"] for line in answer.text.splitlines()]
+
+    until(lambda: any("wrote the last" in line for line in lines()), what="the last line", log=lambda: platform.log)
+    assert load.calls - 30 <= sum("wrote x" in line for line in lines()) <= load.calls
