@@ -138,3 +138,15 @@ def test_readme_session_is_real() -> None:
     readme = (ROOT / "README.md").read_text()
     shown = readme.split("$ cat examples/stack.yaml\n")[1].split("\n\n$ ")[0]
     assert shown.strip() == (ROOT / "examples/stack.yaml").read_text().strip()
+
+
+def test_pictures() -> None:
+    """The pictures load nothing, name no path of the machine that took them, and are those that `make pictures` takes."""
+    pictures = sorted((ROOT / "docs/pictures").glob("*.svg"))
+    tool = (ROOT / "tools/pictures.py").read_text()
+    assert pictures
+    for picture in pictures:
+        text = picture.read_text()
+        assert f'"{picture.stem}": (' in tool
+        assert not re.search(r"@font-face|@import|href=|Traceback", text)
+        assert not re.search(r"/(?:home|root|tmp|work)/", text)
