@@ -131,6 +131,8 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Comma-separated prefixes (such as `linkerd.io`) of function annotations that are copied to Pods. Other prefixed annotations are not, since they could control the cluster."""
     blocked_networks: str = ""
     """Comma-separated extra address ranges that functions must not reach, such as a public address of the API server."""
+    adopt_namespaces: bool = True
+    """Protect functions in namespaces that were annotated with `kubectl`: network policies for their Pods, and for no others. `false` leaves such namespaces as they are."""
     resync: Duration = Duration.of(600)
     """How often to list the whole cluster, in addition to watching it. 0 means never."""
     lease_duration: Duration = Duration.of(15)

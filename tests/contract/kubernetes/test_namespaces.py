@@ -15,7 +15,7 @@ from hilbert.providers.kubernetes.cluster.connect import connect
 from hilbert.providers.kubernetes.install import plan
 from hilbert.providers.kubernetes.provider import KubernetesProvider
 from support.api import running
-from support.cluster import AnyCluster, gateway, installed, until
+from support.cluster import ACCOUNT, AnyCluster, Double, gateway, installed, until
 
 pytestmark = pytest.mark.anyio
 
@@ -40,6 +40,13 @@ def pieces_in(cluster: AnyCluster, namespace: str) -> set[str]:
     for plural, group in (("resourcequotas", ""), ("limitranges", ""), ("networkpolicies", "networking.k8s.io")):
         found |= {f"{plural}/{item['metadata']['name']}" for item in cluster.objects(plural, namespace, group=group)}
     return found
+
+
+def denied(cluster: AnyCluster, namespace: str) -> dict[str, Any]:
+    """Which Pods the policy that denies everything selects; all of them when it is empty."""
+    found = cluster.object("networkpolicies", "hilbert-deny", namespace, group="networking.k8s.io") or {}
+    selector: dict[str, Any] = found["spec"]["podSelector"]
+    return selector
 
 
 def labels_of(cluster: AnyCluster, namespace: str) -> dict[str, str]:
@@ -122,9 +129,11 @@ async def test_the_leader_repairs_a_tenant_and_leaves_others_things(
     add_namespace(cluster, team, openfaas="1")
     cluster.put({**mine, "metadata": {"name": "theirs", "namespace": team}})
     await until(lambda: _is_listed(provider, team))
-    assert pieces_in(cluster, team) == {"networkpolicies/theirs"}, "made with kubectl: served, not furnished"
-    await annotate(cluster, team, **{"com.hilbert.tenant": "managed"})
     await until(lambda: "networkpolicies/hilbert-deny" in pieces_in(cluster, team))
+    assert denied(cluster, team) != {}, "made with kubectl: only the Pods of functions are bound"
+    assert not [label for label in labels_of(cluster, team) if label.startswith("pod-security")]
+    await annotate(cluster, team, **{"com.hilbert.tenant": "managed"})
+    await until(lambda: denied(cluster, team) == {})
     level = "pod-security.kubernetes.io/enforce"
     await until(lambda: labels_of(cluster, team).get(level) == "restricted")
     await annotate(cluster, team, **{"com.hilbert.tenant.network": "off"})
@@ -145,7 +154,41 @@ async def test_a_namespace_that_another_tool_manages_keeps_its_mark(
     await until(lambda: _is_listed(provider, team))
     await provider.update_namespace(Namespace(name=team, annotations={"a": "1"}))
     assert labels_of(cluster, team)["app.kubernetes.io/managed-by"] == "Helm"
-    assert "networkpolicies/hilbert-deny" in pieces_in(cluster, team), "changed through the API, so complete"
+    assert "networkpolicies/hilbert-deny" in pieces_in(cluster, team)
+    assert denied(cluster, team) != {}, "a change through the API does not bind what others have there"
+    assert not [label for label in labels_of(cluster, team) if label.startswith("pod-security")]
+
+
+async def test_a_namespace_of_kubectl_protects_its_functions_before_the_first_one_comes(
+    cluster: AnyCluster, provider: KubernetesProvider
+) -> None:
+    """As OpenFaaS's own page on namespaces makes one: kubectl create, kubectl annotate. Nobody leads here but us."""
+    team = NamespaceName(cluster.name("team"))
+    add_namespace(cluster, team, openfaas="1")
+    await until(lambda: _is_listed(provider, team))
+    await provider.apply(FunctionSpec(ref=cluster.ref("f", "team"), image="i"))
+    assert {"networkpolicies/hilbert-deny", "networkpolicies/hilbert-to-internet"} <= pieces_in(cluster, team)
+    told = (await provider.get_namespace(team)).annotations
+    assert told["com.hilbert.tenant.scope"] == "functions"
+    assert team in (await provider.facts())["functions-only-namespaces"]
+    await provider.update_namespace(Namespace(name=team, annotations={**told, "note": "1"}))
+    stored = cluster.object("namespaces", team) or {}
+    assert stored["metadata"]["annotations"] == {"openfaas": "1", "note": "1"}, "what is told is not stored"
+    await annotate(cluster, team, **{"com.hilbert.tenant": "off"})
+    await until(lambda: pieces_in(cluster, team) == set(), what="taken away again")
+
+
+@pytest.mark.double("settings of the installation differ")
+async def test_an_installation_may_leave_namespaces_of_kubectl_alone(cluster: AnyCluster) -> None:
+    add_namespace(cluster, "team", openfaas="1")
+    async with gateway(cluster, adopt_namespaces=False) as provider:
+        await provider.leadership.wait()
+        await provider.apply(FunctionSpec(ref=FunctionRef.parse("f.team"), image="i"))
+        assert pieces_in(cluster, "team") == set()
+        assert (await provider.get_namespace(NamespaceName("team"))).annotations["com.hilbert.tenant.scope"] == "off"
+        assert (await provider.facts())["warning.open-namespaces"].startswith("team: no network policies")
+        assert isinstance(cluster, Double)
+        assert not [call for call in cluster.requests if call.user == ACCOUNT and call.path.endswith("/team")]
 
 
 async def test_updates_replace_what_the_api_set_and_keep_what_others_set(

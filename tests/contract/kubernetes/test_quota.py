@@ -101,3 +101,27 @@ async def test_a_resource_quota_that_lags_behind_is_asked_again(
     cluster.chaos.fail(403, times=-1, method="POST", path="/secrets$", message=full)
     with pytest.raises(QuotaExceeded):
         await provider.create_secret(Secret(default, SecretName("t"), b"1"))
+
+
+async def test_a_namespace_of_kubectl_is_counted_without_binding_what_else_it_holds(
+    cluster: AnyCluster, provider: KubernetesProvider
+) -> None:
+    team = NamespaceName(cluster.name("team"))
+    quota = {"openfaas": "1", "com.hilbert.quota.replicas": "1", "com.hilbert.quota.memory": "1Gi"}
+    cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": team, "annotations": quota}})
+    spec = spec_of(cluster, namespace="team")
+    await until(lambda: _knows(provider, team))
+    await provider.apply(spec)
+    stored = cluster.object("deployments", "f", team, group="apps") or {}
+    limits = stored["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert limits["memory"] == "128Mi", "what is counted is stated, since no LimitRange fills it in"
+    second = spec_of(cluster, name="second", namespace="team")
+    with pytest.raises(QuotaExceeded):
+        await provider.apply(second)
+    cluster.put(function_object.to_object(second))
+    assert await until(lambda: _refused(provider, second))
+    assert cluster.object("resourcequotas", "hilbert", team) is None
+
+
+async def _knows(provider: KubernetesProvider, name: str) -> bool:
+    return name in [found.name for found in await provider.list_namespaces()]

@@ -65,7 +65,7 @@ async def test_a_wall_that_is_taken_down_stands_again(cluster: ApiServer, admin:
     await until(lambda: (policy(cluster, "hilbert-deny") or {})["metadata"].get("labels"))
 
     await admin.patch(kinds.QUOTAS, "hilbert", {"spec": {"hard": {"pods": "5000"}}}, "dev")
-    await until(lambda: quota(cluster)["pods"] == "5")
+    await until(lambda: quota(cluster)["pods"] == "15", what="room for three times the replicas")
 
 
 def quota(cluster: ApiServer) -> dict[str, str]:
@@ -78,7 +78,7 @@ def quota(cluster: ApiServer) -> dict[str, str]:
 async def test_what_an_annotation_no_longer_says_goes(cluster: ApiServer, provider: KubernetesProvider) -> None:
     less = {"com.hilbert.quota.memory": "4Gi"}
     await provider.update_namespace(Namespace(name=NamespaceName("dev"), annotations=less))
-    await until(lambda: quota(cluster) == {"limits.memory": "4Gi"})
+    await until(lambda: quota(cluster) == {"limits.memory": "12Gi"})
 
 
 async def test_a_gateway_that_begins_to_lead_writes_nothing_where_nothing_differs(

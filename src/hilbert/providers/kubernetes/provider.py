@@ -76,9 +76,9 @@ class KubernetesProvider:
         self._state = State(self._api, self._settings, clock=clock)
         self._deployer = Deployer(self._api, self._state, pod.Rules.of(self._settings, general))
         platform = self._settings.platform_namespace
-        self._operator = Operator(self._api, self._state, self._deployer, platform)
         surroundings = tenant.Surroundings.of(self._settings)
         self._namespaces = NamespaceKeeper(self._api, self._state, surroundings, self._default)
+        self._operator = Operator(self._api, self._state, self._deployer, self._namespaces, platform)
         self._secrets = SecretStore(self._api, self._state)
         self._logs = LogReader(self._api, self._state)
         self._usage = UsageReader(self._api, self._clock)
@@ -142,6 +142,7 @@ class KubernetesProvider:
         """As the port. The same spec once more starts new replicas, since its image may have changed under its name."""
         self._state.require(spec.ref.namespace)
         check_spec(spec)
+        await self._namespaces.ensure_complete(spec.ref.namespace)
         await self._deployer.rehearse(spec)
         key = _key(spec.ref)
         with translated(f"function {spec.ref}"):
@@ -353,6 +354,7 @@ class KubernetesProvider:
             )
         elif stale := self._state.stale():
             found["warning.stale"] = f"what the gateway knows of the cluster may be out of date: {stale}"
+        found.update(self._namespaces.facts())
         if self._state.is_synced and self._state.tenant(self._default) is None:
             found["warning.default-namespace"] = (
                 f'namespace {self._default} has no annotation openfaas="1", so it holds no functions'

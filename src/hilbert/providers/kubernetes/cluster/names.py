@@ -43,7 +43,10 @@ NS_PROFILES: Final = "com.hilbert.profiles"
 NS_SERVICE_ACCOUNTS: Final = "com.hilbert.service-accounts"
 """On a namespace: service accounts that its functions may ask for."""
 NS_TENANT: Final = "com.hilbert.tenant"
-"""On a namespace: `managed` asks for the tenant's pieces where the API did not make the namespace; `off` for none."""
+"""On a namespace: `managed` makes it a tenant with all that is in it, `functions` with its functions alone, `off` not at all.
+Without it, `managed` counts for a namespace that the API made, and `functions` for one that was annotated with `kubectl`."""
+NS_SCOPE: Final = "com.hilbert.tenant.scope"
+"""Told of a namespace, never stored: which of the above counts, where it is not `managed`."""
 
 LABEL_METADATA_NAME: Final = "kubernetes.io/metadata.name"
 POD_SECURITY_PREFIX: Final = "pod-security.kubernetes.io/"

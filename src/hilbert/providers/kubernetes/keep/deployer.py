@@ -137,6 +137,7 @@ class Deployer:
             if drift.is_in_step(manifest, live):
                 return live
             manifest["metadata"]["resourceVersion"] = live.metadata.resource_version
+        quota.check_resources(spec, self._annotations(str(spec.ref.namespace)))
         self._require_room(spec, manifest["spec"], count)
         try:
             done = await self._api.apply(kinds.DEPLOYMENTS, manifest)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+import msgspec
 import structlog
 
 from hilbert.core.errors import (
@@ -80,7 +81,7 @@ class NamespaceKeeper:
 
     async def _upkeep(self, name: str) -> float | None:
         found = self._state.tenant(name)
-        if found is None or not tenant.is_managed(found.labels, found.annotations):
+        if found is None:
             return None
         try:
             await self._complete(found)
@@ -100,8 +101,8 @@ class NamespaceKeeper:
             await self._complete_alone(known if known and known.metadata.uid == found.metadata.uid else found)
 
     async def _complete_alone(self, found: NamespaceObject) -> None:
-        name = found.metadata.name
-        wanted = tenant.pieces(name, found.annotations, self._around)
+        name, of = found.metadata.name, self.scope(found)
+        wanted = tenant.pieces(name, found.annotations, self._around, of)
         labelled = {
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -109,10 +110,10 @@ class NamespaceKeeper:
             "metadata": {
                 "name": name,
                 "uid": found.metadata.uid,
-                "labels": tenant.pod_security_labels(found.annotations),
+                "labels": tenant.pod_security_labels(found.annotations, of),
             },
         }
-        if not tenant.has_pod_security(found.labels, found.annotations):
+        if not tenant.has_pod_security(found.labels, found.annotations, of):
             done = await self._api.apply(kinds.NAMESPACES, labelled, manager=names.TENANT_MANAGER)
             self._state.observe_namespace(done)
         pieces = self._state.pieces
@@ -123,6 +124,23 @@ class NamespaceKeeper:
             pieces.observe(kind.plural, await self._api.apply(kind, manifest))
         for kind, piece in pieces.spare(name, wanted):
             await self._api.delete(kind, piece.metadata.name, name, uid=piece.metadata.uid)
+
+    def scope(self, found: NamespaceObject) -> tenant.Scope:
+        """What in the namespace is ours to bind."""
+        return tenant.scope(found.labels, found.annotations, adopts=self._around.adopts)
+
+    async def ensure_complete(self, name: str) -> None:
+        """Make a tenant complete before a function comes into it, if it is not yet. Asks nothing when it is.
+
+        Raises `InvalidSpec` for annotations of the namespace that cannot be honoured, and `BackendUnavailable`.
+        """
+        found, pieces = self._state.tenant(name), self._state.pieces
+        if found is None or pieces is None:
+            return
+        wanted = tenant.pieces(name, found.annotations, self._around, self.scope(found))
+        if pieces.missing(name, wanted):
+            with translated(f"namespace {name}"):
+                await self._complete(found)
 
     async def ensure_default(self) -> None:
         """Make the default namespace if there is none. One that exists is left as it is."""
@@ -137,10 +155,37 @@ class NamespaceKeeper:
     # The capability
 
     async def list_namespaces(self) -> Sequence[Namespace]:
-        return [to_namespace(found) for found in self._state.tenants()]
+        return [self._told(found) for found in self._state.tenants()]
 
     async def get_namespace(self, name: NamespaceName) -> Namespace:
-        return to_namespace(self._state.require(name))
+        return self._told(self._state.require(name))
+
+    def facts(self) -> dict[str, str]:
+        """For an administrator: namespaces that are not tenants with all that is in them."""
+        if self._state.listed:
+            return {}
+        scopes = {found.metadata.name: self.scope(found) for found in self._state.tenants()}
+        adopted = [name for name, of in scopes.items() if of is tenant.Scope.FUNCTIONS]
+        alone = [name for name, of in scopes.items() if of is tenant.Scope.NOTHING]
+        facts = {}
+        if adopted:
+            facts["functions-only-namespaces"] = (
+                f"{_some(adopted)}: annotated with kubectl, so policies cover the Pods of functions and no others; "
+                f"the annotation {names.NS_TENANT}=managed covers all Pods"
+            )
+        if alone:
+            facts["warning.open-namespaces"] = (
+                f"{_some(alone)}: no network policies, so functions there can reach the cluster's network; "
+                f"the annotation {names.NS_TENANT}=functions protects them"
+            )
+        return facts
+
+    def _told(self, found: NamespaceObject) -> Namespace:
+        """With a word on what is not bound; where the pieces came with the installation, it is not ours to tell."""
+        namespace, of = to_namespace(found), self.scope(found)
+        if self._state.listed or of is tenant.Scope.WHOLE:
+            return namespace
+        return msgspec.structs.replace(namespace, annotations={**namespace.annotations, names.NS_SCOPE: of.value})
 
     async def create_namespace(self, namespace: Namespace) -> None:
         """As the port; also `InvalidSpec` for an annotation of ours that cannot be honoured."""
@@ -162,19 +207,19 @@ class NamespaceKeeper:
             await self._complete(made)
 
     async def update_namespace(self, namespace: Namespace) -> None:
-        """Labels and annotations that others set stay theirs; all that the API set is replaced. Makes it complete."""
+        """Labels and annotations that others set stay theirs; all that the API set is replaced."""
         self._require_rights()
         found = self._state.require(namespace.name)
         check_namespace(namespace)
         tenant.check(namespace.annotations)
-        manifest = _manifest(namespace, others=found.labels.get(names.LABEL_MANAGED_BY, ""))
+        is_ours = found.labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
+        manifest = _manifest(namespace, is_ours=is_ours)
         manifest["metadata"]["uid"] = found.metadata.uid
         gone = NamespaceNotFound(f"namespace {namespace.name} not found")
         with translated(f"namespace {namespace.name}", missing=gone, conflict=gone):
             done = await self._api.apply(kinds.NAMESPACES, manifest)
             self._state.observe_namespace(done)
-            if tenant.is_managed(done.labels, done.annotations):
-                await self._complete(done)
+            await self._complete(done)
 
     async def delete_namespace(self, name: NamespaceName, *, force: bool = False) -> None:
         """As the port. Raises `Conflict`, with a list, for a namespace that holds what we did not make, unless `force`."""
@@ -184,10 +229,8 @@ class NamespaceKeeper:
             raise Forbidden(f"namespace {name} is the default namespace and cannot be deleted")
         with translated(f"namespace {name}"):
             if not force and (foreign := await self._foreign(name)):
-                more = f" and {len(foreign) - _MOST_NAMED} more" if len(foreign) > _MOST_NAMED else ""
                 raise Conflict(
-                    f"namespace {name} contains objects that Hilbert did not create: "
-                    f"{', '.join(foreign[:_MOST_NAMED])}{more}",
+                    f"namespace {name} contains objects that Hilbert did not create: {_some(foreign)}",
                     hint=f"remove them first, or delete everything: hilbert namespace delete {name} --force",
                 )
             await self._api.delete(kinds.NAMESPACES, name, uid=found.metadata.uid)
@@ -242,18 +285,22 @@ def to_namespace(found: NamespaceObject) -> Namespace:
     )
 
 
-def _manifest(namespace: Namespace, *, others: str = "") -> Manifest:
-    """`others`: who manages the namespace already, such as Helm. Their label is left to them, and an annotation marks it."""
+def _manifest(namespace: Namespace, *, is_ours: bool = True) -> Manifest:
+    """Without `is_ours` it was made by others, such as Helm: their label is left to them."""
     labels = {key: text for key, text in namespace.labels.items() if not key.startswith(names.POD_SECURITY_PREFIX)}
     labels.pop(names.LABEL_METADATA_NAME, None)
+    labels.pop(names.LABEL_MANAGED_BY, None)
     annotations = {**namespace.annotations, names.MARKER: "1"}
-    if others in ("", names.MANAGED_BY):
+    annotations.pop(names.NS_SCOPE, None)
+    if is_ours:
         labels[names.LABEL_MANAGED_BY] = names.MANAGED_BY
-    else:
-        labels.pop(names.LABEL_MANAGED_BY, None)
-        annotations.setdefault(names.NS_TENANT, "managed")
     metadata = {"name": namespace.name, "labels": labels, "annotations": annotations}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def _some(found: Sequence[str]) -> str:
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    return ", ".join(found[:_MOST_NAMED]) + more
 
 
 def _is_ours(item: Object) -> bool:

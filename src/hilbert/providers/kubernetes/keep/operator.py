@@ -21,6 +21,7 @@ from hilbert.providers.kubernetes.cluster.objects import Deployment, FunctionObj
 from hilbert.providers.kubernetes.cluster.reflector import Key
 from hilbert.providers.kubernetes.keep.deployer import Deployer
 from hilbert.providers.kubernetes.keep.function_status import function_status
+from hilbert.providers.kubernetes.keep.namespaces import NamespaceKeeper
 from hilbert.providers.kubernetes.keep.upkeep_queue import UpkeepQueue
 from hilbert.providers.kubernetes.render import profiles
 from hilbert.providers.kubernetes.render.drift import contains
@@ -36,10 +37,13 @@ _RETRY: Final = 30.0
 class Operator:
     """`start` it while leading, `stop` it when not."""
 
-    def __init__(self, api: Api, state: State, deployer: Deployer, platform_namespace: str) -> None:
+    def __init__(
+        self, api: Api, state: State, deployer: Deployer, namespaces: NamespaceKeeper, platform_namespace: str
+    ) -> None:
         self._api = api
         self._state = state
         self._deployer = deployer
+        self._namespaces = namespaces
         self._platform = platform_namespace
         self._queue: UpkeepQueue[Key] = UpkeepQueue(self._process, name="operator", workers=8)
         state.on_function.append(self._queue.add)
@@ -66,6 +70,8 @@ class Operator:
             try:
                 namespace = self._state.tenant(key[0])
                 used = profiles.chosen(spec.annotations, namespace.annotations if namespace is not None else {})
+                if deployment is None:
+                    await self._namespaces.ensure_complete(key[0])
                 deployment = await self._deployer.reconcile(function, spec)
             except BackendUnavailable:
                 raise

@@ -17,6 +17,7 @@ from hilbert.core.errors import HilbertError, InvalidSpec
 from hilbert.core.model import ANNOTATION_NETWORK, LABEL_FUNCTION, FunctionSpec, Resources
 from hilbert.core.settings import KubernetesSettings, ProviderSettings
 from hilbert.core.values import Duration, Quantity
+from hilbert.providers import quota
 from hilbert.providers.kubernetes.cluster import names
 from hilbert.providers.kubernetes.render import probes
 from hilbert.providers.kubernetes.render.profiles import Merged
@@ -99,7 +100,7 @@ def pod_spec(
         "env": _environment(spec),
         "livenessProbe": probes.liveness(spec.annotations),
         "readinessProbe": probes.readiness(spec.annotations),
-        "resources": _resources(spec, profile),
+        "resources": _resources(spec, profile, namespace_annotations),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "privileged": False,
@@ -146,12 +147,19 @@ def _environment(spec: FunctionSpec) -> list[dict[str, str]]:
     return [{"name": key, "value": env[key].replace("$", "$$")} for key in sorted(env)]
 
 
-def _resources(spec: FunctionSpec, profile: Merged) -> dict[str, Any]:
+def _resources(spec: FunctionSpec, profile: Merged, namespace_annotations: Mapping[str, str]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for kind, own in (("limits", spec.limits), ("requests", spec.requests)):
         amounts = {**profile.resources.get(kind, {}), **_amounts(own), **profile.imposed.get(kind, {})}
         if amounts:
             merged[kind] = amounts
+    # What a LimitRange would fill in: not every namespace may have one, since it binds what is not ours, too.
+    ranges = quota.limit_range(namespace_annotations)
+    for resource, amount in ranges.get("defaultRequest", {}).items():
+        if not any(resource in merged.get(kind, {}) for kind in ("limits", "requests")):
+            merged.setdefault("requests", {})[resource] = amount
+    for resource, amount in ranges.get("default", {}).items():
+        merged.setdefault("limits", {}).setdefault(resource, amount)
     for key, request in merged.get("requests", {}).items():
         limit = merged.get("limits", {}).get(key)
         if limit is not None and Quantity.parse(request).amount > Quantity.parse(limit).amount:

@@ -1,5 +1,9 @@
 """What makes a namespace a tenant: quota, limits, network policies and Pod Security labels. Pure.
 
+A namespace that the API made is a tenant with all that is in it (`Scope.WHOLE`). One that was annotated with `kubectl` may
+hold other things, which must not notice: policies select its functions' Pods alone, and what would bind every Pod there
+(limits, Pod Security, a quota of Pods) is left to Hilbert's own count (`Scope.FUNCTIONS`).
+
 Each piece follows from the namespace's annotations, and can be left out with `com.hilbert.tenant.PIECE: off`. Setting
 annotations of a namespace is an administrator's right; functions cannot.
 """
@@ -8,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from enum import Enum
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +32,7 @@ _QUOTA: Final = {
     **{key: f"{group}.{resource}" for key, (group, resource) in quota.AMOUNTS.items()},
 }
 """Annotations that make a ResourceQuota."""
+_QUOTA_OF_FUNCTIONS: Final = {quota.FUNCTIONS: _QUOTA[quota.FUNCTIONS]}
 _ROOM: Final = 3
 """How often what the quota allows fits into the ResourceQuota. Kubernetes counts Pods that still end and the additional one
 of a roll-out, ours counts what functions are meant to have: one share runs, one starts, one ends."""
@@ -59,19 +65,34 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     platform_namespace: str = "openfaas"
     blocked_networks: tuple[str, ...] = ()
+    adopts: bool = True
+    """Namespaces that were annotated with `kubectl` get what their functions need."""
 
     @classmethod
     def of(cls, settings: KubernetesSettings) -> Surroundings:
         return cls(
             platform_namespace=settings.platform_namespace,
             blocked_networks=tuple(part.strip() for part in settings.blocked_networks.split(",") if part.strip()),
+            adopts=settings.adopt_namespaces,
         )
 
 
-def is_managed(labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool:
-    """Whether the pieces are ours to keep: the namespace was made by the API, or asks for them."""
+class Scope(Enum):
+    """What in a namespace is ours to bind. The values are those of `com.hilbert.tenant`."""
+
+    WHOLE = "managed"
+    FUNCTIONS = "functions"
+    NOTHING = "off"
+
+
+def scope(labels: Mapping[str, str], annotations: Mapping[str, str], *, adopts: bool = True) -> Scope:
+    """What the namespace says, else by who made it."""
     wish = annotations.get(names.NS_TENANT)
-    return wish == "managed" if wish is not None else labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
+    if wish in {one.value for one in Scope}:
+        return Scope(wish)
+    if labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY:
+        return Scope.WHOLE
+    return Scope.FUNCTIONS if adopts else Scope.NOTHING
 
 
 def check(annotations: Mapping[str, str]) -> None:
@@ -80,9 +101,11 @@ def check(annotations: Mapping[str, str]) -> None:
     pod_security_labels(annotations)
 
 
-def pod_security_labels(annotations: Mapping[str, str]) -> dict[str, str]:
-    """Labels of the namespace that make the API server refuse Pods above the level."""
-    if quota.is_off(annotations, "pod-security"):
+def pod_security_labels(annotations: Mapping[str, str], of: Scope = Scope.WHOLE) -> dict[str, str]:
+    """Labels of the namespace that make the API server refuse Pods above the level. Raises `InvalidSpec`."""
+    if quota.is_off(annotations, "pod-security") or of is Scope.NOTHING:
+        return {}
+    if of is Scope.FUNCTIONS and POD_SECURITY not in annotations:
         return {}
     level = annotations.get(POD_SECURITY, "restricted")
     if level not in ("restricted", "baseline", "privileged"):
@@ -90,10 +113,12 @@ def pod_security_labels(annotations: Mapping[str, str]) -> dict[str, str]:
     return {f"{names.POD_SECURITY_PREFIX}{mode}": level for mode in _MODES}
 
 
-def has_pod_security(labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool:
+def has_pod_security(labels: Mapping[str, str], annotations: Mapping[str, str], of: Scope = Scope.WHOLE) -> bool:
     """Whether a namespace with `labels` says what its annotations ask for. Raises `InvalidSpec`."""
-    wanted = pod_security_labels(annotations)
+    wanted = pod_security_labels(annotations, of)
     keys = [f"{names.POD_SECURITY_PREFIX}{mode}" for mode in _MODES]
+    if not wanted and of is not Scope.WHOLE and len({labels.get(key, key) for key in keys}) > 1:
+        return True  # We set all modes to one level: these labels are somebody else's, or none.
     return all(labels.get(key) == wanted.get(key) for key in keys)
 
 
@@ -101,10 +126,13 @@ def pieces(
     namespace: str,
     annotations: Mapping[str, str],
     surroundings: Surroundings = Surroundings(),  # noqa: B008 - frozen
+    of: Scope = Scope.WHOLE,
 ) -> list[Manifest]:
     """The objects of the tenant, in the order of applying. What is not among them is to be removed. Raises `InvalidSpec`."""
     found: list[Manifest] = []
-    asked = {} if quota.is_off(annotations, "quota") else _QUOTA
+    if of is Scope.NOTHING:
+        return found
+    asked = {} if quota.is_off(annotations, "quota") else _QUOTA if of is Scope.WHOLE else _QUOTA_OF_FUNCTIONS
     hard = {
         resource: _room(amount) if key in _OF_PODS else amount.text
         for key, resource in asked.items()
@@ -112,12 +140,13 @@ def pieces(
     }
     if hard:
         found.append(_object("v1", "ResourceQuota", namespace, "hilbert", {"hard": hard}))
-    if limits := quota.limit_range(annotations):
+    limits = quota.limit_range(annotations)
+    if limits and of is Scope.WHOLE:
         found.append(_object("v1", "LimitRange", namespace, "hilbert", {"limits": [{"type": "Container", **limits}]}))
     if not quota.is_off(annotations, "network"):
         found.extend(
             _object("networking.k8s.io/v1", "NetworkPolicy", namespace, name, spec)
-            for name, spec in _policies(annotations, surroundings)
+            for name, spec in _policies(annotations, surroundings, of)
         )
     return found
 
@@ -128,8 +157,7 @@ def _room(amount: Quantity) -> str:
     return f"{(Decimal(digits) * _ROOM).normalize():f}{amount.text[len(digits) :]}"
 
 
-def _policies(annotations: Mapping[str, str], around: Surroundings) -> Iterable[tuple[str, dict[str, Any]]]:
-    everything: dict[str, Any] = {}
+def _policies(annotations: Mapping[str, str], around: Surroundings, of: Scope) -> Iterable[tuple[str, dict[str, Any]]]:
     functions = {"matchExpressions": [{"key": LABEL_FUNCTION, "operator": "Exists"}]}
     open_functions = {
         "matchExpressions": [
@@ -141,7 +169,8 @@ def _policies(annotations: Mapping[str, str], around: Surroundings) -> Iterable[
         "namespaceSelector": {"matchLabels": {names.LABEL_METADATA_NAME: around.platform_namespace}},
         "podSelector": {"matchLabels": {"app": names.GATEWAY_APP}},
     }
-    yield "hilbert-deny", {"podSelector": everything, "policyTypes": ["Ingress", "Egress"]}
+    denied: dict[str, Any] = functions if of is Scope.FUNCTIONS else {}
+    yield "hilbert-deny", {"podSelector": denied, "policyTypes": ["Ingress", "Egress"]}
     yield (
         "hilbert-from-gateway",
         {

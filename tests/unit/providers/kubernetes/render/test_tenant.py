@@ -12,6 +12,7 @@ import yaml
 from hilbert.core.errors import InvalidSpec
 from hilbert.core.settings import KubernetesSettings
 from hilbert.providers.kubernetes.render import tenant
+from hilbert.providers.kubernetes.render.tenant import Scope
 
 GOLDEN = Path(__file__).parent / "golden"
 QUOTA = {
@@ -87,13 +88,63 @@ def test_annotations_that_contradict_are_refused_by_name(annotations: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("labels", "annotations", "managed"),
+    ("labels", "annotations", "scope"),
     [
-        ({"app.kubernetes.io/managed-by": "hilbert"}, {}, True),
-        ({}, {}, False),
-        ({}, {"com.hilbert.tenant": "managed"}, True),
-        ({"app.kubernetes.io/managed-by": "hilbert"}, {"com.hilbert.tenant": "off"}, False),
+        ({"app.kubernetes.io/managed-by": "hilbert"}, {}, Scope.WHOLE),
+        ({}, {}, Scope.FUNCTIONS),
+        ({"app.kubernetes.io/managed-by": "Helm"}, {}, Scope.FUNCTIONS),
+        ({}, {"com.hilbert.tenant": "managed"}, Scope.WHOLE),
+        ({}, {"com.hilbert.tenant": "off"}, Scope.NOTHING),
+        ({}, {"com.hilbert.tenant": "unheard-of"}, Scope.FUNCTIONS),
+        ({"app.kubernetes.io/managed-by": "hilbert"}, {"com.hilbert.tenant": "off"}, Scope.NOTHING),
+        ({"app.kubernetes.io/managed-by": "hilbert"}, {"com.hilbert.tenant": "functions"}, Scope.FUNCTIONS),
     ],
 )
-def test_whose_pieces_we_keep(labels: dict[str, str], annotations: dict[str, str], managed: bool) -> None:
-    assert tenant.is_managed(labels, annotations) is managed
+def test_what_is_ours_to_bind(labels: dict[str, str], annotations: dict[str, str], scope: Scope) -> None:
+    assert tenant.scope(labels, annotations) is scope
+    alone = Scope.NOTHING if not annotations and scope is Scope.FUNCTIONS else scope
+    if annotations.get("com.hilbert.tenant") != "unheard-of":
+        assert tenant.scope(labels, annotations, adopts=False) is alone
+
+
+def test_a_namespace_of_kubectl_notices_nothing_but_for_its_functions() -> None:
+    """Every policy selects the Pods of functions, and nothing that counts or bounds all Pods is there."""
+    annotations = {
+        **QUOTA,
+        "com.hilbert.limits.max-cpu": "1",
+        "com.hilbert.quota.secrets": "3",
+        "com.hilbert.network.gateway": "open",
+        "com.hilbert.network.metrics-from": "monitoring",
+    }
+    pieces = tenant.pieces("team", annotations, of=Scope.FUNCTIONS)
+    policies = [piece for piece in pieces if piece["kind"] == "NetworkPolicy"]
+    assert {piece["metadata"]["name"] for piece in policies} == {
+        name for kind, name in kinds_of(annotations) if kind == "NetworkPolicy"
+    }
+    for policy in policies:
+        chosen = policy["spec"]["podSelector"].get("matchExpressions", [])
+        assert {"key": "faas_function", "operator": "Exists"} in chosen, policy["metadata"]["name"]
+    (counted,) = [piece for piece in pieces if piece["kind"] != "NetworkPolicy"]
+    assert counted["spec"] == {"hard": {"count/functions.openfaas.com": "10"}}
+    assert tenant.pod_security_labels(annotations, Scope.FUNCTIONS) == {}
+    asked = {**annotations, "com.hilbert.pod-security": "baseline"}
+    assert tenant.pod_security_labels(asked, Scope.FUNCTIONS), "asked for in so many words"
+    assert tenant.pieces("team", annotations, of=Scope.NOTHING) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "settled"),
+    [
+        ({}, True),
+        ({"pod-security.kubernetes.io/enforce": "baseline"}, True),
+        (
+            {
+                "pod-security.kubernetes.io/enforce": "restricted",
+                "pod-security.kubernetes.io/warn": "restricted",
+            },
+            False,
+        ),
+    ],
+)
+def test_pod_security_of_others_is_left_to_them(labels: dict[str, str], settled: bool) -> None:
+    assert tenant.has_pod_security(labels, {}, Scope.FUNCTIONS) is settled
