@@ -5,14 +5,18 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cyclopts import CycloptsError
 
 from hilbert.builder import build_errors
+from hilbert.cli.frame.app import build_app
+from hilbert.cli.frame.run import asked_for_help, hoist
 from hilbert.client import faults
 from hilbert.core import errors
 
@@ -150,3 +154,44 @@ def test_pictures() -> None:
         assert f'"{picture.stem}": (' in tool
         assert not re.search(r"@font-face|@import|href=|Traceback", text)
         assert not re.search(r"/(?:home|root|tmp|work)/", text)
+
+
+def commands(text: str) -> Iterator[str]:
+    """The `hilbert ...` commands in the shell blocks of a page, without what a shell makes of the rest of the line."""
+    for language, block in re.findall(r"```(sh|console)\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if language == "console" and not line.startswith("$ "):
+                continue
+            lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="();<>|&")
+            lexer.whitespace_split = True
+            piece: list[str] = []
+            for word in [*lexer, ";"]:
+                if set(word) <= set("();<>|&"):
+                    if piece[:1] == ["hilbert"]:
+                        yield shlex.join(piece)
+                    piece = []
+                else:
+                    piece.append(word)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if list(commands(page.read_text()))], ids=lambda page: page.name
+)
+def test_commands(page: Path) -> None:
+    """Every command in an example is one that the command line understands: its words and its flags."""
+    app = build_app()
+    for command in commands(page.read_text()):
+        argv = hoist(shlex.split(command)[1:])
+        if argv and asked_for_help(argv) is None:
+            try:
+                app.parse_args(argv, exit_on_error=False, print_error=False)
+            except CycloptsError as error:
+                pytest.fail(f"{page.name}: {command}: {error}")
+
+
+def test_where_is() -> None:
+    """The newcomer's ten questions are answered by naming one or two files each; `test_named_files_exist` looks for them."""
+    rows = re.findall(r"^\| (Where .*?\?) \|(.*)\|$", (ROOT / "docs/internals/README.md").read_text(), re.MULTILINE)
+    assert len(rows) == 10
+    for question, answer in rows:
+        assert 1 <= len(re.findall(r"`[a-z]+/[\w./-]+`", answer)) <= 2, question
