@@ -21,6 +21,7 @@ from hilbert.client import faults
 from hilbert.core import errors
 
 ROOT = Path(__file__).resolve().parents[2]
+BY_NAME = re.compile(r"(pip|pipx|uv) install (--\S+ )*['\"]?hilbert\b")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
 
 
@@ -106,7 +107,13 @@ def cells(row: str) -> int:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_installation(page: Path) -> None:
     """The package is not published yet: no page tells anybody to install it by name."""
-    assert not re.search(r"(pip|pipx|uv) install (--\S+ )*['\"]?hilbert\b", page.read_text())
+    assert not BY_NAME.search(page.read_text())
+
+
+def test_installation_in_hints() -> None:
+    """Nor does a hint of the command line."""
+    for module in (ROOT / "src/hilbert").rglob("*.py"):
+        assert not BY_NAME.search(module.read_text()), module
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -63,7 +63,10 @@ def kubernetes(
     try:
         from hilbert.providers.kubernetes.install import run
     except ImportError as exc:
-        raise Failed("the Kubernetes client is not installed", hint="pip install 'hilbert[kubernetes]'") from exc
+        raise Failed(
+            "the Kubernetes client is not installed",
+            hint="install Hilbert with its extra: pip install '.[kubernetes]' in a clone of its repository",
+        ) from exc
     settings = KubernetesSettings(kubeconfig=kubeconfig, context=context)
     with progress("installing the platform") as shown:
 

@@ -118,7 +118,10 @@ def _nacl(module: str = "nacl.public") -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as exc:
-        raise Failed("sealed secrets need PyNaCl, which is not installed", hint="pip install 'hilbert[seal]'") from exc
+        raise Failed(
+            "sealed secrets need PyNaCl, which is not installed",
+            hint="install Hilbert with its extra: pip install '.[seal]' in a clone of its repository",
+        ) from exc
 
 
 def _key_id(public: str) -> str:

@@ -25,7 +25,7 @@ def test_without_pynacl_it_says_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, "nacl.public", None)
     assert run.run(["secret", "keygen"]) == 1
     assert capsys.readouterr().err == (
-        "error: sealed secrets need PyNaCl, which is not installed\nhint: pip install 'hilbert[seal]'\n"
+        "error: sealed secrets need PyNaCl, which is not installed\nhint: install Hilbert with its extra: pip install '.[seal]' in a clone of its repository\n"
     )
 
 
