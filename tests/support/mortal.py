@@ -20,6 +20,7 @@ import uvloop
 
 from hilbert.core.isolation import Promise
 from hilbert.core.model import FunctionSpec
+from hilbert.core.network import NetworkUse
 from hilbert.core.ports import Handle, Observed, ReplicaPlan, Runtime
 from hilbert.core.values import Duration
 from hilbert.runtimes.process.runtime import ProcessRuntime
@@ -49,7 +50,7 @@ class Dying:
         if moment == self._moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def check_spec(self, spec: FunctionSpec, *, network: bool, required: frozenset[Promise]) -> None:
+    def check_spec(self, spec: FunctionSpec, *, network: NetworkUse, required: frozenset[Promise]) -> None:
         self._runtime.check_spec(spec, network=network, required=required)
 
     async def start(self, plan: ReplicaPlan) -> AsyncIterator[Handle]:

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -43,6 +43,8 @@ class Platform:
     def __init__(self, *settings: str, folder: Path | None = None) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="hb-"))
         self.settings = settings
+        self.command: Sequence[str] = (sys.executable,)
+        """The interpreter that the platform runs with, and what runs that."""
         self.process: subprocess.Popen[bytes] | None = None
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("OPENFAAS_", "HILBERT_"))},
@@ -72,7 +74,7 @@ class Platform:
         flags = [part for setting in self.settings for part in ("--set", setting)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "hilbert.server", *flags],
+                [*self.command, "-m", "hilbert.server", *flags],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -25,6 +25,7 @@ from hilbert.core.settings import ProcessSettings, ProviderSettings
 from hilbert.core.values import Duration, Quantity
 from hilbert.providers.host import HostProvider, open_database
 from hilbert.runtimes.logs.folder import LogFolder
+from hilbert.runtimes.network.client import Network
 from hilbert.runtimes.process.images import ImageStore
 from hilbert.runtimes.process.machine import Machine
 from hilbert.runtimes.process.runtime import ProcessRuntime
@@ -132,6 +133,7 @@ class ProcessHarness(Alone):
             images=ImageStore(state / "images", shipped=self.folder / "shipped"),
             logs=self.logs,
             settings=ProcessSettings(sandbox=self.level, log_bytes=Quantity.parse("1Mi")),  # type: ignore[arg-type]
+            network=Network(self.folder / "run", pool="10.213.0.0/16"),
             probe_period=self.probe_period,
         )
         (self.folder / "run" / "r").mkdir(parents=True, exist_ok=True)

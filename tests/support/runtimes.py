@@ -15,6 +15,7 @@ import msgspec
 from hilbert.core.errors import ImageUnavailable, StartFailed
 from hilbert.core.isolation import Promise
 from hilbert.core.model import Endpoint, FunctionSpec
+from hilbert.core.network import NetworkUse
 from hilbert.core.ports import Handle, Observed, ReplicaLogs, ReplicaPlan
 from hilbert.core.values import Duration
 
@@ -80,7 +81,7 @@ class FakeRuntime:
         self.world = world
         self.steps: list[str] = []
 
-    def check_spec(self, spec: FunctionSpec, *, network: bool, required: frozenset[Promise]) -> None:
+    def check_spec(self, spec: FunctionSpec, *, network: NetworkUse, required: frozenset[Promise]) -> None:
         if spec.image == "none":
             raise ImageUnavailable("image none can never run here")
 

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from hilbert.control.call_policy import usable_policy
-from hilbert.core.model import EndpointSet, Route, Synced
+from hilbert.core.model import ANNOTATION_INGRESS, EndpointSet, Route, Synced
 from hilbert.core.ports import Provider, RouteSink
 from hilbert.core.settings import GatewaySettings
 from hilbert.core.values import FunctionRef
@@ -115,7 +115,8 @@ class Routing:
         policy, wrong = usable_policy(change.spec, change.namespace_annotations, self._settings)
         if wrong:
             _log.warning("annotations ignored", function=str(change.ref), reason=wrong)
-        return Route(change.ref.namespace, change.ref.name, change.endpoints, policy)
+        open_to_all = change.namespace_annotations.get(ANNOTATION_INGRESS) == "all"
+        return Route(change.ref.namespace, change.ref.name, change.endpoints, policy, open_to_all)
 
 
 @contextlib.asynccontextmanager

@@ -32,7 +32,10 @@ MOST_REPLICAS: Final = 999_999
 """The greatest count that a label of scaling may name; a greater one is ignored."""
 
 ANNOTATION_NETWORK: Final = "com.hilbert.network"
-"""On a function or a namespace: `host` (the default) or `none`. A namespace's `none` cannot be undone by a function."""
+"""On a namespace: `tenant` (the default), `none` or `host`. On a function: `none`, or what its namespace has."""
+
+ANNOTATION_INGRESS: Final = "com.hilbert.ingress"
+"""On a namespace: whose functions may call its functions at `http://gateway:8080`: `own` (the default) or `all`."""
 
 ANNOTATION_ISOLATION: Final = "com.hilbert.isolation"
 """On a namespace: what must be promised of its replicas (`core.isolation`): `strict`, or names separated by commas."""
@@ -230,6 +233,8 @@ class Route(msgspec.Struct, frozen=True, array_like=True):
     name: str
     endpoints: tuple[Endpoint, ...] = ()
     policy: CallPolicy = CallPolicy()
+    open: bool = False
+    """Functions of other namespaces may call it at `http://gateway:8080`."""
 
     @property
     def key(self) -> tuple[str, str]:

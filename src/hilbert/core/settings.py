@@ -108,6 +108,8 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`auto` picks the strongest sandbox that works on this machine. If you name one that does not work, the gateway refuses to start."""
     log_bytes: Quantity = Quantity.parse("4Mi")
     """Maximum size of the log kept for each replica."""
+    network_pool: str = "10.213.0.0/16"
+    """Addresses of replicas, where Hilbert runs as root: a private IPv4 network (/28 to /16) that nothing else here uses."""
 
 
 class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,5 +16,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Listening TCP socket, this worker's own share of the port."""
     feed_path: str
     control_path: str
+    inside_path: str = ""
+    """Where connections of functions to `gateway` are handed over; empty: nowhere."""
     ready_fd: int
     """A pipe; the worker writes one byte once it has a route table and takes calls."""

@@ -55,6 +55,10 @@ NO_NAME: Final = Failure(400, "no-function-name", "client", "Provide function na
 METHOD: Final = Failure(
     405, "method-not-allowed", "client", "functions are called with GET, POST, PUT, PATCH, DELETE, OPTIONS or HEAD"
 )
+NOT_INSIDE: Final = Failure(
+    404, "not-inside", "client", "functions reach nothing here but /function/ and, with credentials, /system/"
+)
+CREDENTIALS: Final = Failure(401, "unauthenticated", "client", "/system/ needs credentials, also from inside")
 NOT_YET: Final = Failure(
     503, "no-route-table", "gateway", "the gateway has no route table yet", "try again in a moment", retry_after=1
 )

@@ -9,7 +9,7 @@ from hilbert.dataplane.call import FunctionCall
 from hilbert.dataplane.control_call import ControlCall
 from hilbert.dataplane.forwarded import TrustedProxies
 from hilbert.dataplane.passage import Refused
-from hilbert.dataplane.table import Table
+from hilbert.dataplane.table import RouteState, Table
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit.http1 import Handler, Pool, Request, Responder, TimerWheel
 
@@ -43,10 +43,14 @@ class Proxy:
         incoming: headers.Incoming = request.derived or headers.incoming(request)
         segment = incoming.segment
         if segment is None:
-            return ControlCall(request, responder, incoming, self._control, most=self._max_api_body)
+            return self.to_control(request, responder, incoming)
         state = self._table.by_segment.get(segment)
         if state is None:
-            return self._refuse(request, responder, incoming, segment)
+            return self.refuse(request, responder, incoming, segment)
+        return self.call(request, responder, incoming, state)
+
+    def call(self, request: Request, responder: Responder, incoming: headers.Incoming, state: RouteState) -> Handler:
+        """To a function."""
         if not incoming.allowed:
             return Refused(request, responder, incoming, failures.METHOD)
         call = FunctionCall(self, state, request, responder, incoming)
@@ -83,7 +87,12 @@ class Proxy:
                 call=round(took, 6),
             )
 
-    def _refuse(self, request: Request, responder: Responder, incoming: headers.Incoming, segment: bytes) -> Handler:
+    def to_control(self, request: Request, responder: Responder, incoming: headers.Incoming) -> Handler:
+        """To the REST API."""
+        return ControlCall(request, responder, incoming, self._control, most=self._max_api_body)
+
+    def refuse(self, request: Request, responder: Responder, incoming: headers.Incoming, segment: bytes) -> Handler:
+        """There is no such function, or none that the caller may know of."""
         if not self._table.complete:
             failure = failures.NOT_YET
         elif not segment:

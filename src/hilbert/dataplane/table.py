@@ -85,6 +85,7 @@ class RouteState:
         "digest",
         "name",
         "namespace",
+        "open",
         "policy",
         "replicas",
         "retry_due",
@@ -97,6 +98,7 @@ class RouteState:
         self.name = name
         self.born = born
         self.policy = CallPolicy()
+        self.open = False
         self.replicas: list[Replica] = []
         self.waiting: OrderedDict[Waiter, None] = OrderedDict()
         """In order of arrival; `WaitingRoom` keeps it."""
@@ -207,6 +209,7 @@ class Table:
         digest = route_digest(route)
         self.digest ^= state.digest ^ digest
         state.digest = digest
+        state.open = route.open
         if len(self._policies) > _POLICIES:
             self._policies.clear()
         state.policy = self._policies.setdefault(route.policy, route.policy)

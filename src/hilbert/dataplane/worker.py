@@ -10,6 +10,8 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -21,11 +23,12 @@ from hilbert.dataplane.config import WorkerConfig
 from hilbert.dataplane.failures import HEADER, INTERNAL
 from hilbert.dataplane.feed.subscriber import Link
 from hilbert.dataplane.forwarded import TrustedProxies
+from hilbert.dataplane.inside import Inside
 from hilbert.dataplane.proxy import Proxy
 from hilbert.dataplane.table import Table
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit import log
-from hilbert.kit.http1 import Headers, Heads, Limits, Pool, ServerConnection, TimerWheel
+from hilbert.kit.http1 import Accept, Headers, Heads, Limits, Pool, ServerConnection, TimerWheel
 from hilbert.kit.process import end_with_parent
 
 _SYNC_WITHIN: Final = 5.0
@@ -90,6 +93,14 @@ class Worker:
         self._forwarded_heads = Heads()
         """Of requests that come through trusted proxies: other things are made of them."""
         self._stop = asyncio.Event()
+        self._inside = Inside(
+            Path(config.inside_path),
+            self._proxy,
+            self._table,
+            most=gateway.max_connections,
+            system=gateway.basic_auth,
+            make=self._connection_from_inside,
+        )
 
     async def run(self) -> None:
         """Serve until `SIGTERM`, then finish what is under way."""
@@ -100,6 +111,8 @@ class Worker:
             await asyncio.wait_for(self._link.synced.wait(), _SYNC_WITHIN)
         sock = socket.socket(fileno=self._config.listen_fd)
         server = await loop.create_server(self._connect, sock=sock, backlog=4096)
+        if self._config.inside_path:
+            self._inside.start()
         os.write(self._config.ready_fd, b"1")
         os.close(self._config.ready_fd)
         # What is there now stays for good: keep the collector from looking at it again and again.
@@ -129,9 +142,33 @@ class Worker:
         elif self._admission.trusts(connection):
             connection.hand_to(self._proxy.accept_forwarded, self._forwarded_heads)
 
+    def _connection_from_inside(self, accept: Accept, address: bytes, lost: Callable[[], None]) -> ServerConnection:
+        """What `address` says takes the place of where the connection comes from: each replica has a loopback of its own."""
+
+        def made(connection: ServerConnection) -> None:
+            connection.peer = address
+            if reason := self._admission.admit(connection):
+                connection.turn_away(_TURNED_AWAY, reason.encode() + b"\n")
+
+        def gone(connection: ServerConnection) -> None:
+            self._admission.left(connection)
+            lost()
+
+        return ServerConnection(
+            accept,
+            self._limits,
+            self._wheel,
+            refuse=_refuse,
+            on_made=made,
+            on_lost=gone,
+            heads=self._heads,
+            half_close=False,
+        )
+
     async def _drain(self, server: asyncio.AbstractServer) -> None:
         """Take no more connections, answer what is under way, leave."""
         server.close()
+        await self._inside.close()
         limit = self._config.settings.gateway.drain_timeout.seconds
         for connection in self._admission.connections:
             connection.retire()

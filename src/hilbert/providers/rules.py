@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from hilbert.core.errors import Invalid, InvalidSpec, ReservedNamespace
+from hilbert.core.errors import Forbidden, Invalid, InvalidSpec, ReservedNamespace
 from hilbert.core.isolation import Promise, parse_promises
 from hilbert.core.model import (
+    ANNOTATION_INGRESS,
     ANNOTATION_ISOLATION,
     ANNOTATION_NETWORK,
     LABEL_SCALE_MIN,
@@ -16,10 +17,12 @@ from hilbert.core.model import (
     Namespace,
     ScalingPolicy,
 )
+from hilbert.core.network import ANNOTATION_EGRESS, Egress, NetworkKind, NetworkUse
 from hilbert.core.values import RESERVED_NAMESPACES, whole_or
 from hilbert.providers import quota
 
-_NETWORKS: Final = ("host", "none")
+_NETWORKS: Final = tuple(NetworkKind)
+_INGRESS: Final = ("own", "all")
 
 
 def check_spec(spec: FunctionSpec) -> None:
@@ -32,9 +35,22 @@ def check_spec(spec: FunctionSpec) -> None:
         raise InvalidSpec(f"annotation {ANNOTATION_NETWORK}: must be one of {', '.join(_NETWORKS)}")
 
 
-def has_network(spec: FunctionSpec, imposed: Mapping[str, str]) -> bool:
-    """Whether replicas of `spec` share the host's network; a namespace that says `none` cannot be overruled."""
-    return "none" not in (imposed.get(ANNOTATION_NETWORK), spec.annotations.get(ANNOTATION_NETWORK))
+def network_of(spec: FunctionSpec, imposed: Mapping[str, str]) -> NetworkUse:
+    """The network of `spec`'s replicas: its namespace's, or a narrower one that it asks for itself."""
+    egress = Egress.parse(imposed.get(ANNOTATION_EGRESS, "internet"))
+    given = NetworkUse(NetworkKind(imposed.get(ANNOTATION_NETWORK, NetworkKind.TENANT)), egress)
+    asked = NetworkUse(NetworkKind(spec.annotations.get(ANNOTATION_NETWORK, given.kind)), egress)
+    return asked if asked.within(given) else given
+
+
+def check_network(spec: FunctionSpec, imposed: Mapping[str, str]) -> None:
+    """Raise `Forbidden` for a function that asks for more than its namespace has: only who governs that can give it."""
+    asked, given = spec.annotations.get(ANNOTATION_NETWORK), network_of(spec, imposed).kind
+    if asked is not None and asked != given:
+        raise Forbidden(
+            f"annotation {ANNOTATION_NETWORK}: the function asks for {asked}, and its namespace has {given}",
+            hint=f"an administrator can set {ANNOTATION_NETWORK}: {asked} on the namespace",
+        )
 
 
 def required_promises(annotations: Mapping[str, str]) -> frozenset[Promise]:
@@ -60,6 +76,9 @@ def check_namespace(namespace: Namespace) -> None:
     if namespace.name in RESERVED_NAMESPACES:
         raise ReservedNamespace(f"namespace {namespace.name} is reserved")
     _check_choice(namespace.annotations, ANNOTATION_NETWORK, _NETWORKS)
+    _check_choice(namespace.annotations, ANNOTATION_INGRESS, _INGRESS)
+    if ANNOTATION_EGRESS in namespace.annotations:
+        Egress.parse(namespace.annotations[ANNOTATION_EGRESS])
     required_promises(namespace.annotations)
     quota.check_annotations(namespace.annotations)
 

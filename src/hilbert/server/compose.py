@@ -32,6 +32,7 @@ async def running_provider(settings: Settings, *, stop_replicas: Callable[[], bo
 async def _host(settings: Settings, stop_replicas: Callable[[], bool]) -> AsyncIterator[Provider]:
     from hilbert.providers.host import HostProvider, open_database
     from hilbert.runtimes.logs.folder import LogFolder
+    from hilbert.runtimes.network.client import Network
     from hilbert.runtimes.process.images import ImageStore
     from hilbert.runtimes.process.runtime import ProcessRuntime
     from hilbert.server import log_keeper
@@ -45,8 +46,13 @@ async def _host(settings: Settings, stop_replicas: Callable[[], bool]) -> AsyncI
     )
     match settings.provider.runtime:
         case "process":
-            images = ImageStore(state / "images")
-            runtime = ProcessRuntime(run, images=images, logs=logs, settings=settings.process)
+            runtime = ProcessRuntime(
+                run,
+                images=ImageStore(state / "images"),
+                logs=logs,
+                settings=settings.process,
+                network=Network(run, pool=settings.process.network_pool),
+            )
     database = open_database(state / "hilbert.db")
     try:
         await runtime.open()

@@ -187,6 +187,7 @@ class Supervisor:
             listen_fd=self._public[index].fileno(),
             feed_path=str(self._run / "feed.sock"),
             control_path=str(self._run / "control.sock"),
+            inside_path=str(self._run / "inside.sock") if self._settings.provider.name == "host" else "",
             ready_fd=ready_fd,
         )
 

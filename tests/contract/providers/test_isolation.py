@@ -16,6 +16,7 @@ import hilbert
 from hilbert.core.errors import InvalidSpec
 from hilbert.core.isolation import Promise
 from hilbert.core.model import ANNOTATION_ISOLATION, ANNOTATION_NETWORK, Endpoint, Namespace, Resources, Secret
+from hilbert.core.network import NetworkUse
 from hilbert.core.values import DEFAULT_NAMESPACE, NamespaceName, Quantity, SecretName
 from hilbert.testing.harness import call, eventually, lines_of, spec_of, watching
 from support.attacker import inside, refused
@@ -240,15 +241,17 @@ async def test_an_environment_that_steers_the_loader_steers_only_children(harnes
 
 @pytest.mark.parametrize("where", ["function", "namespace"])
 async def test_no_network_means_none(harness: ProcessHarness, where: str) -> None:
-    """Not even this machine's loopback; the default is the host's network, and is stated."""
-    assert (await harness.provider.facts())["network"].startswith("host")
+    """Not even this machine's loopback; a namespace that has the host's network reaches it."""
     if not harness.runtime.machine.own_network:
         assert "warning.network" in await harness.provider.facts()
         pytest.skip("this machine cannot make network namespaces for us")
     none = {ANNOTATION_NETWORK: "none"}
     await harness.provider.create_namespace(Namespace(name=DEV, annotations=none if where == "namespace" else {}))
     closed = spec_of(harness, "closed", "dev", image="run", annotations=none if where == "function" else {})
-    opened = spec_of(harness, "opened", image="run")
+    opened = spec_of(harness, "opened", "shared", image="run")
+    await harness.provider.create_namespace(
+        Namespace(name=NamespaceName("shared"), annotations={ANNOTATION_NETWORK: "host"})
+    )
     with socket.create_server(("127.0.0.1", 0)) as server:
         code = {
             "loopback": f"connect(('127.0.0.1', {server.getsockname()[1]}), socket.AF_INET)",
@@ -271,7 +274,7 @@ async def test_no_network_means_none(harness: ProcessHarness, where: str) -> Non
 async def test_a_namespace_is_never_served_more_weakly_than_it_demands(harness: ProcessHarness) -> None:
     provider = harness.provider
     assert (await provider.facts())["sandbox"] == harness.level
-    held = harness.runtime.machine.promises(network=True)
+    held = harness.runtime.machine.promises(NetworkUse())
     for demanded in Promise:
         name = NamespaceName(f"needs-{demanded}")
         await provider.create_namespace(Namespace(name=name, annotations={ANNOTATION_ISOLATION: demanded}))

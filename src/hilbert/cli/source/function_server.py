@@ -23,6 +23,7 @@ import msgspec
 
 from hilbert.builder.build_errors import BuildFailed
 from hilbert.core.model import FunctionSpec, LogQuery
+from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import Handle, Observed, ReplicaPlan
 from hilbert.core.settings import ProcessSettings
 from hilbert.core.values import Duration
@@ -63,7 +64,7 @@ class LocalRun:
         on_line: Callable[[str], None],
         on_event: Callable[[str], None] = lambda _: None,
         settings: ProcessSettings | None = None,
-        network: bool = True,
+        network: NetworkKind = NetworkKind.HOST,
     ) -> None:
         """`images` is the image store. `on_line` gets what the function writes, `on_event` what happens to it."""
         self.port = port
@@ -72,7 +73,7 @@ class LocalRun:
         self._on_line = on_line
         self._on_event = on_event
         self._settings = settings or ProcessSettings()
-        self._network = network
+        self._network = NetworkUse(network)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="local run", daemon=True)
         self._ended = threading.Event()

@@ -29,6 +29,7 @@ from hilbert.cli.terminal.output import harmless, note, out, warn
 from hilbert.cli.terminal.wording import count
 from hilbert.core import settings as core_settings
 from hilbert.core.errors import HilbertError
+from hilbert.core.network import NetworkKind
 from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def local_run(
         on_line=_write_line,
         on_event=note,
         settings=core_settings.load(environ=environment()).settings.process,
-        network=network == "host",
+        network=NetworkKind(network),
     )
     with contextlib.suppress(KeyboardInterrupt), run:
         try:

@@ -9,6 +9,7 @@ import msgspec
 
 from hilbert.core.isolation import Promise
 from hilbert.core.model import Endpoint, FunctionSpec
+from hilbert.core.network import NetworkUse
 from hilbert.core.values import Duration, FunctionRef
 
 
@@ -21,8 +22,7 @@ class ReplicaPlan(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     secrets: Mapping[str, bytes]
     """The values of `spec.secrets`."""
-    network: bool = True
-    """False: no network but its own loopback."""
+    network: NetworkUse = NetworkUse()
     required: frozenset[Promise] = frozenset()
     """What must be promised of the replica; it is not started with less."""
     tenant: int = 0
@@ -59,7 +59,7 @@ class Runtime(Protocol):
 
     name: str
 
-    def check_spec(self, spec: FunctionSpec, *, network: bool, required: frozenset[Promise]) -> None:
+    def check_spec(self, spec: FunctionSpec, *, network: NetworkUse, required: frozenset[Promise]) -> None:
         """Raise `ImageUnavailable` or `InvalidSpec` for what can never run here. No side effects.
 
         `network` and `required` are what the plan of a replica would have.

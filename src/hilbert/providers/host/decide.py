@@ -14,29 +14,31 @@ from typing import NamedTuple
 import msgspec
 
 from hilbert.core.isolation import Promise, render_promises
+from hilbert.core.network import NetworkUse
 
 
 class Revision(NamedTuple):
     """What a replica is started from: the generation, and what the namespace imposes."""
 
     generation: int
-    network: bool
+    network: NetworkUse
     required: frozenset[Promise] = frozenset()
     """What had to be promised."""
 
     def __str__(self) -> str:
-        return f"{self.generation}/{'host' if self.network else 'none'}/{render_promises(self.required)}"
+        return f"{self.generation}/{self.network}/{render_promises(self.required)}"
 
     @classmethod
     def parse(cls, text: str) -> Revision:
         """The inverse of `str`. Promises that this version does not know count as not given. Raises `ValueError`."""
-        generation, network, words = text.split("/")
+        generation, _, rest = text.partition("/")
+        network, _, words = rest.rpartition("/")
         known = frozenset(Promise(word) for word in words.split(",") if word in set(Promise))
-        return cls(int(generation), network == "host", known)
+        return cls(int(generation), NetworkUse.parse(network), known)
 
     def allowed_by(self, wanted: Revision) -> bool:
         """Whether a replica of this revision keeps to what `wanted` imposes."""
-        return (wanted.network or not self.network) and self.required >= wanted.required
+        return self.network.within(wanted.network) and self.required >= wanted.required
 
     def is_current(self, wanted: Revision) -> bool:
         return self.generation == wanted.generation and self.network == wanted.network and self.allowed_by(wanted)

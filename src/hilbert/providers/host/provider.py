@@ -37,7 +37,7 @@ from hilbert.providers.host.record import FunctionRecord, TenantRecord
 from hilbert.providers.host.status import render_status
 from hilbert.providers.host.store import Store
 from hilbert.providers.hub import Hub
-from hilbert.providers.rules import check_namespace, check_spec, has_network, required_promises
+from hilbert.providers.rules import check_namespace, check_network, check_spec, network_of, required_promises
 
 _USAGE_FRESH: Final = 2.0
 """Seconds for which a measurement is good enough to be given again."""
@@ -112,7 +112,8 @@ class HostProvider:
         tenant = self._tenant(spec.ref.namespace)
         check_spec(spec)
         imposed = tenant.namespace.annotations
-        self._runtime.check_spec(spec, network=has_network(spec, imposed), required=required_promises(imposed))
+        check_network(spec, imposed)
+        self._runtime.check_spec(spec, network=network_of(spec, imposed), required=required_promises(imposed))
         pin = self._runtime.pin(spec) if isinstance(self._runtime, Pinning) else ""
 
         async def commit() -> None:

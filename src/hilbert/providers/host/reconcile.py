@@ -28,7 +28,7 @@ from hilbert.providers.host.extra import Announcing
 from hilbert.providers.host.record import FunctionRecord, ReplicaRecord
 from hilbert.providers.host.store import Store
 from hilbert.providers.quota import with_limits
-from hilbert.providers.rules import has_network, required_promises
+from hilbert.providers.rules import network_of, required_promises
 
 _log = structlog.get_logger("hilbert.host")
 
@@ -117,7 +117,7 @@ class Reconciler:
         """What a replica of `record` has to be started from now."""
         namespace = self._namespace_of(record.spec.ref)
         imposed: Mapping[str, str] = {} if namespace is None else namespace.annotations
-        return Revision(record.generation, has_network(record.spec, imposed), required_promises(imposed))
+        return Revision(record.generation, network_of(record.spec, imposed), required_promises(imposed))
 
     def handles(self, cells: Iterable[Cell]) -> list[Handle]:
         """Of replicas that run."""

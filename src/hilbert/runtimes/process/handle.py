@@ -9,7 +9,7 @@ import msgspec
 
 from hilbert.core.ports import Handle
 
-PLACEMENT: Final = ("runtime", "sandbox", "network", "memory-limit", "cpu-limit", "user")
+PLACEMENT: Final = ("runtime", "sandbox", "network", "egress", "memory-limit", "cpu-limit", "user")
 """What a handle says of how its replica really runs."""
 
 

@@ -18,7 +18,10 @@ import msgspec
 from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.errors import HilbertError, InvalidSettings
 from hilbert.core.isolation import Promise
+from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import ReplicaPlan
+from hilbert.runtimes.network import files
+from hilbert.runtimes.network.survey import SHARED, Abilities
 from hilbert.runtimes.process.images import Bundle, ImageStore
 from hilbert.runtimes.process.interpreter import Interpreter, this_interpreter
 from hilbert.runtimes.process.launch import abandon, launch
@@ -46,6 +49,7 @@ class Machine:
         limiter_note: str,
         users: Users | None,
         own_network: bool,
+        abilities: Abilities,
         refused: Mapping[str, str],
     ) -> None:
         """`refused` says of each stronger level why it is not used."""
@@ -53,12 +57,20 @@ class Machine:
         self.sandbox = sandbox
         self.limiter = limiter
         self.own_network = own_network
+        """A replica can have a network namespace at this sandbox level."""
+        self.abilities = abilities
+        """What can be made of such a namespace."""
         self._limiter_note = limiter_note
         self._users = users
         self._refused = refused
 
     def user(self, tenant: int) -> tuple[int, int] | None:
         return None if self._users is None else self._users.user(tenant)
+
+    def network(self, use: NetworkUse) -> NetworkKind:
+        """What a replica gets that is to have `use`: the host's network where no other can be made."""
+        can = self.own_network and self.abilities.own
+        return NetworkKind.HOST if use.kind is NetworkKind.TENANT and not can else use.kind
 
     def placement(self, plan: ReplicaPlan) -> dict[str, str]:
         """How a replica of `plan` will run, as shown to users."""
@@ -67,18 +79,21 @@ class Machine:
         found = {
             "runtime": "process",
             "sandbox": self.sandbox.level,
-            "network": "host" if plan.network else "none",
+            "network": self.network(plan.network).value,
             "user": str(os.geteuid() if user is None else user[0]),
         }
+        if self.network(plan.network) is NetworkKind.TENANT:
+            found["egress"] = str(plan.network.egress) if self.abilities.uplink else "none"
         if limits is not None and limits.memory is not None:
             found["memory-limit"] = f"{limits.memory} ({self.limiter.memory})"
         if limits is not None and limits.cpu is not None:
             found["cpu-limit"] = f"{limits.cpu} ({self.limiter.cpu})" if self.limiter.cpu != "none" else "not enforced"
         return found
 
-    def promises(self, *, network: bool) -> frozenset[Promise]:
-        """What is promised of a replica; `network`: it shares the host's."""
-        held = set(self.sandbox.promises(network=network, own_user=self._users is not None))
+    def promises(self, use: NetworkUse) -> frozenset[Promise]:
+        """What is promised of a replica that is to have the network `use`."""
+        shared = self.network(use) is NetworkKind.HOST
+        held = set(self.sandbox.promises(network=shared, own_user=self._users is not None))
         if self.limiter.whole:
             held |= {Promise.LIMITS, Promise.REMAINS}
         return frozenset(held)
@@ -90,25 +105,29 @@ class Machine:
     def facts(self) -> Mapping[str, str]:
         found = {
             "sandbox": self.sandbox.level,
-            "network": "host, unless a function or its namespace says none",
             "memory-limit": self.limiter.memory,
             "cpu-limit": self.limiter.cpu,
             "user": "one for each namespace" if self._users is not None else f"{os.geteuid()} for all namespaces",
         }
+        found |= self.abilities.facts()
         found |= {f"sandbox.not-{level}": why for level, why in self._refused.items()}
         if self._limiter_note:
             found["warning.limits"] = self._limiter_note
         if self.limiter.cpu == "none":
             found["warning.cpu"] = "CPU limits are not enforced: control groups cannot be written here"
         if not self.own_network:
-            found["warning.network"] = "functions that may use no network are refused: no network namespaces here"
+            found["network"] = "host"
+            found["warning.network"] = (
+                "functions share this machine's network, and those that may use none are refused: no network namespaces here"
+            )
         if self._users is None and os.geteuid() == 0:
             found["warning.user"] = "functions run as root without its privileges; no user ids of their own here"
         return {**found, **self.sandbox.facts()}
 
 
-async def survey(folder: Path, *, images: ImageStore, wanted: str) -> Machine:
-    """Try levels from the strongest. `folder` is where replicas live; `wanted` is a level or `auto`.
+async def survey(folder: Path, *, images: ImageStore, wanted: str, abilities: Abilities = SHARED) -> Machine:
+    """Try levels from the strongest. `folder` is where replicas live; `wanted` is a level or `auto`. `abilities` is what
+    the runtime's networks can do.
 
     Raises `InvalidSettings` when the wanted level does not work.
     """
@@ -133,6 +152,7 @@ async def survey(folder: Path, *, images: ImageStore, wanted: str) -> Machine:
             limiter_note=note,
             users=usable,
             own_network=own_network,
+            abilities=abilities,
             refused=refused,
         )
     reasons = "; ".join(f"{level}: {why}" for level, why in refused.items())
@@ -192,7 +212,8 @@ async def _works(
     trial = folder / f"trial-{secrets.token_hex(4)}"
     bundle = Bundle(path=trial / "tmp", manifest=Manifest(mode=Mode.STATIC), layers=(), pin="")
     user = None if users is None else users.user(0)
-    occupant = Occupant(folder=trial, host="trial", bundle=bundle, user=user, network=network, read_only=True)
+    etc = {} if network else {"hosts": files.hosts("trial"), "resolv.conf": files.resolv_conf(resolves=False)}
+    occupant = Occupant(folder=trial, host="trial", bundle=bundle, user=user, network=network, etc=etc, read_only=True)
     try:
         make_folder(occupant, shared=sandbox.level != "bubblewrap")
         output = os.open(trial / "output", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

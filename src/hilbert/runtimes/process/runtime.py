@@ -17,10 +17,15 @@ import structlog
 from hilbert.core.errors import InvalidSpec, StartFailed
 from hilbert.core.isolation import Promise, render_promises
 from hilbert.core.model import FunctionSpec, Usage
+from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import Handle, Observed, ReplicaLogs, ReplicaPlan
 from hilbert.core.settings import ProcessSettings
-from hilbert.core.values import Duration
+from hilbert.core.values import Duration, FunctionRef
 from hilbert.kit.aio import cancel, spawn
+from hilbert.runtimes.network import files
+from hilbert.runtimes.network.client import Network
+from hilbert.runtimes.network.messages import Attach
+from hilbert.runtimes.network.survey import SHARED
 from hilbert.runtimes.process import proc
 from hilbert.runtimes.process.environment import render_environment
 from hilbert.runtimes.process.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
@@ -67,14 +72,19 @@ class ProcessRuntime:
         images: ImageStore,
         logs: ReplicaLogs,
         settings: ProcessSettings | None = None,
+        network: Network | None = None,
         probe_period: float = PROBE_PERIOD,
         bound: bool = False,
     ) -> None:
-        """`run_dir` holds one folder for each replica, in `r/`. `bound`: replicas end with this process, too."""
+        """`run_dir` holds one folder for each replica, in `r/`. `bound`: replicas end with this process, too.
+
+        Without a `network`, replicas share this machine's, unless they are to have none.
+        """
         self._folder = run_dir / "r"
         self._images = images
         self._logs = logs
         self._settings = settings or ProcessSettings()
+        self._network = network
         self._probe_period = probe_period
         self._bound = bound
         self._monitors: dict[str, Monitor] = {}
@@ -90,7 +100,10 @@ class ProcessRuntime:
         """
         _keep_descriptors()
         wanted = self._settings.sandbox
-        self._machine = machine or await survey(self._folder, images=self._images, wanted=wanted)
+        abilities = SHARED
+        if self._network is not None:
+            abilities = await self._network.open(machine.abilities if machine is not None else None)
+        self._machine = machine or await survey(self._folder, images=self._images, wanted=wanted, abilities=abilities)
         self._pulse = spawn(self._probe_all(), name="health")
         _log.info("process runtime", sandbox=self._machine.sandbox.level, **self._machine.shortcomings())
         for name, text in self._machine.facts().items():
@@ -102,6 +115,8 @@ class ProcessRuntime:
         await cancel(self._pulse)
         await asyncio.gather(*(monitor.close() for monitor in self._monitors.values()))
         self._monitors.clear()
+        if self._network is not None:
+            await self._network.close()
         if self._machine is not None:
             self._machine.limiter.close()
 
@@ -114,9 +129,9 @@ class ProcessRuntime:
 
     # Runtime
 
-    def check_spec(self, spec: FunctionSpec, *, network: bool, required: frozenset[Promise]) -> None:
+    def check_spec(self, spec: FunctionSpec, *, network: NetworkUse, required: frozenset[Promise]) -> None:
         self._images.find(spec.image)
-        self._check_promises(required, network=network)
+        self._check_promises(required, network)
         if spec.limits is not None:
             for quantity in (spec.limits.memory, spec.limits.cpu):
                 if quantity is not None and quantity.amount <= 0:
@@ -126,8 +141,9 @@ class ProcessRuntime:
         """As the port. The process waits at its gate until the handle with its id is stored, and ends if it never is."""
         machine = self.machine
         bundle = self._images.find(plan.spec.image)
-        self._check_promises(plan.required, network=plan.network)
-        if not plan.network and not machine.own_network:
+        self._check_promises(plan.required, plan.network)
+        kind = machine.network(plan.network)
+        if kind is NetworkKind.NONE and not machine.own_network:
             raise StartFailed(
                 "the function may use no network, and this machine cannot make network namespaces",
                 hint="run Hilbert as root, or allow unprivileged user namespaces",
@@ -142,6 +158,7 @@ class ProcessRuntime:
             tenant=plan.tenant,
             placement=machine.placement(plan),
         )
+        network = self._order(plan.replica, plan.spec.ref, data)
         handle = data.put_into(Handle(replica=plan.replica, ref=plan.spec.ref, generation=plan.generation))
         yield handle
         occupant = Occupant(
@@ -149,7 +166,8 @@ class ProcessRuntime:
             host=plan.spec.ref.name,
             bundle=bundle,
             user=machine.user(plan.tenant),
-            network=plan.network,
+            network=kind is NetworkKind.HOST,
+            etc=_names(plan.spec.ref.name, network),
             read_only=plan.spec.read_only_root,
             bound=self._bound,
         )
@@ -187,6 +205,8 @@ class ProcessRuntime:
             handle = msgspec.structs.replace(data, pid=launched.pid, started=started).put_into(handle)
             monitor = self._watch(handle, descriptor, child=launched.child)
             yield handle
+            if self._network is not None and network is not None:
+                await self._network.attach(network, launched.pid, descriptor)
             if monitor.state != "exited":
                 with contextlib.suppress(BrokenPipeError):
                     os.write(launched.gate, b"+")
@@ -209,6 +229,8 @@ class ProcessRuntime:
         if monitor is not None:
             await monitor.close()
         self._meter.forget(handle.replica)
+        if self._network is not None:
+            self._network.forget(handle.replica)
         self._logs.retire(handle.ref, handle.replica)
 
     async def check(self, handles: Sequence[Handle]) -> Sequence[Observed]:
@@ -262,8 +284,27 @@ class ProcessRuntime:
 
     # The rest
 
-    def _check_promises(self, required: frozenset[Promise], *, network: bool) -> None:
-        missing = required - self.machine.promises(network=network)
+    def _order(self, replica: str, ref: FunctionRef, data: ReplicaData) -> Attach | None:
+        """What the replica's network is to be, from its handle; None where it has none that is ours to make."""
+        if data.placement.get("network") != NetworkKind.TENANT:
+            return None
+        egress = data.placement.get("egress", "none")
+        uplink = "" if egress == "none" else self.machine.abilities.uplink
+        return Attach(replica=replica, namespace=ref.namespace, uplink=uplink, egress=egress, resolves=bool(uplink))
+
+    async def _keep_network(self, order: Attach, data: ReplicaData, descriptor: int) -> None:
+        """See to it that the network of a replica that was taken back is kept, as it was."""
+        if self._network is None:
+            return
+        try:
+            await self._network.attach(order, data.pid, descriptor)
+        except StartFailed as exc:
+            _log.warning("a replica has lost its network", replica=order.replica, reason=exc.detail or exc.message)
+        finally:
+            os.close(descriptor)
+
+    def _check_promises(self, required: frozenset[Promise], use: NetworkUse) -> None:
+        missing = required - self.machine.promises(use)
         if missing:
             raise InvalidSpec(
                 f"the namespace requires isolation that this machine cannot promise: {render_promises(missing)}",
@@ -283,6 +324,9 @@ class ProcessRuntime:
         if descriptor is None:
             return None
         self._logs.adopt(handle.ref, handle.replica)
+        order = self._order(handle.replica, handle.ref, data)
+        if order is not None:
+            spawn(self._keep_network(order, data, os.dup(descriptor)), name=f"network {handle.replica}")
         return self._watch(handle, descriptor, child=0)
 
     def _announce(self, replica: str) -> None:
@@ -321,6 +365,13 @@ class ProcessRuntime:
             )
         finally:
             monitor.probing = False
+
+
+def _names(host: str, network: Attach | None) -> dict[str, str]:
+    """Files of `/etc` by which a replica with a network of its own finds the gateway and a name server."""
+    if network is None:
+        return {}
+    return {"hosts": files.hosts(host), "resolv.conf": files.resolv_conf(resolves=network.resolves)}
 
 
 def _keep_descriptors() -> None:

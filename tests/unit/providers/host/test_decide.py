@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hilbert.core.isolation import Promise
+from hilbert.core.network import Egress, NetworkKind, NetworkUse
 from hilbert.providers.host.decide import Decision, Revision, Stage, View, decide
 
-V1, V2 = Revision(1, network=True), Revision(2, network=True)
+OPEN, CLOSED = NetworkUse(), NetworkUse(NetworkKind.NONE)
+V1, V2 = Revision(1, network=OPEN), Revision(2, network=OPEN)
 
 
 def views(*items: tuple[str, Stage, Revision | None]) -> list[View]:
@@ -64,23 +66,37 @@ def test_replicas_of_a_function_that_is_gone_are_drained_and_take_no_place() -> 
 
 
 def test_a_stricter_policy_takes_replicas_out_at_once_and_a_laxer_one_rolls() -> None:
-    closed = V1._replace(network=False)
+    closed = V1._replace(network=CLOSED)
     assert decide(1, closed, views(("a", Stage.READY, V1))) == Decision(start=1, drain=("a",))
     assert decide(1, V1, views(("a", Stage.READY, closed))) == Decision(start=1)
+    narrow = V1._replace(network=NetworkUse(egress=Egress.parse("10.1.0.0/16:5432")))
+    wide = V1._replace(network=NetworkUse(egress=Egress.parse("internet,10.1.0.0/16:5432")))
+    assert decide(1, narrow, views(("a", Stage.READY, wide))) == Decision(start=1, drain=("a",))
+    assert decide(1, wide, views(("a", Stage.READY, narrow))) == Decision(start=1)
     strict = V1._replace(required=frozenset({Promise.FILES, Promise.IPC}))
     assert decide(1, strict, views(("a", Stage.READY, V1))) == Decision(start=1, drain=("a",))
     assert decide(1, V1, views(("a", Stage.READY, strict))) == Decision()
 
 
 def test_a_revision_prints_and_parses() -> None:
-    for revision in (V1, Revision(7, network=False, required=frozenset({Promise.NETWORK, Promise.FILES}))):
+    for revision in (
+        V1,
+        V1._replace(network=NetworkUse(NetworkKind.HOST)),
+        V1._replace(network=NetworkUse(egress=Egress.parse("10.1.0.0/16:53/udp"))),
+        Revision(7, network=CLOSED, required=frozenset({Promise.NETWORK, Promise.FILES})),
+    ):
         assert Revision.parse(str(revision)) == revision
 
 
 stages = st.sampled_from(Stage)
 revisions = st.one_of(
     st.none(),
-    st.builds(Revision, st.integers(1, 3), st.booleans(), st.frozensets(st.sampled_from(Promise), max_size=2)),
+    st.builds(
+        Revision,
+        st.integers(1, 3),
+        st.sampled_from([OPEN, CLOSED]),
+        st.frozensets(st.sampled_from(Promise), max_size=2),
+    ),
 )
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from hilbert.core.errors import (
+    Forbidden,
     FunctionNotFound,
     ImageUnavailable,
     InvalidSpec,
@@ -25,6 +26,7 @@ from hilbert.core.model import (
     Resources,
     Secret,
 )
+from hilbert.core.network import ANNOTATION_EGRESS, NetworkKind, NetworkUse
 from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import DEFAULT_NAMESPACE, Duration, NamespaceName, Quantity, SecretName
 from hilbert.kit.aio import ManualClock
@@ -325,7 +327,7 @@ async def test_a_namespace_without_network_takes_it_from_running_replicas() -> N
     async with host() as harness:
         provider, dev = harness.provider, NamespaceName("dev")
         await provider.create_namespace(Namespace(name=dev))
-        spec = spec_of(harness, namespace="dev", annotations={ANNOTATION_NETWORK: "host"})
+        spec = spec_of(harness, namespace="dev", annotations={ANNOTATION_NETWORK: "tenant"})
         await provider.apply(spec)
         async with watching(provider) as table:
             (old,) = await table.ready(spec.ref)
@@ -334,8 +336,42 @@ async def test_a_namespace_without_network_takes_it_from_running_replicas() -> N
             (new,) = await table.ready(spec.ref)
             assert table.sets[spec.ref].namespace_annotations == {ANNOTATION_NETWORK: "none"}
         plans = {plan.replica: plan for plan in harness.world.started}
-        assert (plans[old.replica].network, plans[new.replica].network) == (True, False)
+        assert plans[old.replica].network == NetworkUse(NetworkKind.TENANT)
+        assert plans[new.replica].network == NetworkUse(NetworkKind.NONE)
         assert (await provider.get(spec.ref)).generation == 1, "the spec has not changed"
+
+
+async def test_only_a_namespace_can_have_the_hosts_network() -> None:
+    async with host() as harness:
+        provider, dev = harness.provider, NamespaceName("dev")
+        await provider.create_namespace(Namespace(name=dev))
+        spec = spec_of(harness, namespace="dev", annotations={ANNOTATION_NETWORK: "host"})
+        with pytest.raises(Forbidden, match="its namespace has tenant"):
+            await provider.apply(spec)
+        await provider.update_namespace(Namespace(name=dev, annotations={ANNOTATION_NETWORK: "host"}))
+        await provider.apply(spec)
+        async with watching(provider) as table:
+            (old,) = await table.ready(spec.ref)
+            await provider.update_namespace(Namespace(name=dev))
+            await eventually(lambda: old not in table.endpoints(spec.ref))
+            (new,) = await table.ready(spec.ref)
+        kinds = {plan.replica: plan.network.kind for plan in harness.world.started}
+        assert (kinds[old.replica], kinds[new.replica]) == (NetworkKind.HOST, NetworkKind.TENANT)
+
+
+async def test_a_changed_egress_starts_new_replicas() -> None:
+    async with host() as harness:
+        provider, dev = harness.provider, NamespaceName("dev")
+        await provider.create_namespace(Namespace(name=dev))
+        spec = spec_of(harness, namespace="dev")
+        await provider.apply(spec)
+        async with watching(provider) as table:
+            (old,) = await table.ready(spec.ref)
+            await provider.update_namespace(Namespace(name=dev, annotations={ANNOTATION_EGRESS: "10.1.0.0/16:5432"}))
+            await eventually(lambda: old not in table.endpoints(spec.ref))
+            (new,) = await table.ready(spec.ref)
+        egress = {plan.replica: str(plan.network.egress) for plan in harness.world.started}
+        assert (egress[old.replica], egress[new.replica]) == ("internet", "10.1.0.0/16:5432")
 
 
 async def test_a_namespace_that_demands_isolation_passes_it_on() -> None:

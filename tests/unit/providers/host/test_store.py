@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hilbert.core.isolation import Promise
+from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import Handle
 from hilbert.core.values import DEFAULT_NAMESPACE, Duration, FunctionName, FunctionRef, NamespaceName
 from hilbert.kit.sqlite import Database
@@ -58,7 +59,7 @@ async def test_a_demanded_sandbox_becomes_what_it_promised(tmp_path: Path) -> No
     assert all("com.hilbert.sandbox" not in annotations for annotations in found.values())
     assert found[NamespaceName("a")]["kept"] == "x"
     assert {record.handle.replica: Revision.parse(record.revision) for record in loaded.replicas} == {
-        "f-a": Revision(3, network=True, required=frozenset(BUBBLEWRAP)),
-        "f-b": Revision(4, network=False, required=frozenset({Promise.FILES})),
-        "f-c": Revision(5, network=True),
+        "f-a": Revision(3, network=NetworkUse(NetworkKind.HOST), required=frozenset(BUBBLEWRAP)),
+        "f-b": Revision(4, network=NetworkUse(NetworkKind.NONE), required=frozenset({Promise.FILES})),
+        "f-c": Revision(5, network=NetworkUse(NetworkKind.HOST)),
     }

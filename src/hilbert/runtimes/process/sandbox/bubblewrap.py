@@ -78,7 +78,7 @@ class Bubblewrap:
         if not occupant.network:
             argv.append("--unshare-net")
         argv += self._system
-        for name in ("passwd", "group"):
+        for name in ("passwd", "group", *occupant.etc):
             argv += ["--ro-bind", str(occupant.folder / "etc" / name), f"/etc/{name}"]
         argv += ["--ro-bind", str(occupant.bundle.path), HOME]
         for path, place in zip(occupant.bundle.layers, layers, strict=True):

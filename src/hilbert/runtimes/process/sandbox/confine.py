@@ -25,7 +25,7 @@ def confine(entry: dict[str, Any]) -> None:
     if entry.get("own_network"):
         from hilbert.runtimes.process import network
 
-        network.make_own()
+        network.make_own(entry.get("etc", ()))
     if entry.get("landlock") or entry.get("filter") or entry.get("drop"):
         prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if entry.get("landlock"):

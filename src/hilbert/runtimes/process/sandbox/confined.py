@@ -47,6 +47,7 @@ class Landlock:
                 user=occupant.user,
                 drop=True,
                 own_network=not occupant.network,
+                etc=_etc(occupant),
                 landlock=True,
                 read=read,
                 write=(*_WRITE, places.scratch),
@@ -92,6 +93,7 @@ class Plain:
             user=occupant.user,
             drop=True,
             own_network=not occupant.network,
+            etc=_etc(occupant),
             filter=seccomp.supported(),
             parent=os.getpid() if occupant.bound else 0,
         )
@@ -116,6 +118,10 @@ class Plain:
                 f"all that {who} can read; install bubblewrap, or use a kernel with Landlock"
             )
         }
+
+
+def _etc(occupant: Occupant) -> tuple[tuple[str, str], ...]:
+    return tuple((str(occupant.folder / "etc" / name), f"/etc/{name}") for name in occupant.etc)
 
 
 def _filtered(*, network: bool, filtered: bool) -> frozenset[Promise]:

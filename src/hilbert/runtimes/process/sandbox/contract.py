@@ -23,6 +23,9 @@ class Occupant(msgspec.Struct, frozen=True, kw_only=True):
     user: tuple[int, int] | None
     """User and group to run as; None: those of this process."""
     network: bool
+    """It shares the host's."""
+    etc: Mapping[str, str] = {}
+    """Files of `/etc` that it has instead of the host's, by name, with their text."""
     read_only: bool
     bound: bool = False
     """It ends with the thread that starts it, however that ends."""
@@ -53,6 +56,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Give up all capabilities and ever gaining any."""
     own_network: bool = False
     """Make a network namespace with a loopback."""
+    etc: tuple[tuple[str, str], ...] = ()
+    """With `own_network`: files to put over others, as pairs of source and target."""
     read: tuple[str, ...] = ()
     """With Landlock: what may be read and executed."""
     write: tuple[str, ...] = ()

@@ -1,0 +1,166 @@
+"""Calls that functions make to `http://gateway:8080`, from networks of their own.
+
+Their connections come from the provider over a unix socket, each with the name of the namespace that it was made in: not
+the caller says who it is, but the network that its connection comes from.
+
+- `/function/NAME` is a function of the caller's own namespace; another namespace's only by its full name, and only where
+  that one lets itself be called (`Route.open`).
+- `/system/` needs credentials even to be asked; nothing else of the platform is there.
+- All of a namespace's connections together are bounded, as a client's are outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import socket
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from hilbert.dataplane import failures, headers
+from hilbert.dataplane.passage import Refused
+from hilbert.dataplane.proxy import Proxy
+from hilbert.dataplane.table import Table
+from hilbert.kit import handover
+from hilbert.kit.aio import cancel, spawn
+from hilbert.kit.http1 import Accept, Handler, Request, Responder, ServerConnection
+
+_RETRY_FIRST: Final = 0.1
+_RETRY_MOST: Final = 2.0
+"""Seconds between two attempts to reach the provider's side, which may not be there at all."""
+_SHARE: Final = 8
+"""One namespace may have an eighth of a worker's connections, all of them together half."""
+_LEAST: Final = 16
+
+
+class Inside:
+    """A worker's end: takes connections for as long as it is open."""
+
+    def __init__(
+        self,
+        path: Path,
+        proxy: Proxy,
+        table: Table,
+        *,
+        most: int,
+        system: bool,
+        make: Callable[[Accept, bytes, Callable[[], None]], ServerConnection],
+    ) -> None:
+        """`most` is the worker's own bound on connections. `system`: the REST API asks for credentials, so may be asked.
+
+        `make` makes a connection from what accepts its requests, the caller's address, and what is called at its end.
+        """
+        self._path = path
+        self._proxy = proxy
+        self._table = table
+        self._one_most = max(_LEAST, most // _SHARE)
+        self._all_most = max(_LEAST, most // 2)
+        self._system = system
+        self._make = make
+        self._open: Counter[bytes] = Counter()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = spawn(self._run(), name="calls from inside")
+
+    async def close(self) -> None:
+        """Take no more; those that are there go on."""
+        await cancel(self._task)
+
+    async def _run(self) -> None:
+        pause = _RETRY_FIRST
+        while True:
+            try:
+                link = handover.connect(self._path)
+            except OSError:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _RETRY_MOST)
+                continue
+            pause = _RETRY_FIRST
+            with link:
+                await self._take_all(link)
+
+    async def _take_all(self, link: socket.socket) -> None:
+        """Until the other side is gone."""
+        loop = asyncio.get_running_loop()
+        gone = asyncio.Event()
+
+        def take() -> None:
+            try:
+                namespace, descriptors = handover.receive(link)
+            except BlockingIOError:
+                return
+            except OSError:
+                namespace, descriptors = b"", []
+            if not namespace:
+                handover.close(descriptors)
+                loop.remove_reader(link.fileno())
+                gone.set()
+            for descriptor in descriptors:
+                self._take(namespace, socket.socket(fileno=descriptor))
+
+        loop.add_reader(link.fileno(), take)
+        try:
+            await gone.wait()
+        finally:
+            loop.remove_reader(link.fileno())
+
+    def _take(self, namespace: bytes, client: socket.socket) -> None:
+        if self._open[namespace] >= self._one_most or self._open.total() >= self._all_most:
+            client.close()
+            return
+        self._open[namespace] += 1
+        client.setblocking(False)
+        spawn(self._serve(namespace, client), name="connection from inside")
+
+    async def _serve(self, namespace: bytes, client: socket.socket) -> None:
+        def lost() -> None:
+            self._open[namespace] -= 1
+            if not self._open[namespace]:
+                del self._open[namespace]
+
+        caller = Caller(namespace, self._proxy, self._table, system=self._system)
+        connection = self._make(caller.accept, caller.address, lost)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, client)
+        except OSError:
+            with contextlib.suppress(OSError):
+                client.close()
+            connection.connection_lost(None)
+
+
+class Caller:
+    """What functions of one namespace may ask for."""
+
+    def __init__(self, namespace: bytes, proxy: Proxy, table: Table, *, system: bool) -> None:
+        self._suffix = b"." + namespace
+        self._proxy = proxy
+        self._table = table
+        self._system = system
+        # Between the loopback's own addresses, so that it is nobody else's: for logs, and for what is counted by source.
+        digest = hashlib.sha256(namespace).digest()
+        self.address = b"127.%d.%d.%d:0" % (64 | digest[0] & 63, digest[1], digest[2])
+
+    def accept(self, request: Request, responder: Responder) -> Handler:
+        """The entry of a request from inside."""
+        incoming: headers.Incoming = request.derived or headers.incoming(request)
+        segment = incoming.segment
+        if segment is None:
+            return self._beside(request, responder, incoming)
+        if b"." not in segment:
+            segment += self._suffix
+        state = self._table.by_segment.get(segment)
+        if state is not None and (state.open or segment.endswith(self._suffix)):
+            return self._proxy.call(request, responder, incoming, state)
+        return self._proxy.refuse(request, responder, incoming, segment)
+
+    def _beside(self, request: Request, responder: Responder, incoming: headers.Incoming) -> Handler:
+        path = incoming.path.partition(b"?")[0]
+        if not path.startswith(b"/system/") or b".." in path or not self._system:
+            return Refused(request, responder, incoming, failures.NOT_INSIDE)
+        if not any(name.lower() == b"authorization" for name, _ in request.headers):
+            return Refused(request, responder, incoming, failures.CREDENTIALS)
+        return self._proxy.to_control(request, responder, incoming)

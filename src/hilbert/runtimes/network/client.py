@@ -1,0 +1,345 @@
+"""`Network`: what a runtime asks for its replicas' networks. Talks to the keeper, and starts it where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import os
+import select
+import signal
+import socket
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+import hilbert
+from hilbert.core.errors import InvalidSettings, StartFailed
+from hilbert.kit import handover
+from hilbert.kit.aio import cancel, spawn
+from hilbert.runtimes.network import child, machine
+from hilbert.runtimes.network.addresses import Pool
+from hilbert.runtimes.network.messages import PROTOCOL, Attach, Attached, Config, Dial, Dialed, FromKeeper, Hello, Leave
+from hilbert.runtimes.network.survey import Abilities, survey
+
+_ANSWER_MOST: Final = 30.0
+"""Seconds for the keeper to set up one network; it takes about twenty milliseconds."""
+_OWN_MOST: Final = 10.0
+"""Seconds for a starting process to have left this one's network."""
+_LOOK_EVERY: Final = 0.001
+_AGAIN_FIRST: Final = 0.25
+_AGAIN_MOST: Final = 15.0
+"""Seconds before the keeper is started once more when it could not be, doubling."""
+
+_decoder = msgspec.json.Decoder(type=FromKeeper)
+_log = structlog.get_logger("hilbert.network")
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """A replica whose network is kept, as long as it runs."""
+
+    order: Attach
+    pid: int
+    process: int
+    """A pidfd: that pid is this process as long as it says so."""
+
+
+class Network:
+    """`open` it before use, `close` it at the end: networks of replicas that run stay as they are."""
+
+    def __init__(self, folder: Path, *, pool: str) -> None:
+        """`folder` holds the two sockets, and is what sets installations on one machine apart. Raises `InvalidSettings`."""
+        self._folder = folder
+        self._label = hashlib.sha256(bytes(folder.absolute())).hexdigest()[:4]
+        try:
+            self._pool = Pool(pool)
+        except ValueError as exc:
+            raise InvalidSettings(f"process.network_pool: {pool}: {exc}") from exc
+        self._abilities = Abilities()
+        self._connection: socket.socket | None = None
+        self._connected = asyncio.Event()
+        self._answers: dict[str, asyncio.Future[str]] = {}
+        self._dials: dict[int, asyncio.Future[socket.socket]] = {}
+        self._numbers = itertools.count(1)
+        self._known: dict[str, _Known] = {}
+        self._child = 0
+        self._lost = asyncio.Event()
+        self._life: asyncio.Task[None] | None = None
+        self._hello: asyncio.Future[Hello] | None = None
+
+    @property
+    def abilities(self) -> Abilities:
+        return self._abilities
+
+    async def open(self, abilities: Abilities | None = None) -> Abilities:
+        """Find out what works here, unless that is known, and have a keeper if anything does. Never raises."""
+        self._abilities = abilities or await survey(self._label, self._pool)
+        if self._abilities.uplink == "veth":
+            why = await asyncio.to_thread(
+                machine.prepare, self._folder, self._label, self._pool, self._abilities.programs
+            )
+            if why:
+                failures = {**self._abilities.failures, "veth": why}
+                self._abilities = msgspec.structs.replace(self._abilities, uplink="", failures=failures)
+        if self._abilities.own:
+            try:
+                await self._connect()
+            except OSError as exc:
+                _log.warning("no keeper", reason=str(exc))
+            self._life = spawn(self._live(), name="network keeper")
+        return self._abilities
+
+    async def close(self) -> None:
+        """Let go of the keeper. It stays while replicas have networks."""
+        await cancel(self._life)
+        for known in list(self._known.values()):
+            os.close(known.process)
+        kept, self._known = bool(self._known), {}
+        self._part()
+        if self._child and not kept:
+            await asyncio.to_thread(_wait, self._child)
+        if self._abilities.uplink == "veth" and not kept:
+            await asyncio.to_thread(machine.tidy, self._folder, self._label, self._abilities.programs)
+
+    async def attach(self, order: Attach, pid: int, process: int) -> None:
+        """Give the network of process `pid` what the order says; `process` is its pidfd, which stays the caller's.
+
+        Waits until the process has a network of its own. Idempotent for a replica. Raises `StartFailed`.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER_MOST):
+                await _leaves(pid, process)
+                await self._connected.wait()
+                if order.replica not in self._known:
+                    self._known[order.replica] = _Known(order, pid, os.dup(process))
+                answer = self._answers[order.replica] = asyncio.get_running_loop().create_future()
+                self._send(self._known[order.replica])
+                why = await answer
+        except (TimeoutError, OSError) as exc:
+            self.forget(order.replica)
+            raise StartFailed("the replica's network could not be set up in time", detail=str(exc)) from exc
+        finally:
+            self._answers.pop(order.replica, None)
+        if why:
+            self.forget(order.replica)
+            raise StartFailed("the replica's network could not be set up", detail=why, hint="see 'hilbert doctor'")
+
+    def forget(self, replica: str) -> None:
+        """The replica has ended. Absence is success."""
+        known = self._known.pop(replica, None)
+        if known is not None:
+            os.close(known.process)
+
+    async def dial(self, pid: int, process: int, port: int) -> socket.socket:
+        """A socket in the network of a process, connected to a port of its loopback. Raises `OSError`, as connecting does."""
+        network = _network_of(pid, process)
+        request = next(self._numbers)
+        answer: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+        self._dials[request] = answer
+        try:
+            if self._connection is None:
+                raise ConnectionError("the network keeper is away")
+            handover.send(self._connection, msgspec.json.encode(Dial(request=request, port=port)), [network])
+            client = await answer
+        finally:
+            os.close(network)
+            self._dials.pop(request, None)
+        # What a connect that is under way comes to shows once the socket can be written to.
+        try:
+            await asyncio.get_running_loop().sock_sendall(client, b"")
+            code = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise OSError(code, os.strerror(code))
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    # The keeper
+
+    async def _live(self) -> None:
+        """Have a keeper, whatever happens to it; after it was gone, tell the next one all that it should keep."""
+        pause = _AGAIN_FIRST
+        while True:
+            if self._connection is None:
+                try:
+                    await self._connect()
+                except (OSError, TimeoutError) as exc:
+                    _log.warning("no keeper", reason=str(exc), retry_in=pause)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, _AGAIN_MOST)
+                    continue
+            pause = _AGAIN_FIRST
+            await self._lost.wait()
+            _log.warning("the keeper has ended; starting another", child=self._child)
+            self._part()
+            if self._child:
+                await asyncio.to_thread(_wait, self._child)
+                self._child = 0
+
+    async def _connect(self) -> None:
+        """Find the keeper that an earlier control process has left, if it is of this version, or start one."""
+        path = self._folder / "keeper.sock"
+        for attempt in range(2):
+            try:
+                self._connection = handover.connect(path)
+            except OSError:
+                self._child = await asyncio.to_thread(_start, self._config())
+                self._connection = handover.connect(path)
+            hello = await self._greeting()
+            if (hello.protocol, hello.version) == (PROTOCOL, hilbert.__version__) or attempt:
+                break
+            handover.send(self._connection, msgspec.json.encode(Leave()))
+            await self._lost.wait()
+            self._part()
+        for known in self._known.values():
+            with contextlib.suppress(OSError):  # The replica has ended.
+                self._send(known)
+        self._connected.set()
+
+    async def _greeting(self) -> Hello:
+        connection = self._connection
+        if connection is None:
+            raise ConnectionError("the keeper is away")
+        self._lost.clear()
+        loop = asyncio.get_running_loop()
+        self._hello = loop.create_future()
+        loop.add_reader(connection.fileno(), self._hear)
+        async with asyncio.timeout(_ANSWER_MOST):
+            return await self._hello
+
+    def _part(self) -> None:
+        self._connected.clear()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            asyncio.get_running_loop().remove_reader(connection.fileno())
+            connection.close()
+
+    def _send(self, known: _Known) -> None:
+        """Raises `OSError`, when the replica or the keeper has gone."""
+        network = _network_of(known.pid, known.process)
+        try:
+            if self._connection is None:
+                raise ConnectionError("the network keeper is away")
+            handover.send(self._connection, msgspec.json.encode(known.order), [known.process, network])
+        finally:
+            os.close(network)
+
+    def _hear(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            data, descriptors = handover.receive(self._connection)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, descriptors = b"", []
+        if not data:
+            self._lose()
+            return
+        match _decoder.decode(data):
+            case Hello() as hello:
+                if self._hello is not None and not self._hello.done():
+                    self._hello.set_result(hello)
+            case Attached(replica=replica, error=error):
+                answer = self._answers.get(replica)
+                if answer is not None and not answer.done():
+                    answer.set_result(error.removeprefix("- "))
+                elif error:
+                    _log.warning("a replica has lost its network", replica=replica, reason=error)
+            case Dialed(request=request, error=error, code=code):
+                dialing = self._dials.get(request)
+                if dialing is not None and not dialing.done():
+                    if descriptors:
+                        dialing.set_result(socket.socket(fileno=descriptors.pop()))
+                    else:
+                        dialing.set_exception(OSError(code, error))
+                handover.close(descriptors)
+
+    def _lose(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._connection.fileno() if self._connection else -1)
+        self._connected.clear()
+        gone = ConnectionError("the network keeper has ended")
+        for dialing in self._dials.values():
+            if not dialing.done():
+                dialing.set_exception(gone)
+        if self._hello is not None and not self._hello.done():
+            self._hello.set_exception(gone)
+        self._lost.set()
+
+    def _config(self) -> Config:
+        return Config(
+            control=str(self._folder / "keeper.sock"),
+            inside=str(self._folder / "inside.sock"),
+            label=self._label,
+            pool=str(self._pool.network),
+            programs=dict(self._abilities.programs),
+        )
+
+
+def _start(config: Config) -> int:
+    """Start a keeper and wait until it listens; its pid. Raises `OSError`."""
+    document = os.memfd_create("hilbert-keeper", os.MFD_CLOEXEC)
+    read, write = os.pipe2(os.O_CLOEXEC)
+    try:
+        os.write(document, msgspec.json.encode(config))
+        os.lseek(document, 0, os.SEEK_SET)
+        pid = os.posix_spawn(
+            child.command("keeper")[0],
+            child.command("keeper"),
+            {
+                **child.environment(),
+                "HILBERT_RUN_DIR": str(Path(config.control).parent),
+            },  # Whose it is, for an administrator.
+            file_actions=[(os.POSIX_SPAWN_DUP2, document, 0), (os.POSIX_SPAWN_DUP2, write, 1)],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD],
+        )
+        os.close(write)
+        write = -1
+        if os.read(read, 16) != b"ready\n":
+            os.waitpid(pid, 0)
+            raise OSError("the network keeper did not start; see its error above")
+        return pid
+    finally:
+        handover.close([descriptor for descriptor in (document, read, write) if descriptor >= 0])
+
+
+def _wait(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+async def _leaves(pid: int, process: int) -> None:
+    """Wait until the process has another network than this one. Raises `OSError` when it has ended, `TimeoutError`."""
+    ours = Path("/proc/self/ns/net").stat().st_ino  # noqa: ASYNC240 - no disk
+    async with asyncio.timeout(_OWN_MOST):
+        while True:
+            try:
+                if Path(f"/proc/{pid}/ns/net").stat().st_ino != ours:  # noqa: ASYNC240
+                    return
+            except PermissionError:
+                pass  # In the middle of giving up its rights.
+            _check_alive(process)
+            await asyncio.sleep(_LOOK_EVERY)
+
+
+def _network_of(pid: int, process: int) -> int:
+    """A descriptor of the process's network namespace. Raises `OSError`."""
+    network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check_alive(process)  # Only now it is certain that this was its.
+    except BaseException:
+        os.close(network)
+        raise
+    return network
+
+
+def _check_alive(process: int) -> None:
+    """Raise `ProcessLookupError` when the process behind a pidfd has ended."""
+    if select.select([process], [], [], 0)[0]:
+        raise ProcessLookupError("the process has ended")

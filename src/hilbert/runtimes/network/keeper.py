@@ -1,0 +1,241 @@
+"""The keeper: `python -m hilbert.runtimes.network.keeper`, with its configuration on standard input.
+
+One for each installation, started by its control process and found again by the next. It enters the replicas' network
+namespaces (in a child for each: a process that has several threads cannot), holds the sockets that listen there, hands
+connections to `gateway` on to the workers, answers for name servers, and looks after the uplinks of ordinary users.
+It ends once it keeps no network and no control process is there; what it kept ends with it, and can be made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+import hilbert
+from hilbert.core.errors import HilbertError
+from hilbert.core.network import Egress
+from hilbert.kit import handover
+from hilbert.runtimes.network import setting_up
+from hilbert.runtimes.network.addresses import Pool
+from hilbert.runtimes.network.kept import Kept
+from hilbert.runtimes.network.messages import (
+    PROTOCOL,
+    Attach,
+    Attached,
+    Config,
+    Dial,
+    Dialed,
+    Hello,
+    Leave,
+    ToKeeper,
+)
+from hilbert.runtimes.network.workers import Workers
+
+_TIDY_EVERY: Final = 2.0
+"""Seconds between two looks for what is late."""
+
+_decoder = msgspec.json.Decoder(type=ToKeeper)
+
+
+class Keeper:
+    """Single-threaded; everything happens in `run`."""
+
+    def __init__(self, config: Config) -> None:
+        """Listen at both sockets. Raises `OSError`."""
+        self._config = config
+        self._pool = Pool(config.pool)
+        self._selector = selectors.DefaultSelector()
+        self._clients: set[socket.socket] = set()
+        self._kept: dict[str, Kept] = {}
+        self._ended = False
+        self._workers = Workers(Path(config.inside), self._selector)
+        self._control = handover.listen(Path(config.control))
+        self._selector.register(self._control, selectors.EVENT_READ, self._join)
+
+    def run(self) -> None:
+        """Until there is nothing left to do."""
+        started = time.monotonic()
+        while not self._ended:
+            for key, _ in self._selector.select(_TIDY_EVERY):
+                act: Callable[[], None] = key.data
+                if self._selector.get_map().get(key.fd) is key:  # Not closed by an earlier one of this round.
+                    act()
+            now = time.monotonic()
+            for kept in self._kept.values():
+                kept.tidy(now, self._workers)
+            # The one that has started this comes at once, or never.
+            if not self._clients and not self._kept and now - started > _TIDY_EVERY:
+                self._ended = True
+        for kept in list(self._kept.values()):
+            kept.close()
+        for path in (self._config.control, self._config.inside):
+            Path(path).unlink(missing_ok=True)
+
+    # Control processes
+
+    def _join(self) -> None:
+        with contextlib.suppress(OSError):
+            client, _ = self._control.accept()
+            client.setblocking(False)
+            self._clients.add(client)
+            self._selector.register(client, selectors.EVENT_READ, lambda: self._hear(client))
+            hello = Hello(protocol=PROTOCOL, version=hilbert.__version__, pid=os.getpid(), replicas=sorted(self._kept))
+            self._tell(client, hello)
+
+    def _hear(self, client: socket.socket) -> None:
+        try:
+            data, descriptors = handover.receive(client)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, descriptors = b"", []
+        try:
+            match _decoder.decode(data) if data else None:
+                case None:
+                    self._lose(client)
+                case Attach() as order:
+                    self._attach(client, order, descriptors)
+                case Dial() as order:
+                    self._dial(client, order, descriptors)
+                case Leave():
+                    self._ended = True
+        except msgspec.MsgspecError:
+            self._lose(client)
+        finally:
+            handover.close(descriptors)
+
+    def _lose(self, client: socket.socket) -> None:
+        self._selector.unregister(client)
+        self._clients.discard(client)
+        client.close()
+        if not self._clients and not self._kept:
+            self._ended = True
+
+    def _tell(self, client: socket.socket, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
+        with contextlib.suppress(OSError):  # It has gone; the next one asks again.
+            handover.send(client, msgspec.json.encode(message), descriptors)
+
+    # What is asked
+
+    def _attach(self, client: socket.socket, order: Attach, descriptors: list[int]) -> None:
+        if order.replica in self._kept:
+            self._tell(client, Attached(replica=order.replica))
+            return
+        try:
+            process, network = descriptors
+            egress = Egress.parse(order.egress)
+        except (ValueError, HilbertError) as exc:
+            self._tell(client, Attached(replica=order.replica, error=f"the order is not understood: {exc}"))
+            return
+        task = setting_up.Order(
+            network=network,
+            uplink=order.uplink,
+            egress=egress,
+            resolves=order.resolves,
+            label=self._config.label,
+            pool=self._pool,
+            programs=self._config.programs,
+        )
+        kept = Kept(order.namespace, os.dup(process), self._selector, lambda: self._forget(order.replica))
+        self._kept[order.replica] = kept
+
+        def done(error: str, sockets: list[socket.socket]) -> None:
+            if not error:
+                kept.open(sockets, self._workers)
+                if order.uplink in ("slirp4netns", "pasta"):
+                    error = kept.start_uplink(order.uplink, self._config.programs[order.uplink], network_copy)
+            os.close(network_copy)
+            if error:
+                kept.close()
+                self._forget(order.replica)
+            self._tell(client, Attached(replica=order.replica, error=error))
+
+        network_copy = os.dup(network)
+        self._in_child(lambda: setting_up.set_up(task), done)
+
+    def _dial(self, client: socket.socket, order: Dial, descriptors: list[int]) -> None:
+        if len(descriptors) != 1:
+            self._tell(client, Dialed(request=order.request, error="no network was given"))
+            return
+
+        def done(error: str, sockets: list[socket.socket]) -> None:
+            code, _, text = error.partition(" ")
+            self._tell(
+                client,
+                Dialed(request=order.request, error=text, code=int(code) if code.isdigit() else 0),
+                tuple(sock.fileno() for sock in sockets),
+            )
+            for sock in sockets:
+                sock.close()
+
+        self._in_child(lambda: [setting_up.dial(descriptors[0], order.port)], done)
+
+    def _forget(self, replica: str) -> None:
+        self._kept.pop(replica, None)
+        if not self._clients and not self._kept:
+            self._ended = True
+
+    def _in_child(
+        self, work: Callable[[], list[socket.socket]], done: Callable[[str, list[socket.socket]], None]
+    ) -> None:
+        """Run `work` in a child, which may go where it likes, and `done` here with what it made."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            _answer_and_exit(theirs, work)
+        theirs.close()
+
+        def ended() -> None:
+            self._selector.unregister(ours)
+            try:
+                message, descriptors = handover.receive(ours)
+            except OSError as exc:
+                message, descriptors = f"- {exc}".encode(), []
+            ours.close()
+            os.waitpid(pid, 0)
+            error = message.decode(errors="replace") if message else "- the setting up ended without an answer"
+            done("" if error == "ok" else error, [socket.socket(fileno=descriptor) for descriptor in descriptors])
+
+        self._selector.register(ours, selectors.EVENT_READ, ended)
+
+
+def _answer_and_exit(answer: socket.socket, work: Callable[[], list[socket.socket]]) -> None:
+    """In the child. Never returns."""
+    try:
+        try:
+            sockets = work()
+            handover.send(answer, b"ok", [sock.fileno() for sock in sockets])
+        except subprocess.CalledProcessError as exc:
+            said = (exc.stderr or "").strip().splitlines()
+            name = Path(str(exc.cmd)).name
+            handover.send(answer, f"- {name}: {said[0][:300] if said else f'status {exc.returncode}'}".encode())
+        except (OSError, subprocess.SubprocessError) as exc:
+            handover.send(answer, f"{getattr(exc, 'errno', None) or '-'} {exc}"[:400].encode())
+    finally:
+        os._exit(0)
+
+
+def main() -> None:
+    config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.chdir("/")
+    keeper = Keeper(config)
+    sys.stdout.write("ready\n")
+    sys.stdout.close()
+    keeper.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""In the keeper: what it holds of one replica's network, from its process's start to its end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from hilbert.runtimes.network import enter, uplink
+from hilbert.runtimes.network.names import NameServer
+from hilbert.runtimes.network.workers import Workers
+
+_READY_MOST: Final = 5.0
+"""Seconds for a program to configure its interface; it takes some milliseconds."""
+_LOOK_EVERY: Final = 0.002
+_ACCEPTS_AT_ONCE: Final = 16
+_PR_SET_PDEATHSIG: Final = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Kept:
+    """Closes itself when the replica's process ends: sockets would keep its network alive."""
+
+    def __init__(
+        self, namespace: str, process: int, selector: selectors.BaseSelector, on_end: Callable[[], None]
+    ) -> None:
+        """Takes over `process`, a pidfd."""
+        self._namespace = namespace
+        self._process = process
+        self._selector = selector
+        self._on_end = on_end
+        self._door: socket.socket | None = None
+        self._waiting = False
+        """The door is left alone, since no worker is there."""
+        self._names: NameServer | None = None
+        self._uplink: subprocess.Popen[bytes] | None = None
+        selector.register(process, selectors.EVENT_READ, self._ended)
+
+    def open(self, sockets: list[socket.socket], workers: Workers) -> None:
+        """Take over what listens inside: the door, and the name server's two if there is one."""
+        self._door = sockets[0]
+        self._door.setblocking(False)
+        self._selector.register(self._door, selectors.EVENT_READ, lambda: self._accept(workers))
+        if len(sockets) == 3:
+            self._names = NameServer(sockets[1], sockets[2], self._selector)
+        if self._process < 0:  # It has ended meanwhile.
+            self.close()
+
+    def start_uplink(self, program: str, path: str, network: int) -> str:
+        """Carry packets out by a program of this user's. One sentence when that does not work."""
+        if self._process < 0:
+            return "- the replica has ended"
+        owner = enter.owner_of(network)
+        try:
+            self._uplink = subprocess.Popen(
+                uplink.command(program, path, network=network, owner=owner),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(network, owner),
+                preexec_fn=_end_with_keeper,
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            )
+        except OSError as exc:
+            return f"- {program}: {exc}"
+        finally:
+            os.close(owner)
+        end = time.monotonic() + _READY_MOST
+        while time.monotonic() < end and self._uplink.poll() is None:
+            if _has_route(self._process):
+                return ""
+            time.sleep(_LOOK_EVERY)
+        return f"- {program} did not set up the network; is /dev/net/tun open to this user?"
+
+    def tidy(self, now: float, workers: Workers) -> None:
+        """What is to be done now and then."""
+        if self._names is not None:
+            self._names.tidy(now)
+        if self._waiting and workers.any and self._door is not None:
+            self._waiting = False
+            self._selector.register(self._door, selectors.EVENT_READ, lambda: self._accept(workers))
+
+    def close(self) -> None:
+        """Let go of everything. The network ends with its last process."""
+        if self._process >= 0:
+            self._selector.unregister(self._process)
+            os.close(self._process)
+            self._process = -1
+        if self._door is not None:
+            if not self._waiting:
+                self._selector.unregister(self._door)
+            self._door.close()
+            self._door = None
+        if self._names is not None:
+            self._names.close()
+            self._names = None
+        if self._uplink is not None:
+            self._uplink.kill()
+            self._uplink.wait()
+            self._uplink = None
+
+    def _ended(self) -> None:
+        self.close()
+        self._on_end()
+
+    def _accept(self, workers: Workers) -> None:
+        door = self._door
+        if door is None:
+            return
+        if not workers.any:
+            self._selector.unregister(door)  # Until `tidy` finds one.
+            self._waiting = True
+            return
+        for _ in range(_ACCEPTS_AT_ONCE):
+            try:
+                connection, _ = door.accept()
+            except OSError:
+                return
+            workers.hand_on(connection, self._namespace)
+
+
+def _end_with_keeper() -> None:
+    """Between fork and exec: be ended by the kernel when the keeper is."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _has_route(process: int) -> bool:
+    """Whether the network of the process (a pidfd) has a default route."""
+    try:
+        known = Path(f"/proc/self/fdinfo/{process}").read_text()
+        pid = next(line.split()[1] for line in known.splitlines() if line.startswith("Pid:"))
+        routes = Path(f"/proc/{pid}/net/route").read_text().splitlines()[1:]
+    except (OSError, StopIteration):
+        return False
+    return any(line.split()[1] == "00000000" for line in routes)

@@ -1,0 +1,73 @@
+"""As root: a replica's link to this machine, a pair of virtual interfaces, and what `ip -batch` needs to make it.
+
+The interface's name says whose it is: `hb`, the installation's label, what its namespace may reach, and its number in the
+pool. So nothing has to be written down: the names are the list of what is taken, and the kernel removes the pair with the
+replica's network.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import socket
+from collections.abc import Iterable
+from typing import Final
+
+from hilbert.core.network import Egress
+from hilbert.runtimes.network.addresses import Pool
+
+INSIDE: Final = "eth0"
+_NAME: Final = re.compile(r"hb([0-9a-f]{4})([il])-([0-9a-f]{4})")
+_TRIES: Final = 64
+
+
+def name_of(label: str, number: int, egress: Egress) -> str:
+    """`i`: internet and nothing private, which the machine's rules hold, too; `l`: a list, which only its own rules know."""
+    return f"hb{label}{'l' if egress.destinations else 'i'}-{number:04x}"
+
+
+def present(label: str = "") -> dict[str, int]:
+    """Names and numbers of all links on this machine, of any installation or only of this one."""
+    found: dict[str, int] = {}
+    for _, name in socket.if_nameindex():
+        seen = _NAME.fullmatch(name)
+        if seen is not None and label in ("", seen[1]):
+            found[name] = int(seen[3], 16)
+    return found
+
+
+def free_number(pool: Pool, taken: Iterable[int]) -> int:
+    """One that nobody has, at random, so that a packet still under way for a replica that has ended seldom finds another.
+
+    Raises `OSError` when the pool is full.
+    """
+    known = set(taken)
+    for _ in range(_TRIES):
+        number = random.choice(pool.numbers)  # noqa: S311 - not a secret
+        if number not in known:
+            return number
+    for number in pool.numbers:
+        if number not in known:
+            return number
+    raise OSError(f"all addresses of {pool.network} are in use")
+
+
+def outside_batch(name: str, number: int, pool: Pool, *, network: str) -> str:
+    """This machine's end. `network` is a path of the replica's network namespace."""
+    return (
+        f"link add {name} type veth peer name {INSIDE} netns {network}\n"
+        f"link set {name} addrgenmode none\n"
+        f"addr add {pool.here}/32 dev {name}\n"
+        f"link set {name} up\n"
+        f"route add {pool.address(number)}/32 dev {name} src {pool.here}\n"
+    )
+
+
+def inside_batch(number: int, pool: Pool) -> str:
+    """The replica's end, to be run in its network."""
+    return (
+        f"addr add {pool.address(number)}/32 dev {INSIDE}\n"
+        f"link set {INSIDE} up\n"
+        f"route add {pool.here} dev {INSIDE} scope link\n"
+        f"route add default via {pool.here} dev {INSIDE}\n"
+    )

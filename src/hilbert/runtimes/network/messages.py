@@ -1,0 +1,82 @@
+"""What the control process and the keeper say to each other: JSON messages on a `SOCK_SEQPACKET` socket."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+PROTOCOL: Final = 1
+"""Raised with every change of this file: a keeper of another number is replaced."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What a keeper is started with, on its standard input."""
+
+    control: str
+    """Path of the socket for control processes."""
+    inside: str
+    """Path of the socket for workers, which take the calls from inside."""
+    label: str
+    """Four hexadecimal digits of this installation."""
+    pool: str
+    """The network of the replicas' addresses."""
+    programs: dict[str, str]
+    """Paths of `nft`, `ip`, and of the uplink programs that work here."""
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello", kw_only=True):
+    """Keeper, first: who it is."""
+
+    protocol: int
+    version: str
+    pid: int
+    replicas: list[str]
+    """Whose networks it keeps."""
+
+
+class Attach(msgspec.Struct, frozen=True, tag="attach", kw_only=True):
+    """Control: give this replica its network. With two descriptors: its process (pidfd) and its network namespace.
+
+    Of a replica that is known nothing changes. Everything ends by itself with the process.
+    """
+
+    replica: str
+    namespace: str
+    uplink: str = ""
+    """`veth`, `slirp4netns`, `pasta`, or empty for the loopback alone."""
+    egress: str = "internet"
+    resolves: bool = True
+    """Offer a name server inside."""
+
+
+class Dial(msgspec.Struct, frozen=True, tag="dial", kw_only=True):
+    """Control: connect to a TCP port on the loopback of a replica. With its network namespace; the answer has the socket."""
+
+    request: int
+    port: int
+
+
+class Leave(msgspec.Struct, frozen=True, tag="leave"):
+    """Control: end, a newer keeper takes over."""
+
+
+class Attached(msgspec.Struct, frozen=True, tag="attached", kw_only=True):
+    """Keeper: how it went."""
+
+    replica: str
+    error: str = ""
+    """One sentence; empty when all is in place."""
+
+
+class Dialed(msgspec.Struct, frozen=True, tag="dialed", kw_only=True):
+    """Keeper: with the connected socket, or without one."""
+
+    request: int
+    error: str = ""
+    code: int = 0
+    """The error's number (errno), 0 for none."""
+
+
+ToKeeper = Attach | Dial | Leave
+FromKeeper = Hello | Attached | Dialed

@@ -1,0 +1,122 @@
+"""Setting up one replica's network: runs in a process of its own, forked by the keeper, which it leaves for that network."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from hilbert.core.network import Egress
+from hilbert.runtimes.network import enter, links, rules
+from hilbert.runtimes.network.addresses import DOOR_PORT, GATEWAY, SLIRP, Pool, own_addresses
+
+_PROGRAM_MOST: Final = 20.0
+"""Seconds for one run of `ip` or `nft`."""
+_BACKLOG: Final = 128
+_DNS_PORT: Final = 53
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One network to set up."""
+
+    network: int
+    """Descriptor of the namespace."""
+    uplink: str
+    egress: Egress
+    resolves: bool
+    label: str
+    pool: Pool
+    programs: Mapping[str, str]
+
+
+def set_up(order: Order) -> list[socket.socket]:
+    """Make the link, the rules and what listens inside: the gateway's door, then a name server's two sockets if wanted.
+
+    Leaves this process in the replica's network. Raises `OSError`, and `subprocess.SubprocessError` with what a program said.
+    """
+    never = {str(order.pool.network), SLIRP, *own_addresses()}
+    number = _make_link(order) if order.uplink == "veth" and not _has_link(order.network) else -1
+    enter.enter(order.network)
+    if os.geteuid() != 0:
+        enter.keep_net_admin()
+    enter.raise_loopback()
+    _run(order.programs["nft"], ["-f", "-"], rules.inside(order.egress, never=never))
+    if number >= 0:
+        Path(f"/proc/sys/net/ipv6/conf/{links.INSIDE}/disable_ipv6").write_text("1")
+        _run(order.programs["ip"], ["-batch", "-"], links.inside_batch(number, order.pool))
+    sockets = [_listen(DOOR_PORT)]
+    if order.resolves:
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagrams.bind((GATEWAY, _DNS_PORT))
+        sockets += [datagrams, _listen(_DNS_PORT)]
+    return sockets
+
+
+def dial(network: int, port: int) -> socket.socket:
+    """A socket in that network, on its way to a port of its loopback. Raises `OSError`."""
+    enter.enter(network)
+    client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    client.setblocking(False)
+    code = client.connect_ex(("127.0.0.1", port))
+    # On a loopback the answer is there at once; while a replica comes up, an attempt may hang all the same.
+    if code not in (0, errno.EINPROGRESS):
+        client.close()
+        raise OSError(code, os.strerror(code))
+    return client
+
+
+def _has_link(network: int) -> bool:
+    """Whether an earlier keeper has made the replica's link: what is there outlives it."""
+    here = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        enter.enter(network)
+        found = any(name == links.INSIDE for _, name in socket.if_nameindex())
+        enter.enter(here)
+    finally:
+        os.close(here)
+    return found
+
+
+def _make_link(order: Order) -> int:
+    """The pair of interfaces with this machine's end configured; the replica's number in the pool."""
+    path = f"/proc/self/fd/{order.network}"
+    for _ in range(8):
+        number = links.free_number(order.pool, links.present().values())
+        name = links.name_of(order.label, number, order.egress)
+        batch = links.outside_batch(name, number, order.pool, network=path)
+        try:
+            _run(order.programs["ip"], ["-batch", "-"], batch, pass_fds=(order.network,))
+        except subprocess.CalledProcessError:
+            if name not in links.present():
+                raise
+            continue  # Somebody else took the number first.
+        if list(links.present().values()).count(number) == 1:
+            conf = Path("/proc/sys/net")
+            (conf / "ipv4" / "conf" / name / "forwarding").write_text("1")
+            (conf / "ipv6" / "conf" / name / "disable_ipv6").write_text("1")
+            return number
+        _run(order.programs["ip"], ["link", "del", name], "")  # Another installation has the number.
+    raise OSError("no free address was found for the replica")
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((GATEWAY, port))
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _run(program: str, arguments: Sequence[str], text: str, *, pass_fds: Sequence[int] = ()) -> None:
+    done = subprocess.run(
+        [program, *arguments], input=text, capture_output=True, text=True, timeout=_PROGRAM_MOST, check=False,
+        pass_fds=pass_fds, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise subprocess.CalledProcessError(done.returncode, program, done.stdout, done.stderr)

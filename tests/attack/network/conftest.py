@@ -1,0 +1,50 @@
+"""One machine with its world for all modules of this folder, and a platform on it as root and as an ordinary user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.networks import ORDINARY, NetworkedPlatform, Networks, missing
+
+OTHERS = """
+table inet somebody-else {
+  chain forward { type filter hook forward priority 5; policy accept;
+    ip saddr 203.0.113.9 drop
+  }
+}
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if why := missing():
+        for item in items:
+            if "attack/network" in str(item.path):
+                item.add_marker(pytest.mark.skip(reason=why))
+
+
+@pytest.fixture(scope="module")
+def networks() -> Iterator[Networks]:
+    networks = Networks()
+    networks.open()
+    networks.load(OTHERS)
+    before = networks.run("nft", "list", "table", "inet", "somebody-else")
+    yield networks
+    assert networks.run("nft", "list", "table", "inet", "somebody-else") == before, "rules of others are theirs"
+    networks.close()
+
+
+@pytest.fixture(scope="module", params=["root", "ordinary"])
+def platform(request: pytest.FixtureRequest, networks: Networks) -> Iterator[NetworkedPlatform]:
+    """With a function `probe`. What it has made is gone with it."""
+    platform = NetworkedPlatform(networks, user=ORDINARY if request.param == "ordinary" else 0)
+    try:
+        platform.start()
+        platform.probe("probe")
+        yield platform
+        assert platform.stop() == 0, platform.log
+        assert networks.links() == []
+        assert networks.tables() == ["table inet somebody-else"]
+    finally:
+        platform.close()
