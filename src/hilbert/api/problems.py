@@ -39,6 +39,7 @@ TABLE: Final[Retold] = {
     errors.NotFound: Told(404),
     errors.NamespaceNotFound: NAMESPACE_NOT_VALID,
     errors.Conflict: Told(409),
+    errors.KeyReused: Told(422),
     errors.Unauthenticated: Told(401),
     errors.Denied: Told(403),
     errors.Unsupported: Told(501),

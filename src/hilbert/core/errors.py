@@ -2,8 +2,8 @@
 
     HilbertError                       code, message (public), detail (log only), retryable
     ├── Invalid                        InvalidName · InvalidSpec · InvalidStack · InvalidSettings
-    ├── NotFound                       FunctionNotFound · NamespaceNotFound · SecretNotFound
-    ├── Conflict                       AlreadyExists
+    ├── NotFound                       FunctionNotFound · NamespaceNotFound · SecretNotFound · CallNotFound
+    ├── Conflict                       AlreadyExists · KeyReused · LeaseLost
     ├── Denied                         Unauthenticated · Forbidden · ReservedNamespace
     ├── Unsupported                    a capability is missing
     ├── Overloaded                     QuotaExceeded · QueueFull · RateLimited            retry_after
@@ -86,6 +86,12 @@ class SecretNotFound(NotFound):
     code = "secret-not-found"
 
 
+class CallNotFound(NotFound):
+    """No such queued call in that namespace."""
+
+    code = "call-not-found"
+
+
 class Conflict(HilbertError):
     """The request contradicts what is there."""
 
@@ -96,6 +102,18 @@ class AlreadyExists(Conflict):
     """The name is taken."""
 
     code = "already-exists"
+
+
+class KeyReused(Conflict):
+    """An idempotency key came again with another request."""
+
+    code = "key-reused"
+
+
+class LeaseLost(Conflict):
+    """The attempt at a queued call is no longer its holder's to settle."""
+
+    code = "lease-lost"
 
 
 class Denied(HilbertError):

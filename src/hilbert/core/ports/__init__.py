@@ -10,6 +10,7 @@ Features that not every provider has are capability Protocols. `capability(provi
 from hilbert.core.ports.capabilities import Diagnostics, Logs, Namespaces, Secrets, capability
 from hilbert.core.ports.leader import Leader
 from hilbert.core.ports.provider import Provider
+from hilbert.core.ports.queue import Queue, QueueRecords
 from hilbert.core.ports.replica_logs import ReplicaLogs
 from hilbert.core.ports.routes import RouteSink
 from hilbert.core.ports.runtime import Handle, Observed, ReplicaPlan, Runtime
@@ -22,6 +23,8 @@ __all__ = [
     "Namespaces",
     "Observed",
     "Provider",
+    "Queue",
+    "QueueRecords",
     "ReplicaLogs",
     "ReplicaPlan",
     "RouteSink",
