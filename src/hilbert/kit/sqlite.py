@@ -1,7 +1,8 @@
 """SQLite for an event loop: one writer thread that runs functions inside a transaction, and a pool of readers.
 
 A unit of work is a *function*, run whole inside `BEGIN IMMEDIATE`: nothing can interleave in it, and it either commits
-or leaves no trace. `write` returns after the commit reached the disk (`synchronous=FULL`, WAL).
+or leaves no trace. `write` returns after the commit reached the disk (`synchronous=FULL`, WAL). Work that waits shares
+one commit (group commit), so that one sync serves many callers. One connection alone writes and checkpoints.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
+_Job = tuple[Work[Any], Future[Any]]
+
+_MOST_AT_ONCE: Final = 256
+"""Pieces of work in one commit: bounds how long the first of them waits for the others."""
 
 
 class Database:
@@ -34,7 +39,7 @@ class Database:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         os.close(descriptor)
         self._migrate(migrations)
-        self._jobs: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._lock = threading.Lock()
         self._writer = threading.Thread(target=self._run_writer, name=f"sqlite {path.name}", daemon=True)
@@ -79,6 +84,7 @@ class Database:
         connection.execute("PRAGMA busy_timeout = 10000")
         if read_only:
             connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
         else:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -99,21 +105,25 @@ class Database:
 
     def _run_writer(self) -> None:
         with contextlib.closing(self._connect()) as connection:
-            while (job := self._jobs.get()) is not None:
-                work, future = job
-                if not future.set_running_or_notify_cancel():
-                    continue
-                try:
-                    connection.execute("BEGIN IMMEDIATE")
-                    result = work(connection)
-                    connection.execute("COMMIT")
-                except BaseException as exc:  # noqa: BLE001 - handed to the caller, whatever it is
-                    if connection.in_transaction:
-                        with contextlib.suppress(sqlite3.Error):
-                            connection.execute("ROLLBACK")
-                    future.set_exception(exc)
-                else:
-                    future.set_result(result)
+            going_on = True
+            while going_on:
+                batch, going_on = self._take()
+                _commit(connection, batch)
+
+    def _take(self) -> tuple[list[_Job], bool]:
+        """The work that waits, at least one unless the end has come, and whether there may be more."""
+        batch = []
+        job = self._jobs.get()
+        while job is not None:
+            if job[1].set_running_or_notify_cancel():
+                batch.append(job)
+            if len(batch) >= _MOST_AT_ONCE:
+                return batch, True
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return batch, True
+        return batch, False
 
     def _run_read(self, work: Work[T]) -> T:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -126,3 +136,41 @@ class Database:
             return work(connection)
         finally:
             connection.execute("COMMIT")
+
+
+def _commit(connection: sqlite3.Connection, batch: Sequence[_Job]) -> None:
+    """Run all work of a batch in one transaction, each whole or without a trace; tell the callers after the commit."""
+    done: list[tuple[Future[Any], Any, BaseException | None]] = []
+    try:
+        if batch:
+            connection.execute("BEGIN IMMEDIATE")
+            for work, future in batch:
+                done.append((future, *_run(connection, work)))
+            connection.execute("COMMIT")
+    except BaseException as exc:  # noqa: BLE001 - handed to the callers, whatever it is
+        if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        for _, future in batch:
+            future.set_exception(exc)
+        return
+    for future, result, error in done:
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+
+def _run(connection: sqlite3.Connection, work: Work[Any]) -> tuple[Any, BaseException | None]:
+    """Result or failure of one piece of work inside a transaction. Raises what has ended the transaction as well."""
+    connection.execute("SAVEPOINT work")
+    try:
+        result = work(connection)
+    except BaseException as exc:
+        if not connection.in_transaction:
+            raise
+        connection.execute("ROLLBACK TO work")
+        connection.execute("RELEASE work")
+        return None, exc
+    connection.execute("RELEASE work")
+    return result, None

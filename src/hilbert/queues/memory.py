@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence, Set
 
 import msgspec
 
-from hilbert.core.errors import CallNotFound, KeyReused, LeaseLost, QueueFull
+from hilbert.core.errors import CallNotFound, KeyReused, LeaseLost
 from hilbert.core.ports.queue import (
     FINISHED,
     KEPT_FOR,
@@ -23,6 +22,7 @@ from hilbert.core.ports.queue import (
     QueuedCall,
 )
 from hilbert.core.values import FunctionRef, NamespaceName
+from hilbert.queues.bounds import check_bounds, digest_of
 
 
 class _Entry(msgspec.Struct):
@@ -266,28 +266,6 @@ class MemoryQueue:
         for entry in entries:
             del self._entries[entry.call.id]
             self._forgotten[entry.call.ref] = self._forgotten.get(entry.call.ref, 0) + 1
-
-
-def digest_of(call: QueuedCall) -> bytes:
-    """What must be equal when a key comes again: the function and the request."""
-    return hashlib.sha256(f"{call.ref}\0".encode() + call.body).digest()
-
-
-def check_bounds(
-    bounds: QueueBounds, ref: FunctionRef, *, function: tuple[int, int], namespace: tuple[int, int]
-) -> None:
-    """Raise `QueueFull` when these numbers of calls and bytes are too many, naming the bound."""
-    for scope, load, calls, size in (
-        (f"function {ref}", function, bounds.function_calls, bounds.function_bytes),
-        (f"namespace {ref.namespace}", namespace, bounds.namespace_calls, bounds.namespace_bytes),
-    ):
-        for used, most, what in ((load[0], calls, "calls"), (load[1], size, "bytes")):
-            if used > most:
-                raise QueueFull(
-                    f"the queue of {scope} is full: it may hold {most} {what}",
-                    hint="wait until some are done, or purge dead letters, which count as well",
-                    retry_after=5,
-                )
 
 
 def _load(entries: Sequence[_Entry]) -> tuple[int, int]:

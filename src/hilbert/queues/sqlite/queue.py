@@ -1,0 +1,289 @@
+"""The queue of one host: a SQLite file, written by one connection, many callers to a commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence, Set
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from hilbert.core.errors import BackendUnavailable, CallNotFound, QueueFull, StorageFull
+from hilbert.core.ports.queue import (
+    CallRecord,
+    CallState,
+    Lease,
+    Outcome,
+    QueueBounds,
+    QueueCounts,
+    QueuedCall,
+)
+from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
+from hilbert.kit.files import sync
+from hilbert.kit.sqlite import Database, Work
+from hilbert.queues.sqlite import transactions
+from hilbert.queues.sqlite.reserve import DEFAULT_SIZE, Reserve
+from hilbert.queues.sqlite.schema import MIGRATIONS, STATES
+
+T = TypeVar("T")
+
+_MOST_PUTTING: Final = 2_048
+"""Puts that may wait for the disk at once. More would only wait longer; they are told to come back."""
+_FATAL: Final = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""After these nothing can be promised until the file has been opened anew: a failed sync may have lost what it had."""
+_COLUMNS: Final = "number, id, namespace, function, state, put_at, due, attempts, size, finished_at, reason"
+
+_log = structlog.get_logger("hilbert.queue")
+
+
+class SqliteQueue:
+    """A `Queue` with its `QueueRecords`. One process at a time has the file open; opening gives back all leases."""
+
+    def __init__(self, database: Database, reserve: Reserve, lock: int, bounds: QueueBounds) -> None:
+        """Use `open`."""
+        self._database = database
+        self._reserve = reserve
+        self._lock = lock
+        self._bounds = bounds
+        self._putting = 0
+        self._broken = ""
+
+    @classmethod
+    async def open(
+        cls, folder: Path, bounds: QueueBounds | None = None, *, reserve_bytes: int = DEFAULT_SIZE
+    ) -> SqliteQueue:
+        """Open or create `queue.db` in `folder`, which must exist.
+
+        Raises `BackendUnavailable` when another process has it, or when the file is damaged, and `StorageFull`.
+        """
+        with _told(folder / "queue.db"):
+            lock = os.open(folder / "queue.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                database = await asyncio.to_thread(Database, folder / "queue.db", MIGRATIONS)
+                try:
+                    await database.read(_check)
+                    wrong = await database.write(transactions.recover)
+                    sync(folder)
+                except BaseException:
+                    database.close()
+                    raise
+            except BaseException:
+                os.close(lock)
+                raise
+        if wrong:
+            _log.error("the queue's counts were wrong and have been made again", counts=wrong)
+        reserve = Reserve(folder / "queue.reserve", size=reserve_bytes)
+        reserve.hold()
+        return cls(database, reserve, lock, bounds or QueueBounds())
+
+    def close(self) -> None:
+        """Finish the work under way. Idempotent."""
+        self._database.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    async def put(self, calls: Sequence[QueuedCall], *, now: float) -> Sequence[str]:
+        if not self._reserve.hold():
+            raise StorageFull(
+                "the disk is full: no calls are accepted, those in the queue are still made",
+                hint="make room on the disk of the state directory, or purge dead letters",
+            )
+        if self._putting >= _MOST_PUTTING:
+            raise QueueFull("too many calls are being queued at this moment", hint="try again", retry_after=1)
+        self._putting += 1
+        try:
+            return await self._write(lambda connection: transactions.put(connection, calls, now, self._bounds))
+        except StorageFull:
+            self._reserve.give_up()
+            raise
+        finally:
+            self._putting -= 1
+
+    async def lease(self, ref: FunctionRef, *, count: int, now: float, until: float) -> Sequence[Lease]:
+        return await self._write(lambda connection: transactions.lease(connection, ref, count, now, until))
+
+    async def extend(self, leases: Sequence[tuple[str, int]], *, until: float) -> Set[str]:
+        return await self._write(lambda connection: transactions.extend(connection, leases, until))
+
+    async def settle(self, call: str, epoch: int, outcome: Outcome, *, now: float) -> None:
+        await self._write(lambda connection: transactions.settle(connection, call, epoch, outcome, now))
+
+    async def cancel(self, namespace: NamespaceName, call: str, *, now: float, reason: str = "") -> CallRecord:
+        await self._write(lambda connection: transactions.cancel(connection, namespace, call, now, reason))
+        return await self.look_up(namespace, call, now=now)
+
+    async def look_up(self, namespace: NamespaceName, call: str, *, now: float) -> CallRecord:
+        return await self._read(lambda connection: _look_up(connection, namespace, call, now))
+
+    async def counts(self) -> Sequence[QueueCounts]:
+        return await self._read(_counts)
+
+    async def list_calls(
+        self,
+        namespace: NamespaceName,
+        *,
+        function: str = "",
+        state: CallState | None = None,
+        after: int = 0,
+        limit: int,
+    ) -> Sequence[CallRecord]:
+        wanted = -1 if state is None else STATES.index(state)
+        return await self._read(
+            lambda connection: [
+                _record(row, b"")
+                for row in connection.execute(
+                    f"SELECT {_COLUMNS} FROM calls WHERE namespace = ? AND number > ? "  # noqa: S608 - fixed columns
+                    "AND ? IN ('', function) AND ? IN (-1, state) ORDER BY number LIMIT ?",
+                    (namespace, after, function, wanted, limit),
+                )
+            ]
+        )
+
+    async def body(self, namespace: NamespaceName, call: str) -> bytes:
+        return await self._read(lambda connection: _body(connection, namespace, call))
+
+    async def redrive(
+        self, namespace: NamespaceName, *, calls: Sequence[str] = (), function: str = "", now: float
+    ) -> int:
+        return await self._write(lambda connection: transactions.redrive(connection, namespace, calls, function, now))
+
+    async def purge(self, namespace: NamespaceName, *, calls: Sequence[str] = (), function: str = "") -> int:
+        return await self._write(lambda connection: transactions.purge(connection, namespace, calls, function))
+
+    async def cancel_function(self, ref: FunctionRef, *, reason: str, now: float) -> int:
+        return await self._write(lambda connection: transactions.cancel_function(connection, ref, reason, now))
+
+    async def forget_namespace(self, namespace: NamespaceName) -> None:
+        await self._write(lambda connection: transactions.forget_namespace(connection, namespace))
+
+    async def expire(self, *, now: float) -> int:
+        total = 0
+        while gone := await self._write(lambda connection: transactions.expire(connection, now, self._bounds.finished)):
+            total += gone
+        return total
+
+    async def _write(self, work: Work[T]) -> T:
+        if self._broken:
+            raise BackendUnavailable(self._broken, hint="restart the gateway, which opens the queue anew")
+        try:
+            with _told(Path("queue.db")):
+                return await self._database.write(work)
+        except StorageFull:
+            self._reserve.give_up()
+            raise
+        except BackendUnavailable as exc:
+            if _is_fatal(exc.__cause__):
+                self._broken = "the queue's disk failed: nothing can be promised until the queue has been opened anew"
+                _log.error("the queue is closed", reason=exc.detail)
+            raise
+
+    async def _read(self, work: Work[T]) -> T:
+        with _told(Path("queue.db")):
+            return await self._database.read(work)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system say into the errors of the domain."""
+    try:
+        yield
+    except BlockingIOError as exc:
+        raise BackendUnavailable(f"another process uses the queue at {path}", detail=str(exc)) from exc
+    except RuntimeError as exc:  # It is closed, or a newer version has written it.
+        raise BackendUnavailable(f"the queue cannot be used: {exc}") from exc
+    except (sqlite3.Error, OSError) as exc:
+        code = getattr(exc, "sqlite_errorcode", 0)
+        if code & 0xFF == sqlite3.SQLITE_FULL or getattr(exc, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull("the disk is full: nothing was changed in the queue", detail=str(exc)) from exc
+        if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise BackendUnavailable(
+                f"the queue's file {path} is damaged",
+                detail=str(exc),
+                hint="keep a copy of it, then restore it from a backup, or move it away to start with an empty queue",
+            ) from exc
+        raise BackendUnavailable("the queue cannot be used now", detail=str(exc)) from exc
+
+
+def _is_fatal(cause: BaseException | None) -> bool:
+    return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _FATAL
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Raise `sqlite3.DatabaseError` when the file's structure is damaged."""
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        error = sqlite3.DatabaseError(found)
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+
+def _look_up(connection: sqlite3.Connection, namespace: str, call: str, now: float) -> CallRecord:
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM calls WHERE id = ? AND namespace = ?",  # noqa: S608 - fixed columns
+        (call, namespace),
+    ).fetchone()
+    if row is None:
+        raise CallNotFound(f"no call {call} in namespace {namespace}")
+    answer = connection.execute(
+        "SELECT answer FROM answers WHERE number = ? AND (until = 0 OR until > ?)", (row[0], now)
+    ).fetchone()
+    return _record(row, answer[0] if answer else b"")
+
+
+def _body(connection: sqlite3.Connection, namespace: str, call: str) -> bytes:
+    row = connection.execute(
+        "SELECT body FROM calls LEFT JOIN bodies USING (number) WHERE id = ? AND namespace = ?", (call, namespace)
+    ).fetchone()
+    if row is None:
+        raise CallNotFound(f"no call {call} in namespace {namespace}")
+    if row[0] is None:
+        raise CallNotFound(f"the request of call {call} is no longer kept")
+    return bytes(row[0])
+
+
+def _counts(connection: sqlite3.Connection) -> list[QueueCounts]:
+    rows = connection.execute(
+        "SELECT namespace, function, queued, running, finished, dead, forgotten, accepted, size, "
+        "CASE WHEN queued + running > 0 THEN (SELECT min(wake) FROM calls WHERE state < 2 "
+        "AND calls.namespace = counts.namespace AND calls.function = counts.function) END "
+        "FROM counts WHERE function <> ''"
+    )
+    return [
+        QueueCounts(
+            ref=FunctionRef(NamespaceName(row[0]), FunctionName(row[1])),
+            queued=row[2],
+            running=row[3],
+            finished=row[4],
+            dead=row[5],
+            forgotten=row[6],
+            accepted=row[7],
+            size=row[8],
+            next_due=row[9] or 0.0,
+        )
+        for row in rows
+    ]
+
+
+def _record(row: tuple[Any, ...], answer: bytes) -> CallRecord:
+    number, name, namespace, function, state, put_at, due, attempts, size, finished_at, reason = row
+    return CallRecord(
+        number=number,
+        id=name,
+        ref=FunctionRef(namespace, function),
+        state=STATES[state],
+        put_at=put_at,
+        due=due,
+        attempts=attempts,
+        size=size,
+        finished_at=finished_at,
+        reason=reason,
+        answer=answer,
+    )
