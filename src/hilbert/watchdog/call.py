@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
+from hilbert.kit.http1.status import STATUS_LINES
 from hilbert.watchdog.config import parse_seconds
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Call:
     def __init__(self, request: Request, responder: Responder, loop: Loop, finished: Callable[[Call], None]) -> None:
         self.request = request
         self.method = request.method.decode("latin-1")
+        self.target = request.target
+        """As it came; a mode may change that of `request`."""
         self.raw_path, _, self.raw_query = request.target.partition(b"?")
         self.started = False
         self.status = 0
@@ -134,7 +137,7 @@ class Call:
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole response."""
         if not self._over:
-            self.start(status, headers, length=len(body))
+            self.start(status, headers, length=len(body) if body or self.method != "HEAD" else None)
             self.write(body)
             self.end()
 
@@ -142,8 +145,10 @@ class Call:
         """The watchdog answers in place of the function; a response that has begun is cut instead."""
         if self.started:
             self.abort()
+        elif message:
+            self.answer(status, [TEXT, INTERNAL], f"{message}\n".encode())
         else:
-            self.answer(status, [TEXT, INTERNAL], f"{message}\n".encode() if message else b"")
+            self.answer(status, [INTERNAL], b"")
 
     def abort(self) -> None:
         """Close the connection at once, so that what was sent cannot pass for the whole response."""
@@ -277,12 +282,16 @@ class Whole:
         self._call.fail(413, f"The request's body is over the limit of {self._limit} bytes (buffer_limit)")
 
 
-def access_line(call: Call, identity: str) -> str:
-    """A line of the access log, as of-watchdog writes it; `identity` is the call id, when it is wanted."""
+def access_line(call: Call, identity: str, *, reason: bool) -> str:
+    """A line of the access log, as of-watchdog writes it: with the status's phrase in mode `http`, and with the call id as
+    `identity` when it is wanted.
+    """
     size = f"{call.sent}B" if call.sent < 1000 else f"{call.sent / 1000:.4g}kB"
     tail = f" [{identity}]" if identity else ""
-    path = call.raw_path.decode("latin-1")
-    return f"{call.method} {path} - {call.status} - ContentLength: {size} ({call.seconds:.4f}s){tail}"
+    status = STATUS_LINES[call.status][9:-2].decode() if reason and call.status else str(call.status)
+    return (
+        f"{call.method} {call.target.decode('latin-1')} - {status} - ContentLength: {size} ({call.seconds:.4f}s){tail}"
+    )
 
 
 def limit_of(x_timeout: bytes, limits: Iterable[float]) -> float:

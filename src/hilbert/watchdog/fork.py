@@ -36,8 +36,8 @@ class Forker:
         except FileNotFoundError as exc:
             raise ConfigError(f"fprocess {config.process_text!r}: {exc}") from exc
         self._argv = config.command
-        self._cgi = config.cgi_headers
         self._classic = config.mode == "classic"
+        self._cgi = config.cgi_headers or not self._classic
         self._env = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
         self._loop = loop
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -74,17 +74,16 @@ class Forker:
 
     def _call_environment(self, call: Call) -> dict[bytes, bytes]:
         request = call.request
-        found = {b"Http_Method": request.method}
-        for name, value in reversed(request.headers):
-            key = name.lower()
-            if key not in (b"host", b"transfer-encoding"):
-                found[b"Http_" + _variable(key)] = value
-            elif key == b"transfer-encoding":
-                found[b"Http_Transfer_Encoding"] = value
+        found = {
+            b"Http_" + _variable(key): value.rstrip(b" \t")
+            for name, value in reversed(request.headers)
+            if (key := name.lower()) not in _OWN
+        }
+        found[b"Http_Method"] = request.method
         if call.raw_query:
             found[b"Http_Query"] = call.raw_query
         if call.raw_path:
-            found[b"Http_Path"] = call.raw_path
+            found[b"Http_Path"] = _decoded(call.raw_path)
         if self._classic:
             length = b"-1" if request.length is None else b"%d" % request.length
             found[b"Http_ContentLength"] = found[b"Http_Content_Length"] = length
@@ -245,6 +244,20 @@ class Process:
         if self._status is not None and self.stdout < 0 and not self._silent:
             self._silent = True
             self._owner.on_exit(self._status)
+
+
+_OWN: Final = frozenset({b"host", b"method", b"path", b"query"})
+"""Headers whose variables are the watchdog's own, so that no caller can set them."""
+
+
+def _decoded(path: bytes) -> bytes:
+    """A path without percent-encoding, as Go's `URL.Path`; one with a NUL, which no variable can hold, stays as it came."""
+    if b"%" not in path:
+        return path
+    from urllib.parse import unquote_to_bytes
+
+    decoded = unquote_to_bytes(path)
+    return path if b"\0" in decoded else decoded
 
 
 _variables: dict[bytes, bytes] = {}

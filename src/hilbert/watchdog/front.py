@@ -1,6 +1,6 @@
 """The watchdog's HTTP side: its own paths, the limit on calls at once, and the graceful end."""
 
-# ruff: noqa: PTH110
+# ruff: noqa: PTH110, PTH118
 # The import of pathlib would be paid at every start.
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from hilbert.kit.http1 import Handler, Headers, Request, Responder
     from hilbert.watchdog.config import Config
 
-LOCK_FILE: Final = "/tmp/.lock"  # noqa: S108 - its name is OpenFaaS's; exec probes look for it
-_LIMITER: Final = (b"X-OpenFaaS-Internal", b"faas-middleware")
+_LIMITED: Final = ((b"Content-Type", b"text/plain"), (b"X-OpenFaaS-Internal", b"faas-middleware"))
 
 
 class Mode(Protocol):
@@ -44,7 +43,7 @@ class Front:
     """Every connection of the watchdog, from `connection` (a protocol factory) to the end of draining."""
 
     def __init__(self, config: Config, mode: Mode, loop: Loop, *, lock: bool) -> None:
-        """With `lock` the watchdog is ready only while `LOCK_FILE` is there."""
+        """With `lock` the watchdog is ready only while `lock_file()` is there."""
         self._config = config
         self._mode = mode
         self._loop = loop
@@ -99,7 +98,7 @@ class Front:
         if path == b"/_/ready":
             return self._ready(request, responder)
         if self._over_limit():
-            return _reply(responder, 429, [TEXT, _LIMITER], self._limit_text())
+            return _reply(responder, 429, list(_LIMITED), self._limit_text())
         return self._call(request, responder)
 
     def _call(self, request: Request, responder: Responder) -> Call:
@@ -121,24 +120,24 @@ class Front:
         if request.method != b"GET":
             return _reply(responder, 405, [], b"")
         if not self._up():
-            return _reply(responder, 503, [TEXT], b"")
+            return _reply(responder, 503, [], b"")
         return _reply(responder, 200, [TEXT], b"OK")
 
     def _ready(self, request: Request, responder: Responder) -> Handler:
         if request.method != b"GET":
             return _reply(responder, 405, [], b"")
         if not (self._up() and self._mode.ready):
-            return _reply(responder, 503, [TEXT], b"")
+            return _reply(responder, 503, [], b"")
         if self._over_limit():
-            return _reply(responder, 429, [TEXT, _LIMITER], self._limit_text())
+            return _reply(responder, 429, list(_LIMITED), self._limit_text())
         if self._config.ready_path:
             # Nobody shares the request: a watchdog's connections know no heads.
             request.target = self._config.ready_path.encode()
             return self._call(request, responder)
-        return _reply(responder, 200, [TEXT], b"OK")
+        return _reply(responder, 200, [], b"")
 
     def _up(self) -> bool:
-        return self._accepting and not (self._lock and not os.path.exists(LOCK_FILE))
+        return self._accepting and not (self._lock and not os.path.exists(lock_file()))
 
     def _over_limit(self) -> bool:
         return 0 < self._config.max_inflight <= self._calls
@@ -174,8 +173,13 @@ class _Answered:
 _ANSWERED: Final = _Answered()
 
 
+def lock_file() -> str:
+    """OpenFaaS's sign that calls are taken, in the folder for temporary files; exec probes look for it."""
+    return os.path.join(os.environ.get("TMPDIR") or "/tmp", ".lock")  # noqa: S108 - so it is named there
+
+
 def _reply(responder: Responder, status: int, headers: Headers, body: bytes) -> Handler:
-    responder.start(status, headers, length=len(body))
+    responder.start(status, headers, length=len(body) if body or responder.request.method != b"HEAD" else None)
     responder.write(body)
     responder.end()
     return _ANSWERED

@@ -173,7 +173,7 @@ class _Watchdog:
         self._mode = mode = self._make_mode(handle, loop)
         self._pump.start()  # After a mode that starts its process, which is best done before there are threads.
         self._front = front = Front(config, mode, loop, lock=self._lock)
-        if config.mode == "http":
+        if config.mode in ("http", "streaming", "serializing"):
             front.on_finished = self._log_access
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
@@ -201,11 +201,11 @@ class _Watchdog:
 
     def _log_access(self, call: Call) -> None:
         if not call.header(b"user-agent").startswith(b"kube-probe"):
-            identity = call.header(b"x-call-id").decode("latin-1") if self._config.log_call_id else ""
-            self._log.line(access_line(call, identity))
+            identity = call.header(b"x-call-id").decode("latin-1") or "none" if self._config.log_call_id else ""
+            self._log.line(access_line(call, identity, reason=self._config.mode == "http"))
 
     def _announce(self) -> None:
-        from hilbert.watchdog.front import LOCK_FILE
+        from hilbert.watchdog.front import lock_file
 
         config = self._config
         if self._inherited:
@@ -217,8 +217,8 @@ class _Watchdog:
         )
         self._log.line(f"Listening on port: {config.port}")
         if self._lock:
-            self._log.line(f"Writing lock-file to: {LOCK_FILE}")
-            with open(LOCK_FILE, "w"):
+            self._log.line(f"Writing lock-file to: {lock_file()}")
+            with open(lock_file(), "w"):
                 pass
 
     def _terminate(self) -> None:
@@ -255,11 +255,11 @@ class _Watchdog:
             self._loop.stop()
 
     def _remove_lock(self) -> None:
-        from hilbert.watchdog.front import LOCK_FILE
+        from hilbert.watchdog.front import lock_file
 
         if self._lock:
             with contextlib.suppress(OSError):
-                os.unlink(LOCK_FILE)
+                os.unlink(lock_file())
 
     def _close(self) -> None:
         if self._mode is not None:

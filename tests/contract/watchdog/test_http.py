@@ -123,7 +123,7 @@ def test_a_replica_that_ends_does_not_wait_for_half_a_tunnel() -> None:
 def test_the_access_log(function: Watchdog) -> None:
     """One line a call, with the call id when asked for; probes of Kubernetes leave none."""
     function.call("POST", "/logged", b"twelve bytes", {"X-Call-Id": "abc"})
-    pattern = re.compile(r".* POST /logged - 200 - ContentLength: 12B \(\d+\.\d{4}s\) \[abc\]")
+    pattern = re.compile(r".* POST /logged - 200 OK - ContentLength: 12B \(\d+\.\d{4}s\) \[abc\]")
     until(lambda: any(map(pattern.fullmatch, function.texts)), what=f"the line\n{function.log}")
     function.call("POST", "/probed", b"", {"User-Agent": "kube-probe/1.31"})
     function.call("POST", "/after", b"")

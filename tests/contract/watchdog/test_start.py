@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -178,9 +179,11 @@ def test_another_user_for_good() -> None:
         function.command = (python, "-I", "-S", "-c", START, SEARCH)
         function.start()
         function.wait_ready()
-        assert function.call().text == (
-            '{"ids": [12345, 12345, 12345, 12346, 12346, 12346], "groups": [], "p": "NoNewPrivs:\\t1"}'
-        )
+        assert json.loads(function.call().text) == {
+            "ids": [12345, 12345, 12345, 12346, 12346, 12346],
+            "groups": [],
+            "p": "NoNewPrivs:\t1",
+        }
 
 
 def test_the_module_runs_by_itself() -> None:

@@ -38,12 +38,12 @@ def function() -> Iterator[Watchdog]:
     ("path", "body", "kind"),
     [
         ("/", b"<p>home</p>", "text/html; charset=utf-8"),
-        ("/index.html?v=1", b"<p>home</p>", "text/html; charset=utf-8"),
+        ("/../style.css", b"p {}", "text/css; charset=utf-8"),
         ("/sub/", b"<p>sub</p>", "text/html; charset=utf-8"),
         ("/style.css", b"p {}", "text/css; charset=utf-8"),
         ("/in", b"p {}", "text/css; charset=utf-8"),
         ("/a%20b.txt", b"spaced", "text/plain; charset=utf-8"),
-        ("/none", b"", "application/octet-stream"),
+        ("/none", b"", "text/plain; charset=utf-8"),
         ("/data.bin", bytes(range(256)) * 8192, "application/octet-stream"),
     ],
 )
@@ -70,7 +70,6 @@ def test_files(function: Watchdog, path: str, body: bytes, kind: str) -> None:
         "//etc/passwd",
         "/pipe",
         "/x%00.css",
-        "/style.css/",
         "/" + "x" * 5000,
     ],
 )
@@ -84,10 +83,48 @@ def test_what_is_not_there(function: Watchdog, path: str) -> None:
     connection.close()
 
 
-def test_a_folder_without_its_slash_is_a_redirect(function: Watchdog) -> None:
-    """So that relative links in it work."""
-    answer = function.call(path="/sub")
-    assert (answer.status, answer.headers["Location"]) == (301, "sub/")
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("/sub", "sub/"), ("/sub?a=1", "sub/?a=1"), ("/index.html", "./"), ("/a%20b.txt/", "../a%20b.txt")],
+)
+def test_each_file_has_one_address(function: Watchdog, path: str, place: str) -> None:
+    """So that relative links in it work. What is sent on is relative, as the gateway's prefix is not known here."""
+    answer = function.call(path=path)
+    assert (answer.status, answer.headers["Location"]) == (301, place)
+
+
+def test_ranges(function: Watchdog) -> None:
+    """One is sent as it is, several in parts; none that the file has is 416, and one that cannot be read is the whole file."""
+    whole = bytes(range(256)) * 8192
+    some = function.call(path="/data.bin", headers={"Range": "bytes=300000-300009"})
+    assert (some.status, some.body) == (206, whole[300000:300010])
+    assert some.headers["Content-Range"] == f"bytes 300000-300009/{len(whole)}"
+    long = function.call(path="/data.bin", headers={"Range": "bytes=1-"})
+    assert (long.status, long.body) == (206, whole[1:])
+    several = function.call(path="/data.bin", headers={"Range": "bytes=0-1,-2"})
+    boundary = several.headers.get_param("boundary")
+    assert several.status == 206
+    assert several.body.split(f"--{boundary}".encode())[1].endswith(b"\r\n\r\n\x00\x01\r\n")
+    assert several.headers["Content-Length"] == str(len(several.body))
+    none = function.call(path="/data.bin", headers={"Range": f"bytes={len(whole)}-"})
+    assert (none.status, none.headers["Content-Range"]) == (416, f"bytes */{len(whole)}")
+    for odd in ("bytes=5-1", "bytes=x-", "lines=1-2", "bytes=", "bytes=" + ",".join(["0-0"] * 40)):
+        assert function.call(path="/data.bin", headers={"Range": odd}).status == 200
+
+
+def test_conditions(function: Watchdog) -> None:
+    """Dates of HTTP, to the second. A date that is none is no condition."""
+    modified = function.call(path="/style.css").headers["Last-Modified"]
+    early, late = "Thu, 01 Jan 1970 00:00:01 GMT", "Fri, 01 Jan 2100 00:00:00 GMT"
+
+    def status(**headers: str) -> int:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return function.call(path="/style.css", headers=given).status
+
+    assert [status(If_Modified_Since=date) for date in (early, modified, late, "soon")] == [200, 304, 304, 200]
+    assert [status(If_Unmodified_Since=date) for date in (early, modified, late, "soon")] == [412, 200, 200, 200]
+    assert [status(Range="bytes=0-0", If_Range=date) for date in (early, modified, '"tag"')] == [200, 206, 200]
+    assert status(If_Modified_Since=late, If_None_Match='"tag"') == 200
 
 
 def test_head_and_other_methods(function: Watchdog) -> None:

@@ -9,6 +9,7 @@ from hilbert.watchdog.event import canonical
 from hilbert.watchdog.fork import Forker
 from hilbert.watchdog.modes.serializing import Collected
 from hilbert.watchdog.modes.streaming import describe_exit
+from hilbert.watchdog.sniff import content_type
 
 if TYPE_CHECKING:
     from hilbert.kit.epoll.interface import Loop
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from hilbert.watchdog.logs import Log
 
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-_BINARY: Final = (b"Content-Type", b"application/octet-stream")
 
 
 class Classic:
@@ -56,21 +56,16 @@ class Classic:
             self._log.line(text)
             call.answer(500, [TEXT], f"{text}\n".encode() + output)
             return
-        call.answer(200, [self._content_type(call, output)], output)
+        kind = self._content_type(call, output)
+        call.answer(200, [(b"Content-Type", kind)] if kind else [], output)
         self._log.line(f"Wrote {len(output)} Bytes - Duration: {call.seconds:.6f}s")
         if self._config.write_debug:
             self._log.lines(output.split(b"\n"))
 
-    def _content_type(self, call: Call, output: bytes) -> tuple[bytes, bytes]:
-        """The forced type, else the request's, else one after the content."""
-        kind = self._config.content_type.encode() or call.header(b"content-type")
-        if kind:
-            return (b"Content-Type", kind)
-        try:
-            output.decode()
-        except UnicodeDecodeError:
-            return _BINARY
-        return TEXT
+    def _content_type(self, call: Call, output: bytes) -> bytes:
+        """The forced type, else the request's, else one found in the content; empty for an empty answer."""
+        given = self._config.content_type.encode() or call.header(b"content-type")
+        return given or (content_type(output) if output else b"")
 
 
 class _Classic(Collected):
@@ -91,11 +86,13 @@ class _Nothing:
 
 
 def _marshal(call: Call, body: bytes) -> bytes:
-    """The request as JSON: `{"header": {NAME: [VALUE, ...]}, "body": {"raw": BASE64}}`."""
+    """The request as JSON: `{"header": {NAME: [VALUE, ...]}, "body": {"raw": BASE64}}`, without Host."""
     import json
     from base64 import b64encode
 
     headers: dict[str, list[str]] = {}
     for name, value in call.request.headers:
-        headers.setdefault(canonical(name.decode("latin-1")), []).append(value.decode("latin-1"))
-    return json.dumps({"header": headers, "body": {"raw": b64encode(body).decode()}}).encode()
+        if name.lower() != b"host":
+            headers.setdefault(canonical(name.decode("latin-1")), []).append(value.rstrip(b" \t").decode("latin-1"))
+    request = {"header": dict(sorted(headers.items())), "body": {"raw": b64encode(body).decode()}}
+    return json.dumps(request, separators=(",", ":")).encode()

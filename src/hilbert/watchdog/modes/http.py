@@ -44,7 +44,8 @@ class Http:
         self._loop = asyncio.get_running_loop()
         self._wheel = TimerWheel(tick=0.5)
         scratch = env.get("TMPDIR") or "/tmp"  # noqa: S108 - as the process itself would choose
-        self._pool = Pool(_address(config.upstream, scratch), self._wheel, idle_time=_IDLE_SECONDS)
+        address, self._base = _address(config.upstream, scratch)
+        self._pool = Pool(address, self._wheel, idle_time=_IDLE_SECONDS)
         self._early: list[Callable[[], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.ready = False
@@ -84,6 +85,8 @@ class Http:
             self._keep(self._connect(then))
 
     def _begin(self, call: Call, body: bytes | None) -> Work:
+        if self._base:
+            call.request.target = self._base + call.request.target
         return Proxied(call, self.connect, body)
 
     async def _connect(self, then: Callable[[ClientConnection | None, str], None]) -> None:
@@ -127,14 +130,14 @@ class Http:
             self._gone(status)
 
 
-def _address(url: str, scratch: str) -> str:
-    """`upstream_url` as an address of `kit.http1`; `unix:NAME` is a socket in the folder `scratch`. Raises `ConfigError`.
+def _address(url: str, scratch: str) -> tuple[str, bytes]:
+    """`upstream_url` as an address of `kit.http1`, and the path that goes before each call's; `unix:NAME` is a socket in the folder `scratch`. Raises `ConfigError`.
 
     On a shared network, a socket file keeps two replicas out of each other's way, and strangers away from both.
     """
     if url.startswith("unix:") and len(url) > len("unix:"):
         path = url.removeprefix("unix:")
-        return f"unix:{path}" if path.startswith("/") else f"unix:{scratch}/{path}"
+        return f"unix:{path}" if path.startswith("/") else f"unix:{scratch}/{path}", b""
     try:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         host, port = parts.hostname, parts.port or 80
@@ -142,4 +145,5 @@ def _address(url: str, scratch: str) -> str:
         raise ConfigError(f"upstream_url {url!r} is not a URL: {exc}") from exc
     if parts.scheme != "http" or not host:
         raise ConfigError(f"upstream_url {url!r} must be like http://127.0.0.1:5000 or unix:upstream.sock")
-    return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
+    base = parts.path.rstrip("/").encode()
+    return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}", base

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hilbert.watchdog.call import Call, Whole, Work
+from hilbert.watchdog.call import INTERNAL, Call, Whole, Work
 from hilbert.watchdog.fork import Forker, Process
 from hilbert.watchdog.modes.streaming import describe_exit, refuse_start
 
@@ -42,7 +42,7 @@ class Serializing:
     def _finish(self, call: Call, status: int, output: bytes) -> None:
         if status:
             self._log.line(describe_exit(status))
-            call.fail(500, describe_exit(status))
+            call.answer(500, [*self._headers, INTERNAL], describe_exit(status).encode())
         else:
             call.answer(200, self._headers, output)
 
