@@ -229,6 +229,12 @@ class MemoryQueue:
         self._forget(gone)
         return len(gone)
 
+    def give_back(self) -> None:
+        """What a queue of one host does when it is opened: whoever held a lease has ended."""
+        for entry in self._entries.values():
+            if entry.state is CallState.RUNNING:
+                entry.wake = entry.due
+
     def _get(self, namespace: NamespaceName, call: str) -> _Entry:
         entry = self._entries.get(call)
         if entry is None or entry.call.ref.namespace != namespace:

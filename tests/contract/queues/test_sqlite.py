@@ -35,6 +35,7 @@ class TestSqlite(QueueContract):
 
 
 class Machine(QueueMachine):
+    gives_back = True
     folder: Path | None = None
 
     async def open(self) -> FullQueue:
