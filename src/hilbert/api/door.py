@@ -1,58 +1,90 @@
-"""Who asks: credentials become a `Caller` here and go no further. Pages of other sites are turned away here, too."""
+"""Who asks: credentials become a `Caller` here and go no further. Pages of other origins are turned away here, too."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import re
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from hilbert.api import browser
 from hilbert.api.problems import Refusal
 from hilbert.core.identity import ADMINISTRATOR, NOBODY, Caller
 from hilbert.iam.basic import Credentials
+from hilbert.iam.guesses import WrongGuesses, source_of
 
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _MOST: Final = 8192
-_HOST: Final = re.compile(r"([-A-Za-z0-9._~]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_CHALLENGE: Final = 'Basic realm="Restricted"'
+_NO_CHALLENGE: Final = 'Hilbert realm="Restricted"'
+"""A scheme that no browser knows: a browser that once asked for the password would add it to whatever pages ask for."""
 
 
 class Door:
     """Tells callers by their credentials. Without a password to ask for, everybody is the administrator."""
 
-    def __init__(self, credentials: Credentials | None) -> None:
+    def __init__(
+        self,
+        credentials: Credentials | None,
+        *,
+        hosts: frozenset[str] = frozenset(),
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`hosts` are names, besides those that nobody else can have, under which a gateway without a password answers."""
         self._credentials = credentials
+        self._hosts = hosts if credentials is None else None
+        self._now = now
+        self._guesses = WrongGuesses()
 
     def admit(self, method: str, headers: Mapping[str, str], *, public: bool) -> Caller:
-        """The caller; `NOBODY` where a public path is asked for without valid credentials.
+        """The caller; `NOBODY` on public paths, where no credentials are looked at.
 
-        Raises `Refusal`: 400 for a `Host` that is none, 401 without valid credentials where they are needed, and 403 for a write that a page of another
-        site makes. A browser adds saved credentials to such requests, too, but it also says where they come from
-        (`Sec-Fetch-Site`, which pages cannot forge).
+        Raises `Refusal`: 400 and 421 for a wrong `Host`, 401 without valid credentials where they are needed, 429 after
+        many wrong ones, 403 and 415 for what a browser sends that only a foreign page would.
         """
-        if (host := headers.get("host", "")) and not _HOST.fullmatch(host):
-            raise Refusal(400, "bad-request", "Invalid host header")
+        browser.check_host(headers, known=self._hosts)
+        if public:
+            return NOBODY
         caller = self._identify(headers)
-        if caller is NOBODY and not public:
-            raise Refusal(
-                401,
-                "unauthenticated",
-                "invalid credentials",
-                text="invalid credentials",
-                headers={"WWW-Authenticate": 'Basic realm="Restricted"'},
-            )
-        if method not in _SAFE_METHODS and headers.get("sec-fetch-site", "") in ("cross-site", "same-site"):
-            raise Refusal(403, "forbidden", "a page of another site may not change anything here")
+        if caller is NOBODY:
+            challenge = _NO_CHALLENGE if browser.is_browser(headers) else _CHALLENGE
+            text = "invalid credentials"
+            raise Refusal(401, "unauthenticated", text, text=text, headers={"WWW-Authenticate": challenge})
+        browser.check_origin(method, headers)
+        browser.check_body(method, headers)
         return caller
 
     def _identify(self, headers: Mapping[str, str]) -> Caller:
+        """`NOBODY` without valid credentials. Raises `Refusal` (429) while the source of wrong ones has to wait."""
         if self._credentials is None:
             return ADMINISTRATOR
-        scheme, _, encoded = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "basic" or len(encoded) > _MOST:
+        given = headers.get("authorization", "")
+        if not given:
             return NOBODY
-        try:
-            user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-        except (binascii.Error, ValueError):
-            return NOBODY
-        return ADMINISTRATOR if colon and self._credentials.match(user, password) else NOBODY
+        # The workers are the only ones that connect here, and set this to the address of whoever connected to them.
+        source = source_of(headers.get("x-forwarded-for", ""))
+        now = self._now()
+        if (wait := self._guesses.wait(source, now)) > 0:
+            seconds = math.ceil(wait)
+            raise Refusal(
+                429,
+                "rate-limited",
+                f"too many wrong passwords from this address; try again in {seconds} s",
+                headers={"Retry-After": str(seconds)},
+            )
+        if _match(self._credentials, given):
+            return ADMINISTRATOR
+        self._guesses.failed(source, now)
+        return NOBODY
+
+
+def _match(credentials: Credentials, authorization: str) -> bool:
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic" or len(encoded) > _MOST:
+        return False
+    try:
+        user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return False
+    return bool(colon) and credentials.match(user, password)

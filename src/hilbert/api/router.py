@@ -46,11 +46,13 @@ class Router:
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._plain: dict[str, dict[str, Endpoint]] = {}
         self._variable: dict[str, dict[str, Endpoint]] = {}
+        self._spellings: set[str] = set()
         for endpoint in endpoints:
             for path in (endpoint.path, *endpoint.aliases):
                 table = self._variable if _VARIABLE.search(path) else self._plain
                 methods = table.setdefault(path if path == "/" else path.rstrip("/"), {})
-                if endpoint.method in methods:
+                self._spellings.add(path)
+                if methods.get(endpoint.method, endpoint) is not endpoint:
                     raise RuntimeError(f"{endpoint.method} {path} is declared twice")
                 methods[endpoint.method] = endpoint
 
@@ -63,7 +65,7 @@ class Router:
         plain = _SLASHES.sub("/", path)
         plain = plain if plain == "/" else plain.rstrip("/")
         if (methods := self._plain.get(plain)) is not None:
-            return Match(plain, methods, "", exact=plain == path)
+            return Match(plain, methods, "", exact=path in self._spellings)
         for declared, methods in self._variable.items():
             head, _, variable = declared.partition("{")
             if variable == "rest}" and path.startswith(head) and len(path) > len(head):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -39,6 +40,15 @@ class Services:
         """Finished calls of a function, whatever their status."""
         found = self.totals.functions().get(ref)
         return sum(code.count for code in found.codes.values()) if found else 0
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Names under which a gateway without a password answers, besides those that nobody else can have."""
+        gateway = self.settings.gateway
+        named = {text.strip().lower() for text in gateway.hosts.split(",") if text.strip()}
+        return frozenset(
+            {*named, gateway.host, socket.gethostname(), f".{self.settings.kubernetes.platform_namespace}"}
+        )
 
     @property
     def namespaces(self) -> Namespaces:

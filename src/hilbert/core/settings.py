@@ -42,6 +42,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Proxy worker processes; 0 means one per core, at most 8."""
     basic_auth: bool = True
     """Ask for the password on `/system/` and `/ui/`."""
+    hosts: str = ""
+    """Comma-separated host names under which the REST API answers when `basic_auth` is off, besides IP addresses, `localhost`, this machine's name and names within a cluster. `.example.com` stands for all names that end so. Other names get 421, since any web site can point a name of its own at this gateway."""
     secret_mount_path: str = ""
     """Folder with `basic-auth-user` and `basic-auth-password`; empty: created in the state directory at the first start."""
     max_header_bytes: int = 65536

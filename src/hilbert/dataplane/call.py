@@ -171,8 +171,14 @@ class FunctionCall(Passage):
         replica.host = (place if kind == "tcp" else self.name).encode()
         return replica.host
 
+    def informing_lines(self, response: Response) -> bytes:
+        return headers.from_function(response)[0]
+
     def head_lines(self, response: Response) -> bytes:
-        lines, typed, dated = response.derived or headers.outgoing(response)
+        if self.incoming.browser:
+            lines, typed, dated = headers.to_browser(response, self.incoming.segment)
+        else:
+            lines, typed, dated = response.derived or headers.from_function(response)
         date = b"" if dated else self._service.wheel.date
         if not typed and response.length != 0:
             lines += b"Content-Type: %b\r\n" % (self.incoming.content_type or b"text/plain")

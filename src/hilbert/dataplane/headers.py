@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator, Set
 from typing import Final
 
+from hilbert.dataplane import origin as origins
 from hilbert.dataplane.forwarded import Origin
 from hilbert.kit.http1 import Headers, Request, Response
 from hilbert.kit.http1.forward import HOP_FIELDS, named_by, passing
@@ -30,6 +31,8 @@ _REPLACED: Final = HOP_FIELDS | {
 
 _RESPONSE_REPLACED: Final = HOP_FIELDS | {b"content-length", b"x-call-id", b"x-start-time", b"x-hilbert-error"}
 
+_FROM_FUNCTION: Final = _RESPONSE_REPLACED | origins.ACTS_ON_ORIGIN
+
 _METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"HEAD"})
 
 
@@ -45,6 +48,7 @@ class Incoming:
     __slots__ = (
         "accept",
         "allowed",
+        "browser",
         "call_id",
         "content_type",
         "host",
@@ -60,6 +64,8 @@ class Incoming:
         """`origin` is what a trusted proxy says of where the request comes from."""
         self.origin = origin
         self.accept = b""
+        self.browser = False
+        """Whether a browser asks; see `dataplane.origin`."""
         self.call_id = b""
         self.content_type = b""
         self.host = b""
@@ -97,6 +103,8 @@ class Incoming:
                     self.accept = value
                 elif lowered == b"content-type":
                     self.content_type = value
+                if lowered in origins.TELLING and origins.of_browser(lowered, value):
+                    self.browser = True
             elif lowered == b"host":
                 self.host = value
             elif lowered == b"x-call-id":
@@ -151,12 +159,37 @@ def outgoing(response: Response) -> tuple[bytes, bool, bool]:
     """
     known: tuple[bytes, bool, bool] | None = response.derived
     if known is None:
-        known = response.derived = _pass(response.headers)
+        known = response.derived = _render(passing(response.headers, _RESPONSE_REPLACED))
     return known
 
 
-def _pass(headers: Headers) -> tuple[bytes, bool, bool]:
-    passed = passing(headers, _RESPONSE_REPLACED)
+def from_function(response: Response) -> tuple[bytes, bool, bool]:
+    """As `outgoing`, for an answer of a function: without what would act on the whole origin."""
+    known: tuple[bytes, bool, bool] | None = response.derived
+    if known is None:
+        known = response.derived = _render(_of_function(response.headers))
+    return known
+
+
+def to_browser(response: Response, segment: bytes | None) -> tuple[bytes, bool, bool]:
+    """As `from_function`, for a browser: the answer is confined to its function. Not kept: it depends on the request, too."""
+    passed = _of_function(response.headers)
+    _, typed, dated = _render(passed)
+    return origins.confined(passed, segment), typed, dated
+
+
+def _of_function(headers: Headers) -> Headers:
+    passed = passing(headers, _FROM_FUNCTION)
+    return [
+        header
+        for header in passed
+        if not (
+            len(header[0]) == 16 and header[0].lower() == b"www-authenticate" and origins.asks_for_password(header[1])
+        )
+    ]
+
+
+def _render(passed: Headers) -> tuple[bytes, bool, bool]:
     typed = any(len(name) == 12 and name.lower() == b"content-type" for name, _ in passed)
     dated = any(len(name) == 4 and name.lower() == b"date" for name, _ in passed)
     return b"".join([b"%b: %b\r\n" % header for header in passed]), typed, dated

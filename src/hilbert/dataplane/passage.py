@@ -42,6 +42,10 @@ class Passage(Hop):
         lines, _, dated = headers.outgoing(response)
         return lines if dated else lines + self.client.date
 
+    def informing_lines(self, response: Response) -> bytes:
+        """The header lines of an interim answer that the client gets."""
+        return headers.outgoing(response)[0]
+
     def on_end(self, status: int) -> None: ...
 
     def again(self, reason: str, *, refused: bool) -> bool:
@@ -59,7 +63,7 @@ class Passage(Hop):
     def on_inform(self, response: Response) -> None:
         if response.status == 100:  # Ours was sent when the client asked for it.
             return
-        if not self.client.inform(response.status, [], lines=(headers.outgoing(response)[0],)) and self.upstream:
+        if not self.client.inform(response.status, [], lines=(self.informing_lines(response),)) and self.upstream:
             self.upstream.pause()
 
     def on_whole_response(self, response: Response, body: bytes) -> None:

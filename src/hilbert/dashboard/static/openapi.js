@@ -1,5 +1,5 @@
 // Shows the OpenAPI document that the gateway serves: one line for each operation, its details on demand.
-"use strict";
+import { read, start } from "/ui/session.js";
 
 function make(tag, text, className) {
   const element = document.createElement(tag);
@@ -42,22 +42,15 @@ function operation(path, method, details, schemas) {
 }
 
 async function show() {
-  const note = document.getElementById("note");
-  try {
-    const answer = await fetch("/openapi/openapi.json");
-    if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
-    const description = await answer.json();
-    const parts = [];
-    for (const [path, methods] of Object.entries(description.paths)) {
-      for (const [method, details] of Object.entries(methods)) {
-        parts.push(operation(path, method, details, description.components.schemas));
-      }
+  const description = await read("/openapi/openapi.json");
+  const parts = [];
+  for (const [path, methods] of Object.entries(description.paths)) {
+    for (const [method, details] of Object.entries(methods)) {
+      parts.push(operation(path, method, details, description.components.schemas));
     }
-    document.getElementById("operations").replaceChildren(...parts);
-    note.textContent = `${parts.length} operations, release ${description.info.version}.`;
-  } catch (error) {
-    note.textContent = `Cannot read the description: ${error.message}`;
   }
+  document.getElementById("operations").replaceChildren(...parts);
+  document.getElementById("note").textContent = `${parts.length} operations, release ${description.info.version}.`;
 }
 
-show();
+start(show);

@@ -1,13 +1,7 @@
 // The front page: namespaces and their functions, read from the public API every few seconds.
-"use strict";
+import { read, start } from "/ui/session.js";
 
 const PAUSE = 5000;
-
-async function read(path) {
-  const answer = await fetch(path, { headers: { Accept: "application/json" } });
-  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${answer.statusText}`);
-  return answer.json();
-}
 
 // Everything that comes from the API goes in as text, never as markup.
 function make(tag, text, className) {
@@ -38,6 +32,7 @@ function section(name, functions) {
     const replicas = `${found.availableReplicas || 0}/${found.replicas || 0}`;
     const line = row([found.name, found.image, status, replicas, String(found.invocationCount || 0)], "td");
     const link = make("a", found.name);
+    link.rel = "noopener";
     link.href = `/function/${encodeURIComponent(found.name)}.${encodeURIComponent(name)}`;
     line.firstChild.replaceChildren(link);
     table.append(line);
@@ -47,16 +42,11 @@ function section(name, functions) {
 }
 
 async function show() {
-  const note = document.getElementById("note");
-  try {
-    const [info, names] = await Promise.all([read("/system/info"), read("/system/namespaces")]);
-    const lists = await Promise.all(names.map((name) => read(`/system/functions?namespace=${encodeURIComponent(name)}`)));
-    document.getElementById("namespaces").replaceChildren(...names.map((name, at) => section(name, lists[at])));
-    note.textContent = `Release ${info.version.release}, functions run by ${info.provider.provider}.`;
-  } catch (error) {
-    note.textContent = `Cannot read from the gateway: ${error.message}`;
-  }
-  setTimeout(show, PAUSE);
+  const [info, names] = await Promise.all([read("/system/info"), read("/system/namespaces")]);
+  const lists = await Promise.all(names.map((name) => read(`/system/functions?namespace=${encodeURIComponent(name)}`)));
+  document.getElementById("namespaces").replaceChildren(...names.map((name, at) => section(name, lists[at])));
+  document.getElementById("note").textContent = `Release ${info.version.release}, functions run by ${info.provider.provider}.`;
 }
 
-show();
+const again = start(show);
+setInterval(() => document.getElementById("sign-in").hidden && again(), PAUSE);
