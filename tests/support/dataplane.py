@@ -222,6 +222,10 @@ class Plane:
     def connect(self) -> Wire:
         return Wire.to(self.address)
 
+    def connect_from(self, source: str) -> Wire:
+        """A connection from another address of this machine, which is another source to the worker."""
+        return Wire(socket.create_connection(self.address, source_address=(source, 0)))
+
     def call(self, path: str, body: bytes = b"", *, method: str = "", headers: str = "") -> Message:
         """One request on a connection of its own. `headers` are whole lines."""
         method = method or ("POST" if body else "GET")

@@ -55,6 +55,8 @@ class Replica:
         self.script = script
         self.calls: list[Call] = []
         self.connections = 0
+        self.greeting = b""
+        """Sent on each new connection before anything is asked."""
         self._wires: list[Wire] = []
         self._number = next(_numbers)
         if tcp:
@@ -102,6 +104,8 @@ class Replica:
             wire = Wire(sock)
             sock.settimeout(None)
             self._wires.append(wire)
+            if self.greeting:
+                wire.send(self.greeting)
             threading.Thread(target=self._serve, args=(wire,), daemon=True).start()
 
     def _serve(self, wire: Wire) -> None:

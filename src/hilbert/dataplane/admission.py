@@ -7,13 +7,12 @@ workers, so that a source may have up to as many times more as there are workers
 
 from __future__ import annotations
 
-import socket
 from time import monotonic
 from typing import Final
 
 import structlog
 
-from hilbert.dataplane.forwarded import TrustedProxies, parse_address
+from hilbert.dataplane.forwarded import TrustedProxies, parse_address, source_of
 from hilbert.kit.http1 import ServerConnection
 
 SHARE: Final = 8
@@ -31,11 +30,13 @@ class Admission:
     def __init__(self, *, most: int, most_of_source: int, descriptors: int, trusted: TrustedProxies) -> None:
         """`descriptors` is how many the process may have open; `most_of_source` 0 is a share of the room.
 
-        A descriptor's number tells how many are open, since the kernel gives the lowest that is free. Five eighths are for clients,
-        so that calls find one for their replica, and the platform's own connections find theirs.
+        A descriptor's number tells how many are open, since the kernel gives the lowest that is free. Five eighths are for clients
+        and what they call, come who may; a quarter for sources that have less than their part; an eighth for replicas alone, and for
+        the platform's own connections.
         """
-        self._last_descriptor = descriptors * 5 // 8
-        self.most = min(most, self._last_descriptor)
+        self._for_all = descriptors * 5 // 8
+        self._for_few = descriptors * 7 // 8
+        self.most = min(most, self._for_all)
         self.most_of_source = most_of_source or max(1, self.most - self.most // SHARE)
         self._trusted = trusted
         self._connections: dict[ServerConnection, bytes] = {}
@@ -53,11 +54,13 @@ class Admission:
     def admit(self, connection: ServerConnection) -> str:
         """Count a new connection. Returns why it must be turned away; empty if it need not be."""
         transport = connection.transport
-        peer = parse_address(connection.peer) if self._trusted else None
-        source = b"" if peer is not None and self._trusted.has(peer) else source_of(connection.peer)
+        peer = parse_address(connection.peer)
+        trusted = peer is not None and bool(self._trusted) and self._trusted.has(peer)
+        source = b"" if trusted else source_of(connection.peer)
         if len(self._connections) >= self.most:
             return self._away(f"the gateway has {self.most} connections in each worker already", "max_connections")
-        if transport.get_extra_info("socket").fileno() > self._last_descriptor:
+        descriptor = transport.get_extra_info("socket").fileno()
+        if descriptor > self._for_all and (descriptor > self._for_few or not self._has_little(source)):
             return self._away("the gateway is short of file descriptors", "max_connections, or the limit of open files")
         if source and not self.take(source):
             return self._away(f"your address has {self.most_of_source} connections already", "max_source_connections")
@@ -90,6 +93,10 @@ class Admission:
         else:
             self._sources.pop(source, None)
 
+    def _has_little(self, source: bytes) -> bool:
+        """Whether a source has less than half of an equal part."""
+        return self._sources.get(source, 0) < self.most // (2 * (len(self._sources) + 1))
+
     def _away(self, why: str, setting: str) -> str:
         self._turned_away += 1
         now = monotonic()
@@ -98,11 +105,3 @@ class Admission:
             _log.warning("connections turned away", reason=why, count=self._turned_away)
             self._turned_away = 0
         return f"{why} (setting gateway.{setting})"
-
-
-def source_of(peer: bytes) -> bytes:
-    """The source of `ip:port`, as it is counted; empty for a unix socket."""
-    if not peer.startswith(b"["):
-        return peer.rpartition(b":")[0]
-    packed = socket.inet_pton(socket.AF_INET6, peer[1:].partition(b"]")[0].partition(b"%")[0].decode())
-    return packed[12:] if packed.startswith(bytes(10) + b"\xff\xff") else packed[:8]

@@ -23,6 +23,8 @@ class Service(Protocol):
 
     wheel: TimerWheel
     room: WaitingRoom
+    notes: bool
+    """`ended` wants to hear."""
 
     def ended(self, call: FunctionCall, status: int) -> None:
         """The call is over; see `Hop.on_end`."""
@@ -194,7 +196,11 @@ class FunctionCall(Passage):
         if replica is not None:
             self._replica = None
             replica.inflight -= 1
-        self._service.ended(self, status)
+        service = self._service
+        if self.state.waiting:
+            service.room.release(self.state)
+        if service.notes:
+            service.ended(self, status)
 
     def times(self) -> tuple[float, float]:
         """Seconds that it has waited for a replica, and that the replica has had it."""

@@ -104,6 +104,13 @@ def room_full(name: str, most: int) -> Failure:
     )  # fmt: skip
 
 
+def source_busy(most: int) -> Failure:
+    return Failure(
+        503, "too-many-calls", "client", f"{most} calls from your address are under way already",
+        "wait for some to end; the limit counts for each worker (setting gateway.max_source_connections)", retry_after=1,
+    )  # fmt: skip
+
+
 def no_replica(name: str, seconds: float, why: str) -> Failure:
     """The wait for a replica has ended in vain."""
     return Failure(

@@ -29,6 +29,8 @@ class Origin(NamedTuple):
     """The client's, as it was written: with or without a port."""
     host: bytes = b""
     scheme: bytes = b""
+    source: bytes = b""
+    """The address as it is counted: an IPv4 address, or an IPv6 network of 64 bits."""
     forwarded: bool = False
     """It was said with Forwarded."""
 
@@ -60,23 +62,23 @@ class TrustedProxies:
             lowered = name.lower()
             if lowered in _FIELDS:
                 found.setdefault(lowered, []).append(value)
+        host = _last(found.get(b"x-forwarded-host"))
+        scheme = _last(found.get(b"x-forwarded-proto")).lower()
+        address, said = b"", False
         if b"x-forwarded-for" in found:
             addresses = [one.strip() for one in b",".join(found[b"x-forwarded-for"]).split(b",")]
-            return Origin(
-                self._outermost(reversed(addresses)),
-                _last(found.get(b"x-forwarded-host"), is_host),
-                _last(found.get(b"x-forwarded-proto"), _SCHEMES.__contains__).lower(),
-            )
-        if b"forwarded" in found:
+            address = self._outermost(reversed(addresses))
+        elif b"forwarded" in found:
             elements = [_pairs(element) for element in _split(b",".join(found[b"forwarded"]))]
             address = self._outermost(element.get(b"for", b"") for element in reversed(elements))
-            last = elements[-1]
-            host, scheme = last.get(b"host", b""), last.get(b"proto", b"").lower()
-            return Origin(address, host if is_host(host) else b"", scheme if scheme in _SCHEMES else b"", True)
+            host, scheme = elements[-1].get(b"host", b""), elements[-1].get(b"proto", b"").lower()
+            said = True
         return Origin(
-            b"",
-            _last(found.get(b"x-forwarded-host"), is_host),
-            _last(found.get(b"x-forwarded-proto"), _SCHEMES.__contains__).lower(),
+            address,
+            host if is_host(host) else b"",
+            scheme if scheme in _SCHEMES else b"",
+            source_of(address),
+            said,
         )
 
     def _outermost(self, addresses: Iterable[bytes]) -> bytes:
@@ -113,12 +115,19 @@ def parse_address(text: bytes) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _last(values: list[bytes] | None, good: object) -> bytes:
-    """The last of a list that may have come in several fields, if it is good; else empty."""
-    if not values or not callable(good):
+def source_of(address: bytes) -> bytes:
+    """The source that an address with or without a port belongs to; empty for what is none, such as a unix socket."""
+    parsed = parse_address(address)
+    if parsed is None:
         return b""
-    value = values[-1].rpartition(b",")[2].strip()
-    return value if good(value) or good(value.lower()) else b""
+    if isinstance(parsed, IPv6Address):
+        return parsed.ipv4_mapped.packed if parsed.ipv4_mapped is not None else parsed.packed[:8]
+    return parsed.packed
+
+
+def _last(values: list[bytes] | None) -> bytes:
+    """The last of a list that may have come in several fields."""
+    return values[-1].rpartition(b",")[2].strip() if values else b""
 
 
 def _split(value: bytes) -> list[bytes]:

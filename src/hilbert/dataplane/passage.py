@@ -26,7 +26,7 @@ class Passage(Hop):
     def __init__(
         self, request: Request, responder: Responder, incoming: headers.Incoming, policy: CallPolicy = _NO_POLICY
     ) -> None:
-        super().__init__(request, responder, policy, responder.take_body(), incoming.upgrade)
+        super().__init__(request, responder, policy, responder.take_body())
         self.incoming = incoming
         self.call_id = incoming.call_id or headers.new_call_id()
         self.started_at = b"%d" % time_ns()
@@ -36,6 +36,9 @@ class Passage(Hop):
     def name(self) -> str:
         """Who is called, in messages."""
         return "control plane"
+
+    def asked(self) -> bytes:
+        return self.incoming.upgrade
 
     def head_lines(self, response: Response) -> bytes:
         """The header lines that the client gets."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import structlog
 
 from hilbert.dataplane import failures, headers
+from hilbert.dataplane.admission import Admission
 from hilbert.dataplane.call import FunctionCall
 from hilbert.dataplane.control_call import ControlCall
-from hilbert.dataplane.forwarded import TrustedProxies
+from hilbert.dataplane.forwarded import Origin, TrustedProxies
 from hilbert.dataplane.passage import Refused
 from hilbert.dataplane.table import RouteState, Table
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit.http1 import Handler, Pool, Request, Responder, TimerWheel
+
+_NOBODY: Final = Origin()
 
 _access = structlog.get_logger("hilbert.access")
 
@@ -27,6 +32,7 @@ class Proxy:
         *,
         room: WaitingRoom,
         trusted: TrustedProxies,
+        admission: Admission,
         access_log: bool,
         max_api_body: int,
     ) -> None:
@@ -35,6 +41,8 @@ class Proxy:
         self._control = control
         self.room = room
         self._trusted = trusted
+        self._admission = admission
+        self.notes = access_log or bool(trusted)
         self._access_log = access_log
         self._max_api_body = max_api_body
 
@@ -65,15 +73,17 @@ class Proxy:
         incoming: headers.Incoming | None = request.derived
         if incoming is None:
             incoming = request.derived = headers.Incoming(request, self._trusted.origin(request.headers))
-        origin = incoming.origin
-        if origin is None or not origin.address:
-            return self.accept(request, responder)
-        responder.peer = origin.address
+        origin = incoming.origin or _NOBODY
+        responder.peer = origin.address or responder.far_end
+        called = incoming.allowed and incoming.segment in self._table.by_segment
+        if called and origin.source and not self._admission.take(origin.source):
+            return Refused(request, responder, incoming, failures.source_busy(self._admission.most_of_source))
         return self.accept(request, responder)
 
     def ended(self, call: FunctionCall, status: int) -> None:
-        if call.state.waiting:
-            self.room.release(call.state)
+        origin = call.incoming.origin
+        if origin is not None and origin.source:
+            self._admission.give_back(origin.source)
         if self._access_log:
             waited, took = call.times()
             _access.info(

@@ -69,6 +69,7 @@ class Worker:
             self._control,
             room=room,
             trusted=trusted,
+            admission=self._admission,
             access_log=gateway.access_log,
             max_api_body=gateway.max_api_body.units,
         )

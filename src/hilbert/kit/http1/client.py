@@ -224,7 +224,10 @@ class ClientConnection(AsyncioProtocol):
             known, response = self._known, self._known_response
             if known and len(data) - len(known) == response.length and data.startswith(known) and not self._bodyless:
                 self._whole = True
-                self._settle()
+                if self._sent_whole:
+                    self._release()
+                else:
+                    self._settle()
                 listener.on_whole_response(response, data[len(known) :])
             else:
                 self._parse(data, first=True)

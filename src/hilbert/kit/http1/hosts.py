@@ -7,21 +7,22 @@ from typing import Final
 _NAME: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=%"
 _ADDRESS: Final = b"abcdefABCDEF0123456789:."
 _LONGEST: Final = 512
-_KNOWN_MOST: Final = 1024
+_MOST_KNOWN: Final = 1024
 
-_known: set[bytes] = {b""}
+KNOWN_HOSTS: Final[set[bytes]] = {b""}
+"""Some that were found to be hosts: most requests name one of a few."""
 
 
 def is_host(text: bytes) -> bool:
     """Whether `text` is a host with or without a port. Empty is allowed: a URL without authority has no host."""
-    if text in _known:
+    if text in KNOWN_HOSTS:
         return True
     if len(text) > _LONGEST or not _check(text):
         return False
-    if len(_known) >= _KNOWN_MOST:
-        _known.clear()
-        _known.add(b"")
-    _known.add(text)
+    if len(KNOWN_HOSTS) >= _MOST_KNOWN:
+        KNOWN_HOSTS.clear()
+        KNOWN_HOSTS.add(b"")
+    KNOWN_HOSTS.add(text)
     return True
 
 

@@ -39,6 +39,11 @@ class UpstreamLimits(NamedTuple):
     """Interim answers (1xx) to one request, and one more for each second that it takes."""
 
 
+LINGER: Final = 3.0
+"""Seconds for which a refused client may go on sending before its connection is cut, so that it gets to read the answer."""
+LINGER_BYTES: Final = 4 * 1024 * 1024
+"""Bytes that it may send meanwhile."""
+
 FRAMING: Final = 16384
 """Bytes of a chunked body that are neither data nor `FRAMING_SHARE` a byte of data: chunk sizes and extensions."""
 FRAMING_SHARE: Final = 16

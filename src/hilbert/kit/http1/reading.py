@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import httptools
 
 from hilbert.kit.http1 import refusals
-from hilbert.kit.http1.limits import ChunkMeter
+from hilbert.kit.http1.limits import LINGER_BYTES, ChunkMeter
 from hilbert.kit.http1.refusals import Refusal
 from hilbert.kit.http1.request import Headers, Heads, Request
 from hilbert.kit.http1.responder import Accept, Responder
@@ -41,6 +41,9 @@ UPGRADE: Final = 4
 """It is not known yet whose protocol the next bytes are in."""
 REFUSED: Final = 8
 """Nothing that follows is of interest."""
+
+_LF: Final = 0x0A
+"""As a number: looking for one byte as `bytes` costs ten times as much."""
 
 _ASCII: Final = bytes(range(0x80)) + b"~" * 0x80
 """What stands for bytes of a request line that llhttp does not take."""
@@ -157,7 +160,9 @@ class RequestReader(AsyncioProtocol):
         if self._tunnel is not None:
             self._tunnel.on_data(data)
         elif self._dead:
-            return
+            self._head_bytes += len(data)
+            if self._head_bytes > LINGER_BYTES:
+                self.transport.abort()
         elif self._held_up or self._backlog or (len(data) > SLICE and not self._counted):
             self._backlog += data
             self._parse_backlog()
@@ -214,7 +219,7 @@ class RequestReader(AsyncioProtocol):
                     return
             if self._in_head:
                 self._head_bytes += len(data)
-                if self._line is not None or not data.isascii() or (self._between and b"\n" not in data):
+                if self._line is not None or not data.isascii() or (self._between and _LF not in data):
                     data = self._ascii(data)
             elif self._parsed is not None and 0 < (self._parsed.request.length or 0) - self._body_bytes < len(data):
                 data = self._cut(data, (self._parsed.request.length or 0) - self._body_bytes)
@@ -235,12 +240,8 @@ class RequestReader(AsyncioProtocol):
                 self._reject(400, str(error))
         else:
             if self._in_head:
-                if self._head_bytes > self._limits.head:
-                    self._reject(431, refusals.too_long(self._limits))
-                elif len(self._request.headers) > self._limits.lines:
-                    self._reject(431, refusals.too_many(self._limits))
-                elif self._head_bytes and self._head_bytes == len(data):
-                    self._arm()  # From the first byte of a head; those that follow gain it no time.
+                if self._head_bytes:
+                    self._go_on_with_head(len(data))
             elif self._meter is not None:
                 received = self._body_bytes - before if self._body_bytes >= before else self._body_bytes
                 if self._meter.exceeds(len(data) - received, received, self._body_bytes):
@@ -251,6 +252,16 @@ class RequestReader(AsyncioProtocol):
                 self._between = True
         finally:
             self._parsing = False
+
+    def _go_on_with_head(self, size: int) -> None:
+        """`size` bytes have come, and the head that they belong to is not whole."""
+        limits = self._limits
+        if self._head_bytes > limits.head:
+            self._reject(431, refusals.too_long(limits))
+        elif len(self._request.headers) > limits.lines:
+            self._reject(431, refusals.too_many(limits))
+        elif self._head_bytes == size:
+            self._arm()  # From the first byte of a head; those that follow gain it no time.
 
     def _ascii(self, data: bytes) -> bytes:
         """Part of a head, in which others stand for bytes of the request line that llhttp does not take.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hilbert.kit.http1.hosts import is_host
+from hilbert.kit.http1.hosts import KNOWN_HOSTS, is_host
 from hilbert.kit.http1.status import STATUS_LINES
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def check_head(request: Request, *, host: bytes | None, size: int, limits: Limit
     if host is None:
         if request.version == "1.1":
             raise Refusal(400, "a request must have one Host header")
-    elif not is_host(host.strip(b" \t")):
+    elif host not in KNOWN_HOSTS and not is_host(host.strip(b" \t")):
         raise Refusal(400, "the Host header must be a host name or address, with or without a port")
     if request.length is None and request.version == "1.0":
         raise Refusal(400, "HTTP/1.0 has no chunked bodies")

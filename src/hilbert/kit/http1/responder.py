@@ -67,6 +67,7 @@ class Connection(Protocol):
 
     transport: asyncio.Transport
     peer: bytes
+    far_end: bytes
     writable: bool
     """Whether the client takes what is sent, so that more may follow."""
     draining: bool
@@ -274,6 +275,11 @@ class Responder:
     @peer.setter
     def peer(self, address: bytes) -> None:
         self._connection.peer = address
+
+    @property
+    def far_end(self) -> bytes:
+        """The `ip:port` that the connection comes from, whoever that is."""
+        return self._connection.far_end
 
     @property
     def date(self) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from hilbert.kit.http1 import refusals
-from hilbert.kit.http1.limits import Limits
+from hilbert.kit.http1.limits import LINGER, Limits
 from hilbert.kit.http1.reading import BODY, QUEUE, REFUSED, SLICE, UPGRADE, RequestReader
 from hilbert.kit.http1.request import Headers, Heads
 from hilbert.kit.http1.responder import Accept, Responder, Tunnel, peer_address
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import asyncio
 
 _HIGH_WATER: Final = 256 * 1024
-_LINGER: Final = 3.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -36,6 +35,7 @@ class ServerConnection(RequestReader):
         "_wheel",
         "deadline",
         "draining",
+        "far_end",
         "peer",
         "wheel_due",
         "writable",
@@ -72,7 +72,7 @@ class ServerConnection(RequestReader):
         self._refusal: tuple[int, str] | None = None
         """What to answer to a bad request once those before it are answered."""
         self._unsent = 0
-        self.peer = b""
+        self.peer = self.far_end = b""
         self.writable = True
         self.draining = False
         self.deadline = 0.0
@@ -83,7 +83,7 @@ class ServerConnection(RequestReader):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from asyncio's
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
-        self.peer = peer_address(transport.get_extra_info("peername"))
+        self.peer = self.far_end = peer_address(transport.get_extra_info("peername"))
         if self._on_made is not None:
             self._on_made(self)
         if not self._dead:
@@ -312,7 +312,7 @@ class ServerConnection(RequestReader):
             self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.deadline = self._loop.time() + _LINGER
+        self.deadline = self._loop.time() + LINGER
         self._wheel.watch(self)
 
     # Time

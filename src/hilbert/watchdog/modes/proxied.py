@@ -35,9 +35,7 @@ class Proxied(Hop):
 
     def __init__(self, call: Call, connect: Connect, body: bytes | None) -> None:
         """`body` is given when it is whole already."""
-        request = call.request
-        asks = request.upgrade and request.length == 0
-        super().__init__(request, call, _ENDLESS, body, call.header(b"upgrade") if asks else b"")
+        super().__init__(call.request, call, _ENDLESS, body)
         self._call = call
         self._connect = connect
         self._stale = False
@@ -66,9 +64,13 @@ class Proxied(Hop):
             lines.append(b"Transfer-Encoding: chunked\r\n")
         elif length or request.method in (b"POST", b"PUT", b"PATCH"):
             lines.append(b"Content-Length: %d\r\n" % length)
-        elif self.upgrade:
-            lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self.upgrade)
+        elif request.upgrade and (asked := self.asked()):
+            lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % asked)
         return (b"%b %b HTTP/1.1\r\n" % (request.method, request.target), *lines, b"\r\n")
+
+    def asked(self) -> bytes:
+        # A server may ignore the wish (RFC 9110, section 7.8): beside a body, which would stand where the other protocol begins.
+        return self._call.header(b"upgrade") if self.request.length == 0 else b""
 
     def on_inform(self, response: Response) -> None:
         if response.status == 100:

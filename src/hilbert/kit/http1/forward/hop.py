@@ -81,15 +81,11 @@ class Hop:
         "patience",
         "request",
         "status",
-        "upgrade",
         "upstream",
     )
 
-    def __init__(
-        self, request: Request, client: Client, patience: Patience, body: bytes | None, upgrade: bytes = b""
-    ) -> None:
-        """`body` is given when it is whole already. `upgrade` is what `head` says in Upgrade; empty: it does not ask for one."""
-        self.upgrade = upgrade
+    def __init__(self, request: Request, client: Client, patience: Patience, body: bytes | None) -> None:
+        """`body` is given when it is whole already."""
         self.request = request
         self.client = client
         self.patience = patience
@@ -116,6 +112,10 @@ class Hop:
 
     def head(self) -> tuple[bytes, ...]:
         """Parts of the head for the upstream, its empty line included."""
+        raise NotImplementedError
+
+    def asked(self) -> bytes:
+        """What `head` says in Upgrade; empty: it asks for no change of protocol."""
         raise NotImplementedError
 
     def on_response(self, response: Response) -> None:
@@ -154,8 +154,9 @@ class Hop:
         length = self._length
         bodyless = self.request.method == b"HEAD"
         if self._whole and length is not None:
+            asked = self.asked() if self.request.upgrade else b""
             whole = b"".join((*self.head(), *self._held))
-            upstream.request(whole, self, bodyless=bodyless, whole=True, chunked=False, upgrade=self.upgrade)
+            upstream.request(whole, self, bodyless=bodyless, whole=True, chunked=False, upgrade=asked)
         else:
             upstream.request(b"".join(self.head()), self, bodyless=bodyless, whole=False, chunked=length is None)
             for part in self._held:

@@ -1,0 +1,427 @@
+"""A hostile client sends without end, holds without reading, or comes in numbers: a worker's memory is bounded, and others are served.
+
+Each case names the CVE of a comparable system, where there is one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from attack.victim import MIB, Victim, unharmed
+from hilbert.core.model import CallPolicy
+from support.dataplane import Plane, until
+from support.replicas import Call, mirror
+from support.wire import Closed, Wire
+
+ENOUGH = 64 * MIB
+"""Bytes that a flood sends at most, if nobody stops it."""
+
+HEAD = b"POST /function/%b HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+FLOODS = {
+    # CVE-2018-12121 (Node.js), CVE-2023-45288 (Go): headers without end.
+    "a header without end": (HEAD + b"X: ", itertools.repeat(b"a" * 65536), 431),
+    "headers without end": (HEAD, itertools.repeat(b"A: b\r\n" * 11000), 431),
+    "a target without end": (b"GET /function/%b?", itertools.repeat(b"a" * 65536), 431),
+    "a target of other bytes without end": (b"GET /function/%b?", itertools.repeat(b"\xff" * 65536), 431),
+    "empty lines without end": (b"", itertools.repeat(b"\r\n" * 32768), 431),
+    # CVE-2013-4322 (Tomcat): trailers. CVE-2023-39326 (Go), CVE-2024-22019 (Node.js), CVE-2012-3544 (Tomcat): extensions.
+    "trailers without end": (CHUNKED + b"3\r\nabc\r\n0\r\n", itertools.repeat(b"A: b\r\n" * 11000), 431),
+    "a trailer without end": (CHUNKED + b"3\r\nabc\r\n0\r\nX: ", itertools.repeat(b"a" * 65536), 413),
+    "an extension without end": (CHUNKED + b"3;", itertools.repeat(b"a" * 65536), 413),
+    "an extension for each byte": (CHUNKED, itertools.repeat((b"1;" + b"e" * 4000 + b"\r\nx\r\n") * 16), 413),
+    "a chunk size without end": (CHUNKED, itertools.repeat(b"0" * 65536), 413),
+}  # fmt: skip
+
+
+def send_until_stopped(wire: Wire, parts: Iterator[bytes], stopped: threading.Event) -> None:
+    sent = 0
+    try:
+        for part in parts:
+            wire.send(part)
+            sent += len(part)
+            if sent > ENOUGH:
+                return
+    except OSError:
+        stopped.set()
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_floods_are_stopped(plane: Plane, kind: str) -> None:
+    """The status says what was too much; the connection closes."""
+    first, parts, status = FLOODS[kind]
+    name, _ = plane.function(lambda call: call.answer(call.body()))
+    with unharmed(plane), plane.connect() as wire:
+        wire.send(first.replace(b"%b", name.encode()))
+        stopped = threading.Event()
+        sender = threading.Thread(target=send_until_stopped, args=(wire, parts, stopped))
+        sender.start()
+        with contextlib.suppress(Closed, ConnectionError):
+            assert wire.response().status == status
+        sender.join(30)
+        assert stopped.is_set(), "nobody stopped it"
+
+
+@pytest.mark.parametrize("lines", [200, 300])
+def test_trailers_up_to_the_limit_pass(plane: Plane, lines: int) -> None:
+    name, (replica,) = plane.function()
+    trailers = b"".join(b"X-%d: a\r\n" % number for number in range(lines))
+    with plane.connect() as wire:
+        wire.send(CHUNKED % name.encode() + b"3\r\nabc\r\n0\r\n" + trailers + b"\r\n")
+        assert wire.response().status == (200 if lines < 256 else 431)
+    if lines < 256:
+        assert len(replica.calls[0].head.trailers) == lines
+
+
+def test_many_small_chunks_pass(plane: Plane) -> None:
+    """A client that sends a byte at a time is slow, not hostile."""
+    name, _ = plane.function()
+    count = 30_000
+    with plane.connect() as wire:
+        wire.send(CHUNKED % name.encode() + b"1\r\nx\r\n" * count + b"0\r\n\r\n")
+        assert wire.response().body == b"x" * count
+
+
+def count_body(call: Call) -> None:
+    """Answers with the number of bytes that it got."""
+    if length := call.head.get("Content-Length"):
+        got = len(call.wire.exactly(int(length)))
+    else:
+        got = 0
+        while chunk := call.wire.chunk():
+            got += len(chunk)
+    call.answer(b"%d" % got)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_a_long_body_behind_a_slow_call(plane: Plane, framing: str) -> None:
+    """Reading stops; both are answered in the end, and the body is whole."""
+    go = threading.Event()
+
+    def slow(call: Call) -> None:
+        assert go.wait(30)
+        call.answer(b"slow")
+
+    first, _ = plane.function(slow)
+    second, _ = plane.function(count_body)
+    total = 64 * MIB
+    sent = 0
+
+    def push(wire: Wire) -> None:
+        nonlocal sent
+        part = bytes(MIB)
+        for _ in range(total // MIB):
+            wire.send(part if framing == "length" else b"%x\r\n%b\r\n" % (MIB, part))
+            sent += MIB
+        if framing == "chunks":
+            wire.send(b"0\r\n\r\n")
+
+    last = -1
+
+    def stuck() -> bool:
+        nonlocal last
+        last, was = sent, last
+        return sent == was and sent > 0
+
+    with unharmed(plane), plane.connect() as wire:
+        how = b"Content-Length: %d\r\n\r\n" % total if framing == "length" else b"Transfer-Encoding: chunked\r\n\r\n"
+        wire.send(b"GET /function/%b HTTP/1.1\r\nHost: x\r\n\r\n" % first.encode())
+        wire.send(HEAD % second.encode() + how)
+        pusher = threading.Thread(target=push, args=(wire,))
+        pusher.start()
+        for _ in range(5):
+            until(stuck, what="the client to be held up")
+        assert sent < total / 2
+        go.set()
+        assert wire.response().body == b"slow"
+        assert wire.response().body == b"%d" % total
+        pusher.join(30)
+
+
+def test_many_bodies_behind_a_slow_call(plane: Plane) -> None:
+    """Many short ones are as much as a long one."""
+    go = threading.Event()
+    first, _ = plane.function(lambda call: (go.wait(30), call.answer(b"slow")))
+    second, _ = plane.function()
+    body = bytes(60_000)
+    count = 400
+    with unharmed(plane), plane.connect() as wire:
+        wire.send(b"GET /function/%b HTTP/1.1\r\nHost: x\r\n\r\n" % first.encode())
+        request = HEAD % second.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        pusher = threading.Thread(target=lambda: [wire.send(request) for _ in range(count)])
+        pusher.start()
+        go.set()
+        assert wire.response().body == b"slow"
+        for _ in range(count):
+            assert wire.response().body == body
+        pusher.join(30)
+
+
+def test_bodies_of_calls_that_wait_are_bounded_over_all_functions() -> None:
+    """Functions at zero that do not start; those beyond the bound are refused, and room is made when others go."""
+    plane = Plane(max_waiting_bytes="1Mi")
+    try:
+        wires = []
+        for number in range(30):
+            plane.put(f"cold{number}")
+            wire = plane.connect()
+            wires.append(wire)
+            wire.send(HEAD % b"cold%d" % number + b"Content-Length: 60000\r\n\r\n" + bytes(60000))
+        refused = 30 - 1024 * 1024 // 60000
+        until(
+            lambda: sum(plane.waiting(f"cold{number}") for number in range(30)) == 30 - refused,
+            what="the calls to wait",
+        )
+        answers = []
+        for wire in wires:
+            wire.sock.settimeout(0.2)
+            with contextlib.suppress(TimeoutError):
+                answers.append(wire.response())
+        assert [answer.status for answer in answers] == [503] * refused
+        assert all(b"gateway.max_waiting_bytes" in answer.body for answer in answers)
+        for wire in wires:
+            wire.close()
+        until(lambda: not any(plane.waiting(f"cold{number}") for number in range(30)), what="them to leave")
+        with plane.connect() as wire:
+            plane.on_wake = lambda ref: plane.feed.put(route)
+            from hilbert.core.model import Route
+
+            route = Route("openfaas-fn", "cold0", (plane.replica().endpoint,))
+            wire.send(HEAD % b"cold0" + b"Content-Length: 3\r\n\r\nabc")
+            assert wire.response().body == b"abc"
+    finally:
+        plane.close()
+
+
+def test_clients_that_do_not_read_hold_little(plane: Plane) -> None:
+    """CVE-2009-4487's cousin, the slow read: each has a bounded part of an answer, for a bounded time."""
+
+    def long(call: Call) -> None:
+        call.wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % ENOUGH)
+        with contextlib.suppress(OSError):
+            call.wire.send(bytes(ENOUGH))
+        raise Closed
+
+    name, _ = plane.function(long)
+    before = plane.open_files()
+    with unharmed(plane, grows=40 * MIB):
+        wires = [plane.connect() for _ in range(30)]
+        for wire in wires:
+            wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            wire.send(b"GET /function/%b HTTP/1.1\r\nHost: x\r\n\r\n" % name.encode())
+        until(lambda: plane.open_files() >= before + 30, what="them to be there")
+        until(lambda: plane.open_files() <= before + 5, what="them to be cut")
+        for wire in wires:
+            wire.close()
+
+
+def test_a_thousand_slow_heads(plane: Plane) -> None:
+    """CVE-2007-6750 (Apache, Slowloris): each has its time, and nobody waits for them."""
+    with unharmed(plane):
+        before = plane.open_files()
+        wires = [plane.connect() for _ in range(1000)]
+        for wire in wires:
+            wire.send(b"GET /function/x HTTP/1.1\r\nX: ")
+        until(lambda: plane.open_files() >= before + 1000, what="them to be there")
+        until(lambda: plane.open_files() <= before + 10, what="them to be cut")
+        for wire in wires:
+            wire.close()
+
+
+def test_a_source_has_its_share_of_the_connections() -> None:
+    """One address takes all it can; another is served, and the first again once it has let go."""
+    plane = Plane(max_connections=40, max_source_connections=30)
+    try:
+        victim = Victim(plane, "127.0.0.2")
+        wires = [plane.connect() for _ in range(30)]
+        for wire in wires:
+            wire.send(b"GET /function/%b HTTP/1.1\r\nHost: x\r\n" % victim.name.encode())
+        with plane.connect() as extra:
+            answer = extra.response()
+        assert (answer.status, answer.get("X-Hilbert-Error")) == (503, b"too-many-connections")
+        assert b"gateway.max_source_connections" in answer.body
+        for _ in range(20):
+            victim.call_on_another()
+        for wire in wires:
+            wire.close()
+        again = Victim(plane)
+        until(lambda: plane.call(f"/function/{again.name}").status == 200, what="room")
+        assert not victim.wrong, victim.wrong
+        assert "connections turned away" in plane.log.read_text()
+    finally:
+        plane.close()
+
+
+def test_descriptors_are_kept_for_calls(tmp_path: Path) -> None:
+    """Few descriptors, and a client with stalled connections: it is turned away with an answer before they are spent."""
+    few = tmp_path / "few"
+    import sys
+
+    few.write_text(f'#!/bin/sh\nexec prlimit --nofile=256:256 {sys.executable} "$@"\n')
+    few.chmod(0o755)
+
+    class Few(Plane):
+        python = str(few)
+
+    plane = Few()
+    wires: list[Wire] = []
+    try:
+        victim = Victim(plane, "127.0.0.2")
+        stalled, _ = plane.function(lambda call: call.body())
+        told = 0
+        for _ in range(300):
+            wire = plane.connect()
+            wires.append(wire)
+            wire.send(b"POST /function/%b HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n" % stalled.encode())
+        for wire in wires:
+            wire.sock.settimeout(0.05)
+            with contextlib.suppress(TimeoutError):
+                answer = wire.head()
+                assert answer.status == 503
+                told += 1
+        assert told > 150
+        assert plane.open_files() < 256
+        for _ in range(20):
+            victim.call_on_another()
+        assert not victim.wrong, victim.wrong
+        assert "connections turned away" in plane.log.read_text()
+    finally:
+        for wire in wires:
+            wire.close()
+        plane.close()
+
+
+def test_calls_of_one_caller_behind_a_trusted_proxy() -> None:
+    """The connections are the proxy's; what is counted are the calls of each client that it names."""
+    plane = Plane(trusted_proxies="127.0.0.0/8", max_source_connections=3)
+    go = threading.Event()
+    try:
+        name, _ = plane.function(lambda call: (go.wait(30), call.answer(b"done")))
+        request = "GET /function/{} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {}\r\n\r\n"
+        wires = [plane.connect() for _ in range(4)]
+        for wire in wires[:3]:
+            wire.send(request.format(name, "192.0.2.1").encode())
+        until(lambda: len(plane.replicas[0].calls) == 3, what="the calls to arrive")
+        wires[3].send(request.format(name, "192.0.2.1:4711").encode())
+        assert (answer := wires[3].response()).status == 503
+        assert answer.get("X-Hilbert-Error") == b"too-many-calls"
+        wires[3].send(request.format(name, "192.0.2.2").encode())
+        until(lambda: len(plane.replicas[0].calls) == 4, what="the other's call to arrive")
+        go.set()
+        assert [wire.response().body for wire in wires] == [b"done"] * 4
+        for wire in wires[:3]:
+            wire.send(request.format(name, "192.0.2.1").encode())
+            assert wire.response().body == b"done"
+        for wire in wires:
+            wire.close()
+    finally:
+        go.set()
+        plane.close()
+
+
+FORWARDED = [
+    ("X-Forwarded-For: 192.0.2.7\nX-Forwarded-Proto: https\nX-Forwarded-Host: shop.example", b"192.0.2.7", b"https", b"shop.example"),
+    # What the client wrote before the proxies' own entries is its own word.
+    ("X-Forwarded-For: 6.6.6.6, 192.0.2.7, 127.0.0.9", b"192.0.2.7", b"", b"gateway"),
+    ("X-Forwarded-For: 6.6.6.6\nX-Forwarded-For: 192.0.2.7", b"192.0.2.7", b"", b"gateway"),
+    ("X-Forwarded-For: evil, 127.0.0.9", b"127.0.0.9", b"", b"gateway"),
+    ("X-Forwarded-For: 2001:db8::7", b"2001:db8::7", b"", b"gateway"),
+    ("X-Forwarded-Host: evil, shop.example\nX-Forwarded-For: 192.0.2.7", b"192.0.2.7", b"", b"shop.example"),
+    ("X-Forwarded-Host: a b\nX-Forwarded-Proto: gopher\nX-Forwarded-For: 192.0.2.7", b"192.0.2.7", b"", b"gateway"),
+    ('Forwarded: for=6.6.6.6, for="[2001:db8::7]:80";proto=https;host="shop.example"', b"[2001:db8::7]:80", b"https", b"shop.example"),
+    ("Forwarded: for=6.6.6.6;host=evil\nX-Forwarded-For: 192.0.2.7", b"192.0.2.7", b"", b"gateway"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "address", "scheme", "host"), FORWARDED)
+def test_what_a_trusted_proxy_says(lines: str, address: bytes, scheme: bytes, host: bytes, trusting: Plane) -> None:
+    """The function and the REST API hear of the client, the host and the scheme that the proxy saw; one request like the other."""
+    name, _ = trusting.function(mirror)
+    with trusting.connect() as wire:
+        for _ in range(3):
+            for target in (f"/function/{name}", "/system/info"):
+                head = "".join(f"{line}\r\n" for line in lines.split("\n"))
+                wire.send(f"GET {target} HTTP/1.1\r\nHost: gateway\r\n{head}\r\n".encode())
+                got = heard(wire.response().body)
+                assert got[b"x-forwarded-for"] == [address]
+                assert got.get(b"x-forwarded-proto", [b""]) == [scheme or (b"http" if target.startswith("/s") else b"")]
+                assert got[b"x-forwarded-host"] == [host]
+
+
+def test_a_trusted_proxys_connection_is_no_clients(trusting: Plane) -> None:
+    """The address of one request does not stick to the next."""
+    name, _ = trusting.function(mirror)
+    with trusting.connect() as wire:
+        wire.send(f"GET /function/{name} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n".encode())
+        assert heard(wire.response().body)[b"x-forwarded-for"] == [b"192.0.2.7"]
+        wire.send(f"GET /function/{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert heard(wire.response().body)[b"x-forwarded-for"][0].startswith(b"127.0.0.1:")
+
+
+def test_nobody_else_is_believed() -> None:
+    """The same words from an address outside the ranges."""
+    plane = Plane(trusted_proxies="192.0.2.0/24, 127.0.0.2")
+    try:
+        name, _ = plane.function(mirror)
+        request = f"GET /function/{name} HTTP/1.1\r\nHost: gateway\r\n"
+        said = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6\r\n\r\n"
+        for source, believed in (("127.0.0.1", False), ("127.0.0.2", True)):
+            with plane.connect_from(source) as wire:
+                for _ in range(3):
+                    wire.send((request + said).encode())
+                    got = heard(wire.response().body)
+                    assert (got[b"x-forwarded-for"] == [b"6.6.6.6"]) is believed
+                    assert (b"x-forwarded-proto" in got) is believed
+                    assert b"forwarded" not in got
+    finally:
+        plane.close()
+
+
+def heard(body: bytes) -> dict[bytes, list[bytes]]:
+    """The header fields that a mirror got."""
+    found: dict[bytes, list[bytes]] = {}
+    for line in body.partition(b"\n\n")[0].split(b"\n")[1:]:
+        key, _, value = line.partition(b": ")
+        found.setdefault(key.lower(), []).append(value)
+    return found
+
+
+@pytest.fixture(scope="module")
+def trusting() -> Iterator[Plane]:
+    """A worker behind a proxy of its own machine."""
+    made = Plane(trusted_proxies="127.0.0.0/8")
+    made.start_control(mirror)
+    yield made
+    made.close()
+
+
+def test_an_answer_without_a_body_says_so(plane: Plane) -> None:
+    """304 has no Content-Length unless it is the document's (RFC 9110, 8.6); every answer has one Date (6.6.1)."""
+    bare, _ = plane.function(lambda call: call.answer(b"", status=304))
+    dated, _ = plane.function(lambda call: call.answer(b"x", headers="Date: Sun, 06 Nov 1994 08:49:37 GMT"))
+    answer = plane.call(f"/function/{bare}")
+    assert (answer.status, answer.get("Content-Length")) == (304, b"")
+    assert answer.get("Date").endswith(b" GMT")
+    assert plane.call(f"/function/{dated}").get("Date") == b"Sun, 06 Nov 1994 08:49:37 GMT"
+    assert plane.call("/function/nobody").get("Date")
+    with plane.connect() as wire:
+        wire.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert wire.response().get("Date")
+
+
+def test_max_inflight_is_free_again(plane: Plane) -> None:
+    """However many attacks have gone by: a function with one place serves on."""
+    name, _ = plane.function(policy=CallPolicy(max_inflight=1))
+    for _ in range(10):
+        wire = plane.connect()
+        wire.send(HEAD % name.encode() + b"Content-Length: 5\r\n\r\nab")
+        wire.reset()
+    assert plane.call(f"/function/{name}", b"x").body == b"x"

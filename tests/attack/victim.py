@@ -1,0 +1,85 @@
+"""The oracle of the attacks on the wire: somebody else's calls, while an attack goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from support.dataplane import Plane
+from support.replicas import Call
+from support.wire import Wire
+
+MIB: Final = 1024 * 1024
+_PAUSE: Final = 0.005
+"""Seconds between two calls of a victim."""
+
+
+def _own(call: Call) -> None:
+    """Answers with what only this request holds."""
+    call.answer(b"for " + call.head.get("X-Token"))
+
+
+class Victim:
+    """A tenant with a function, and a client that calls it over one connection for as long as that lives."""
+
+    def __init__(self, plane: Plane, source: str = "127.0.0.1") -> None:
+        """`source` is the address that it calls from."""
+        self._plane = plane
+        self._source = source
+        self._tokens = itertools.count(1)
+        self.name, _ = plane.function(_own)
+        self.wrong: list[str] = []
+        self.took: list[float] = []
+        """Seconds of each call."""
+
+    def call(self, wire: Wire) -> None:
+        """One call; what is wrong with its answer is noted."""
+        token = b"t%d" % next(self._tokens)
+        began = time.monotonic()
+        wire.send(b"GET /function/%b HTTP/1.1\r\nHost: x\r\nX-Token: %b\r\n\r\n" % (self.name.encode(), token))
+        answer = wire.response()
+        self.took.append(time.monotonic() - began)
+        if (answer.status, answer.body) != (200, b"for " + token):
+            self.wrong.append(f"{answer.start!r} {answer.body[:200]!r} instead of an answer to {token!r}")
+
+    def call_on_another(self) -> None:
+        """One call on a connection of its own."""
+        with self.connect() as wire:
+            self.call(wire)
+
+    def connect(self) -> Wire:
+        return self._plane.connect_from(self._source)
+
+    def run(self, until: threading.Event) -> None:
+        try:
+            with self.connect() as wire:
+                while not until.is_set():
+                    self.call(wire)
+                    until.wait(_PAUSE)
+        except Exception as exc:
+            self.wrong.append(repr(exc))
+
+
+@contextlib.contextmanager
+def unharmed(plane: Plane, *, grows: int = 24 * MIB, source: str = "127.0.0.1") -> Iterator[Victim]:
+    """An attack goes on inside. Afterwards: every call of the victim got its own answer, and the worker grew by less than `grows`."""
+    victim = Victim(plane, source)
+    done = threading.Event()
+    thread = threading.Thread(target=victim.run, args=(done,))
+    before = plane.memory()
+    most = before
+    thread.start()
+    try:
+        yield victim
+        most = max(most, plane.memory())
+    finally:
+        done.set()
+        thread.join(30)
+    assert not thread.is_alive(), "the victim's call was never answered"
+    assert not victim.wrong, victim.wrong[:3]
+    assert victim.took, "the victim made no call"
+    assert most - before < grows, f"the worker grew by {(most - before) // 1024} KiB"
