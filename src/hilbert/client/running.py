@@ -79,3 +79,17 @@ def find_with_auth(environ: Mapping[str, str]) -> tuple[str, BasicAuth | None]:
         raise GatewayUnreachable("no gateway runs on this machine", hint="start one with 'hilbert up'")
     url = gateway.url.rstrip("/")
     return url, load_auth(environ, url)
+
+
+def first_steps(url: str, state: Path) -> list[str]:
+    """What somebody who has just started this machine's gateway wants to know, as whole lines."""
+    base = url.rstrip("/")
+    password = state / "auth" / "basic-auth-password"
+    lines = [f"Dashboard: {base}/ui/"]
+    if password.exists():
+        lines.append(f"Log in as admin; the password is in {password}")
+    lines += [
+        "This machine's hilbert commands need no login. Try one in another terminal:",
+        f"  hilbert store deploy figlet && curl -d Hilbert {base}/function/figlet",
+    ]
+    return lines

@@ -25,6 +25,7 @@ import hilbert
 from hilbert.api.app import create_app, server_config
 from hilbert.api.metrics import create_metrics_app
 from hilbert.api.services import Services
+from hilbert.client.running import first_steps
 from hilbert.control.activation import Activation
 from hilbert.control.routing import Routing
 from hilbert.core.errors import HilbertError
@@ -94,6 +95,8 @@ class Control:
             stack.push_async_callback(cancel, spawn(tally.keep(), name="tally"))
             self._announce()
             _log.info("gateway ready", url=config.url, metrics=config.metrics_url, provider=provider.name)
+            if sys.stderr.isatty():
+                sys.stderr.write("\n".join(["", *first_steps(config.url, Path(settings.paths.state_dir)), "", ""]))
             await self._stop.wait()
             _log.info("stopping", replicas="left running" if self._leave_replicas else "stopped too")
 

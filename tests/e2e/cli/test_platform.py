@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
+import select
 import signal
 import socket
 import subprocess
@@ -51,6 +53,29 @@ def test_up_in_the_background_and_down(here: Platform) -> None:
     assert here.hilbert("down").stdout.decode() == f"Stopped the gateway at {url} (pid {pid}).\n"
     assert here.processes() == []
     assert here.hilbert("down").stdout == b"No gateway is running here.\n"
+
+
+def test_up_at_a_terminal_says_where_who_and_what_to_try(here: Platform) -> None:
+    """The address, the dashboard, where the password is (never the password), and a command that works as it stands."""
+    primary, secondary = pty.openpty()
+    command = [HILBERT, "up", "--only-gateway"]
+    process = subprocess.Popen(
+        command, env=here.environ, stdin=secondary, stdout=secondary, stderr=secondary, start_new_session=True
+    )
+    os.close(secondary)
+    text = ""
+    try:
+        while "/function/figlet" not in text:
+            assert select.select([primary], [], [], 60)[0], text
+            text += os.read(primary, 65536).decode()
+        assert f"Dashboard: {here.url}/ui/" in text
+        assert f"Log in as admin; the password is in {here.state / 'auth' / 'basic-auth-password'}" in text
+        assert here.password not in text
+        assert f"  hilbert store deploy figlet && curl -d Hilbert {here.url}/function/figlet" in text
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        os.close(primary)
 
 
 def test_up_in_the_foreground_ends_with_ctrl_c(here: Platform) -> None:

@@ -136,6 +136,8 @@ def start(settings: dict[str, str]) -> running.LocalGateway:
     with progress("starting the platform"):
         gateway = process.start_detached(_flags(settings), state)
     out(f"The gateway is running at {gateway.url} (pid {gateway.pid}).")
+    for line in running.first_steps(gateway.url, state):
+        note(line.replace(" in another terminal", ""))
     note(f"Stop it with 'hilbert down'; its log is {state / 'hilbert.log'}.")
     return gateway
 
