@@ -21,7 +21,7 @@ from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.errors import InvalidSettings
 from hilbert.core.model import Endpoint
 from hilbert.core.ports import Runtime
-from hilbert.core.settings import ProcessSettings, ProviderSettings
+from hilbert.core.settings import DefaultLimitSettings, ProcessSettings, ProviderSettings
 from hilbert.core.values import Duration, Quantity
 from hilbert.providers.host import HostProvider, open_database
 from hilbert.runtimes.logs.folder import LogFolder
@@ -109,8 +109,10 @@ class ProcessHarness(Alone):
         grace: float = 10,
         start_timeout: float = 60,
         folder: Path | None = None,
+        default_limits: DefaultLimitSettings | None = None,
     ) -> None:
         self.level = level
+        self.default_limits = default_limits
         self.folder = folder or Path(tempfile.mkdtemp(prefix="hb-"))
         # Other users pass through it to what is theirs; what is not, is closed below.
         self.folder.chmod(0o711)
@@ -134,18 +136,20 @@ class ProcessHarness(Alone):
             logs=self.logs,
             settings=ProcessSettings(sandbox=self.level, log_bytes=Quantity.parse("1Mi")),  # type: ignore[arg-type]
             network=Network(self.folder / "run", pool="10.213.0.0/16"),
+            default_limits=self.default_limits,
             probe_period=self.probe_period,
         )
         (self.folder / "run" / "r").mkdir(parents=True, exist_ok=True)
         try:
-            await self.runtime.open(self._machines.get(self.level))
+            await self.runtime.open(self._machines.get(self.level) if self.default_limits is None else None)
         except InvalidSettings:
             self.database.close()
             shutil.rmtree(self.folder)
             if missing := missing_here(self.level):
                 pytest.skip(missing)
             raise
-        self._machines[self.level] = self.runtime.machine
+        if self.default_limits is None:
+            self._machines[self.level] = self.runtime.machine
         if self.runtime.machine.user(1) is not None:
             (self.folder / "run").chmod(0o711)
             (self.folder / "run" / "r").chmod(0o711)

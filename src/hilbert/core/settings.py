@@ -114,6 +114,21 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses of replicas, where Hilbert runs as root: a private IPv4 network (/28 to /16) that nothing else here uses."""
 
 
+class DefaultLimitSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What one replica on this machine may use where neither its function nor its namespace says. 0 is no limit."""
+
+    memory: Quantity = Quantity.parse("512Mi")
+    """Bytes, all its processes together."""
+    cpu: Quantity = Quantity.parse("2")
+    """Cores. Below that, replicas share the machine evenly, and give way to the platform."""
+    processes: int = 512
+    """Processes and threads."""
+    open_files: int = 16384
+    """Open files of one process."""
+    scratch: Quantity = Quantity.parse("256Mi")
+    """Bytes in `/tmp`, and half as much each in `/dev/shm` and in the rest, where the sandbox has folders of its own."""
+
+
 class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The Kubernetes provider."""
 
@@ -167,6 +182,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gateway: GatewaySettings = GatewaySettings()
     provider: ProviderSettings = ProviderSettings()
     process: ProcessSettings = ProcessSettings()
+    default_limits: DefaultLimitSettings = DefaultLimitSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     log: LogSettings = LogSettings()
     paths: PathSettings = PathSettings()
@@ -330,6 +346,8 @@ def _check(settings: Settings) -> None:
         ("gateway.max_source_connections", gateway.max_source_connections, 0),
         ("gateway.queue_length", gateway.queue_length, 0),
         ("provider.max_replicas", provider.max_replicas, 1),
+        ("default_limits.processes", settings.default_limits.processes, 0),
+        ("default_limits.open_files", settings.default_limits.open_files, 0),
     ):
         if count < least:
             raise InvalidSettings(f"{key}: must be at least {least}, not {count}")

@@ -9,6 +9,7 @@ from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_OOM_SPARED: Final = -500
 
 
 def end_with_parent() -> None:
@@ -20,6 +21,15 @@ def end_with_parent() -> None:
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends. Raises `OSError`."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def spare() -> None:
+    """Have the kernel choose others before this process and its children when memory runs out.
+
+    Raises `PermissionError` without the right to (CAP_SYS_RESOURCE).
+    """
+    with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - pathlib is not imported in every process
+        file.write(str(_OOM_SPARED))
 
 
 def _prctl(option: int, value: int) -> None:

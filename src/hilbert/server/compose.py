@@ -51,6 +51,7 @@ async def _host(settings: Settings, stop_replicas: Callable[[], bool]) -> AsyncI
                 images=ImageStore(state / "images"),
                 logs=logs,
                 settings=settings.process,
+                default_limits=settings.default_limits,
                 network=Network(run, pool=settings.process.network_pool),
             )
     database = open_database(state / "hilbert.db")

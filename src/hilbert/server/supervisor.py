@@ -27,7 +27,7 @@ import structlog
 
 from hilbert.core.settings import Settings
 from hilbert.dataplane.config import WorkerConfig
-from hilbert.kit.process import adopt_orphans
+from hilbert.kit.process import adopt_orphans, spare
 from hilbert.kit.retry import Pace
 from hilbert.server import child, folders, log_keeper, sockets
 from hilbert.server.config import ControlConfig
@@ -104,6 +104,8 @@ class Supervisor:
         """Run until stopped; returns the exit status."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         adopt_orphans()
+        with contextlib.suppress(PermissionError):
+            spare()
         _log.info("starting", url=self.url, workers=len(self._workers), state=str(self._state))
         status = 0
         try:

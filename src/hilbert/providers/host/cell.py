@@ -31,6 +31,7 @@ class Replica:
         self.started_at = now
         self.ready_at: float | None = None
         self.stop_at = 0.0
+        self.stop_failures = 0
         self.endpoint: Endpoint | None = None
         self.placement: Mapping[str, str] = {}
         self.settled = asyncio.Event()

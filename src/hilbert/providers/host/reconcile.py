@@ -37,8 +37,8 @@ _CHECK_AGAIN: Final = 30.0
 _POLL: Final = 2.0
 _POLL_BOOTING: Final = 0.025
 """Seconds between checks when the runtime does not announce changes."""
-_STOP_AGAIN: Final = 1.0
-"""Seconds until a stop that failed is tried again."""
+_STOP_AGAIN: Final = Pace(first=1.0, most=60.0)
+"""Until a stop that failed is tried again."""
 _SLOT_MOST: Final = 5.0
 """Most seconds that a booting replica holds its place among those that boot at once."""
 _GRACE_MOST: Final = Duration.of(3600)
@@ -360,10 +360,12 @@ class Reconciler:
         try:
             await self._runtime.stop(replica.handle, grace=grace)
             await self._store.forget_replica(replica.name)
-        except Exception:  # noqa: BLE001 - tried again until it works: nothing may be left running
-            _log.warning("stop failed", function=str(cell.ref), replica=replica.name, exc_info=True)
+        except Exception as exc:  # noqa: BLE001 - tried again until it works: nothing may be left running
+            replica.stop_failures += 1
+            pause = _STOP_AGAIN.delay(replica.stop_failures)
+            _log.warning("stop failed", function=str(cell.ref), replica=replica.name, reason=str(exc), again_in=pause)
             replica.stage = Stage.DRAINING
-            replica.stop_at = self._clock.now() + _STOP_AGAIN
+            replica.stop_at = self._clock.now() + pause
         else:
             self._drop(cell, replica)
         self.wake(cell.ref)

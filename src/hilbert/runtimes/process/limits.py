@@ -8,21 +8,48 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from hilbert.core.model import Resources
+import msgspec
 
-PIDS_MOST: Final = 1024
-"""Processes and threads of one replica."""
-FILES_MOST: Final = 65536
-"""Open files of one process."""
+from hilbert.core.model import Resources
+from hilbert.core.settings import DefaultLimitSettings
 
 _CONTROLLERS: Final = ("memory", "cpu", "pids")
 _PERIOD: Final = 100_000
 """Microseconds in which a CPU limit is kept."""
+_WEIGHT: Final = 0.5
+"""What all functions together weigh against the rest of the machine, where 1 is a group of the same rank."""
+_MEMORY_RESERVE: Final = 256 << 20
+"""Bytes, or a tenth of the memory if that is more, that all functions together leave to the rest of the machine."""
+_OOM_SCORE: Final = 500
+"""Replicas are chosen before the platform when memory runs out all the same (proc_pid_oom_score_adj(5))."""
+_NICE: Final = 10
+"""Where no control group weighs CPU time."""
+
+
+class Allowance(msgspec.Struct, frozen=True, kw_only=True):
+    """What one replica may use. 0 is no limit."""
+
+    memory: int = 0
+    """Bytes."""
+    cpu: int = 0
+    """Thousandths of a core."""
+    processes: int = 0
+    """Processes and threads."""
+    open_files: int = 0
+    """Of one process."""
+
+    @classmethod
+    def of(cls, limits: Resources | None, defaults: DefaultLimitSettings) -> Allowance:
+        """The function's own limits, and the defaults where it states none."""
+        memory = defaults.memory if limits is None or limits.memory is None else limits.memory
+        cpu = defaults.cpu if limits is None or limits.cpu is None else limits.cpu
+        return cls(memory=memory.units, cpu=cpu.millis, processes=defaults.processes, open_files=defaults.open_files)
 
 
 class Limiter(Protocol):
@@ -38,11 +65,11 @@ class Limiter(Protocol):
         """Paths of the groups that a replica has, or would have."""
         ...
 
-    def create(self, name: str, limits: Resources | None) -> None:
+    def create(self, name: str, allowance: Allowance) -> None:
         """Make the groups of a replica. Raises `OSError`."""
         ...
 
-    def enter(self, groups: Sequence[str], pid: int, limits: Resources | None) -> None:
+    def enter(self, groups: Sequence[str], pid: int, allowance: Allowance) -> None:
         """Put a process, that has started nothing yet, under the limits. Raises `OSError`."""
         ...
 
@@ -61,15 +88,15 @@ class ProcessLimits:
     def groups(self, name: str) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
         return ()
 
-    def create(self, name: str, limits: Resources | None) -> None:
+    def create(self, name: str, allowance: Allowance) -> None:
         """Nothing to make."""
 
-    def enter(self, groups: Sequence[str], pid: int, limits: Resources | None) -> None:  # noqa: ARG002
+    def enter(self, groups: Sequence[str], pid: int, allowance: Allowance) -> None:  # noqa: ARG002
         with contextlib.suppress(ProcessLookupError):
-            _common_limits(pid)
-            if limits is not None and limits.memory is not None:
-                # Data, not address space: runtimes such as Node's reserve far more addresses than they use.
-                resource.prlimit(pid, resource.RLIMIT_DATA, (limits.memory.units, limits.memory.units))
+            _common_limits(pid, allowance)
+            _limit_memory(pid, allowance)
+            _limit_processes(pid, allowance)
+            _give_way(pid)
 
     def close(self) -> None:
         """Nothing was made."""
@@ -86,9 +113,9 @@ class _Groups:
             with contextlib.suppress(OSError):
                 group.rmdir()
 
-    def enter(self, groups: Sequence[str], pid: int, limits: Resources | None) -> None:  # noqa: ARG002
+    def enter(self, groups: Sequence[str], pid: int, allowance: Allowance) -> None:
         with contextlib.suppress(ProcessLookupError):
-            _common_limits(pid)
+            _common_limits(pid, allowance)
             for group in groups:
                 _write(Path(group) / "cgroup.procs", str(pid))
 
@@ -109,22 +136,26 @@ class GroupsV2(_Groups):
         if not self._parent.is_dir():
             self._parent.mkdir(exist_ok=True)
             _hand_down(self._parent)
+        # Again at each start: the machine's memory, or our own limit, may have changed since the folder was made.
+        _hint(self._parent / "memory.max", _all_memory(self._parent.parent / "memory.max"))
+        _hint(self._parent / "pids.max", _all_processes())
+        _hint(self._parent / "cpu.weight", int(100 * _WEIGHT))
 
     def groups(self, name: str) -> tuple[str, ...]:
         return (str(self._parent / name),)
 
-    def create(self, name: str, limits: Resources | None) -> None:
+    def create(self, name: str, allowance: Allowance) -> None:
         self._prepare()
         group = self._parent / name
         group.mkdir(exist_ok=True)
-        _write(group / "pids.max", str(PIDS_MOST))
-        if limits is not None and limits.memory is not None:
-            _write(group / "memory.max", str(limits.memory.units))
-            with contextlib.suppress(OSError):
-                _write(group / "memory.swap.max", "0")
+        if allowance.processes:
+            _write(group / "pids.max", str(allowance.processes))
+        if allowance.memory:
+            _write(group / "memory.max", str(allowance.memory))
+            _hint(group / "memory.swap.max", 0)
             _write(group / "memory.oom.group", "1")
-        if limits is not None and limits.cpu is not None:
-            _write(group / "cpu.max", f"{_quota(limits.cpu.millis)} {_PERIOD}")
+        if allowance.cpu:
+            _write(group / "cpu.max", f"{_quota(allowance.cpu)} {_PERIOD}")
 
 
 class GroupsV1(_Groups):
@@ -141,21 +172,35 @@ class GroupsV1(_Groups):
     def groups(self, name: str) -> tuple[str, ...]:
         return tuple(str(parent / name) for parent in dict.fromkeys(self._parents.values()))
 
-    def create(self, name: str, limits: Resources | None) -> None:
+    def create(self, name: str, allowance: Allowance) -> None:
         for group in self.groups(name):
             Path(group).mkdir(parents=True, exist_ok=True)
-        if "pids" in self._parents:
-            _write(self._parents["pids"] / name / "pids.max", str(PIDS_MOST))
-        if limits is not None and limits.memory is not None and "memory" in self._parents:
-            _write(self._parents["memory"] / name / "memory.limit_in_bytes", str(limits.memory.units))
-        if limits is not None and limits.cpu is not None and "cpu" in self._parents:
-            _write(self._parents["cpu"] / name / "cpu.cfs_period_us", str(_PERIOD))
-            _write(self._parents["cpu"] / name / "cpu.cfs_quota_us", str(_quota(limits.cpu.millis)))
+        memory, pids, cpu = (self._parents.get(controller) for controller in ("memory", "pids", "cpu"))
+        if pids is not None:
+            _hint(pids / "pids.max", _all_processes())
+            if allowance.processes:
+                _write(pids / name / "pids.max", str(allowance.processes))
+        if memory is not None:
+            _hint(memory / "memory.use_hierarchy", 1)
+            _hint(memory / "memory.limit_in_bytes", _all_memory(memory.parent / "memory.limit_in_bytes"))
+            if allowance.memory:
+                _write(memory / name / "memory.limit_in_bytes", str(allowance.memory))
+                _hint(memory / name / "memory.memsw.limit_in_bytes", allowance.memory)
+        if cpu is not None:
+            _hint(cpu / "cpu.shares", int(1024 * _WEIGHT))
+            if allowance.cpu:
+                _write(cpu / name / "cpu.cfs_period_us", str(_PERIOD))
+                _write(cpu / name / "cpu.cfs_quota_us", str(_quota(allowance.cpu)))
 
-    def enter(self, groups: Sequence[str], pid: int, limits: Resources | None) -> None:
-        super().enter(groups, pid, limits)
-        if "memory" not in self._parents:
-            ProcessLimits().enter(groups, pid, limits)
+    def enter(self, groups: Sequence[str], pid: int, allowance: Allowance) -> None:
+        super().enter(groups, pid, allowance)
+        with contextlib.suppress(ProcessLookupError):
+            if "memory" not in self._parents:
+                _limit_memory(pid, allowance)
+            if "pids" not in self._parents:
+                _limit_processes(pid, allowance)
+            if "cpu" not in self._parents:
+                _give_way(pid)
 
 
 def find_limiter(label: str, *, root: Path = Path("/sys/fs/cgroup"), own: str | None = None) -> tuple[Limiter, str]:
@@ -211,15 +256,82 @@ def _version_1(hierarchy: Path, own: str, label: str) -> Path:
     return parent
 
 
-def _common_limits(pid: int) -> None:
+def _common_limits(pid: int, allowance: Allowance) -> None:
     _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    files = FILES_MOST if most == resource.RLIM_INFINITY else min(most, FILES_MOST)
+    files = min(allowance.open_files or most, most) if most != resource.RLIM_INFINITY else allowance.open_files or most
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, files))
     resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(PermissionError):
+        _write(Path(f"/proc/{pid}/oom_score_adj"), str(_OOM_SCORE))
+
+
+def _limit_memory(pid: int, allowance: Allowance) -> None:
+    if allowance.memory:
+        # Data, not address space: runtimes such as Node's reserve far more addresses than they use.
+        resource.prlimit(pid, resource.RLIMIT_DATA, (allowance.memory, allowance.memory))
+
+
+def _limit_processes(pid: int, allowance: Allowance) -> None:
+    """Bound what the replica's user may start. The kernel counts by user, and from Linux 5.14 on in each user namespace."""
+    if not allowance.processes:
+        return
+    others = 0 if _counted_apart(pid) else _tasks_of(Path(f"/proc/{pid}").stat().st_uid)
+    _, most = resource.prlimit(pid, resource.RLIMIT_NPROC)
+    wanted = others + allowance.processes
+    limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.prlimit(pid, resource.RLIMIT_NPROC, (limit, limit))
+
+
+def _counted_apart(pid: int) -> bool:
+    release = tuple(int(part) for part in os.uname().release.split(".")[:2] if part.isdigit())
+    try:
+        own, its = (Path(f"/proc/{who}/ns/user").readlink() for who in ("self", pid))
+    except OSError:
+        return False
+    return release >= (5, 14) and own != its
+
+
+def _tasks_of(user: int) -> int:
+    """Processes and threads of this user."""
+    count = 0
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                if entry.stat().st_uid == user:
+                    count += int(Path(entry.path, "stat").read_text().rpartition(")")[2].split()[17])
+    return count
+
+
+def _give_way(pid: int) -> None:
+    """Let the platform's processes run first. A session has a priority of its own, where the kernel groups by session."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, pid, _NICE)
+    with contextlib.suppress(OSError):
+        _write(Path(f"/proc/{pid}/autogroup"), str(_NICE))
+
+
+def _all_memory(above: Path) -> int:
+    """Bytes for all functions together: what this machine has, or what is left to us, less the reserve."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    most = int(fields["MemTotal"].split()[0]) * 1024
+    with contextlib.suppress(OSError, ValueError):
+        most = min(most, int(above.read_text()))
+    return max(most - max(_MEMORY_RESERVE, most // 10), most // 2)
+
+
+def _all_processes() -> int:
+    """For all functions together: three quarters of the ids that there are."""
+    return int(Path("/proc/sys/kernel/pid_max").read_text()) * 3 // 4
 
 
 def _quota(millis: int) -> int:
     return max(1000, millis * _PERIOD // 1000)  # The kernel takes no less than a millisecond.
+
+
+def _hint(path: Path, value: int) -> None:
+    """Write what is good to have, where it is there to be written."""
+    with contextlib.suppress(OSError):
+        _write(path, str(value))
 
 
 def _write(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ import msgspec
 from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.errors import HilbertError, InvalidSettings
 from hilbert.core.isolation import Promise
+from hilbert.core.model import Resources
 from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import ReplicaPlan
 from hilbert.runtimes.network import files
@@ -25,8 +26,8 @@ from hilbert.runtimes.network.survey import SHARED, Abilities
 from hilbert.runtimes.process.images import Bundle, ImageStore
 from hilbert.runtimes.process.interpreter import Interpreter, this_interpreter
 from hilbert.runtimes.process.launch import abandon, launch
-from hilbert.runtimes.process.limits import Limiter, find_limiter
-from hilbert.runtimes.process.replica_folder import make_folder, remove_folder
+from hilbert.runtimes.process.limits import Allowance, Limiter, find_limiter
+from hilbert.runtimes.process.replica_folder import make_folder
 from hilbert.runtimes.process.sandbox import landlock
 from hilbert.runtimes.process.sandbox.bubblewrap import Bubblewrap
 from hilbert.runtimes.process.sandbox.confined import Landlock, Plain
@@ -72,9 +73,9 @@ class Machine:
         can = self.own_network and self.abilities.own
         return NetworkKind.HOST if use.kind is NetworkKind.TENANT and not can else use.kind
 
-    def placement(self, plan: ReplicaPlan) -> dict[str, str]:
+    def placement(self, plan: ReplicaPlan, allowance: Allowance) -> dict[str, str]:
         """How a replica of `plan` will run, as shown to users."""
-        limits = plan.spec.limits
+        limits = plan.spec.limits or Resources()
         user = self.user(plan.tenant)
         found = {
             "runtime": "process",
@@ -84,10 +85,16 @@ class Machine:
         }
         if self.network(plan.network) is NetworkKind.TENANT:
             found["egress"] = str(plan.network.egress) if self.abilities.uplink else "none"
-        if limits is not None and limits.memory is not None:
-            found["memory-limit"] = f"{limits.memory} ({self.limiter.memory})"
-        if limits is not None and limits.cpu is not None:
-            found["cpu-limit"] = f"{limits.cpu} ({self.limiter.cpu})" if self.limiter.cpu != "none" else "not enforced"
+        if allowance.memory:
+            given = str(limits.memory) if limits.memory is not None else f"{allowance.memory >> 20}Mi"
+            origin = "" if limits.memory is not None else ", the default"
+            found["memory-limit"] = f"{given} ({self.limiter.memory}{origin})"
+        if allowance.cpu:
+            given = str(limits.cpu) if limits.cpu is not None else f"{allowance.cpu / 1000:g}"
+            origin = "" if limits.cpu is not None else ", the default"
+            found["cpu-limit"] = (
+                f"{given} ({self.limiter.cpu}{origin})" if self.limiter.cpu != "none" else "not enforced"
+            )
         return found
 
     def promises(self, use: NetworkUse) -> frozenset[Promise]:
@@ -125,9 +132,12 @@ class Machine:
         return {**found, **self.sandbox.facts()}
 
 
-async def survey(folder: Path, *, images: ImageStore, wanted: str, abilities: Abilities = SHARED) -> Machine:
-    """Try levels from the strongest. `folder` is where replicas live; `wanted` is a level or `auto`. `abilities` is what
-    the runtime's networks can do.
+async def survey(
+    folder: Path, *, images: ImageStore, wanted: str, scratch: int, abilities: Abilities = SHARED
+) -> Machine:
+    """Try levels from the strongest. `folder` is where replicas live; `wanted` is a level or `auto`, `scratch` in bytes.
+
+    `abilities` is what the runtime's networks can do.
 
     Raises `InvalidSettings` when the wanted level does not work.
     """
@@ -139,7 +149,7 @@ async def survey(folder: Path, *, images: ImageStore, wanted: str, abilities: Ab
     refused: dict[str, str] = {}
     for level in ("bubblewrap", "landlock", "process") if wanted == "auto" else (wanted,):
         try:
-            sandbox = await _make(level, interpreter)
+            sandbox = await _make(level, interpreter, scratch)
             usable = await _usable_users(sandbox, interpreter, users, folder=folder, images=images)
         except (HilbertError, OSError) as exc:
             refused[level] = exc.message if isinstance(exc, HilbertError) else str(exc)
@@ -166,7 +176,7 @@ def _label(folder: Path) -> str:
     return hashlib.sha256(str(folder).encode()).hexdigest()[:8]
 
 
-async def _make(level: str, interpreter: Interpreter) -> Sandbox:
+async def _make(level: str, interpreter: Interpreter, scratch: int) -> Sandbox:
     """The sandbox of that level. Raises `InvalidSettings` if the machine lacks what it is made of."""
     if level == "bubblewrap":
         executable = shutil.which("bwrap", path="/usr/local/bin:/usr/bin:/bin")
@@ -175,7 +185,7 @@ async def _make(level: str, interpreter: Interpreter) -> Sandbox:
         done = await asyncio.to_thread(
             subprocess.run, [executable, "--help"], capture_output=True, text=True, timeout=10, check=False
         )
-        return Bubblewrap(interpreter, executable=executable, features=done.stdout + done.stderr)
+        return Bubblewrap(interpreter, executable=executable, features=done.stdout + done.stderr, scratch=scratch)
     if level == "landlock":
         if landlock.abi() < 1:
             raise InvalidSettings("this kernel has no Landlock, or it is switched off")
@@ -232,7 +242,7 @@ async def _works(
     except OSError as exc:
         return str(exc)
     finally:
-        remove_folder(trial)
+        shutil.rmtree(trial, ignore_errors=True)  # No code but ours has run in it.
 
 
 async def _wait(child: int) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from hilbert.kit.trees import remove_tree
 from hilbert.runtimes.process.sandbox.contract import Occupant
 
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TEMPORARY: Final = ".new-"
 """Begins with a dot, as no secret's name does."""
 
@@ -39,35 +40,40 @@ def make_folder(occupant: Occupant, *, shared: bool) -> None:
 
 
 def put_secrets(folder: Path, secrets: Mapping[str, bytes], *, user: tuple[int, int] | None) -> None:
-    """Make the files in `folder/secrets` exactly these; each changes at once, whole. Raises `OSError`."""
-    place = folder / "secrets"
+    """Make the files in `folder/secrets` exactly these; each changes at once, whole.
+
+    Raises `OSError`, among them `FileNotFoundError` when the replica is gone.
+    """
     mode = 0o400 if user is None else 0o440
-    for name, value in secrets.items():
-        temporary = place / f"{_TEMPORARY}{name[:200]}"
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
-            file.write(value)
-        if user is not None:
-            os.chown(temporary, -1, user[1])
-        temporary.rename(place / name)
-    for path in place.iterdir():
-        if path.name not in secrets:
-            path.unlink(missing_ok=True)
-    if user is not None:
-        os.chown(place, -1, user[1])
-        place.chmod(0o750)
-
-
-def remove_folder(folder: Path) -> None:
-    """With all that is in it, whatever the function made there. Absence is success. Raises `OSError`."""
-    # Folders without permissions stop nobody but their owner.
-    for path, names, _ in os.walk(folder):
-        for inner in (Path(path, name) for name in names):
-            if not inner.is_symlink():
-                with contextlib.suppress(OSError):
-                    inner.chmod(0o700)
+    place = os.open(folder / "secrets", _FOLDER)
     try:
-        shutil.rmtree(folder)
+        for name, value in secrets.items():
+            temporary = f"{_TEMPORARY}{name[:200]}"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=place)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=place)
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+                if user is not None:
+                    os.fchown(descriptor, -1, user[1])
+                file.write(value)
+            os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)
+        for name in os.listdir(place):  # noqa: PTH208 - a descriptor
+            if name not in secrets:
+                os.unlink(name, dir_fd=place)
+        if user is not None:
+            os.fchown(place, -1, user[1])
+            os.fchmod(place, 0o750)
+    finally:
+        os.close(place)
+
+
+def remove_secrets(folder: Path) -> None:
+    """Before anything else of a replica that has ended: the rest may take long. Absence is success. Raises `OSError`."""
+    try:
+        top = os.open(folder, _FOLDER)
     except FileNotFoundError:
         return
+    try:
+        remove_tree("secrets", dir_fd=top)
+    finally:
+        os.close(top)

@@ -19,7 +19,7 @@ from hilbert.core.isolation import Promise, render_promises
 from hilbert.core.model import FunctionSpec, Usage
 from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import Handle, Observed, ReplicaLogs, ReplicaPlan
-from hilbert.core.settings import ProcessSettings
+from hilbert.core.settings import DefaultLimitSettings, ProcessSettings
 from hilbert.core.values import Duration, FunctionRef
 from hilbert.kit.aio import cancel, spawn
 from hilbert.runtimes.network import files
@@ -32,12 +32,14 @@ from hilbert.runtimes.process.groups import UsageMeter, kill_groups, measure, ou
 from hilbert.runtimes.process.handle import ReplicaData
 from hilbert.runtimes.process.images import ImageStore, open_to_others
 from hilbert.runtimes.process.launch import abandon, launch
+from hilbert.runtimes.process.limits import Allowance
 from hilbert.runtimes.process.machine import Machine, survey
 from hilbert.runtimes.process.monitor import Monitor
 from hilbert.runtimes.process.network import without_unix_upstream
 from hilbert.runtimes.process.probe import safe_path
-from hilbert.runtimes.process.replica_folder import make_folder, put_secrets, remove_folder
+from hilbert.runtimes.process.replica_folder import make_folder, put_secrets, remove_secrets
 from hilbert.runtimes.process.sandbox.contract import Occupant
+from hilbert.runtimes.process.trash import Trash
 
 _log = structlog.get_logger("hilbert.process")
 
@@ -73,6 +75,7 @@ class ProcessRuntime:
         logs: ReplicaLogs,
         settings: ProcessSettings | None = None,
         network: Network | None = None,
+        default_limits: DefaultLimitSettings | None = None,
         probe_period: float = PROBE_PERIOD,
         bound: bool = False,
     ) -> None:
@@ -85,8 +88,12 @@ class ProcessRuntime:
         self._logs = logs
         self._settings = settings or ProcessSettings()
         self._network = network
+        self._default_limits = default_limits or DefaultLimitSettings()
         self._probe_period = probe_period
         self._bound = bound
+        self._trash = Trash(run_dir / "trash")
+        self._ending: set[str] = set()
+        """Replicas whose folders are being removed: nothing is put there any more."""
         self._monitors: dict[str, Monitor] = {}
         self._subscribers: list[Callable[[str], None]] = []
         self._machine: Machine | None = None
@@ -103,7 +110,11 @@ class ProcessRuntime:
         abilities = SHARED
         if self._network is not None:
             abilities = await self._network.open(machine.abilities if machine is not None else None)
-        self._machine = machine or await survey(self._folder, images=self._images, wanted=wanted, abilities=abilities)
+        scratch = self._default_limits.scratch.units
+        self._machine = machine or await survey(
+            self._folder, images=self._images, wanted=wanted, scratch=scratch, abilities=abilities
+        )
+        self._trash.open()
         self._pulse = spawn(self._probe_all(), name="health")
         _log.info("process runtime", sandbox=self._machine.sandbox.level, **self._machine.shortcomings())
         for name, text in self._machine.facts().items():
@@ -117,6 +128,7 @@ class ProcessRuntime:
         self._monitors.clear()
         if self._network is not None:
             await self._network.close()
+        await self._trash.close()
         if self._machine is not None:
             self._machine.limiter.close()
 
@@ -149,14 +161,14 @@ class ProcessRuntime:
                 hint="run Hilbert as root, or allow unprivileged user namespaces",
             )
         folder = self._folder / plan.replica.rpartition("-")[2]
-        limits = plan.spec.limits
+        allowance = Allowance.of(plan.spec.limits, self._default_limits)
         data = ReplicaData(
             folder=str(folder),
             groups=machine.limiter.groups(plan.replica),
             ready=safe_path(plan.spec.annotations.get(_READY_PATH), "/_/ready"),
             health=safe_path(plan.spec.annotations.get(_HEALTH_PATH), "/_/health"),
             tenant=plan.tenant,
-            placement=machine.placement(plan),
+            placement=machine.placement(plan, allowance),
         )
         network = self._order(plan.replica, plan.spec.ref, data)
         handle = data.put_into(Handle(replica=plan.replica, ref=plan.spec.ref, generation=plan.generation))
@@ -182,7 +194,7 @@ class ProcessRuntime:
             ours.callback(os.close, output)
             if occupant.user is not None:
                 os.fchown(output, *occupant.user)  # So that it can open /dev/stdout.
-            machine.limiter.create(plan.replica, limits)
+            machine.limiter.create(plan.replica, allowance)
             command = machine.sandbox.command(occupant)
             environment = render_environment(plan, bundle.manifest, command.places, python=machine.interpreter.bin)
             if not command.unix_sockets:
@@ -192,7 +204,7 @@ class ProcessRuntime:
             )
             ours.callback(os.close, launched.gate)
             try:
-                machine.limiter.enter(data.groups, launched.pid, limits)
+                machine.limiter.enter(data.groups, launched.pid, allowance)
                 started = proc.start_time(launched.pid)
                 descriptor = proc.open_process(launched.pid, started)
                 if descriptor is None:
@@ -224,7 +236,13 @@ class ProcessRuntime:
             if not monitor.exited.is_set():
                 await asyncio.to_thread(_kill, data)
                 await monitor.exited.wait()
-        await asyncio.to_thread(_clean, data)
+        self._ending.add(handle.replica)
+        try:
+            await asyncio.to_thread(_clean, data)
+            if data.folder:
+                self._trash.discard(Path(data.folder))
+        finally:
+            self._ending.discard(handle.replica)
         self._monitors.pop(handle.replica, None)
         if monitor is not None:
             await monitor.close()
@@ -257,10 +275,10 @@ class ProcessRuntime:
 
     async def update_secrets(self, handle: Handle, secrets: Mapping[str, bytes]) -> None:
         data = ReplicaData.of(handle)
-        folder = Path(data.folder)
-        if not data.folder or not (folder / "secrets").is_dir():
+        if not data.folder or handle.replica in self._ending:
             return
-        put_secrets(folder, secrets, user=self.machine.user(data.tenant))
+        with contextlib.suppress(FileNotFoundError):
+            put_secrets(Path(data.folder), secrets, user=self.machine.user(data.tenant))
 
     # What a runtime may offer besides (`providers.host.extra`)
 
@@ -398,7 +416,7 @@ def _clean(data: ReplicaData) -> None:
     if not data.groups and data.pid:
         proc.kill_marked(data.folder)
     if data.folder:
-        remove_folder(Path(data.folder))
+        remove_secrets(Path(data.folder))
 
 
 @contextlib.contextmanager

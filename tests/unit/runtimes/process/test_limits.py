@@ -9,14 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hilbert.core.model import Resources
+from hilbert.core.settings import DefaultLimitSettings
 from hilbert.core.values import Quantity
 from hilbert.runtimes.process.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
-from hilbert.runtimes.process.limits import FILES_MOST, GroupsV1, GroupsV2, ProcessLimits, find_limiter
+from hilbert.runtimes.process.limits import Allowance, GroupsV1, GroupsV2, ProcessLimits, find_limiter
 
-LIMITS = Resources(memory=Quantity.parse("64Mi"), cpu=Quantity.parse("250m"))
+LIMITS = Allowance(memory=64 << 20, cpu=250, processes=100, open_files=256)
+NONE = Allowance()
 
 
 def version_2(root: Path, *, controllers: str = "cpu memory pids", inside: str = "") -> None:
@@ -43,8 +46,14 @@ def test_version_2_is_taken_where_its_controllers_are_handed_down(tmp_path: Path
     assert (group / "memory.max").read_text() == str(64 << 20)
     assert (group / "memory.oom.group").read_text() == "1"
     assert (group / "cpu.max").read_text() == "25000 100000"
-    assert int((group / "pids.max").read_text()) > 0
-    limiter.create("f-2", None)
+    assert (group / "pids.max").read_text() == "100"
+    every = group.parent
+    assert 0 < int((every / "memory.max").read_text()) < psutil.virtual_memory().total
+    assert 0 < int((every / "pids.max").read_text()) < int(Path("/proc/sys/kernel/pid_max").read_text())
+    assert int((every / "cpu.weight").read_text()) < 100, (
+        "all functions weigh less than one group of the platform's rank"
+    )
+    limiter.create("f-2", NONE)
     assert not (tmp_path / "user.slice/me/hb/f-2/memory.max").exists()
     limiter.close()
     assert group.is_dir(), "it is still in use"
@@ -58,14 +67,35 @@ def test_version_1_takes_the_controllers_that_are_there(tmp_path: Path) -> None:
     limiter.create("f-1", LIMITS)
     assert (tmp_path / "memory/me/hb/f-1/memory.limit_in_bytes").read_text() == str(64 << 20)
     assert (tmp_path / "cpu/me/hb/f-1/cpu.cfs_quota_us").read_text() == "25000"
+    assert (tmp_path / "pids/me/hb/f-1/pids.max").read_text() == "100"
     assert len(limiter.groups("f-1")) == 4
+    assert 0 < int((tmp_path / "memory/me/hb/memory.limit_in_bytes").read_text()) < psutil.virtual_memory().total
+    assert int((tmp_path / "cpu/me/hb/cpu.shares").read_text()) < 1024
+
+
+def test_all_functions_together_leave_a_part_of_what_this_process_may_use(tmp_path: Path) -> None:
+    own = version_1(tmp_path, "memory", "pids", "cpu")
+    (tmp_path / "memory/me/memory.limit_in_bytes").write_text(str(4 << 30))
+    limiter, _ = find_limiter("hb", root=tmp_path, own=own)
+    limiter.create("f-1", LIMITS)
+    most = int((tmp_path / "memory/me/hb/memory.limit_in_bytes").read_text())
+    assert 3 << 30 < most < 4 << 30
+
+
+def test_a_function_that_states_no_limits_has_the_defaults() -> None:
+    defaults = DefaultLimitSettings(
+        memory=Quantity.parse("64Mi"), cpu=Quantity.parse("250m"), processes=7, open_files=9
+    )
+    assert Allowance.of(None, defaults) == Allowance(memory=64 << 20, cpu=250, processes=7, open_files=9)
+    own = Resources(memory=Quantity.parse("1Gi"))
+    assert Allowance.of(own, defaults) == Allowance(memory=1 << 30, cpu=250, processes=7, open_files=9)
 
 
 def test_closing_leaves_nothing_and_can_be_followed_by_another_replica(tmp_path: Path) -> None:
     limiter, _ = find_limiter("hb", root=tmp_path, own=version_1(tmp_path, "memory", "cpu"))
     limiter.close()
     assert not (tmp_path / "memory/me/hb").exists()
-    limiter.create("f-1", None)
+    limiter.create("f-1", NONE)
     assert all(Path(group).is_dir() for group in limiter.groups("f-1"))
 
 
@@ -89,7 +119,10 @@ def test_without_control_groups_each_process_is_limited_and_the_reason_given(tmp
         limiter.enter((), child.pid, LIMITS)
         assert resource.prlimit(child.pid, resource.RLIMIT_DATA) == (64 << 20, 64 << 20)
         assert resource.prlimit(child.pid, resource.RLIMIT_CORE) == (0, 0)
-        assert resource.prlimit(child.pid, resource.RLIMIT_NOFILE)[1] <= FILES_MOST
+        assert resource.prlimit(child.pid, resource.RLIMIT_NOFILE) == (256, 256)
+        assert resource.prlimit(child.pid, resource.RLIMIT_NPROC)[0] >= 100
+        assert Path(f"/proc/{child.pid}/oom_score_adj").read_text().strip() == "500"
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) >= 10
         seen = measure((), child.pid)
         assert seen is not None
         assert seen[1] > 1 << 20

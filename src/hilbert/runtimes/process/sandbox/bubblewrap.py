@@ -20,9 +20,6 @@ HOME: Final = "/home/app"
 LAYERS: Final = "/opt/layers"
 SECRETS: Final = "/var/openfaas/secrets"
 
-SCRATCH_BYTES: Final = 256 << 20
-"""Most bytes in `/tmp`, and as much in `/dev/shm` and the rest together. In memory, and counted against its limit."""
-
 _SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC: Final = (
     "alternatives", "ca-certificates", "crypto-policies", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf",
@@ -57,12 +54,13 @@ class Bubblewrap:
 
     level = "bubblewrap"
 
-    def __init__(self, interpreter: Interpreter, *, executable: str, features: str) -> None:
-        """`features` is what `bwrap --help` prints: older versions lack some options."""
+    def __init__(self, interpreter: Interpreter, *, executable: str, features: str, scratch: int) -> None:
+        """`scratch`: most bytes in `/tmp`, in memory and counted against its limit; 0 is no limit. `features` is what `bwrap --help` prints: older versions lack some options."""
         self._interpreter = interpreter
         self._executable = executable
         self._root = os.geteuid() == 0
         self._can_size = "--size" in features
+        self._scratch = scratch
         self._no_nesting = "--disable-userns" in features and not self._root
         self._scope = landlock.abi() >= 6
         self._filter = seccomp.program(unix_sockets=True) if seccomp.supported() else b""
@@ -103,7 +101,7 @@ class Bubblewrap:
             held.add(Promise.SOCKETS)
         if self._filter:
             held.add(Promise.SYSTEM_CALLS)
-        if self._can_size:
+        if self._can_size and self._scratch:
             held.add(Promise.SCRATCH)
         if not network:
             held.add(Promise.NETWORK)
@@ -128,15 +126,16 @@ class Bubblewrap:
         return [*head, "--disable-userns"] if self._no_nesting else head
 
     def _fixed_mounts(self) -> list[str]:
-        mounts = [*self._tmpfs("/"), "--ro-bind", "/usr", "/usr"]
+        mounts = [*self._tmpfs("/", self._scratch // 2), "--ro-bind", "/usr", "/usr"]
         for name in _SYSTEM:
             path = Path("/") / name
             if path.is_symlink():
                 mounts += ["--symlink", str(path.readlink()), str(path)]
             elif path.is_dir():
                 mounts += ["--ro-bind", str(path), str(path)]
-        mounts += ["--proc", "/proc", "--dev", "/dev", *self._tmpfs("/dev/shm"), "--remount-ro", "/dev"]  # noqa: S108
-        mounts += [*self._tmpfs("/tmp"), "--perms", "1777", "--dir", "/var/tmp", "--dir", "/run"]  # noqa: S108
+        mounts += ["--proc", "/proc", "--dev", "/dev"]
+        mounts += [*self._tmpfs("/dev/shm", self._scratch // 2), "--remount-ro", "/dev"]  # noqa: S108
+        mounts += [*self._tmpfs("/tmp", self._scratch), "--perms", "1777", "--dir", "/var/tmp", "--dir", "/run"]  # noqa: S108
         shown = [f"/etc/{name}" for name in _ETC if Path("/etc", name).exists()]
         # Last the interpreter: it may be anywhere, also below /tmp.
         shown += [folder for folder in self._interpreter.folders if not Path(folder).is_relative_to("/usr")]
@@ -148,6 +147,6 @@ class Bubblewrap:
             mounts += ["--ro-bind", place, place]
         return mounts
 
-    def _tmpfs(self, place: str) -> list[str]:
-        size = ["--size", str(SCRATCH_BYTES)] if self._can_size else []
+    def _tmpfs(self, place: str, most: int) -> list[str]:
+        size = ["--size", str(most)] if self._can_size and most else []
         return ["--perms", "1777", *size, "--tmpfs", place]

@@ -1,0 +1,185 @@
+"""A function that states no limits takes all it can of everything; another goes on answering.
+
+As fork bombs, memory and disk exhaustion in every shared runtime (CWE-770).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hilbert.core.model import Endpoint
+from hilbert.core.network import NetworkUse
+from hilbert.core.settings import DefaultLimitSettings
+from hilbert.core.values import Quantity
+from hilbert.testing.harness import call, eventually, spec_of, watching
+from support.processes import LEVELS, ProcessHarness
+
+pytestmark = pytest.mark.anyio
+
+LIMITS = DefaultLimitSettings(
+    memory=Quantity.parse("128Mi"), cpu=Quantity.parse("1"), processes=64, open_files=256, scratch=Quantity.parse("8Mi")
+)
+
+FORK = """
+import os, time
+count = 0
+try:
+    while count < 2000:
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+        count += 1
+except OSError:
+    pass
+print(count)
+"""
+MEMORY = """
+taken = []
+try:
+    for _ in range(64):
+        taken.append(bytearray(b"x") * (16 << 20))
+except MemoryError:
+    pass
+print(len(taken) * 16)
+"""
+FILES = """
+import os
+count = 0
+try:
+    while count < 5000:
+        os.open("/dev/null", os.O_RDONLY)
+        count += 1
+except OSError:
+    pass
+print(count)
+"""
+SCRATCH = """
+import os
+total = 0
+for folder in (os.environ["TMPDIR"], "/dev/shm", "/var/tmp", "/run", "/"):
+    try:
+        with open(folder + "/full", "wb") as file:
+            while total < 64 << 20:
+                total += file.write(b"x" * 65536)
+                file.flush()
+    except OSError:
+        pass
+print(total)
+"""
+SPIN = """
+import os
+for _ in range(8):
+    if os.fork() == 0:
+        while True:
+            pass
+"""
+
+
+@pytest.fixture(params=LEVELS)
+async def harness(request: pytest.FixtureRequest) -> AsyncIterator[ProcessHarness]:
+    harness = ProcessHarness(request.param, default_limits=LIMITS)
+    await harness.start()
+    yield harness
+    await harness.close()
+
+
+class Scene:
+    attacker: Endpoint
+    victim: Endpoint
+
+    def __init__(self, harness: ProcessHarness) -> None:
+        self.harness = harness
+        self.calls = 0
+
+    @contextlib.asynccontextmanager
+    async def victim_answers(self) -> AsyncIterator[None]:
+        """The victim is called throughout, and answers each time."""
+        done = asyncio.Event()
+
+        async def calls() -> None:
+            while not done.is_set() or self.calls < 5:
+                status, body = await asyncio.wait_for(call(self.victim, b"print(6 * 7)"), 20)
+                assert (status, body.strip()) == (200, b"42")
+                self.calls += 1
+
+        task = asyncio.ensure_future(calls())
+        try:
+            yield
+        finally:
+            done.set()
+            await task
+
+
+@pytest.fixture
+async def scene(harness: ProcessHarness) -> Scene:
+    scene = Scene(harness)
+    async with watching(harness.provider) as table:
+        for name in ("attacker", "victim"):
+            spec = spec_of(harness, name, image="run")
+            await harness.provider.apply(spec)
+            (endpoint,) = await table.ready(spec.ref)
+            setattr(scene, name, endpoint)
+    return scene
+
+
+async def number(endpoint: Endpoint, code: str) -> int:
+    """What the code printed; -1 when it did not live to tell."""
+    try:
+        _, answer = await call(endpoint, code.encode())
+        return int(answer.strip() or -1)
+    except (OSError, ValueError, IndexError, asyncio.IncompleteReadError):
+        return -1
+
+
+async def test_processes(scene: Scene) -> None:
+    async with scene.victim_answers():
+        assert await number(scene.attacker, FORK) < LIMITS.processes
+
+
+async def test_memory(scene: Scene) -> None:
+    async with scene.victim_answers():
+        assert await number(scene.attacker, MEMORY) <= 128
+
+
+async def test_open_files(scene: Scene) -> None:
+    async with scene.victim_answers():
+        assert await number(scene.attacker, FILES) < LIMITS.open_files
+
+
+async def test_scratch_space(scene: Scene) -> None:
+    """Bounded where the sandbox has folders of its own; elsewhere no bound is promised."""
+    async with scene.victim_answers():
+        total = await number(scene.attacker, SCRATCH)
+    if scene.harness.level == "bubblewrap":
+        assert 0 < total <= 2 * LIMITS.scratch.units
+    else:
+        assert "scratch" not in scene.harness.runtime.machine.promises(NetworkUse())
+
+
+async def test_cpu(scene: Scene) -> None:
+    """Spinning processes give way to the platform and share with others."""
+    async with scene.victim_answers():
+        await call(scene.attacker, SPIN.encode())
+        before = scene.calls
+        await eventually(lambda: scene.calls > before + 50, within=60)
+
+
+async def test_replicas_are_chosen_first_when_memory_runs_out(scene: Scene) -> None:
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    code = "open('/proc/self/oom_score_adj', 'w').write('-500')"
+    await call(scene.attacker, code.encode())
+    for endpoint in (scene.attacker, scene.victim):
+        pid = scene.harness.pid_of(endpoint)
+        assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) > own
+
+
+async def test_the_defaults_are_told(scene: Scene) -> None:
+    spec = spec_of(scene.harness, "victim", image="run")
+    placement = (await scene.harness.provider.get(spec.ref)).placement
+    assert placement["memory-limit"].startswith("128Mi (")
+    assert "the default" in placement["memory-limit"]
