@@ -45,9 +45,16 @@ class WrongGuesses:
 
 
 def source_of(address: str) -> str:
-    """Who counts as one source: an IPv4 address, or a /64 of IPv6, which one subscriber has whole."""
+    """Who counts as one source: an IPv4 address, or a /64 of IPv6, which one subscriber has whole.
+
+    `address` may have a port, as Go prints it: `192.0.2.1:80`, `[2001:db8::1]:80`.
+    """
+    if address.startswith("["):
+        host = address[1:].partition("]")[0]
+    else:
+        host = address.partition(":")[0] if address.count(":") == 1 else address
     try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return "unknown"
     if isinstance(parsed, ipaddress.IPv4Address):

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import EVIL, NAME, Site, sign_in
+from support.site import NAME, Site
+
+from .conftest import EVIL, sign_in
 
 HOSTS = [NAME, "127.0.0.1"]
 """Plain HTTP under a name, where a browser says little of itself, and this machine, where it trusts and tells more."""

@@ -167,7 +167,7 @@ async def test_without_a_password_a_strangers_name_gets_nothing() -> None:
 
 
 def at(address: str, password: str = "wrong") -> dict[str, str]:
-    return {"X-Forwarded-For": address, **basic(f"admin:{password}")}
+    return {"X-Forwarded-For": f"{address}:4321", **basic(f"admin:{password}")}
 
 
 async def test_wrong_passwords_are_slowed_by_source(api: Api) -> None:
