@@ -132,14 +132,21 @@ class ApiServer:
         """Drop every connection and refuse new ones, as a server that is away; `listen` ends it."""
         if self._server is None or self._serving is None:
             return
-        for connection in list(self._server.server_state.connections):
-            transport = getattr(connection, "transport", None)
-            if transport is not None:
-                transport.abort()
+        for listener in self._server.servers:
+            listener.close()
+        self._drop_connections(self._server)
         self._server.should_exit = True
         self._server.force_exit = True
         await self._serving
+        self._drop_connections(self._server)  # Accepted meanwhile.
         self._server = self._serving = None
+
+    @staticmethod
+    def _drop_connections(server: uvicorn.Server) -> None:
+        for connection in list(server.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
 
     # Where and as whom
 

@@ -350,12 +350,14 @@ class Life:
         failures = 0
         container = self.pod["spec"]["containers"][0]
         most = int((container.get("readinessProbe") or {}).get("failureThreshold", 3))
+        loop = asyncio.get_running_loop()
+        first = loop.time() + self._pace.first_probe
         while True:
             if process.returncode is not None:
                 await process.clear()
                 self.running = None
                 return process.returncode
-            is_ready = outcome.ready and await process.is_ready(container)
+            is_ready = outcome.ready and loop.time() >= first and await process.is_ready(container)
             failures = 0 if is_ready else failures + 1
             if is_ready != was and (is_ready or failures >= most):
                 was = is_ready

@@ -19,6 +19,8 @@ class Pace:
     """Until a container without a real process counts as ready, when it has a readiness probe."""
     probe: float = 0.05
     """Between readiness probes of a real process, whatever periodSeconds says."""
+    first_probe: float = 0.0
+    """Until a real process is probed for the first time."""
     stop: float = 0.005
     """Until a container without a real process has ended after SIGTERM."""
     grace_scale: float = 1.0

@@ -39,6 +39,7 @@ from hilbert.providers.kubernetes.keep.namespaces import NamespaceKeeper
 from hilbert.providers.kubernetes.keep.operator import Operator
 from hilbert.providers.kubernetes.keep.secrets import SecretStore
 from hilbert.providers.kubernetes.render import function_object, pod, tenant
+from hilbert.providers.kubernetes.view.first_answers import FirstAnswers
 from hilbert.providers.kubernetes.view.logs import LogReader
 from hilbert.providers.kubernetes.view.state import State
 from hilbert.providers.kubernetes.view.status import condense, stalled
@@ -82,6 +83,7 @@ class KubernetesProvider:
         self._secrets = SecretStore(self._api, self._state)
         self._logs = LogReader(self._api, self._state)
         self._usage = UsageReader(self._api, self._clock)
+        self._first = FirstAnswers(self._state, self._clock)
         self.leadership = Leadership(self._api, platform, duration=self._settings.lease_duration.seconds, clock=clock)
         """Who does what only one gateway may do; the scaler and the schedules go by it, too."""
         self._leading: asyncio.Task[None] | None = None
@@ -89,6 +91,7 @@ class KubernetesProvider:
 
     async def start(self) -> None:
         """Begin to read the cluster. Returns before it has been read: calls raise `BackendUnavailable` until then."""
+        self._first.start()
         self._state.start()
         self.leadership.start()
         self._leading = spawn(self._lead(), name="lead")
@@ -111,6 +114,7 @@ class KubernetesProvider:
         await self._operator.stop()
         await self._namespaces.stop()
         await self.leadership.stop()
+        await self._first.stop()
         await self._state.stop()
         await self._api.close()
 

@@ -13,9 +13,9 @@ from hilbert.core.model import Endpoint
 from hilbert.core.ports import Handle, Observed
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import cancel, spawn
+from hilbert.kit.http1.ask import ask
 from hilbert.runtimes.process import proc
 from hilbert.runtimes.process.handle import ReplicaData
-from hilbert.runtimes.process.probe import ask
 
 _ASK_FIRST: Final = 0.01
 _ASK_MOST: Final = 0.5
@@ -89,7 +89,7 @@ class Monitor:
         status = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
-                status = await ask(self.data.socket, self.data.health)
+                status = await ask(f"unix:{self.data.socket}", self.data.health)
         return self.state != "ready" or 200 <= status < 400
 
     def fail(self, message: str) -> None:
@@ -115,7 +115,7 @@ class Monitor:
             status = 0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ANSWER_MOST):
-                    status = await ask(self.data.socket, self.data.ready)
+                    status = await ask(f"unix:{self.data.socket}", self.data.ready)
             if 200 <= status < 400:
                 self.state = "ready"
                 self.may_serve = True

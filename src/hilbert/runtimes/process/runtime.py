@@ -22,6 +22,7 @@ from hilbert.core.ports import Handle, Observed, ReplicaLogs, ReplicaPlan
 from hilbert.core.settings import DefaultLimitSettings, ProcessSettings
 from hilbert.core.values import Duration, FunctionRef
 from hilbert.kit.aio import cancel, spawn
+from hilbert.kit.http1.ask import safe_path
 from hilbert.runtimes.network import files
 from hilbert.runtimes.network.client import Network
 from hilbert.runtimes.network.messages import Attach
@@ -36,7 +37,6 @@ from hilbert.runtimes.process.limits import Allowance
 from hilbert.runtimes.process.machine import Machine, survey
 from hilbert.runtimes.process.monitor import Monitor
 from hilbert.runtimes.process.network import without_unix_upstream
-from hilbert.runtimes.process.probe import safe_path
 from hilbert.runtimes.process.replica_folder import make_folder, put_secrets, remove_secrets
 from hilbert.runtimes.process.sandbox.contract import Occupant
 from hilbert.runtimes.process.trash import Trash

@@ -14,10 +14,10 @@ from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.model import FunctionSpec
 from hilbert.core.ports import ReplicaPlan
 from hilbert.core.values import DEFAULT_NAMESPACE, FunctionName, FunctionRef
+from hilbert.kit.http1.ask import safe_path
 from hilbert.runtimes.process.environment import render_environment
 from hilbert.runtimes.process.interpreter import this_interpreter
 from hilbert.runtimes.process.network import without_unix_upstream
-from hilbert.runtimes.process.probe import safe_path
 from hilbert.runtimes.process.sandbox import landlock, seccomp
 from hilbert.runtimes.process.sandbox.contract import Places
 from hilbert.runtimes.process.sandbox.users import Users

@@ -7,8 +7,9 @@ bookmarks nor Retry-After. What is here is the small part of the API that the pr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import httpx2
@@ -217,15 +218,19 @@ class Api:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, params: Mapping[str, str], *, quiet: float
+        self, path: str, params: Mapping[str, str], *, quiet: float, begins: float | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Lines of a long answer, without their newlines. `quiet` seconds without a byte are an error.
+        """Lines of a long answer, without their newlines.
 
+        `quiet` seconds without a byte are an error, and so are `begins` seconds without an answer at all.
         Not repeated. Raises `Refused` and `Unreachable`, also while reading.
         """
         timeout = httpx2.Timeout(_TIMEOUT.read, connect=_TIMEOUT.connect, read=quiet)
         try:
-            async with self._http.stream("GET", path, params=params, timeout=timeout) as answer:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(begins):
+                    request = self._http.stream("GET", path, params=params, timeout=timeout)
+                    answer = await stack.enter_async_context(request)
                 self._reached()
                 if answer.status_code >= 400:
                     await answer.aread()

@@ -187,6 +187,7 @@ class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
     phase: str = ""
     reason: str | None = None
     message: str | None = None
+    pod_ip: str = msgspec.field(default="", name="podIP")
     conditions: tuple[Condition, ...] | None = None
     container_statuses: tuple[ContainerStatus, ...] | None = None
 

@@ -40,6 +40,8 @@ _WATCH_SECONDS: Final = 290
 """After this the API server ends a watch; the connection must not look dead before."""
 _QUIET_SECONDS: Final = 150.0
 """Without a byte: API servers send a bookmark about every minute, and a dead connection must not be trusted for longer."""
+_BEGINS: Final = 15.0
+"""Seconds until a watch is answered at all, which an API server does at once: a server that hangs takes connections, too."""
 _HEALTHY_SECONDS: Final = 5.0
 _TOMBSTONES: Final = 4096
 _PACE: Final = Pace(first=0.1, most=30.0, jitter=0.3)
@@ -187,7 +189,9 @@ class Reflector(Generic[T]):
         if self._selector:
             params["labelSelector"] = self._selector
         began = self._clock.now()
-        async with self._api.stream(self.kind.path(self.namespace), params, quiet=_QUIET_SECONDS) as lines:
+        async with self._api.stream(
+            self.kind.path(self.namespace), params, quiet=_QUIET_SECONDS, begins=_BEGINS
+        ) as lines:
             self.failure = ""
             async for line in lines:
                 if line:

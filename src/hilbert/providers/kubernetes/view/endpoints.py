@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from hilbert.core.model import Endpoint
-from hilbert.providers.kubernetes.cluster.objects import EndpointSlice, SliceEndpoint
+from hilbert.providers.kubernetes.cluster import names
+from hilbert.providers.kubernetes.cluster.objects import EndpointSlice, Pod, SliceEndpoint
 
 
 def collect(slices: Iterable[EndpointSlice], alive: Container[str]) -> tuple[Endpoint, ...]:
@@ -30,6 +31,37 @@ def collect(slices: Iterable[EndpointSlice], alive: Container[str]) -> tuple[End
     return tuple(sorted((endpoint for _, endpoint in found.values()), key=lambda endpoint: endpoint.replica))
 
 
+def ready_uids(item: EndpointSlice) -> set[str]:
+    """UIDs of the Pods that a slice lists as ready."""
+    return {
+        endpoint.target_ref.uid
+        for endpoint in item.endpoints or ()
+        if endpoint.target_ref is not None and _is_ready(endpoint)
+    }
+
+
+def own_address(pod: Pod) -> str | None:
+    """Where a Pod would take calls, by its own status."""
+    return next((f"tcp:{host}:{names.FUNCTION_PORT}" for _, host in _parsed(pod.status.pod_ip)), None)
+
+
+def with_answered(ready: Sequence[Endpoint], answered: Iterable[Pod]) -> tuple[Endpoint, ...]:
+    """And Pods that have answered the gateway, but are not listed as ready yet."""
+    found = {endpoint.replica: endpoint for endpoint in ready}
+    for pod in answered:
+        if pod.metadata.name not in found and (address := own_address(pod)) is not None:
+            found[pod.metadata.name] = Endpoint(pod.metadata.name, address)
+    return tuple(found[name] for name in sorted(found))
+
+
+def restarts(pod: Pod) -> int:
+    """How often its containers have been started anew; -1 where one has ended."""
+    statuses = pod.status.container_statuses or ()
+    if any(status.state.terminated is not None for status in statuses):
+        return -1
+    return sum(status.restart_count for status in statuses)
+
+
 def _is_ready(endpoint: SliceEndpoint) -> bool:
     """A missing `ready` means ready, says the API."""
     return endpoint.conditions.ready is not False and not endpoint.conditions.terminating
@@ -38,8 +70,12 @@ def _is_ready(endpoint: SliceEndpoint) -> bool:
 def _hosts(endpoint: SliceEndpoint) -> Iterator[tuple[int, str]]:
     """The first address counts, says the API; host names are passed over."""
     for text in endpoint.addresses[:1]:
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            return
-        yield address.version, str(address) if address.version == 4 else f"[{address}]"
+        yield from _parsed(text)
+
+
+def _parsed(text: str) -> Iterator[tuple[int, str]]:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return
+    yield address.version, str(address) if address.version == 4 else f"[{address}]"

@@ -69,6 +69,8 @@ class State:
         self._by_namespace: dict[str, set[str]] = {}
         self._pods: dict[Key, dict[str, Pod]] = {}
         self._slices: dict[Key, dict[str, EndpointSlice]] = {}
+        self._answered: dict[str, int] = {}
+        """UIDs of Pods that answered the gateway, with the restarts of their containers then."""
         scopes = self.listed or ("",)
         self._functions = {s: self._reflect(kinds.FUNCTIONS, self._function_changed, s, selector="") for s in scopes}
         self._deployments = {s: self._reflect(kinds.DEPLOYMENTS, self._owned_changed, s) for s in scopes}
@@ -262,8 +264,23 @@ class State:
 
     def endpoints(self, key: Key) -> tuple[Endpoint, ...]:
         """Where the function's Pods take calls now."""
-        alive = {pod.metadata.uid for pod in self.pods(key) if pod.metadata.deletion_timestamp is None}
-        return endpoints.collect(self._slices.get(key, {}).values(), alive)
+        alive = {pod.metadata.uid: pod for pod in self.pods(key) if pod.metadata.deletion_timestamp is None}
+        ready = endpoints.collect(self._slices.get(key, {}).values(), alive)
+        if not self._answered:
+            return ready
+        return endpoints.with_answered(
+            ready, (pod for uid, pod in alive.items() if self._answered.get(uid, -2) == endpoints.restarts(pod))
+        )
+
+    def answered(self, key: Key, pod: Pod) -> None:
+        """Take in that a Pod answers, before the cluster says so. It holds until then, or until a container ends."""
+        self._answered[pod.metadata.uid] = endpoints.restarts(pod)
+        self._tell(key)
+
+    def unanswered(self, key: Key, uid: str) -> None:
+        """Take that back, if the cluster has not confirmed it meanwhile."""
+        if self._answered.pop(uid, None) is not None:
+            self._tell(key)
 
     # Changes
 
@@ -315,9 +332,13 @@ class State:
         self._tell(key)
 
     def _pod_changed(self, key: Key, old: Pod | None, new: Pod | None) -> None:
+        if new is None and old is not None:
+            self._answered.pop(old.metadata.uid, None)
         _file(self._pods, key, old, new, self._tell)
 
     def _slice_changed(self, key: Key, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+        for uid in endpoints.ready_uids(new) if new is not None and self._answered else ():
+            self._answered.pop(uid, None)  # From now on the cluster's word counts.
         _file(self._slices, key, old, new, self._tell)
 
     def _profile_changed(self, _key: Key, _old: ProfileObject | None, _new: ProfileObject | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -214,3 +215,18 @@ def test_a_missing_kubeconfig_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings) as caught:
         connect(KubernetesSettings(kubeconfig=str(tmp_path / "absent")))
     assert "KUBECONFIG" in caught.value.hint
+
+
+async def test_a_server_that_takes_connections_and_says_nothing_counts_as_away() -> None:
+    """A stopped process still has its listening socket; a watch would wait there for as long as it may be quiet."""
+    config = KubeConfig.from_one(cluster=Cluster(server="http://127.0.0.1:1"), user=User(token="t")).get()
+    assert config is not None
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = config._replace(cluster=Cluster(server=f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        api = Api(config)
+        try:
+            with pytest.raises(Unreachable):
+                async with api.stream("/api/v1/pods", {"watch": "1"}, quiet=3600, begins=0.05):
+                    pytest.fail("nothing was answered")
+        finally:
+            await api.close()

@@ -1,4 +1,4 @@
-"""The smallest HTTP client: one GET over a unix socket, for its status alone."""
+"""The smallest HTTP client: one GET, for its status alone. For health and readiness checks."""
 
 from __future__ import annotations
 
@@ -33,12 +33,21 @@ class _Probe(asyncio.Protocol):
             self._answer.set_result(status)
 
 
-async def ask(socket_path: str, path: str) -> int:
-    """The status of the answer to GET `path`; 0 when there is none. Waits for as long as it takes."""
+async def ask(address: str, path: str) -> int:
+    """The status of the answer to GET `path`; 0 when there is none. Waits for as long as it takes.
+
+    `address` is `unix:/absolute/path` or `tcp:HOST:PORT`, an IPv6 host in brackets. `path` is trusted (`safe_path`).
+    """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[int] = loop.create_future()
+    kind, _, rest = address.partition(":")
+    transport: asyncio.Transport
     try:
-        transport, _ = await loop.create_unix_connection(lambda: _Probe(path, answer), socket_path)
+        if kind == "unix":
+            transport, _ = await loop.create_unix_connection(lambda: _Probe(path, answer), rest)
+        else:
+            host, _, port = rest.rpartition(":")
+            transport, _ = await loop.create_connection(lambda: _Probe(path, answer), host.strip("[]"), int(port))
     except OSError:
         return 0
     try:
