@@ -11,9 +11,10 @@ from typing import Final
 
 from hilbert.api import browser
 from hilbert.api.problems import Refusal
+from hilbert.core.addresses import source_of
 from hilbert.core.identity import ADMINISTRATOR, NOBODY, Caller
 from hilbert.iam.basic import Credentials
-from hilbert.iam.guesses import WrongGuesses, source_of
+from hilbert.iam.guesses import WrongGuesses
 
 _MOST: Final = 8192
 _CHALLENGE: Final = 'Basic realm="Restricted"'
@@ -63,7 +64,7 @@ class Door:
         if not given:
             return NOBODY
         # The workers are the only ones that connect here, and set this to the address of whoever connected to them.
-        source = source_of(headers.get("x-forwarded-for", ""))
+        source = source_of(headers.get("x-forwarded-for", "")) or "unknown"
         now = self._now()
         if (wait := self._guesses.wait(source, now)) > 0:
             seconds = math.ceil(wait)

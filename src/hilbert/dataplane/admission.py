@@ -12,7 +12,8 @@ from typing import Final
 
 import structlog
 
-from hilbert.dataplane.forwarded import TrustedProxies, parse_address, source_of
+from hilbert.core.addresses import parse_address, source_of
+from hilbert.dataplane.forwarded import TrustedProxies
 from hilbert.kit.http1 import ServerConnection
 
 SHARE: Final = 8
@@ -39,8 +40,8 @@ class Admission:
         self.most = min(most, self._for_all)
         self.most_of_source = most_of_source or max(1, self.most - self.most // SHARE)
         self._trusted = trusted
-        self._connections: dict[ServerConnection, bytes] = {}
-        self._sources: dict[bytes, int] = {}
+        self._connections: dict[ServerConnection, str] = {}
+        self._sources: dict[str, int] = {}
         self._turned_away = 0
         self._said_at = 0.0
 
@@ -54,9 +55,10 @@ class Admission:
     def admit(self, connection: ServerConnection) -> str:
         """Count a new connection. Returns why it must be turned away; empty if it need not be."""
         transport = connection.transport
-        peer = parse_address(connection.peer)
-        trusted = peer is not None and bool(self._trusted) and self._trusted.has(peer)
-        source = b"" if trusted else source_of(connection.peer)
+        text = connection.peer.decode("ascii")
+        source = source_of(text)
+        if self._trusted and (peer := parse_address(text)) is not None and self._trusted.has(peer):
+            source = ""
         if len(self._connections) >= self.most:
             return self._away(f"the gateway has {self.most} connections in each worker already", "max_connections")
         descriptor = transport.get_extra_info("socket").fileno()
@@ -69,15 +71,15 @@ class Admission:
 
     def trusts(self, connection: ServerConnection) -> bool:
         """Whether an admitted connection is a trusted proxy's."""
-        return bool(self._trusted) and self._connections.get(connection) == b""
+        return bool(self._trusted) and self._connections.get(connection) == ""
 
     def left(self, connection: ServerConnection) -> None:
         """A connection has closed."""
-        source = self._connections.pop(connection, b"")
+        source = self._connections.pop(connection, "")
         if source:
             self.give_back(source)
 
-    def take(self, source: bytes) -> bool:
+    def take(self, source: str) -> bool:
         """One more of a source. False: it has its share."""
         count = self._sources.get(source, 0)
         if count >= self.most_of_source:
@@ -85,7 +87,7 @@ class Admission:
         self._sources[source] = count + 1
         return True
 
-    def give_back(self, source: bytes) -> None:
+    def give_back(self, source: str) -> None:
         """One less of a source."""
         count = self._sources.get(source, 0)
         if count > 1:
@@ -93,7 +95,7 @@ class Admission:
         else:
             self._sources.pop(source, None)
 
-    def _has_little(self, source: bytes) -> bool:
+    def _has_little(self, source: str) -> bool:
         """Whether a source has less than half of an equal part."""
         return self._sources.get(source, 0) < self.most // (2 * (len(self._sources) + 1))
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, NamedTuple
 
+from hilbert.core.addresses import Address, parse_address, source_of
 from hilbert.kit.http1 import Headers
 from hilbert.kit.http1.hosts import is_host
 
@@ -29,7 +30,7 @@ class Origin(NamedTuple):
     """The client's, as it was written: with or without a port."""
     host: bytes = b""
     scheme: bytes = b""
-    source: bytes = b""
+    source: str = ""
     """The address as it is counted: an IPv4 address, or an IPv6 network of 64 bits."""
     forwarded: bool = False
     """It was said with Forwarded."""
@@ -47,9 +48,7 @@ class TrustedProxies:
     def __bool__(self) -> bool:
         return bool(self._networks)
 
-    def has(self, address: IPv4Address | IPv6Address) -> bool:
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
+    def has(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 
     def origin(self, headers: Headers) -> Origin:
@@ -77,7 +76,7 @@ class TrustedProxies:
             address,
             host if is_host(host) else b"",
             scheme if scheme in _SCHEMES else b"",
-            source_of(address),
+            source_of(address.decode("ascii", "replace")),
             said,
         )
 
@@ -85,7 +84,7 @@ class TrustedProxies:
         """The first address that is no trusted proxy's, going outwards; empty if the nearest is none at all."""
         outermost = b""
         for number, text in enumerate(addresses):
-            address = parse_address(text)
+            address = parse_address(text.decode("ascii", "replace"))
             if address is None or number >= _MOST:
                 break
             outermost = text
@@ -95,34 +94,6 @@ class TrustedProxies:
 
 
 _FIELDS: Final = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded"})
-
-
-def parse_address(text: bytes) -> IPv4Address | IPv6Address | None:
-    """An address with or without a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`. None for anything else."""
-    plain = text.decode("ascii", "replace")
-    if plain.startswith("["):
-        plain, _, port = plain[1:].partition("]")
-    elif plain.count(":") == 1:
-        plain, colon, port = plain.partition(":")
-        port = colon + port
-    else:
-        port = ""
-    if port and not (port.startswith(":") and port[1:].isdecimal()):
-        return None
-    try:
-        return ip_address(plain)
-    except ValueError:
-        return None
-
-
-def source_of(address: bytes) -> bytes:
-    """The source that an address with or without a port belongs to; empty for what is none, such as a unix socket."""
-    parsed = parse_address(address)
-    if parsed is None:
-        return b""
-    if isinstance(parsed, IPv6Address):
-        return parsed.ipv4_mapped.packed if parsed.ipv4_mapped is not None else parsed.packed[:8]
-    return parsed.packed
 
 
 def _last(values: list[bytes] | None) -> bytes:

@@ -5,7 +5,6 @@ Pure: time is an argument. Each source has a budget of its own, so none can use 
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from typing import Final
 
@@ -42,23 +41,3 @@ class WrongGuesses:
         self._due[source] = due
         while len(self._due) > self._most:
             self._due.popitem(last=False)
-
-
-def source_of(address: str) -> str:
-    """Who counts as one source: an IPv4 address, or a /64 of IPv6, which one subscriber has whole.
-
-    `address` may have a port, as Go prints it: `192.0.2.1:80`, `[2001:db8::1]:80`.
-    """
-    if address.startswith("["):
-        host = address[1:].partition("]")[0]
-    else:
-        host = address.partition(":")[0] if address.count(":") == 1 else address
-    try:
-        parsed = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return "unknown"
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((parsed, 64), strict=False))

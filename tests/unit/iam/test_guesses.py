@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilbert.iam.guesses import WrongGuesses, source_of
+from hilbert.iam.guesses import WrongGuesses
 
 
 def test_a_few_at_once_then_one_every_interval() -> None:
@@ -48,21 +48,3 @@ def test_never_more_than_the_burst_and_the_time_allow(pauses: list[float]) -> No
             guesses.failed("a", now)
             made += 1
     assert made <= 4 + (now - 1000.0) / 1.0 + 1e-6
-
-
-@pytest.mark.parametrize(
-    ("address", "source"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::9%eth0", "2001:db8:1:2::/64"),
-        ("192.0.2.7:4321", "192.0.2.7"),
-        ("[2001:db8:1:2::9]:4321", "2001:db8:1:2::/64"),
-        ("[::ffff:192.0.2.7]:1", "192.0.2.7"),
-        ("", "unknown"),
-        ("nonsense", "unknown"),
-    ],
-)
-def test_who_is_one_source(address: str, source: str) -> None:
-    assert source_of(address) == source
