@@ -17,13 +17,11 @@ from hilbert.builder.dependencies import ALLOW_SCRIPTS, Dependencies, compile_tr
 from hilbert.builder.image_store import Store
 from hilbert.builder.layout import lay_out
 from hilbert.builder.programs import Job
+from hilbert.builder.python_tests import NO_TESTS_RUN
 from hilbert.builder.templates import Located, find_template, recipe_of
 from hilbert.builder.tree import copy_tree
 from hilbert.core.bundle import ImageRecord, Manifest, Mode
 from hilbert.stack.template import Recipe
-
-_NO_TESTS_RUN = 5
-"""Exit status of unittest (from Python 3.12) and pytest when they found no tests."""
 
 
 class BuiltBundle(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +35,8 @@ class BuiltBundle(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     ignored: tuple[str, ...] = ()
     """Keys of the stack file that say something about container images only."""
+    untested: str = ""
+    """The files that should hold tests, where none of them does."""
 
 
 def build_bundle(
@@ -80,8 +80,9 @@ def build_bundle(
         if recipe.packages:
             layers.append(dependencies.node(content / recipe.packages))
         layers = [layer for layer in layers if layer]
+        untested = ""
         if not skip_tests and truthy(request.build_args, "TEST_ENABLED", default=True):
-            _test(recipe, content, handler, [store.layer_path(layer) for layer in layers], request, job, env)
+            untested = _test(recipe, content, handler, [store.layer_path(layer) for layer in layers], request, job, env)
         job.begin("storing")
         compile_tree(content)
         manifest = Manifest(
@@ -100,6 +101,7 @@ def build_bundle(
         changed=before is None or before.digest != record.digest,
         seconds=time.monotonic() - began,
         ignored=tuple(key for key in ("build_options", "build_secrets", "platforms") if getattr(request, key)),
+        untested=untested,
     )
 
 
@@ -127,10 +129,12 @@ def _test(
     request: BuildRequest,
     job: Job,
     env: Mapping[str, str],
-) -> None:
+) -> str:
+    """Gives the names of test files that hold no tests; empty where tests have passed, or there are no files."""
     command = request.build_args.get("TEST_COMMAND") or recipe.test
-    if not command or not any(next(handler.rglob(pattern), None) for pattern in recipe.tests):
-        return
+    files = sorted({file.name for pattern in recipe.tests for file in handler.rglob(pattern)})
+    if not command or not files:
+        return ""
     job.begin("testing")
     copy = content.with_name("test")
     with storage_faults("preparing the tests"):
@@ -138,10 +142,13 @@ def _test(
         (copy / handler.relative_to(content) / "__init__.py").touch()  # Tests are found in packages only.
     place = copy / handler.relative_to(content)
     status = job.run(_words(command), cwd=copy, env=_test_environment(recipe, copy, place, layers, env))
-    if status not in (0, _NO_TESTS_RUN):
+    if status == NO_TESTS_RUN:
+        return ", ".join(files)
+    if status != 0:
         raise BuildFailed(
             f"function {request.name}: its tests fail", hint="--skip-tests builds without them", log=job.tail()
         )
+    return ""
 
 
 def _test_environment(

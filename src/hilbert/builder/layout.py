@@ -74,7 +74,7 @@ def _copy_path(source: Path, target: Path, *, skip: Collection[str]) -> None:
 
 
 def _add_watchdog(target: Path) -> None:
-    """Hilbert's watchdog, as the Dockerfile installs it: the packages that it stands on, and their requirements."""
+    """Hilbert's watchdog, as the Dockerfile installs it: the packages that it stands on, their requirements, and what runs tests."""
     import importlib.metadata
 
     import hilbert
@@ -82,6 +82,8 @@ def _add_watchdog(target: Path) -> None:
     package = Path(hilbert.__file__).parent
     for name in ("core", "kit", "watchdog"):
         copy_tree(package / name, target / "hilbert" / name)
-    shutil.copyfile(package / "__init__.py", target / "hilbert" / "__init__.py")
+    (target / "hilbert" / "builder").mkdir()
+    for file in ("__init__.py", "builder/__init__.py", "builder/python_tests.py"):
+        shutil.copyfile(package / file, target / "hilbert" / file)
     pins = [f"{name}=={importlib.metadata.version(name)}" for name in ("httptools", "msgspec", "structlog", "uvloop")]
     (target / "requirements.txt").write_text("\n".join(pins) + "\n", encoding="ascii")

@@ -91,6 +91,35 @@ def test_its_test_can_fail(project: Project, lang: str, file: str, word: str) ->
     assert project.build(quiet).record.digest
 
 
+PLAIN = "def test_it():\n    assert 1 == {}\n"
+
+
+@pytest.mark.parametrize("requirements", ["", "pytest\n"])
+def test_functions_are_tests_too(project: Project, requirements: str) -> None:
+    """As pytest has them; it runs them where the function requires it, fixtures and all."""
+    files = {"requirements.txt": requirements, "handler_test.py": PLAIN.format(2)}
+    request = project.begin("f", "python3-http", files)
+    with pytest.raises(BuildFailed, match="its tests fail") as caught:
+        project.build(request)
+    assert "assert 1 == 2" in "\n".join(caught.value.log)
+    (request.handler / "handler_test.py").write_text(PLAIN.format(1) + "\nasync def test_other():\n    assert True\n")
+    if not requirements:
+        assert project.build(request).untested == ""
+    (request.handler / "handler_test.py").write_text("def test_it(tmp_path):\n    assert tmp_path.is_dir()\n")
+    if requirements:
+        assert project.build(request).untested == ""
+    else:
+        with pytest.raises(BuildFailed) as caught:
+            project.build(request)
+        assert "add pytest to requirements.txt" in "\n".join(caught.value.log)
+
+
+def test_a_file_for_tests_without_one_is_said(project: Project) -> None:
+    """A build that tested nothing does not look like one that passed."""
+    request = project.begin("f", "python3-http", {"handler_test.py": "def check():\n    assert False\n"})
+    assert project.build(request).untested == "handler_test.py"
+
+
 @pytest.mark.parametrize(("lang", "file", "word"), TEMPLATES)
 def test_mistakes_of_syntax_are_found(project: Project, lang: str, file: str, word: str) -> None:
     """Before anything runs; the log names the line."""

@@ -136,7 +136,14 @@ def bundle_work(flags: BuildFlags) -> Callable[[Job, BuildRequest], Outcome]:
             digest=built.record.digest,
             changed=built.changed,
             seconds=built.seconds,
-            notes=tuple(f"{key} has no effect on bundles, only on container images" for key in built.ignored),
+            notes=(
+                *(f"{key} has no effect on bundles, only on container images" for key in built.ignored),
+                *(
+                    [f"no tests were found in {built.untested}; tests are functions named test_*"]
+                    if built.untested
+                    else []
+                ),
+            ),
         )
 
     return work
