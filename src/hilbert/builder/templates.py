@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -77,6 +77,25 @@ def find_template(lang: str, project: Path) -> Located:
     if not version and (shipped / "template.yml").is_file():
         return _load(lang, shipped, shipped=True)
     raise TemplateNotFound(f"there is no template {lang}", hint=_suggest(name, version, project))
+
+
+def check_templates(langs: Iterable[str], project: Path) -> None:
+    """See that every template is there, before anything is built. Raises `TemplateNotFound`, which names all that lack."""
+    missing: dict[str, TemplateNotFound] = {}
+    for lang in langs:
+        try:
+            find_template(lang, project)
+        except TemplateNotFound as exc:
+            missing[lang] = exc
+        except InvalidTemplate:
+            continue  # The build of its function says what is wrong with it.
+    if len(missing) == 1:
+        raise next(iter(missing.values()))
+    if missing:
+        raise TemplateNotFound(
+            f"there are no templates {', '.join(missing)}",
+            hint="; ".join(f"{lang}: {exc.hint}" for lang, exc in missing.items()),
+        )
 
 
 def local_templates(project: Path) -> list[Located]:
@@ -175,6 +194,8 @@ def _suggest(name: str, version: str, project: Path) -> str:
     if version:
         return f"pull that version: 'hilbert template store pull {name}@{version}'"
     known = [located.name for located in (*shipped_templates(), *local_templates(project))]
+    if any(name == entry.template for entry in shipped_store()):
+        return f"run 'hilbert template store pull {name}'"
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"did you mean {close[0]}?"

@@ -8,6 +8,7 @@ import pytest
 
 from hilbert.builder.build_errors import InvalidTemplate, TemplateNotFound
 from hilbert.builder.templates import (
+    check_templates,
     find_in_store,
     find_template,
     local_templates,
@@ -118,3 +119,13 @@ def test_the_store() -> None:
     assert "golang-middleware" in caught.value.hint
     with pytest.raises(InvalidTemplate, match="is not a template store"):
         parse_store(b'{"a": 1}', name="x")
+
+
+def test_all_that_are_missing_are_named_at_once(tmp_path: Path) -> None:
+    """With the command that gets each; a name that the store has is not taken for a slip of another."""
+    with pytest.raises(TemplateNotFound) as caught:
+        check_templates(["python3-http", "php8", "ruby-http", "pythn3-http"], tmp_path)
+    assert caught.value.message == "there are no templates php8, ruby-http, pythn3-http"
+    assert "php8: run 'hilbert template store pull php8'" in caught.value.hint
+    assert "ruby-http: run 'hilbert template store pull ruby-http'" in caught.value.hint
+    assert "pythn3-http: did you mean python3-http?" in caught.value.hint

@@ -83,6 +83,8 @@ def build_stack(
     shrinkwrap: bool = False,
 ) -> list[Outcome]:
     """Build every function of a stack, showing how it goes. Outcomes in the file's order. Raises `Failed` if any failed."""
+    from hilbert.builder.templates import check_templates
+
     place = project or Path.cwd()
     flags = how.to_build_flags()
     check_parallel(parallel)
@@ -93,6 +95,7 @@ def build_stack(
             note(f"Skipping build of: {name}.")
     if not requests:
         return []
+    check_templates([request.lang for request in requests], place)
     if not how.quiet:
         note(f"Building {'container images' if choice.kind == 'image' else 'bundles'}: {choice.reason}.")
     if choice.kind == "bundle" and not shrinkwrap:
