@@ -175,7 +175,7 @@ class Networks:
         """What runs a program in the host's network, with the world's name server, as root or as an ordinary user."""
         script = [f"mount --bind {self.folder}/resolv.conf /etc/resolv.conf"]
         if user:
-            node = self.folder / "tun"
+            node = self.folder / ("tun" if tun else "closed-tun")
             if not node.exists():
                 os.mknod(node, 0o600 | 0o020000, os.makedev(10, 200))
                 node.chmod(0o666 if tun else 0o600)

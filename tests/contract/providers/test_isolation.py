@@ -271,6 +271,38 @@ async def test_no_network_means_none(harness: ProcessHarness, where: str) -> Non
     assert (await harness.provider.get(opened.ref)).placement["network"] == "host"
 
 
+async def test_each_replica_has_a_network_of_its_own(harness: ProcessHarness) -> None:
+    """The default: nothing of this machine's is reached, names are found, and two replicas listen on one port."""
+    provider = harness.provider
+    abilities = harness.runtime.machine.abilities
+    if not (abilities.own and harness.runtime.machine.own_network):
+        assert (await provider.facts())["network"] == "host"
+        assert "share this machine's network" in (await provider.facts())["warning.network"]
+        pytest.skip(f"no networks of their own here: {abilities.failures}")
+    spec = spec_of(harness, "mine", image="run", labels={"com.openfaas.scale.min": "2"})
+    await provider.apply(spec)
+    async with watching(provider) as table:
+        endpoints = await table.ready(spec.ref, 2)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            code = {
+                "loopback": f"connect(('127.0.0.1', {server.getsockname()[1]}), socket.AF_INET)",
+                "gateway": "socket.gethostbyname('gateway') + ' ' + socket.gethostbyname('gateway.openfaas')",
+                "own": "globals().setdefault('kept', socket.create_server(('0.0.0.0', 8080))).getsockname()[1]",
+                "network": "os.stat('/proc/self/ns/net').st_ino",
+                "server": "[line for line in open('/etc/resolv.conf') if line.startswith('nameserver')]",
+            }
+            found = [await inside(endpoint, code) for endpoint in endpoints]
+    for results in found:
+        assert results["loopback"][0] == "refused"
+        assert results["gateway"] == ("done", "127.0.0.80 127.0.0.80")
+        assert results["own"] == ("done", 8080)
+        assert results["server"] == ("done", ["nameserver 127.0.0.80\n"] if abilities.uplink else [])
+    assert len({results["network"][1] for results in found}) == 2
+    placement = (await provider.get(spec.ref)).placement
+    assert (placement["network"], placement["egress"]) == ("tenant", "internet" if abilities.uplink else "none")
+    assert Promise.NETWORK in harness.runtime.machine.promises(NetworkUse())
+
+
 async def test_a_namespace_is_never_served_more_weakly_than_it_demands(harness: ProcessHarness) -> None:
     provider = harness.provider
     assert (await provider.facts())["sandbox"] == harness.level

@@ -1,0 +1,158 @@
+"""What is left of networks, and what goes on, when processes are killed: the keeper, the control process, everything."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support.networks import HOST_PUBLIC, ORDINARY, PORT, PUBLIC, NetworkedPlatform, Networks
+from support.platform import until
+
+_CALL = "import urllib.request\nprint(urllib.request.urlopen('http://gateway:8080/function/other', timeout=20).read().decode().strip())"
+
+
+def keepers(platform: NetworkedPlatform) -> list[psutil.Process]:
+    return [one for one in platform.processes() if "hilbert.runtimes.network.keeper" in command(one)]
+
+
+def uplinks(platform: NetworkedPlatform) -> list[psutil.Process]:
+    """Of ordinary users: programs that the keeper has started."""
+    found = []
+    for keeper in keepers(platform):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [child for child in keeper.children() if "--userns" in " ".join(command(child))]
+    return found
+
+
+def command(process: psutil.Process) -> list[str]:
+    """Empty for one that is gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.cmdline()
+    return []
+
+
+@pytest.fixture(params=["root", "ordinary"])
+def mortal(request: pytest.FixtureRequest, networks: Networks) -> Iterator[NetworkedPlatform]:
+    """A platform that a test may kill, with two functions."""
+    platform = NetworkedPlatform(networks, user=ORDINARY if request.param == "ordinary" else 0)
+    try:
+        platform.start()
+        platform.probe("probe")
+        platform.deploy("other", envProcess="echo here")
+        yield platform
+        assert platform.stop() == 0, platform.log
+        until(lambda: not keepers(platform), what="the keeper to end")
+        assert networks.links() == []
+        assert networks.tables() == ["table inet somebody-else"]
+        assert forwarding(networks) == "0"
+    finally:
+        platform.close()
+
+
+def forwarding(networks: Networks) -> str:
+    return networks.run("cat", "/proc/sys/net/ipv4/conf/out/forwarding").strip()
+
+
+def works(platform: NetworkedPlatform) -> bool:
+    """Calls from outside and from inside, and the way out."""
+    return (
+        platform.python("probe", _CALL) == "here"
+        and platform.reaches("probe", PUBLIC, PORT) == f"{PUBLIC} saw {HOST_PUBLIC}"
+        and platform.reaches("probe", "somewhere.example", PORT) == f"{PUBLIC} saw {HOST_PUBLIC}"
+    )
+
+
+def test_a_new_control_process_finds_everything_as_it_was(mortal: NetworkedPlatform) -> None:
+    assert works(mortal)
+    (keeper,) = keepers(mortal)
+    (control,) = mortal.children("hilbert.server.control")
+    replicas = sorted(replica.pid for replica in mortal.replicas())
+    control.kill()
+    assert mortal.python("probe", _CALL) == "here", "not even a moment without the gateway"
+    until(lambda: mortal.children("hilbert.server.control") not in ([], [control]), what="another control process")
+    until(lambda: mortal.status("probe").get("availableReplicas") == 1, what="the replica to be taken back")
+    assert works(mortal)
+    assert keepers(mortal) == [keeper]
+    assert sorted(replica.pid for replica in mortal.replicas()) == replicas
+    mortal.deploy("later", envProcess="echo later")
+    assert "later" in mortal.call("/function/later").text
+
+
+def test_a_keeper_that_is_killed_is_replaced_with_all_that_it_kept(mortal: NetworkedPlatform) -> None:
+    assert works(mortal)
+    (keeper,) = keepers(mortal)
+    before, replicas = uplinks(mortal), sorted(replica.pid for replica in mortal.replicas())
+    keeper.kill()
+    until(lambda: keepers(mortal) not in ([], [keeper]), what="another keeper")
+    until(lambda: "here" in _tried(mortal), what="the gateway inside", log=lambda: mortal.log)
+    until(lambda: works(mortal), what="the way out")
+    assert sorted(replica.pid for replica in mortal.replicas()) == replicas
+    assert not [child for child in before if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert len(uplinks(mortal)) == len(before)
+
+
+def _tried(platform: NetworkedPlatform) -> str:
+    return platform.python(
+        "probe", f"try:\n    {_CALL.replace(chr(10), chr(10) + '    ')}\nexcept OSError as exc:\n    print(exc)"
+    )
+
+
+def test_nothing_is_left_of_what_is_killed(mortal: NetworkedPlatform) -> None:
+    networks = mortal.networks
+    assert works(mortal)
+    mortal.kill_everything()
+    until(lambda: not networks.links(), what="the links to be gone")
+    assert not mortal.processes()
+    mortal.start()
+    until(
+        lambda: mortal.status("probe").get("availableReplicas") == 1,
+        within=60,
+        what="the replica",
+        log=lambda: mortal.log,
+    )
+    until(
+        lambda: mortal.status("other").get("availableReplicas") == 1,
+        within=60,
+        what="the other",
+        log=lambda: mortal.log,
+    )
+    assert works(mortal)
+
+
+def test_a_replica_that_ends_takes_its_network_with_it(mortal: NetworkedPlatform) -> None:
+    networks = mortal.networks
+    before, running = len(networks.links()), len(uplinks(mortal))
+    assert mortal.api("DELETE", "/system/functions", {"functionName": "other"}).status in (200, 202)
+    rooted = before > 0
+    until(lambda: len(networks.links()) == before - rooted, what="its link to go")
+    until(lambda: len(uplinks(mortal)) == running - (not rooted), what="its uplink to end")
+    (replica,) = mortal.replicas()
+    os.kill(replica.pid, signal.SIGKILL)
+    until(lambda: [one.pid for one in mortal.replicas()] not in ([], [replica.pid]), what="another replica")
+    until(lambda: mortal.status("probe").get("availableReplicas") == 1, what="it to answer")
+    until(lambda: len(networks.links()) == before - rooted, what="the dead one's link to go")
+    assert mortal.reaches("probe", PUBLIC, PORT) == f"{PUBLIC} saw {HOST_PUBLIC}"
+
+
+def test_without_a_tunnel_device_there_is_the_gateway_alone(networks: Networks) -> None:
+    """And it is said, with the reason."""
+    platform = NetworkedPlatform(networks, user=ORDINARY, tun=False)
+    try:
+        platform.start()
+        platform.probe("probe")
+        platform.deploy("other", envProcess="echo here")
+        assert platform.python("probe", _CALL) == "here"
+        assert "Error" in platform.reaches("probe", PUBLIC, PORT)
+        assert platform.reaches("probe", "somewhere.example", PORT) == "gaierror"
+        told = platform.api("GET", "/system/info").text
+        assert "/dev/net/tun" in told
+        assert platform.stop() == 0
+    finally:
+        platform.close()
+    assert not Path(platform.folder).exists()
