@@ -171,9 +171,13 @@ class Networks:
     def tables(self) -> list[str]:
         return self.run("nft", "list", "tables").splitlines()
 
-    def prefix(self, user: int, *, tun: bool = True) -> list[str]:
-        """What runs a program in the host's network, with the world's name server, as root or as an ordinary user."""
+    def prefix(self, user: int, *, tun: bool = True, without: Sequence[str] = ()) -> list[str]:
+        """What runs a program in the host's network, with the world's name server, as root or as an ordinary user.
+
+        `without` are programs that it does not find.
+        """
         script = [f"mount --bind {self.folder}/resolv.conf /etc/resolv.conf"]
+        script += [f"mount --bind /dev/null {found}" for name in without if (found := shutil.which(name))]
         if user:
             node = self.folder / ("tun" if tun else "closed-tun")
             if not node.exists():
@@ -208,7 +212,9 @@ class Networks:
 class NetworkedPlatform(Platform):
     """A platform in the host's network."""
 
-    def __init__(self, networks: Networks, *settings: str, user: int = 0, tun: bool = True) -> None:
+    def __init__(
+        self, networks: Networks, *settings: str, user: int = 0, tun: bool = True, without: Sequence[str] = ()
+    ) -> None:
         super().__init__(*settings)
         self.networks = networks
         command: Sequence[str] = (sys.executable,)
@@ -219,7 +225,7 @@ class NetworkedPlatform(Platform):
             command = (interpreter,)
             os.chown(self.folder, user, user)
             self.environ |= {"HOME": str(self.folder), "USER": _name_of(user)}
-        self.command = [*networks.prefix(user, tun=tun), *command]
+        self.command = [*networks.prefix(user, tun=tun, without=without), *command]
 
     def call(self, *words: object, **more: object) -> Answer:
         with self.networks.entered():

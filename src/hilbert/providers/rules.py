@@ -83,6 +83,16 @@ def check_namespace(namespace: Namespace) -> None:
     quota.check_annotations(namespace.annotations)
 
 
+def check_no_host_networks(annotations: Mapping[str, str]) -> None:
+    """Raise `Invalid` for annotations that only replicas' networks on a single host can honour."""
+    for key in (ANNOTATION_EGRESS, ANNOTATION_INGRESS):
+        if key in annotations:
+            raise Invalid(
+                f"annotation {key}: is for functions on a single host",
+                hint="on Kubernetes, use com.hilbert.network.internet and com.hilbert.network.gateway",
+            )
+
+
 def _check_choice(annotations: Mapping[str, str], key: str, known: tuple[str, ...]) -> None:
     if key in annotations and annotations[key] not in known:
         raise Invalid(f"annotation {key}: must be one of {', '.join(known)}")

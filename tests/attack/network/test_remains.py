@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from support.networks import HOST_PUBLIC, ORDINARY, PORT, PUBLIC, NetworkedPlatform, Networks
+from support.networks import (
+    HOST_LOOPBACK_PORT,
+    HOST_PORT,
+    HOST_PUBLIC,
+    METADATA,
+    ORDINARY,
+    OTHER_PUBLIC,
+    PORT,
+    PRIVATE,
+    PUBLIC,
+    NetworkedPlatform,
+    Networks,
+)
 from support.platform import until
 
 _CALL = "import urllib.request\nprint(urllib.request.urlopen('http://gateway:8080/function/other', timeout=20).read().decode().strip())"
@@ -138,6 +152,67 @@ def test_a_replica_that_ends_takes_its_network_with_it(mortal: NetworkedPlatform
     until(lambda: mortal.status("probe").get("availableReplicas") == 1, what="it to answer")
     until(lambda: len(networks.links()) == before - rooted, what="the dead one's link to go")
     assert mortal.reaches("probe", PUBLIC, PORT) == f"{PUBLIC} saw {HOST_PUBLIC}"
+
+
+@pytest.mark.skipif(shutil.which("pasta") is None, reason="pasta is not installed (package passt)")
+def test_pasta_takes_the_place_of_slirp4netns(networks: Networks) -> None:
+    platform = NetworkedPlatform(networks, user=ORDINARY, without=["slirp4netns"])
+    try:
+        platform.start()
+        platform.probe("probe")
+        platform.deploy("other", envProcess="echo here")
+        assert "pasta" in platform.api("GET", "/system/info").text
+        assert works(platform)
+        closed = [
+            (HOST_PUBLIC, HOST_PORT),
+            ("127.0.0.1", HOST_LOOPBACK_PORT),
+            (OTHER_PUBLIC, HOST_PORT),
+            (PRIVATE, PORT),
+        ]
+        for address, port in [*closed, *((address, PORT) for address in METADATA)]:
+            assert "Error" in platform.reaches("probe", address, port)
+        assert platform.stop() == 0
+    finally:
+        platform.close()
+
+
+def test_an_address_that_the_machine_gets_later_is_closed_too(networks: Networks) -> None:
+    """As an ordinary user, whose packets leave through sockets of this machine."""
+    platform = NetworkedPlatform(networks, user=ORDINARY)
+    try:
+        platform.start()
+        platform.probe("probe")
+        assert platform.reaches("probe", "9.9.9.7", HOST_PORT) != f"9.9.9.7 saw {HOST_PUBLIC}"
+        networks.run("ip", "addr", "add", "9.9.9.7/32", "dev", "lo")
+        code = f"import socket; print(socket.create_connection(('9.9.9.7', {HOST_PORT}), 3).recv(99).decode())"
+        assert "saw" in networks.run(sys.executable, "-c", code), "something answers there"
+        until(lambda: _refused(platform), what="the rules to follow")
+        assert platform.reaches("probe", PUBLIC, PORT) == f"{PUBLIC} saw {HOST_PUBLIC}"
+        assert platform.stop() == 0
+    finally:
+        platform.close()
+        networks.run("ip", "addr", "del", "9.9.9.7/32", "dev", "lo")
+
+
+def _refused(platform: NetworkedPlatform) -> bool:
+    return "saw" not in platform.reaches("probe", "9.9.9.7", HOST_PORT)
+
+
+def test_without_nft_the_network_is_shared_and_it_is_said(networks: Networks) -> None:
+    platform = NetworkedPlatform(networks, without=["nft"])
+    try:
+        platform.start()
+        platform.probe("probe")
+        told = platform.api("GET", "/system/info").text
+        assert "nft is not installed" in told
+        assert "saw" in platform.reaches("probe", "127.0.0.1", HOST_LOOPBACK_PORT)
+        platform.namespace("strict", com__hilbert__isolation="network")
+        body = {"service": "refused", "namespace": "strict", "image": "hilbert/alpine", "envProcess": "cat"}
+        answer = platform.api("POST", "/system/functions", body)
+        assert (answer.status, "network" in answer.text) == (400, True)
+        assert platform.stop() == 0
+    finally:
+        platform.close()
 
 
 def test_without_a_tunnel_device_there_is_the_gateway_alone(networks: Networks) -> None:

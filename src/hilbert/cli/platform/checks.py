@@ -177,7 +177,7 @@ def _bubblewrap(sandbox: str) -> Finding:
 
 
 _UNPROTECTED: Final = {
-    "landlock": "functions share this machine's process list, network and host name",
+    "landlock": "functions share this machine's process list and host name",
     "process": "functions can read everything this user can read, including other functions' files and secrets",
 }
 
@@ -194,6 +194,22 @@ def _facts(facts: Mapping[str, str]) -> Iterator[Finding]:
         todo = "for the strongest sandbox, get bubblewrap to work and restart the platform" if weak else ""
         level = Level.WARNING if weak else Level.OK
         yield Finding(level, f"sandbox: {sandbox}" + (f": {weak}" if weak else ""), todo, why_not)
+    if network := facts.get("network"):
+        weak = facts.get("warning.network", "")
+        reasons = tuple(
+            f"{key.removeprefix('network.not-')}: {value}"
+            for key, value in sorted(facts.items())
+            if key.startswith("network.not-")
+        )
+        todo = (
+            "install nftables and iproute2, or as an ordinary user nftables and slirp4netns; then restart the platform"
+        )
+        yield Finding(
+            Level.WARNING if weak else Level.OK,
+            f"network: {network}" + (f": {weak}" if weak else ""),
+            todo if weak else "",
+            reasons,
+        )
     for key in ("memory-limit", "cpu-limit"):
         if key in facts:
             loose = facts[key] in ("none", "rlimit")
@@ -204,7 +220,7 @@ def _facts(facts: Mapping[str, str]) -> Iterator[Finding]:
             )
             yield Finding(Level.WARNING if loose else Level.OK, f"{key}: enforced by {facts[key]}", todo)
     for key, value in sorted(facts.items()):
-        if key.startswith("warning"):
+        if key.startswith("warning") and key != "warning.network":
             yield Finding(Level.WARNING, value)
 
 

@@ -27,7 +27,7 @@ from hilbert.core.errors import HilbertError
 from hilbert.core.network import Egress
 from hilbert.kit import handover
 from hilbert.runtimes.network import setting_up
-from hilbert.runtimes.network.addresses import Pool
+from hilbert.runtimes.network.addresses import Pool, own_addresses
 from hilbert.runtimes.network.kept import Kept
 from hilbert.runtimes.network.messages import (
     PROTOCOL,
@@ -40,6 +40,7 @@ from hilbert.runtimes.network.messages import (
     Leave,
     ToKeeper,
 )
+from hilbert.runtimes.network.uplink import PROGRAMS
 from hilbert.runtimes.network.workers import Workers
 
 _TIDY_EVERY: Final = 2.0
@@ -59,6 +60,7 @@ class Keeper:
         self._clients: set[socket.socket] = set()
         self._kept: dict[str, Kept] = {}
         self._ended = False
+        self._addresses = own_addresses()
         self._workers = Workers(Path(config.inside), self._selector)
         self._control = handover.listen(Path(config.control))
         self._selector.register(self._control, selectors.EVENT_READ, self._join)
@@ -74,6 +76,7 @@ class Keeper:
             now = time.monotonic()
             for kept in self._kept.values():
                 kept.tidy(now, self._workers)
+            self._follow_addresses()
             # The one that has started this comes at once, or never.
             if not self._clients and not self._kept and now - started > _TIDY_EVERY:
                 self._ended = True
@@ -81,6 +84,24 @@ class Keeper:
             kept.close()
         for path in (self._config.control, self._config.inside):
             Path(path).unlink(missing_ok=True)
+
+    def _follow_addresses(self) -> None:
+        """Close this machine's new addresses to replicas whose packets leave through this user's sockets.
+
+        As root, the machine's own rules close them, whatever they are.
+        """
+        seen = own_addresses()
+        if seen == self._addresses:
+            return
+        self._addresses = seen
+        for replica, kept in self._kept.items():
+            if kept.order.uplink in PROGRAMS:
+
+                def done(error: str, _: list[socket.socket], replica: str = replica) -> None:
+                    if error:
+                        sys.stderr.write(f"the rules of {replica} could not be renewed: {error}\n")
+
+                self._in_child(lambda kept=kept: setting_up.renew(kept.order), done)  # type: ignore[misc]
 
     # Control processes
 
@@ -139,7 +160,7 @@ class Keeper:
             self._tell(client, Attached(replica=order.replica, error=f"the order is not understood: {exc}"))
             return
         task = setting_up.Order(
-            network=network,
+            network=os.dup(network),
             uplink=order.uplink,
             egress=egress,
             resolves=order.resolves,
@@ -147,21 +168,19 @@ class Keeper:
             pool=self._pool,
             programs=self._config.programs,
         )
-        kept = Kept(order.namespace, os.dup(process), self._selector, lambda: self._forget(order.replica))
+        kept = Kept(order.namespace, os.dup(process), task, self._selector, lambda: self._forget(order.replica))
         self._kept[order.replica] = kept
 
         def done(error: str, sockets: list[socket.socket]) -> None:
             if not error:
                 kept.open(sockets, self._workers)
-                if order.uplink in ("slirp4netns", "pasta"):
-                    error = kept.start_uplink(order.uplink, self._config.programs[order.uplink], network_copy)
-            os.close(network_copy)
+                if order.uplink in PROGRAMS:
+                    error = kept.start_uplink()
             if error:
                 kept.close()
                 self._forget(order.replica)
             self._tell(client, Attached(replica=order.replica, error=error))
 
-        network_copy = os.dup(network)
         self._in_child(lambda: setting_up.set_up(task), done)
 
     def _dial(self, client: socket.socket, order: Dial, descriptors: list[int]) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from hilbert.runtimes.network import enter, uplink
 from hilbert.runtimes.network.names import NameServer
+from hilbert.runtimes.network.setting_up import Order
 from hilbert.runtimes.network.workers import Workers
 
 _READY_MOST: Final = 5.0
@@ -30,9 +31,15 @@ class Kept:
     """Closes itself when the replica's process ends: sockets would keep its network alive."""
 
     def __init__(
-        self, namespace: str, process: int, selector: selectors.BaseSelector, on_end: Callable[[], None]
+        self,
+        namespace: str,
+        process: int,
+        order: Order,
+        selector: selectors.BaseSelector,
+        on_end: Callable[[], None],
     ) -> None:
-        """Takes over `process`, a pidfd."""
+        """Takes over `process`, a pidfd, and the network of `order`, which may be entered until `close`."""
+        self.order = order
         self._namespace = namespace
         self._process = process
         self._selector = selector
@@ -51,13 +58,19 @@ class Kept:
         self._selector.register(self._door, selectors.EVENT_READ, lambda: self._accept(workers))
         if len(sockets) == 3:
             self._names = NameServer(sockets[1], sockets[2], self._selector)
-        if self._process < 0:  # It has ended meanwhile.
+        if not self.is_open:  # It has ended meanwhile.
             self.close()
 
-    def start_uplink(self, program: str, path: str, network: int) -> str:
-        """Carry packets out by a program of this user's. One sentence when that does not work."""
-        if self._process < 0:
+    @property
+    def is_open(self) -> bool:
+        return self._process >= 0
+
+    def start_uplink(self) -> str:
+        """Carry packets out by the order's uplink, a program of this user's. One sentence when that does not work."""
+        if not self.is_open:
             return "- the replica has ended"
+        program, network = self.order.uplink, self.order.network
+        path = self.order.programs[program]
         owner = enter.owner_of(network)
         try:
             self._uplink = subprocess.Popen(
@@ -93,6 +106,7 @@ class Kept:
         if self._process >= 0:
             self._selector.unregister(self._process)
             os.close(self._process)
+            os.close(self.order.network)
             self._process = -1
         if self._door is not None:
             if not self._waiting:

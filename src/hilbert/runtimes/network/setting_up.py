@@ -58,6 +58,16 @@ def set_up(order: Order) -> list[socket.socket]:
     return sockets
 
 
+def renew(order: Order) -> list[socket.socket]:
+    """Put the rules in place once more: they name this machine's addresses, which have changed. As `set_up`."""
+    never = {str(order.pool.network), SLIRP, *own_addresses()}
+    enter.enter(order.network)
+    if os.geteuid() != 0:
+        enter.keep_net_admin()
+    _run(order.programs["nft"], ["-f", "-"], rules.inside(order.egress, never=never))
+    return []
+
+
 def dial(network: int, port: int) -> socket.socket:
     """A socket in that network, on its way to a port of its loopback. Raises `OSError`."""
     enter.enter(network)

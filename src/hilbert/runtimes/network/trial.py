@@ -9,7 +9,7 @@ import os
 import selectors
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from hilbert.runtimes.network.addresses import Pool
 from hilbert.runtimes.network.kept import Kept
 from hilbert.runtimes.network.setting_up import Order, set_up
 from hilbert.runtimes.network.survey import Abilities, Trial
+from hilbert.runtimes.network.uplink import PROGRAMS
 
 
 def main() -> None:
@@ -79,22 +80,25 @@ def _set_up(trial: Trial, uplink: str, child: int) -> str:
     answer, told = os.pipe()
     worker = os.fork()
     if worker == 0:
-        _quietly(lambda: os.write(told, _work(trial.programs, trial, uplink, network).encode()[:400]))
+        _quietly(lambda: os.write(told, _work(_order(trial, uplink, network)).encode()[:400]))
     os.close(told)
     why = os.read(answer, 400).decode(errors="replace")
     os.close(answer)
     os.waitpid(worker, 0)
-    if not why and uplink in ("slirp4netns", "pasta"):
-        why = _carry(trial, uplink, child, network)
+    if not why and uplink in PROGRAMS:
+        return _carry(_order(trial, uplink, network), child)
     os.close(network)
     return why
 
 
-def _work(programs: Mapping[str, str], trial: Trial, uplink: str, network: int) -> str:
-    order = Order(
+def _order(trial: Trial, uplink: str, network: int) -> Order:
+    return Order(
         network=network, uplink=uplink, egress=Egress(), resolves=True, label=trial.label, pool=Pool(trial.pool),
-        programs=programs,
+        programs=trial.programs,
     )  # fmt: skip
+
+
+def _work(order: Order) -> str:
     try:
         set_up(order)
     except subprocess.CalledProcessError as exc:
@@ -105,11 +109,12 @@ def _work(programs: Mapping[str, str], trial: Trial, uplink: str, network: int) 
     return ""
 
 
-def _carry(trial: Trial, uplink: str, child: int, network: int) -> str:
+def _carry(order: Order, child: int) -> str:
+    """Takes over the order's network."""
     with selectors.DefaultSelector() as selector:
-        kept = Kept("", os.pidfd_open(child), selector, lambda: None)
+        kept = Kept("", os.pidfd_open(child), order, selector, lambda: None)
         try:
-            return kept.start_uplink(uplink, trial.programs[uplink], network).removeprefix("- ")
+            return kept.start_uplink().removeprefix("- ")
         finally:
             kept.close()
 
