@@ -135,7 +135,7 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     """One public sentence for `reason`."""
     placement: Mapping[str, str] = {}
-    """How it really runs: `provider`, `runtime`, `sandbox`, `network`, `memory-limit`, `cpu-limit`, ..."""
+    """How it really runs: `provider`, `runtime`, `sandbox`, `network`, `egress`, `memory-limit`, `cpu-limit`, ..."""
     usage: Usage | None = None
 
 
