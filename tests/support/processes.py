@@ -19,6 +19,7 @@ import pytest
 
 from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.errors import InvalidSettings
+from hilbert.core.isolation import Promise
 from hilbert.core.model import Endpoint
 from hilbert.core.ports import Runtime
 from hilbert.core.settings import DefaultLimitSettings, ProcessSettings, ProviderSettings
@@ -110,7 +111,9 @@ class ProcessHarness(Alone):
         start_timeout: float = 60,
         folder: Path | None = None,
         default_limits: DefaultLimitSettings | None = None,
+        required: frozenset[Promise] = frozenset(),
     ) -> None:
+        self.required = required
         self.level = level
         self.default_limits = default_limits
         self.folder = folder or Path(tempfile.mkdtemp(prefix="hb-"))
@@ -153,7 +156,9 @@ class ProcessHarness(Alone):
         if self.runtime.machine.user(1) is not None:
             (self.folder / "run").chmod(0o711)
             (self.folder / "run" / "r").chmod(0o711)
-        self.provider = HostProvider(self.database, self.wrap(self.runtime), logs=self.logs, settings=self.settings)
+        self.provider = HostProvider(
+            self.database, self.wrap(self.runtime), logs=self.logs, settings=self.settings, required=self.required
+        )
         await self.provider.start()
         return self.provider
 

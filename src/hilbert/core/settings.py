@@ -114,6 +114,13 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses of replicas, where Hilbert runs as root: a private IPv4 network (/28 to /16) that nothing else here uses."""
 
 
+class TenancySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How far namespaces on this machine are kept apart."""
+
+    isolation: Literal["auto", "strict", "single-owner"] = "auto"
+    """`strict` starts functions only where every isolation promise holds; `single-owner` takes what this machine offers, for namespaces that trust each other. `auto` is `strict` on a new installation that can hold it, and stays what it was."""
+
+
 class DefaultLimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What one replica on this machine may use where neither its function nor its namespace says. 0 is no limit."""
 
@@ -183,6 +190,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     provider: ProviderSettings = ProviderSettings()
     process: ProcessSettings = ProcessSettings()
     default_limits: DefaultLimitSettings = DefaultLimitSettings()
+    tenancy: TenancySettings = TenancySettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     log: LogSettings = LogSettings()
     paths: PathSettings = PathSettings()

@@ -30,12 +30,13 @@ async def running_provider(settings: Settings, *, stop_replicas: Callable[[], bo
 
 @contextlib.asynccontextmanager
 async def _host(settings: Settings, stop_replicas: Callable[[], bool]) -> AsyncIterator[Provider]:
+    from hilbert.core.network import NetworkUse
     from hilbert.providers.host import HostProvider, open_database
     from hilbert.runtimes.logs.folder import LogFolder
     from hilbert.runtimes.network.client import Network
     from hilbert.runtimes.process.images import ImageStore
     from hilbert.runtimes.process.runtime import ProcessRuntime
-    from hilbert.server import log_keeper
+    from hilbert.server import log_keeper, tenancy
 
     state, run = Path(settings.paths.state_dir), Path(settings.paths.run_dir)
     logs = LogFolder(
@@ -54,10 +55,13 @@ async def _host(settings: Settings, stop_replicas: Callable[[], bool]) -> AsyncI
                 default_limits=settings.default_limits,
                 network=Network(run, pool=settings.process.network_pool),
             )
+    fresh = not (state / "hilbert.db").exists()
     database = open_database(state / "hilbert.db")
     try:
         await runtime.open()
-        provider = HostProvider(database, runtime, logs=logs, settings=settings.provider)
+        held = runtime.machine.promises(NetworkUse())
+        required = tenancy.demanded(settings.tenancy, state, fresh=fresh, held=held)
+        provider = HostProvider(database, runtime, logs=logs, settings=settings.provider, required=required)
         await provider.start()
         try:
             yield provider

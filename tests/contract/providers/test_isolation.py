@@ -14,7 +14,7 @@ import pytest
 
 import hilbert
 from hilbert.core.errors import InvalidSpec
-from hilbert.core.isolation import Promise
+from hilbert.core.isolation import STRICT, Promise
 from hilbert.core.model import ANNOTATION_ISOLATION, ANNOTATION_NETWORK, Endpoint, Namespace, Resources, Secret
 from hilbert.core.network import NetworkUse
 from hilbert.core.values import DEFAULT_NAMESPACE, NamespaceName, Quantity, SecretName
@@ -312,13 +312,41 @@ async def test_a_namespace_is_never_served_more_weakly_than_it_demands(harness: 
         await provider.create_namespace(Namespace(name=name, annotations={ANNOTATION_ISOLATION: demanded}))
         spec = spec_of(harness, namespace=name)
         if demanded not in held:
-            with pytest.raises(InvalidSpec, match=f"cannot promise: {demanded}$"):
+            with pytest.raises(InvalidSpec, match=f": {demanded} missing$"):
                 await provider.apply(spec)
         else:
             await provider.apply(spec)
             async with watching(provider) as table:
                 await table.ready(spec.ref)
             assert (await provider.get(spec.ref)).placement["sandbox"] == harness.level
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_a_strict_installation_runs_a_function_with_the_whole_promise_or_not_at_all(level: str) -> None:
+    harness = ProcessHarness(level, required=STRICT)
+    await harness.start()
+    try:
+        assert (await harness.provider.facts())["isolation"] == "strict"
+        held = harness.runtime.machine.promises(NetworkUse())
+        spec = spec_of(harness, image="run")
+        if held >= STRICT:
+            assert level == "bubblewrap"
+            await harness.provider.apply(spec)
+            async with watching(harness.provider) as table:
+                await table.ready(spec.ref)
+            await harness.provider.create_namespace(Namespace(name=DEV, annotations={ANNOTATION_NETWORK: "host"}))
+            shared = spec_of(harness, namespace="dev", image="run")
+            with pytest.raises(InvalidSpec, match="network missing") as refusal:
+                await harness.provider.apply(shared)
+            assert "take away the namespace's annotation" in refusal.value.hint
+        else:
+            with pytest.raises(InvalidSpec, match="missing") as refusal:
+                await harness.provider.apply(spec)
+            assert "single-owner" in refusal.value.hint
+            assert all(promise in refusal.value.message for promise in STRICT - held)
+            assert all(promise in (await harness.provider.facts())["warning.isolation"] for promise in STRICT - held)
+    finally:
+        await harness.close()
 
 
 async def test_a_read_only_root(harness: ProcessHarness) -> None:

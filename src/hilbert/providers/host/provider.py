@@ -14,6 +14,7 @@ from hilbert.core.errors import (
     NamespaceNotFound,
     QuotaExceeded,
 )
+from hilbert.core.isolation import STRICT, Promise
 from hilbert.core.model import (
     EndpointSet,
     FunctionSpec,
@@ -58,14 +59,16 @@ class HostProvider:
         logs: ReplicaLogs,
         settings: ProviderSettings | None = None,
         clock: Clock | None = None,
+        required: frozenset[Promise] = frozenset(),
     ) -> None:
-        """`database` comes from `open_database` and stays the caller's to close."""
+        """`required` is promised of every replica, whatever its namespace demands. `database` comes from `open_database` and stays the caller's to close."""
         self._settings = settings or ProviderSettings()
         self._default = parse_namespace_name(self._settings.default_namespace)
         self._clock = clock or RealClock()
         self._store = Store(database)
         self._runtime = runtime
         self._logs = logs
+        self._required = required
         self._tenants: dict[NamespaceName, TenantRecord] = {}
         self._members: dict[NamespaceName, set[FunctionRef]] = {}
         self._hub = Hub(self._endpoint_set, self._known)
@@ -75,6 +78,7 @@ class HostProvider:
             settings=self._settings,
             clock=self._clock,
             namespace_of=self._namespace_of,
+            required=required,
             changed=self._hub.changed,
         )
         self._measuring: SingleFlight[tuple[FunctionRef, ...], None] = SingleFlight()
@@ -113,7 +117,8 @@ class HostProvider:
         check_spec(spec)
         imposed = tenant.namespace.annotations
         check_network(spec, imposed)
-        self._runtime.check_spec(spec, network=network_of(spec, imposed), required=required_promises(imposed))
+        required = self._required | required_promises(imposed)
+        self._runtime.check_spec(spec, network=network_of(spec, imposed), required=required)
         pin = self._runtime.pin(spec) if isinstance(self._runtime, Pinning) else ""
 
         async def commit() -> None:
@@ -256,7 +261,11 @@ class HostProvider:
             yield line
 
     async def facts(self) -> Mapping[str, str]:
-        own = {"provider": self.name, "functions": str(sum(map(len, self._members.values())))}
+        own = {
+            "provider": self.name,
+            "functions": str(sum(map(len, self._members.values()))),
+            "isolation": "strict" if self._required >= STRICT else "single-owner",
+        }
         return {**own, **await self._runtime.facts()} if isinstance(self._runtime, Diagnostics) else own
 
     # Memory

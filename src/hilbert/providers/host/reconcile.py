@@ -16,6 +16,7 @@ from typing import Any, Final
 import structlog
 
 from hilbert.core.errors import HilbertError, Invalid
+from hilbert.core.isolation import Promise
 from hilbert.core.model import Namespace
 from hilbert.core.ports import Handle, Observed, ReplicaPlan, Runtime
 from hilbert.core.settings import ProviderSettings
@@ -58,6 +59,7 @@ class Reconciler:
         settings: ProviderSettings,
         clock: Clock,
         namespace_of: Callable[[FunctionRef], Namespace | None],
+        required: frozenset[Promise],
         changed: Callable[[FunctionRef], None],
     ) -> None:
         self._store = store
@@ -65,6 +67,7 @@ class Reconciler:
         self._settings = settings
         self._clock = clock
         self._namespace_of = namespace_of
+        self._required = required
         self._changed = changed
         self._announcing = isinstance(runtime, Announcing)
         self._queue: KeyedQueue[FunctionRef] = KeyedQueue(
@@ -117,7 +120,8 @@ class Reconciler:
         """What a replica of `record` has to be started from now."""
         namespace = self._namespace_of(record.spec.ref)
         imposed: Mapping[str, str] = {} if namespace is None else namespace.annotations
-        return Revision(record.generation, network_of(record.spec, imposed), required_promises(imposed))
+        required = self._required | required_promises(imposed)
+        return Revision(record.generation, network_of(record.spec, imposed), required)
 
     def handles(self, cells: Iterable[Cell]) -> list[Handle]:
         """Of replicas that run."""

@@ -17,7 +17,7 @@ import msgspec
 
 from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.errors import HilbertError, InvalidSettings
-from hilbert.core.isolation import Promise
+from hilbert.core.isolation import STRICT, Promise, render_promises
 from hilbert.core.model import Resources
 from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import ReplicaPlan
@@ -105,6 +105,27 @@ class Machine:
             held |= {Promise.LIMITS, Promise.REMAINS}
         return frozenset(held)
 
+    def remedies(self, missing: frozenset[Promise], use: NetworkUse) -> list[str]:
+        """What would make these promises hold for a replica that is to have the network `use`, as requests."""
+        if use.kind is NetworkKind.HOST and Promise.NETWORK in missing:
+            remedies = ["take away the namespace's annotation com.hilbert.network: host"]
+            missing -= {Promise.NETWORK, Promise.SOCKETS}
+        else:
+            remedies = []
+        if Promise.LIMITS in missing:
+            remedies.append("let Hilbert write control groups: run it as root, or under systemd with Delegate=yes")
+            missing -= {Promise.LIMITS, Promise.REMAINS}
+        if Promise.SYSTEM_CALLS in missing:
+            remedies.append("use a machine with x86-64 or ARM64 processors")
+        if missing - {Promise.SYSTEM_CALLS}:
+            level = self.sandbox.level
+            remedies.append(
+                "install bubblewrap, allow unprivileged user namespaces or run Hilbert as root, and restart it"
+                if level != "bubblewrap"
+                else "install a newer bubblewrap (0.8), and allow network namespaces"
+            )
+        return [*remedies, "or set tenancy.isolation to single-owner if all namespaces trust each other"]
+
     def shortcomings(self) -> dict[str, str]:
         """Why no stronger sandbox is used, by level."""
         return {f"no_{level}": why for level, why in self._refused.items()}
@@ -116,6 +137,12 @@ class Machine:
             "cpu-limit": self.limiter.cpu,
             "user": "one for each namespace" if self._users is not None else f"{os.geteuid()} for all namespaces",
         }
+        missing = STRICT - self.promises(NetworkUse())
+        if missing:
+            found["warning.isolation"] = (
+                f"namespaces are not fully kept apart here: {render_promises(missing)} missing; "
+                + "; ".join(self.remedies(missing, NetworkUse()))
+            )
         found |= self.abilities.facts()
         found |= {f"sandbox.not-{level}": why for level, why in self._refused.items()}
         if self._limiter_note:

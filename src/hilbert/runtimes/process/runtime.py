@@ -325,9 +325,9 @@ class ProcessRuntime:
         missing = required - self.machine.promises(use)
         if missing:
             raise InvalidSpec(
-                f"the namespace requires isolation that this machine cannot promise: {render_promises(missing)}",
+                f"the function would run without isolation that is required here: {render_promises(missing)} missing",
                 detail="; ".join(self.machine.shortcomings().values()),
-                hint="run 'hilbert doctor' to see what is missing",
+                hint="; ".join(self.machine.remedies(missing, use)),
             )
 
     def _watch(self, handle: Handle, descriptor: int, *, child: int) -> Monitor:
