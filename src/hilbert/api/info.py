@@ -17,6 +17,9 @@ from hilbert.wire.info import GatewayInfo, ProviderInfo, VersionInfo
 async def get_info(call: Call) -> Answer:
     provider = call.services.provider
     facts: Mapping[str, str] = await provider.facts() if isinstance(provider, Diagnostics) else {}
+    domain = call.services.settings.gateway.functions_domain
+    if domain not in ("", "fn.localhost"):
+        facts = {**facts, "functions-domain": domain}
     version = VersionInfo(sha=call.services.commit, release=call.services.release)
     return json(
         GatewayInfo(

@@ -44,6 +44,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Ask for the password on `/system/` and `/ui/`."""
     hosts: str = ""
     """Comma-separated host names under which the REST API answers when `basic_auth` is off, besides IP addresses, `localhost`, this machine's name and names within a cluster. `.example.com` stands for all names that end so. Other names get 421, since any web site can point a name of its own at this gateway."""
+    functions_domain: str = "fn.localhost"
+    """Domain below which each namespace has a name of its own for browsers: at `dev.fn.localhost` the functions of `dev` answer, and nothing else. There their pages are whole web pages; at the gateway's other names they are sandboxed, since they share those with the API. All names below the domain must lead to the gateway, as browsers do below `localhost`. Empty: no such names."""
     secret_mount_path: str = ""
     """Folder with `basic-auth-user` and `basic-auth-password`; empty: created in the state directory at the first start."""
     max_header_bytes: int = 65536

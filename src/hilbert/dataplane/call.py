@@ -178,7 +178,7 @@ class FunctionCall(Passage):
 
     def head_lines(self, response: Response) -> bytes:
         if self.incoming.browser:
-            lines, typed, dated = headers.to_browser(response, self.incoming.segment)
+            lines, typed, dated = headers.to_browser(response, self.incoming)
         else:
             lines, typed, dated = response.derived or headers.from_function(response)
         date = b"" if dated else self._service.wheel.date

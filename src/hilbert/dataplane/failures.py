@@ -58,6 +58,9 @@ METHOD: Final = Failure(
 NOT_INSIDE: Final = Failure(
     404, "not-inside", "client", "functions reach nothing here but /function/ and, with credentials, /system/"
 )
+FUNCTIONS_ONLY: Final = Failure(
+    421, "functions-only", "client", "this name answers only functions of one namespace", "use the gateway's own name"
+)
 CREDENTIALS: Final = Failure(401, "unauthenticated", "client", "/system/ needs credentials, also from inside")
 NOT_YET: Final = Failure(
     503, "no-route-table", "gateway", "the gateway has no route table yet", "try again in a moment", retry_after=1

@@ -54,6 +54,7 @@ class Incoming:
         "host",
         "lines",
         "origin",
+        "own",
         "path",
         "segment",
         "start",
@@ -66,6 +67,8 @@ class Incoming:
         self.accept = b""
         self.browser = False
         """Whether a browser asks; see `dataplane.origin`."""
+        self.own = False
+        """Whether it asks at a name of the function's namespace alone."""
         self.call_id = b""
         self.content_type = b""
         self.host = b""
@@ -171,11 +174,11 @@ def from_function(response: Response) -> tuple[bytes, bool, bool]:
     return known
 
 
-def to_browser(response: Response, segment: bytes | None) -> tuple[bytes, bool, bool]:
+def to_browser(response: Response, incoming: Incoming) -> tuple[bytes, bool, bool]:
     """As `from_function`, for a browser: the answer is confined to its function. Not kept: it depends on the request, too."""
     passed = _of_function(response.headers)
     _, typed, dated = _render(passed)
-    return origins.confined(passed, segment), typed, dated
+    return origins.confined(passed, incoming.segment, own=incoming.own), typed, dated
 
 
 def _of_function(headers: Headers) -> Headers:

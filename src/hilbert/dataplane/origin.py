@@ -75,8 +75,18 @@ def asks_for_password(value: bytes) -> bool:
     return _REALM in value.replace(b"\\", b"").lower()
 
 
-def confined(passed: Headers, segment: bytes | None) -> bytes:
-    """The header lines of a function's answer to a browser; `segment` names the function in the path."""
+def tenant_of(host: bytes, domain: bytes) -> bytes | None:
+    """The namespace of a `Host` that is `NAMESPACE.DOMAIN`, with or without a port. An empty domain has none."""
+    name = host.partition(b":")[0].lower().rstrip(b".")
+    tenant, dot, rest = name.partition(b".")
+    return tenant if dot and tenant and rest == domain else None
+
+
+def confined(passed: Headers, segment: bytes | None, *, own: bool) -> bytes:
+    """The header lines of a function's answer to a browser; `segment` names the function in the path.
+
+    `own`: the browser asked at a name that answers functions of this namespace alone, so that no sandbox is needed.
+    """
     lines = []
     pdf = False
     for name, value in passed:
@@ -87,7 +97,7 @@ def confined(passed: Headers, segment: bytes | None) -> bytes:
             # A PDF is shown by the browser's own viewer, which a sandbox would keep out, and is no page of this origin.
             pdf = value.partition(b";")[0].strip().lower() == b"application/pdf"
         lines.append(b"%b: %b\r\n" % (name, value))
-    return b"".join(lines) if pdf else b"".join(lines) + _SANDBOX
+    return b"".join(lines) if pdf or own else b"".join(lines) + _SANDBOX
 
 
 def _own_cookie(value: bytes, segment: bytes) -> bytes:

@@ -11,6 +11,7 @@ from hilbert.dataplane.admission import Admission
 from hilbert.dataplane.call import FunctionCall
 from hilbert.dataplane.control_call import ControlCall
 from hilbert.dataplane.forwarded import Origin, TrustedProxies
+from hilbert.dataplane.origin import tenant_of
 from hilbert.dataplane.passage import Refused
 from hilbert.dataplane.table import RouteState, Table
 from hilbert.dataplane.waiting import WaitingRoom
@@ -35,6 +36,7 @@ class Proxy:
         admission: Admission,
         access_log: bool,
         max_api_body: int,
+        functions_domain: str = "",
     ) -> None:
         self._table = table
         self.wheel = wheel
@@ -45,14 +47,17 @@ class Proxy:
         self.notes = access_log or bool(trusted)
         self._access_log = access_log
         self._max_api_body = max_api_body
+        self._domain = functions_domain.strip(".").lower().encode()
 
     def accept(self, request: Request, responder: Responder) -> Handler:
         """A request's head is whole: the entry of every call."""
         incoming: headers.Incoming = request.derived or headers.incoming(request)
         segment = incoming.segment
         if segment is None:
+            if tenant_of(_host(incoming), self._domain) is not None:
+                return Refused(request, responder, incoming, failures.FUNCTIONS_ONLY)
             return self.to_control(request, responder, incoming)
-        state = self._table.by_segment.get(segment)
+        state = self._for_browser(incoming, segment) if incoming.browser else self._table.by_segment.get(segment)
         if state is None:
             return self.refuse(request, responder, incoming, segment)
         return self.call(request, responder, incoming, state)
@@ -75,7 +80,7 @@ class Proxy:
             incoming = request.derived = headers.Incoming(request, self._trusted.origin(request.headers))
         origin = incoming.origin or _NOBODY
         responder.peer = origin.address or responder.far_end
-        called = incoming.allowed and incoming.segment in self._table.by_segment
+        called = incoming.allowed and incoming.segment is not None and self._for_browser(incoming, incoming.segment)
         if called and origin.source and not self._admission.take(origin.source):
             return Refused(request, responder, incoming, failures.source_busy(self._admission.most_of_source))
         return self.accept(request, responder)
@@ -97,6 +102,16 @@ class Proxy:
                 call=round(took, 6),
             )
 
+    def _for_browser(self, incoming: headers.Incoming, segment: bytes) -> RouteState | None:
+        """The function that is meant: at `NAMESPACE.DOMAIN`, which is an origin of that namespace's own, one of its own."""
+        tenant = tenant_of(_host(incoming), self._domain) if incoming.browser else None
+        if tenant is not None:
+            incoming.own = True
+            segment = segment if b"." in segment else b"%b.%b" % (segment, tenant)
+            if not segment.endswith(b"." + tenant):
+                return None
+        return self._table.by_segment.get(segment)
+
     def to_control(self, request: Request, responder: Responder, incoming: headers.Incoming) -> Handler:
         """To the REST API."""
         return ControlCall(request, responder, incoming, self._control, most=self._max_api_body)
@@ -110,6 +125,11 @@ class Proxy:
         else:
             failure = failures.unknown(self._table.full_name(_printable(segment)))
         return Refused(request, responder, incoming, failure)
+
+
+def _host(incoming: headers.Incoming) -> bytes:
+    """The name by which the client knows the gateway."""
+    return (incoming.origin and incoming.origin.host) or incoming.host
 
 
 def _printable(segment: bytes) -> str:

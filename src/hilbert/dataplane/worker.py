@@ -72,6 +72,7 @@ class Worker:
             admission=self._admission,
             access_log=gateway.access_log,
             max_api_body=gateway.max_api_body.units,
+            functions_domain=gateway.functions_domain,
         )
         self._link = Link(
             config.feed_path,

@@ -255,3 +255,37 @@ def test_without_a_password_there_is_nothing_to_sign_in_to(open_site: Site, cont
     page.goto(open_site.url("/ui/", "127.0.0.1"))
     page.wait_for_selector("text=victim:1")
     assert page.is_hidden("text=Sign out")
+
+
+def test_at_its_namespaces_own_name_a_page_is_whole_and_the_api_far(site: Site, context: Any) -> None:
+    """It has storage and reads its own answers; the API and other namespaces are not there, at its name or the gateway's."""
+    sign_in(context, site, "localhost")
+    script = f"""<body><script>(async () => {{
+      sessionStorage.setItem("a", "1");
+      const got = {{ own: await (await fetch("data")).text(), storage: sessionStorage.length, origin: self.origin }};
+      for (const [name, url] of Object.entries({{ here: "/system/secrets", there: "http://localhost:{site.port}/system/secrets",
+        pages: "/ui/", other: "/function/victim.other" }})) {{
+        try {{ got[name] = (await fetch(url, {{ credentials: "include" }})).status }} catch (error) {{ got[name] = "!" }}
+      }}
+      document.body.dataset.found = JSON.stringify(got); document.title = "done";
+    }})()</script>"""
+    name = site.function(script, paths={"/data": ("mine", "Content-Type: text/plain")})
+    site.plane.put("victim", site.plane.replica().endpoint, namespace="other")
+    page = context.new_page()
+    page.goto(site.url(f"/function/{name}/", "openfaas-fn.fn.localhost"))
+    assert results(page) == {
+        "own": "mine",
+        "storage": 1,
+        "origin": f"http://openfaas-fn.fn.localhost:{site.port}",
+        "here": 421,
+        "there": "!",
+        "pages": 421,
+        "other": 404,
+    }
+    assert site.unchanged()
+
+
+def test_the_front_page_leads_to_a_namespaces_own_name(site: Site, context: Any) -> None:
+    page = sign_in(context, site, "localhost")
+    link = page.get_attribute("a:has-text('victim')", "href")
+    assert link == f"http://openfaas-fn.fn.localhost:{site.port}/function/victim.openfaas-fn"

@@ -17,7 +17,14 @@ function row(cells, tag) {
   return line;
 }
 
-function section(name, functions) {
+// Where a namespace's functions have an origin of their own, without which their pages are sandboxed.
+function home(namespace, domain) {
+  const local = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  const host = domain ? `${namespace}.${domain}` : local ? `${namespace}.fn.localhost` : "";
+  return host ? `${location.protocol}//${host}${location.port ? `:${location.port}` : ""}` : "";
+}
+
+function section(name, functions, domain) {
   const part = make("section");
   part.append(make("h2", name));
   if (functions.length === 0) {
@@ -33,7 +40,7 @@ function section(name, functions) {
     const line = row([found.name, found.image, status, replicas, String(found.invocationCount || 0)], "td");
     const link = make("a", found.name);
     link.rel = "noopener";
-    link.href = `/function/${encodeURIComponent(found.name)}.${encodeURIComponent(name)}`;
+    link.href = `${home(name, domain)}/function/${encodeURIComponent(found.name)}.${encodeURIComponent(name)}`;
     line.firstChild.replaceChildren(link);
     table.append(line);
   }
@@ -44,7 +51,7 @@ function section(name, functions) {
 async function show() {
   const [info, names] = await Promise.all([read("/system/info"), read("/system/namespaces")]);
   const lists = await Promise.all(names.map((name) => read(`/system/functions?namespace=${encodeURIComponent(name)}`)));
-  document.getElementById("namespaces").replaceChildren(...names.map((name, at) => section(name, lists[at])));
+  document.getElementById("namespaces").replaceChildren(...names.map((name, at) => section(name, lists[at], info.hilbert?.["functions-domain"])));
   document.getElementById("note").textContent = `Release ${info.version.release}, functions run by ${info.provider.provider}.`;
 }
 
