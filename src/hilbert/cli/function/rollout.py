@@ -80,10 +80,10 @@ def roll_out(
             outcome = outcomes[number]
             with open_client() as client:
                 _deploy(client, deployments[number], outcome, how)
-                if not quiet and not outcome.error:
-                    line.say(f"Deployed. {outcome.status}{_PHRASES.get(outcome.status, '')}.\nURL: {outcome.url}\n")
                 if not outcome.error and how.wait:
                     _wait(client, outcome, how.ready_within)
+                if not quiet and not outcome.error:
+                    line.say(f"Deployed. {outcome.status}{_PHRASES.get(outcome.status, '')}.\nURL: {outcome.url}\n")
             waiting.discard(outcome.name)
             line.text = _waiting_text(waiting)
 

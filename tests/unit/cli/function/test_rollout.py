@@ -54,6 +54,18 @@ def test_a_function_that_never_comes_up_is_given_up(gateway: Gateway) -> None:
     assert "hilbert doctor f" in outcome.hint
 
 
+def test_deployed_is_said_once_it_is_true(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    """A function that never becomes ready was accepted, but a reader would take that for success."""
+    gateway.polls_until_ready = 1_000_000
+    deployment = Deployment(service="f", image="i")
+    (outcome,) = roll_out(lambda: client_of(gateway), [deployment], Rollout(ready_within=0.2))
+    assert outcome.error
+    assert "Deployed" not in capsys.readouterr().out
+    gateway.polls_until_ready = 0
+    roll_out(lambda: client_of(gateway), [deployment], Rollout())
+    assert "Deployed. 202 Accepted." in capsys.readouterr().out
+
+
 def test_a_function_that_fails_says_why(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the time is over."""
     monkeypatch.setattr(rollout, "_FAILED_FOR", 0.05)
