@@ -51,6 +51,9 @@ ANNOTATION_TIMEOUT_IDLE: Final = "com.hilbert.timeout.idle"
 ANNOTATION_TIMEOUT_TOTAL: Final = "com.hilbert.timeout.total"
 ANNOTATION_TIMEOUT_ACTIVATION: Final = "com.hilbert.timeout.activation"
 
+ANNOTATION_RESULTS: Final = "com.hilbert.async.results"
+"""On a function or a namespace: how long the answers of queued calls are kept, e.g. `1h`. Not at all without it."""
+
 
 class Resources(msgspec.Struct, frozen=True):
     """What a function may use (limits) or is promised (requests). None is no statement."""

@@ -1,0 +1,283 @@
+"""Tells whoever asked for it what came of a queued call: `POST` to its `X-Callback-Url`, as OpenFaaS does it.
+
+The address comes from a stranger. What is guarded is the address that is really connected to, after names have been
+looked up; redirects are not followed. Functions of the call's own namespace are reached through the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import random
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+import structlog
+
+from hilbert.control.delivery.calling import Unreached, ask, ask_pool
+from hilbert.control.delivery.request import DEPTH_FIELD, MOST_DEPTH, QueuedAnswer, QueuedRequest
+from hilbert.core.errors import Invalid
+from hilbert.core.ports.queue import Lease
+from hilbert.core.values import FunctionRef, NamespaceName
+from hilbert.kit.http1 import ClientConnection, Pool, TimerWheel
+from hilbert.kit.http1.forward import HOP_FIELDS
+from hilbert.kit.retry import Draw, Pace, Sleep
+
+_log = structlog.get_logger("hilbert.callbacks")
+
+GATEWAY_NAMES: Final = frozenset({"gateway", "gateway.openfaas", "gateway.openfaas.svc.cluster.local"})
+"""What functions call the gateway, as OpenFaaS's documentation has it."""
+
+_TRIES: Final = 3
+_PACE: Final = Pace(first=1.0, most=30.0, jitter=0.5)
+_WITHIN: Final = 30.0
+"""Seconds for one try, from looking up the name to the last byte of the answer."""
+_LONGEST: Final = 2_048
+_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_OURS: Final = HOP_FIELDS | {
+    b"content-length",
+    b"host",
+    b"x-call-id",
+    b"x-duration-seconds",
+    b"x-function-status",
+    b"x-function-name",
+    b"x-retry",
+    b"x-retry-max",
+    b"user-agent",
+    DEPTH_FIELD.lower(),
+}
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""The numeric addresses of a name, for a port."""
+
+
+class Blocked(Exception):
+    """The address may not be called."""
+
+
+class Target:
+    """A call-back's address, parsed. Raises `Invalid`."""
+
+    def __init__(self, text: str) -> None:
+        if len(text) > _LONGEST or not text.isascii() or any(char <= " " or char == "\x7f" for char in text):
+            raise Invalid(
+                f"the call-back's address must be a URL of at most {_LONGEST} ASCII characters without spaces"
+            )
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError as exc:
+            raise Invalid(f"the call-back's address is not a URL: {exc}") from exc
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Invalid("the call-back's address must begin with http:// or https:// and name a host")
+        if parts.username is not None or parts.password is not None:
+            raise Invalid("the call-back's address must not hold a user or a password")
+        self.is_tls = parts.scheme == "https"
+        self.host = parts.hostname
+        self.port = port or (443 if self.is_tls else 80)
+        self.path = _path(parts)
+        self.authority = parts.netloc
+
+    def function_target(self, namespace: NamespaceName) -> str | None:
+        """The gateway's path, if the address is a function at the gateway; None if it is anything else.
+
+        Raises `Blocked` for what else the gateway has, and for a function of another namespace.
+        """
+        if self.host.lower() not in GATEWAY_NAMES:
+            return None
+        for prefix in ("/function/", "/async-function/"):
+            if self.path.startswith(prefix):
+                name, mark, rest = _name(self.path[len(prefix) :])
+                try:
+                    ref = FunctionRef.parse(name, default=namespace)
+                except Invalid as exc:
+                    raise Blocked("it names no function") from exc
+                if ref.namespace != namespace:
+                    raise Blocked("it is a function of another namespace")
+                return f"{prefix}{ref}{mark}{rest}"
+        raise Blocked("the gateway itself is not called back")
+
+
+class HttpCallBacks:
+    """Tells over HTTP, a bounded number of times."""
+
+    def __init__(
+        self,
+        gateway: Pool,
+        wheel: TimerWheel,
+        *,
+        version: str,
+        allow_private: bool = False,
+        resolve: Resolve | None = None,
+        sleep: Sleep = asyncio.sleep,
+        draw: Draw = random.random,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`allow_private`: networks that are not the internet's (RFC 1918 and others alike) may be called."""
+        self._gateway = gateway
+        self._wheel = wheel
+        self._agent = f"hilbert/{version}".encode()
+        self._allow_private = allow_private
+        self._resolve = resolve or _look_up
+        self._sleep = sleep
+        self._draw = draw
+        self._tls = tls
+
+    async def tell(
+        self, lease: Lease, request: QueuedRequest, answer: QueuedAnswer | None, *, took: float, attempts: int
+    ) -> bool:
+        """Whether it was told in the end. Never raises."""
+        reason = ""
+        for number in range(1, _TRIES + 1):
+            try:
+                target = Target(request.callback)
+                async with asyncio.timeout(_WITHIN):
+                    status = await self._try(target, lease, request, answer, took, attempts)
+            except (Invalid, Blocked) as exc:
+                reason = f"the address may not be called: {exc}"
+                break
+            except (Unreached, OSError, TimeoutError) as exc:
+                reason = str(exc) or "it took too long"
+            else:
+                if 200 <= status < 300:
+                    return True
+                reason = f"it answered {status}"
+                if status not in _AGAIN:
+                    break
+            if number < _TRIES:
+                await self._sleep(_PACE.delay(number, draw=self._draw))
+        _log.warning("call-back given up", function=str(lease.call.ref), call_id=lease.call.id, reason=reason)
+        return False
+
+    async def _try(
+        self,
+        target: Target,
+        lease: Lease,
+        request: QueuedRequest,
+        answer: QueuedAnswer | None,
+        took: float,
+        attempts: int,
+    ) -> int:
+        own = target.function_target(lease.call.ref.namespace)
+        lines = _lines(self._agent, lease, answer, took, attempts)
+        body = answer.body if answer is not None else b""
+        if own is not None:
+            if request.depth >= MOST_DEPTH:
+                raise Blocked(f"more than {MOST_DEPTH} calls have led to one another")
+            lines.append(b"%b: %d" % (DEPTH_FIELD, request.depth + 1))
+            return (await ask_pool(self._gateway, _message(own, "gateway", lines, body))).status
+        connection = await self._connect(target)
+        try:
+            return (await ask(connection, _message(target.path, target.authority, lines, body))).status
+        finally:
+            connection.cut()
+
+    async def _connect(self, target: Target) -> ClientConnection:
+        """To the first address of the name that may be called. Raises `Blocked` and `OSError`."""
+        found = await self._resolve(target.host, target.port)
+        allowed = [address for address in found if self._allows(address)]
+        if not allowed:
+            raise Blocked("it leads to the platform, to this machine, or into a private network")
+        loop = asyncio.get_running_loop()
+        tls = (self._tls or ssl.create_default_context()) if target.is_tls else None
+        error: OSError = OSError("the name has no address")
+        for address in allowed:
+            try:
+                _, connection = await loop.create_connection(
+                    lambda: ClientConnection(Pool("", self._wheel)),
+                    address,
+                    target.port,
+                    ssl=tls,
+                    server_hostname=target.host if tls is not None else None,
+                )
+            except OSError as exc:
+                error = exc
+            else:
+                return connection
+        raise error
+
+    def _allows(self, address: str) -> bool:
+        try:
+            number = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        return is_callable(number, allow_private=self._allow_private) and not _is_here(number)
+
+
+def is_callable(address: Address, *, allow_private: bool) -> bool:
+    """Whether a stranger may make the platform call this address. Pure.
+
+    Never: loopback, link-local (where clouds keep their metadata), multicast, unspecified and reserved addresses, and
+    IPv6 forms that lead to such an IPv4 address.
+    """
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_callable(inner, allow_private=allow_private)
+    if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
+        return False
+    if address == ipaddress.ip_address("fd00:ec2::254"):  # Amazon's metadata by IPv6.
+        return False
+    if address.is_private or not address.is_global:
+        return allow_private and not address.is_reserved
+    return not address.is_reserved
+
+
+def _is_here(address: Address) -> bool:
+    """Whether it is one of this machine's own: only those can be bound."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as trial:
+        try:
+            trial.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
+
+
+async def _look_up(host: str, port: int) -> Sequence[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _lines(agent: bytes, lease: Lease, answer: QueuedAnswer | None, took: float, attempts: int) -> list[bytes]:
+    lines = [
+        b"%b: %b" % (name, value)
+        for name, value in (answer.fields if answer is not None else ())
+        if name.lower() not in _OURS
+    ]
+    lines += [
+        b"X-Call-Id: %b" % lease.call.id.encode(),
+        b"X-Duration-Seconds: %.6f" % took,
+        b"X-Function-Status: %d" % (answer.status if answer is not None else 503),
+        b"X-Function-Name: %b" % str(lease.call.ref).encode(),
+        b"User-Agent: %b" % agent,
+    ]
+    if lease.attempt > 1:
+        lines += [b"X-Retry: %d" % lease.attempt, b"X-Retry-Max: %d" % attempts]
+    return lines
+
+
+def _message(target: str, host: str, lines: Sequence[bytes], body: bytes) -> bytes:
+    head = [b"POST %b HTTP/1.1" % target.encode(), b"Host: %b" % host.encode(), *lines]
+    return b"\r\n".join([*head, b"Content-Length: %d" % len(body), b"", body])
+
+
+def _path(parts: SplitResult) -> str:
+    path = parts.path if parts.path.startswith("/") else f"/{parts.path}"
+    return f"{path}?{parts.query}" if parts.query else path
+
+
+def _name(text: str) -> tuple[str, str, str]:
+    """`NAME`, `/` or `?` or nothing, and the rest."""
+    for place, char in enumerate(text):
+        if char in "/?":
+            return text[:place], char, text[place + 1 :]
+    return text, "", ""

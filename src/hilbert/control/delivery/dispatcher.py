@@ -1,0 +1,313 @@
+"""Takes calls from the queue, fairly, and brings each to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from hilbert.control.delivery import fair
+from hilbert.control.delivery.calling import INTERNAL, Calls, Unreached
+from hilbert.control.delivery.concurrency import Concurrency
+from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
+from hilbert.control.delivery.retries import Decision, RetryPolicy, decide, policy_of
+from hilbert.core.errors import CallNotFound, HilbertError, LeaseLost
+from hilbert.core.ports import Leader, Queue
+from hilbert.core.ports.queue import Again, Finished, GivenUp, Lease, Outcome, QueueCounts
+from hilbert.core.values import FunctionRef
+from hilbert.kit.aio import Clock, RealClock, cancel, spawn
+from hilbert.kit.retry import Backoff, Draw, Pace
+
+_log = structlog.get_logger("hilbert.delivery")
+
+_STORE_PACE: Final = Pace(first=0.1, most=10.0)
+_LEARNS: Final = 0.2
+"""Weight of the newest call in the estimate of how long a function's calls take."""
+_LEAST_COST: Final = 0.001
+
+
+class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How calls are delivered. Times are in seconds."""
+
+    slots: int = 64
+    """Calls at once, in all."""
+    namespace_slots: int = 48
+    """Calls at once, of one namespace."""
+    function_slots: int = 32
+    """Calls at once of one function, at most; what it can take is found out."""
+    lease: float = 60.0
+    """A call whose holder is not heard of for so long is given to another one."""
+    look_every: float = 1.0
+    """The queue is looked at this often at least, also when nobody says that something was put."""
+    retry: RetryPolicy = RetryPolicy()
+
+
+class CallBacks(Protocol):
+    """Tells whoever asked for it what came of a call."""
+
+    async def tell(
+        self, lease: Lease, request: QueuedRequest, answer: QueuedAnswer | None, *, took: float, attempts: int
+    ) -> bool:
+        """Whether it was told in the end. Never raises; bounded in time."""
+        ...
+
+
+class Dispatcher:
+    """Delivers from `start` to `stop`, while it leads.
+
+    Every lease is kept by a heartbeat for as long as its call takes. A call that is cancelled, or lost to another
+    gateway, is broken off at the next heartbeat, or at once by `break_off`.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        calls: Calls,
+        *,
+        annotations: Callable[[FunctionRef], Mapping[str, str] | None],
+        leader: Leader,
+        callbacks: CallBacks | None = None,
+        settings: DeliverySettings | None = None,
+        clock: Clock | None = None,
+        wall: Callable[[], float] = time.time,
+        draw: Draw = random.random,
+    ) -> None:
+        """`annotations` gives a function's, with its namespace's below them; None: there is no such function now."""
+        self._queue = queue
+        self._calls = calls
+        self._annotations = annotations
+        self._leader = leader
+        self._callbacks = callbacks
+        self._settings = settings or DeliverySettings()
+        self._clock = clock or RealClock()
+        self._wall = wall
+        self._draw = draw
+        self._tags = fair.Tags()
+        self._limits: dict[FunctionRef, Concurrency] = {}
+        self._costs: dict[FunctionRef, float] = {}
+        self._running: Counter[FunctionRef] = Counter()
+        """Calls that take up a slot; those that only wait for a call-back do not."""
+        self._held: dict[str, tuple[int, asyncio.Task[None]]] = {}
+        """Every lease that is kept, with its epoch and its task."""
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.outcomes: Counter[str] = Counter()
+        """Attempts by what came of them: `succeeded`, `failed`, `retried`, `dead`, `lost`, `callback-failed`."""
+
+    def start(self) -> None:
+        self._tasks = [
+            spawn(self._dispatch(), name="dispatch queued calls"),
+            spawn(self._keep_leases(), name="keep leases"),
+        ]
+
+    async def stop(self) -> None:
+        """Break off what is under way. Its attempts count, and are made again by whoever comes next."""
+        await cancel(*self._tasks)
+        self._tasks = []
+        held = [(call, epoch, task) for call, (epoch, task) in self._held.items()]
+        await cancel(*(task for _, _, task in held))
+        for call, epoch, _ in held:
+            with contextlib.suppress(HilbertError):  # It has ended meanwhile, or comes back when its lease is over.
+                await self._queue.settle(
+                    call, epoch, Again(due=self._wall(), reason="the gateway stopped"), now=self._wall()
+                )
+
+    def poke(self) -> None:
+        """Something was put, or a place has become free: look now."""
+        self._news.set()
+
+    def break_off(self, call: str) -> None:
+        """End the attempt at a call that was cancelled, if it is made here."""
+        if call in self._held:
+            self._held[call][1].cancel()
+
+    async def _dispatch(self) -> None:
+        backoff = Backoff(_STORE_PACE, sleep=self._clock.sleep, draw=self._draw)
+        while True:
+            await self._leader.wait()
+            self._news.clear()
+            try:
+                pause = await self._hand_out()
+            except HilbertError as exc:
+                _log.warning("the queue does not answer", reason=exc.message, detail=exc.detail)
+                pause = backoff.failed()
+                await self._clock.sleep(pause)
+                continue
+            backoff.succeeded()
+            await self._until_news(pause)
+
+    async def _until_news(self, seconds: float) -> None:
+        sleep = spawn(self._clock.sleep(seconds), name="wait for the next call")
+        news = spawn(self._news.wait(), name="wait for news")
+        try:
+            await asyncio.wait((sleep, news), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel(sleep, news)
+
+    async def _hand_out(self) -> float:
+        """Fill the free slots; the seconds after which there may be more to do."""
+        settings = self._settings
+        now = self._wall()
+        counts = await self._queue.counts()
+        work = [self._work(entry) for entry in counts]
+        chosen, tags = fair.pick(
+            now, self._tags, work, slots=settings.slots - self._running.total(), space_slots=settings.namespace_slots
+        )
+        self._tags = tags
+        for ref, count in Counter(chosen).items():
+            leases = await self._lease(ref, count, now)
+            for lease in leases:
+                self._begin(lease)
+            unused = (count - len(leases)) * self._costs.get(ref, 1.0)
+            self._tags = fair.correct(self._tags, ref, estimated=unused, took=0.0)
+        busy = {entry.ref for entry in counts if entry.queued or entry.running}
+        for table in (self._limits, self._costs):
+            for ref in table.keys() - busy:
+                del table[ref]
+        if chosen:
+            return 0.0
+        soon = [entry.next_due - now for entry in counts if entry.next_due > now]
+        return min([settings.look_every, *soon])
+
+    async def _lease(self, ref: FunctionRef, count: int, now: float) -> Sequence[Lease]:
+        if not self._leader.leads:
+            return ()
+        return await self._queue.lease(ref, count=count, now=now, until=now + self._settings.lease)
+
+    def _work(self, entry: QueueCounts) -> fair.Work:
+        limit = self._limits.get(entry.ref, Concurrency()).limit
+        return fair.Work(
+            ref=entry.ref,
+            ready=entry.queued + entry.running - self._running[entry.ref],
+            due=entry.next_due,
+            running=self._running[entry.ref],
+            limit=min(int(limit), self._settings.function_slots),
+            cost=self._costs.get(entry.ref, 1.0),
+        )
+
+    def _begin(self, lease: Lease) -> None:
+        if lease.call.id in self._held:  # Its lease was over: that attempt settles nothing any more.
+            self._held[lease.call.id][1].cancel()
+        self._running[lease.call.ref] += 1
+        task = spawn(self._deliver(lease), name=f"queued call {lease.call.id}")
+        self._held[lease.call.id] = (lease.epoch, task)
+
+    async def _deliver(self, lease: Lease) -> None:
+        ref = lease.call.ref
+        place = contextlib.ExitStack()
+        place.callback(self._leave, ref)
+        try:
+            with place:
+                await self._attempt(lease, place)
+        except asyncio.CancelledError:
+            self.outcomes["lost"] += 1
+            raise
+        finally:
+            if self._held.get(lease.call.id, (0, None))[0] == lease.epoch:
+                del self._held[lease.call.id]
+
+    def _leave(self, ref: FunctionRef) -> None:
+        self._running[ref] -= 1
+        if not self._running[ref]:
+            del self._running[ref]
+        self.poke()
+
+    async def _attempt(self, lease: Lease, place: contextlib.ExitStack) -> None:
+        ref, annotations = lease.call.ref, self._annotations(lease.call.ref)
+        if annotations is None:
+            await self._cancel(lease, "the function was removed")
+            return
+        policy, _ = policy_of(annotations, self._settings.retry)
+        try:
+            request = QueuedRequest.load(lease.call.body)
+        except msgspec.MsgspecError as exc:
+            await self._settle(lease, GivenUp(reason=f"the stored request cannot be read: {exc}"), "dead")
+            return
+        if lease.attempt > policy.attempts:  # Its last holder died with it.
+            reason = f"given up after {lease.attempt - 1} attempts; the last one did not end"
+            await self._settle(lease, GivenUp(reason=reason), "dead")
+            return
+        began = self._clock.now()
+        answer: QueuedAnswer | None = None
+        try:
+            answer = await self._calls.call(lease, request, attempts=policy.attempts)
+        except Unreached as exc:
+            _log.info("queued call not made", function=str(ref), call_id=lease.call.id, reason=str(exc))
+        took = max(self._clock.now() - began, _LEAST_COST)
+        self._learn(ref, took, answer)
+        internal = answer is not None and bool(answer.field(INTERNAL))
+        decision = decide(self._wall(), policy, lease.attempt, answer, internal=internal, draw=self._draw)
+        if decision.wait is None and request.callback and self._callbacks is not None:
+            place.close()  # A call-back takes up no slot.
+            told = await self._callbacks.tell(lease, request, answer, took=took, attempts=policy.attempts)
+            if not told:
+                self.outcomes["callback-failed"] += 1
+        await self._settle(lease, *self._outcome(decision, policy, answer))
+
+    def _outcome(self, decision: Decision, policy: RetryPolicy, answer: QueuedAnswer | None) -> tuple[Outcome, str]:
+        now = self._wall()
+        kept = answer.dump() if answer is not None else b""
+        if decision.wait is not None:
+            return Again(due=now + decision.wait, reason=decision.reason), "retried"
+        if decision.dead:
+            return GivenUp(reason=decision.reason, answer=kept), "dead"
+        done = Finished(
+            succeeded=decision.succeeded,
+            reason=decision.reason,
+            answer=kept if policy.results else b"",
+            answer_until=now + policy.results if policy.results else 0.0,
+        )
+        return done, "succeeded" if decision.succeeded else "failed"
+
+    async def _settle(self, lease: Lease, outcome: Outcome, word: str) -> None:
+        """A store that is away is asked until it answers; the heartbeat keeps the lease, or tells that it is lost."""
+        backoff = Backoff(_STORE_PACE, sleep=self._clock.sleep, draw=self._draw)
+        while True:
+            try:
+                await self._queue.settle(lease.call.id, lease.epoch, outcome, now=self._wall())
+            except LeaseLost:
+                self.outcomes["lost"] += 1
+                return
+            except HilbertError as exc:
+                _log.warning("an outcome is not kept yet", call_id=lease.call.id, reason=exc.message)
+                await self._clock.sleep(backoff.failed())
+                continue
+            self.outcomes[word] += 1
+            return
+
+    async def _cancel(self, lease: Lease, reason: str) -> None:
+        with contextlib.suppress(CallNotFound):
+            await self._queue.cancel(lease.call.ref.namespace, lease.call.id, now=self._wall(), reason=reason)
+
+    def _learn(self, ref: FunctionRef, took: float, answer: QueuedAnswer | None) -> None:
+        known = self._costs.get(ref, 1.0)
+        self._tags = fair.correct(self._tags, ref, estimated=known, took=took)
+        self._costs[ref] = max(_LEAST_COST, known + _LEARNS * (took - known))
+        limit = self._limits.get(ref, Concurrency())
+        if answer is None or answer.status in (429, 503):
+            self._limits[ref] = limit.overloaded(self._clock.now())
+        else:
+            self._limits[ref] = limit.answered(running=self._running[ref], most=self._settings.function_slots)
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await self._clock.sleep(self._settings.lease / 3)
+            held = {call: epoch for call, (epoch, _) in self._held.items()}
+            if not held:
+                continue
+            try:
+                lost = await self._queue.extend(list(held.items()), until=self._wall() + self._settings.lease)
+            except HilbertError as exc:
+                _log.warning("leases are not extended", calls=len(held), reason=exc.message)
+                continue
+            for call in lost:
+                epoch, task = self._held.get(call, (0, None))
+                if task is not None and epoch == held[call]:
+                    task.cancel()
