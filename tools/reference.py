@@ -115,9 +115,17 @@ def api_page() -> str:
     return fill_page((REFERENCE / "api.md").read_text(encoding="utf-8"), ENDPOINTS)
 
 
+def limits_page() -> str:
+    """docs/reference/limits.md, from the table of bounds."""
+    from hilbert.server.bounds import render_page
+
+    return render_page()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_page,
     "settings.md": settings_page,
+    "limits.md": limits_page,
     "cli.md": cli_page,
     "stack.md": stack_page,
 }

@@ -35,7 +35,7 @@ class Admission:
         and what they call, come who may; a quarter for sources that have less than their part; an eighth for replicas alone, and for
         the platform's own connections.
         """
-        self._for_all = descriptors * 5 // 8
+        self._for_all = self.crowded = descriptors * 5 // 8
         self._for_few = descriptors * 7 // 8
         self.most = min(most, self._for_all)
         self.most_of_source = most_of_source or max(1, self.most - self.most // SHARE)

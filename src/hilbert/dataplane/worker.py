@@ -58,8 +58,11 @@ class Worker:
             descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             trusted=trusted,
         )
-        self._table = Table(config.settings.provider.default_namespace, lambda address: Pool(address, self._wheel))
         self._control = Pool(f"unix:{config.control_path}", self._wheel)
+        crowded = self._admission.crowded
+        self._table = Table(
+            config.settings.provider.default_namespace, lambda address: Pool(address, self._wheel, crowded=crowded)
+        )
         room = WaitingRoom(
             self._wheel.loop, wake=lambda state: self._link.wake(state), max_bytes=gateway.max_waiting_bytes.units
         )

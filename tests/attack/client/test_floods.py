@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from attack.victim import MIB, Victim, unharmed
-from hilbert.core.model import CallPolicy
+from hilbert.core.model import CallPolicy, Route
 from support.dataplane import Plane, until
 from support.replicas import Call, mirror
 from support.wire import Closed, Wire
@@ -55,6 +56,7 @@ def send_until_stopped(wire: Wire, parts: Iterator[bytes], stopped: threading.Ev
 
 
 @pytest.mark.parametrize("kind", FLOODS)
+@pytest.mark.bound("request-head", "request-headers", "request-trailers", "request-framing")
 def test_floods_are_stopped(plane: Plane, kind: str) -> None:
     """The status says what was too much; the connection closes."""
     first, parts, status = FLOODS[kind]
@@ -71,6 +73,7 @@ def test_floods_are_stopped(plane: Plane, kind: str) -> None:
 
 
 @pytest.mark.parametrize("lines", [200, 300])
+@pytest.mark.bound("request-trailers")
 def test_trailers_up_to_the_limit_pass(plane: Plane, lines: int) -> None:
     name, (replica,) = plane.function()
     trailers = b"".join(b"X-%d: a\r\n" % number for number in range(lines))
@@ -102,6 +105,7 @@ def count_body(call: Call) -> None:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.bound("pipelined-bytes")
 def test_a_long_body_behind_a_slow_call(plane: Plane, framing: str) -> None:
     """Reading stops; both are answered in the end, and the body is whole."""
     go = threading.Event()
@@ -146,6 +150,7 @@ def test_a_long_body_behind_a_slow_call(plane: Plane, framing: str) -> None:
         pusher.join(30)
 
 
+@pytest.mark.bound("pipelined-bytes")
 def test_many_bodies_behind_a_slow_call(plane: Plane) -> None:
     """Many short ones are as much as a long one."""
     go = threading.Event()
@@ -165,6 +170,7 @@ def test_many_bodies_behind_a_slow_call(plane: Plane) -> None:
         pusher.join(30)
 
 
+@pytest.mark.bound("waiting-bytes")
 def test_bodies_of_calls_that_wait_are_bounded_over_all_functions() -> None:
     """Functions at zero that do not start; those beyond the bound are refused, and room is made when others go."""
     plane = Plane(max_waiting_bytes="1Mi")
@@ -192,8 +198,6 @@ def test_bodies_of_calls_that_wait_are_bounded_over_all_functions() -> None:
         until(lambda: not any(plane.waiting(f"cold{number}") for number in range(30)), what="them to leave")
         with plane.connect() as wire:
             plane.on_wake = lambda ref: plane.feed.put(route)
-            from hilbert.core.model import Route
-
             route = Route("openfaas-fn", "cold0", (plane.replica().endpoint,))
             wire.send(HEAD % b"cold0" + b"Content-Length: 3\r\n\r\nabc")
             assert wire.response().body == b"abc"
@@ -201,6 +205,39 @@ def test_bodies_of_calls_that_wait_are_bounded_over_all_functions() -> None:
         plane.close()
 
 
+@pytest.mark.bound("held")
+def test_a_long_body_for_a_function_at_zero(plane: Plane) -> None:
+    """It is kept up to a bound, and the client waits like its call; then it goes through whole."""
+    plane.put("asleep")
+    total = 64 * MIB
+    sent = 0
+
+    def push(wire: Wire) -> None:
+        nonlocal sent
+        for _ in range(total // MIB):
+            wire.send(bytes(MIB))
+            sent += MIB
+
+    last = -1
+
+    def stuck() -> bool:
+        nonlocal last
+        last, was = sent, last
+        return sent == was and sent > 0
+
+    with unharmed(plane), plane.connect() as wire:
+        wire.send(HEAD % b"asleep" + b"Content-Length: %d\r\n\r\n" % total)
+        pusher = threading.Thread(target=push, args=(wire,))
+        pusher.start()
+        for _ in range(5):
+            until(stuck, what="the client to be held up")
+        assert sent < total / 2
+        plane.put("asleep", plane.replica(count_body).endpoint)
+        assert wire.response().body == b"%d" % total
+        pusher.join(30)
+
+
+@pytest.mark.bound("write-time")
 def test_clients_that_do_not_read_hold_little(plane: Plane) -> None:
     """CVE-2009-4487's cousin, the slow read: each has a bounded part of an answer, for a bounded time."""
 
@@ -223,6 +260,7 @@ def test_clients_that_do_not_read_hold_little(plane: Plane) -> None:
             wire.close()
 
 
+@pytest.mark.bound("request-head-time")
 def test_a_thousand_slow_heads(plane: Plane) -> None:
     """CVE-2007-6750 (Apache, Slowloris): each has its time, and nobody waits for them."""
     with unharmed(plane):
@@ -236,6 +274,7 @@ def test_a_thousand_slow_heads(plane: Plane) -> None:
             wire.close()
 
 
+@pytest.mark.bound("source-connections")
 def test_a_source_has_its_share_of_the_connections() -> None:
     """One address takes all it can; another is served, and the first again once it has let go."""
     plane = Plane(max_connections=40, max_source_connections=30)
@@ -260,18 +299,47 @@ def test_a_source_has_its_share_of_the_connections() -> None:
         plane.close()
 
 
-def test_descriptors_are_kept_for_calls(tmp_path: Path) -> None:
-    """Few descriptors, and a client with stalled connections: it is turned away with an answer before they are spent."""
-    few = tmp_path / "few"
-    import sys
-
-    few.write_text(f'#!/bin/sh\nexec prlimit --nofile=256:256 {sys.executable} "$@"\n')
-    few.chmod(0o755)
+@pytest.fixture
+def few(tmp_path: Path) -> Iterator[Plane]:
+    """A worker that may open 256 descriptors."""
+    wrapper = tmp_path / "few"
+    wrapper.write_text(f'#!/bin/sh\nexec prlimit --nofile=256:256 {sys.executable} "$@"\n')
+    wrapper.chmod(0o755)
 
     class Few(Plane):
-        python = str(few)
+        python = str(wrapper)
 
-    plane = Few()
+    made = Few()
+    yield made
+    made.close()
+
+
+@pytest.mark.bound("idle-upstreams")
+def test_connections_that_wait_do_not_take_all_descriptors(few: Plane) -> None:
+    """Many functions, each called by many at once: what is left over of it is closed while descriptors are few."""
+    names = []
+    gates = [threading.Event() for _ in range(6)]
+    for gate in gates:
+        name, _ = few.function(lambda call, gate=gate: (gate.wait(30), call.answer(b"done")))
+        names.append(name)
+    wires = [few.connect() for _ in range(50)]
+    try:
+        for name, gate, replica in zip(names, gates, few.replicas, strict=True):
+            for wire in wires:
+                wire.send(b"GET /function/%b HTTP/1.1\r\nHost: x\r\n\r\n" % name.encode())
+            until(lambda replica=replica: len(replica.calls) == 50, what="all calls to arrive")  # type: ignore[misc]
+            gate.set()
+            assert {wire.response().body for wire in wires} == {b"done"}
+        assert few.open_files() < 220
+    finally:
+        for wire in wires:
+            wire.close()
+
+
+@pytest.mark.bound("descriptors")
+def test_descriptors_are_kept_for_calls(few: Plane) -> None:
+    """Few descriptors, and a client with stalled connections: it is turned away with an answer before they are spent."""
+    plane = few
     wires: list[Wire] = []
     try:
         victim = Victim(plane, "127.0.0.2")
@@ -296,9 +364,9 @@ def test_descriptors_are_kept_for_calls(tmp_path: Path) -> None:
     finally:
         for wire in wires:
             wire.close()
-        plane.close()
 
 
+@pytest.mark.bound("source-connections")
 def test_calls_of_one_caller_behind_a_trusted_proxy() -> None:
     """The connections are the proxy's; what is counted are the calls of each client that it names."""
     plane = Plane(trusted_proxies="127.0.0.0/8", max_source_connections=3)

@@ -66,6 +66,7 @@ FLOODS = {
 
 @pytest.mark.parametrize("kind", FLOODS)
 @pytest.mark.parametrize("reads", [True, False], ids=["the client reads", "the client does not read"])
+@pytest.mark.bound("answer-head", "answer-headers", "answer-trailers", "answer-framing", "interim-answers")
 def test_floods_are_stopped(plane: Plane, kind: str, reads: bool) -> None:
     """502, or a response that is cut; the connection to the function closed; the worker as small as before."""
     script, stopped = flood(*FLOODS[kind])
@@ -106,6 +107,7 @@ def test_many_small_chunks_pass(plane: Plane) -> None:
 
 
 @pytest.mark.parametrize("lines", [200, 300])
+@pytest.mark.bound("answer-headers", "answer-trailers")
 def test_headers_and_trailers_up_to_the_limit_pass(plane: Plane, lines: int) -> None:
     """256 of each."""
     headers = b"".join(b"X-%d: a\r\n" % number for number in range(lines))
@@ -121,6 +123,7 @@ def test_headers_and_trailers_up_to_the_limit_pass(plane: Plane, lines: int) -> 
         assert trailers.status == 502
 
 
+@pytest.mark.bound("tunnel")
 def test_tunnels_of_clients_that_left_do_not_add_up(plane: Plane) -> None:
     """A function that keeps its ends open holds nothing for long (descriptors, memory)."""
     left = threading.Event()

@@ -114,6 +114,7 @@ def test_callers_own_call_id_is_kept(plane: Plane) -> None:
 
 
 @pytest.mark.parametrize("spoof", ["x" * 129, "a b", "a/b<script>", 'a"b', "tab\there", "\u00e9", ""])
+@pytest.mark.bound("call-id")
 def test_call_id_that_is_none_is_replaced(plane: Plane, spoof: str) -> None:
     """Too long, blanks, characters that mean something elsewhere, not ASCII, empty: one rule here and in the REST API."""
     name, _ = plane.function(mirror)
@@ -258,6 +259,7 @@ def test_answer_of_the_control_plane_streams(plane: Plane) -> None:
         assert wire.chunk() == b"a\n"
 
 
+@pytest.mark.bound("api-body")
 def test_bodies_for_the_control_plane_have_a_limit_of_their_own(plane: Plane) -> None:
     """By length at once, by chunks once they exceed it."""
     control = plane.start_control(lambda call: call.answer(call.body()[:2]))

@@ -152,6 +152,7 @@ def test_smuggled_request_is_never_served(plane: Plane) -> None:
     assert replicas[0].calls == []
 
 
+@pytest.mark.bound("request-head")
 def test_headers_over_the_limit(hasty: Plane) -> None:
     """431, whether in one header, in many, in the path, at once or byte by byte."""
     name, replicas = hasty.function()
@@ -189,6 +190,7 @@ def test_headers_over_the_limit_behind_another_request(hasty: Plane) -> None:
         assert {wire.response().status for _ in range(60)} == {200}
 
 
+@pytest.mark.bound("request-body")
 def test_bodies_over_the_limit(hasty: Plane) -> None:
     """413 from Content-Length before a byte of it is taken, or once chunks exceed it."""
     name, replicas = hasty.function()
@@ -206,6 +208,7 @@ def test_bodies_over_the_limit(hasty: Plane) -> None:
     assert len(hasty.call(f"/function/{name}", bytes(65536)).body) == 65536
 
 
+@pytest.mark.bound("request-head-time")
 def test_slow_headers(hasty: Plane) -> None:
     """408; a byte now and then gains no time."""
     name, replicas = hasty.function()
@@ -226,6 +229,7 @@ def test_slow_headers(hasty: Plane) -> None:
     assert replicas[0].calls == []
 
 
+@pytest.mark.bound("request-body-time")
 def test_slow_body(hasty: Plane) -> None:
     """408, and the function hears that the call is off."""
     whole: list[bytes] = []
@@ -238,6 +242,7 @@ def test_slow_body(hasty: Plane) -> None:
     assert whole == []
 
 
+@pytest.mark.bound("idle-time")
 def test_idle_connections_are_closed(hasty: Plane) -> None:
     """New ones and used ones, without a word."""
     name, _ = hasty.function()
@@ -262,6 +267,7 @@ def test_slow_function_is_no_slow_client(hasty: Plane) -> None:
     assert hasty.call(f"/function/{name}").body == b"ok"
 
 
+@pytest.mark.bound("write-time")
 def test_client_that_reads_nothing_is_cut(hasty: Plane) -> None:
     """It takes no byte of what is ready for it: its connection and its call end."""
     ended: list[bool] = []
@@ -280,6 +286,7 @@ def test_client_that_reads_nothing_is_cut(hasty: Plane) -> None:
         until(lambda: ended, what="the call to be cut")
 
 
+@pytest.mark.bound("connections")
 def test_connections_above_the_limit_are_turned_away() -> None:
     """503 at once, with what to do; those that are there go on."""
     plane = Plane(max_connections=3)

@@ -79,6 +79,7 @@ def test_a_thousand_calls_at_zero(plane: Plane) -> None:
             wire.close()
 
 
+@pytest.mark.bound("queue-length")
 def test_queue_is_bounded(plane: Plane) -> None:
     """What is beyond the bound gets 503 and Retry-After at once; the rest still gets through."""
     policy = CallPolicy(queue_length=3)
@@ -111,6 +112,7 @@ def test_waiting_client_that_leaves_frees_its_place(plane: Plane) -> None:
     assert len(replica.calls) == 1
 
 
+@pytest.mark.bound("activation")
 def test_wait_has_an_end(plane: Plane) -> None:
     """503 that names the limit, and what to change."""
     plane.put("never", policy=CallPolicy(activation=0.2))
@@ -210,6 +212,7 @@ def test_slow_answer(plane: Plane, policy: CallPolicy, words: list[bytes]) -> No
     assert gone.wait(20)
 
 
+@pytest.mark.bound("first-byte")
 def test_function_that_takes_no_body(plane: Plane) -> None:
     """The limit on the first byte counts from when it stops reading."""
     stop = threading.Event()
@@ -234,6 +237,7 @@ def _feed(wire: object) -> None:
         pass
 
 
+@pytest.mark.bound("idle-answer")
 def test_response_that_stops(plane: Plane) -> None:
     """Idle too long: the client sees that it is not whole."""
 
@@ -264,6 +268,7 @@ def test_living_stream_is_never_cut(plane: Plane) -> None:
     assert plane.call(f"/function/{name}").body == b"x" * 20
 
 
+@pytest.mark.bound("total")
 def test_total_limit_cuts_a_stream(plane: Plane) -> None:
     """When the user has set one."""
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hilbert.iam.guesses import WrongGuesses
 
 
+@pytest.mark.bound("wrong-passwords")
 def test_a_few_at_once_then_one_every_interval() -> None:
     guesses = WrongGuesses(burst=3, interval=2.0)
     for _ in range(3):
@@ -30,6 +31,7 @@ def test_one_source_does_not_hold_up_another() -> None:
     assert guesses.wait("b", 1.0) <= 0
 
 
+@pytest.mark.bound("password-sources")
 def test_memory_is_bounded_and_the_oldest_are_forgotten_first() -> None:
     guesses = WrongGuesses(burst=1, interval=60.0, most=10)
     for number in range(1000):

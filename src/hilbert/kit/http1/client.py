@@ -87,6 +87,7 @@ class ClientConnection(AsyncioProtocol):
         "_told",
         "_trailers",
         "_whole",
+        "crowded",
         "deadline",
         "open",
         "reading",
@@ -137,6 +138,8 @@ class ClientConnection(AsyncioProtocol):
         self.writable = True
         self.open = False
         self.reading = True
+        self.crowded = False
+        """It is not worth a descriptor while it waits."""
         self.used = 0
         """Requests sent so far: only a connection that has served one may be closed by its far end while idle."""
         self.deadline = 0.0

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hilbert.kit.http1.client import ClientConnection
 from hilbert.kit.http1.timers import TimerWheel
+
+IDLE_TIME: Final = 30.0
+"""Seconds for which a connection waits for its next request."""
+MOST_IDLE: Final = 256
+"""Connections to one address that wait."""
 
 
 class Pool:
     """Connections to one upstream address, `unix:/path` or `tcp:host:port`."""
 
-    __slots__ = ("_closed", "_idle", "_idle_time", "_loop", "_most_idle", "_wheel", "address")
+    __slots__ = ("_closed", "_crowded", "_idle", "_idle_time", "_loop", "_most_idle", "_wheel", "address")
 
-    def __init__(self, address: str, wheel: TimerWheel, *, idle_time: float = 30.0, most_idle: int = 256) -> None:
+    def __init__(
+        self,
+        address: str,
+        wheel: TimerWheel,
+        *,
+        idle_time: float = IDLE_TIME,
+        most_idle: int = MOST_IDLE,
+        crowded: int = 0,
+    ) -> None:
+        """A connection whose descriptor has a number above `crowded` is not kept: many are open then. 0 is no such bound."""
+        self._crowded = crowded
         self.address = address
         self._wheel = wheel
         self._idle_time = idle_time
@@ -44,11 +61,13 @@ class Pool:
             _, connection = await self._loop.create_connection(
                 lambda: ClientConnection(self), host.strip("[]"), int(port)
             )
+        if self._crowded:
+            connection.crowded = connection.transport.get_extra_info("socket").fileno() > self._crowded
         return connection
 
     def release(self, connection: ClientConnection) -> None:
         """Take a connection back that is free."""
-        if self._closed or len(self._idle) >= self._most_idle:
+        if self._closed or connection.crowded or len(self._idle) >= self._most_idle:
             connection.transport.close()
             return
         self.watch(connection, self._idle_time)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from hilbert.kit.http1 import Headers, Heads, Limits, Request, Responder, ServerConnection, TimerWheel
+from hilbert.kit.http1.limits import LINGER, LINGER_BYTES
 from support.transports import ManualLoop, MemoryTransport
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -89,6 +90,7 @@ def test_request_in_single_bytes() -> None:
     assert (call.body, call.ended, call.trailers) == (b"abc", True, [(b"T", b"1")])
 
 
+@pytest.mark.bound("pipelined")
 def test_pipelined_requests_wait_and_reading_stops() -> None:
     """Only one is with a handler; no more than the limit, and one packet, wait."""
     bench = Bench(Limits(pipelined=4))
@@ -160,6 +162,21 @@ def test_unwanted_rest_of_a_body() -> None:
     assert bench.transport.ended
     bench.loop.advance(4)
     assert bench.transport.aborted
+
+
+@pytest.mark.bound("linger")
+def test_a_refused_client_may_send_a_little_more() -> None:
+    """So that it gets to read the answer; not for long, and not much."""
+    for part, times in ((b"x" * 65536, LINGER_BYTES // 65536), (b"", 0)):
+        bench = Bench()
+        bench.feed(b"GET / HTTP/1.1\r\n\r\n")
+        assert bench.sent().startswith(b"HTTP/1.1 400 ")
+        for _ in range(times):
+            assert not bench.transport.aborted
+            bench.feed(part)
+        if not times:
+            bench.loop.advance(LINGER + 0.2)
+        assert bench.transport.aborted
 
 
 def test_held_head_goes_out_with_the_body() -> None:

@@ -58,6 +58,7 @@ def test_bytes_go_both_ways_for_as_long_as_both_sides_are_there(tunnel: Tunnel) 
     assert not tunnel.client.closing
 
 
+@pytest.mark.bound("tunnel")
 def test_a_client_that_leaves_ends_a_tunnel_whose_other_end_stays_open(tunnel: Tunnel) -> None:
     """What a closed client looks like: its end of sending, and nothing more."""
     tunnel.relay.from_client.on_eof()

@@ -1,0 +1,141 @@
+"""Every bound on what strangers may send, hold or fill: one table, from which docs/reference/limits.md is written.
+
+A stranger is a client, or a function. Each bound has a test that is marked with its name (`pytest.mark.bound`), and
+`tests/unit/server/test_bounds.py` fails for a bound without one. What a function may use of the machine is listed with the sandbox.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from hilbert.core import settings
+from hilbert.core.values import Duration, Quantity
+from hilbert.dataplane.admission import SHARE
+from hilbert.iam.guesses import BURST, INTERVAL, MOST_SOURCES
+from hilbert.kit.http1 import Limits
+from hilbert.kit.http1.forward import HALF_CLOSED
+from hilbert.kit.http1.forward.hop import HELD
+from hilbert.kit.http1.limits import FRAMING, FRAMING_SHARE, LINGER, LINGER_BYTES
+from hilbert.kit.http1.malformed import LIMITS as ANSWERS
+from hilbert.kit.http1.pool import IDLE_TIME, MOST_IDLE
+from hilbert.wire.headers import MAX_CALL_ID
+
+_LIMITS: Final = Limits()
+
+
+class Bound(NamedTuple):
+    """One bound."""
+
+    name: str
+    what: str
+    beyond: str
+    """What comes of more: a status, or what is done."""
+    setting: str = ""
+    """Where it is set; empty when it is fixed."""
+    fixed: str = ""
+    """Its value, where no setting says it."""
+    scope: str = "request"
+    """Of what there may be so much: a request, a connection, a source, a function, a worker, the platform."""
+
+    @property
+    def default(self) -> str:
+        """As a reader writes it."""
+        if self.fixed:
+            return self.fixed
+        value = settings.known_settings()[self.setting][1]
+        if isinstance(value, Duration):
+            return str(value) if value.seconds else "none"
+        if isinstance(value, Quantity):
+            return _size(value.units)
+        return _size(value) if self.setting.endswith("_bytes") and isinstance(value, int) else str(value)
+
+
+def _size(count: int) -> str:
+    """A number of bytes."""
+    for unit, size in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if count >= size and not count % size:
+            return f"{count // size} {unit}"
+    return f"{count} bytes"
+
+
+CLIENTS: Final = (
+    Bound("request-head", "bytes of a request's line and headers", "431, closed", "gateway.max_header_bytes"),
+    Bound("request-headers", "headers", "431, closed", "gateway.max_header_lines"),
+    Bound("request-trailers", "trailers, in lines and bytes as headers", "431, closed", "gateway.max_header_lines"),
+    Bound(
+        "request-framing", "bytes of chunk sizes and extensions", "413, closed",
+        fixed=f"{_size(FRAMING)}, and {FRAMING_SHARE} for each byte of data",
+    ),
+    Bound("request-body", "bytes of a body for a function", "413, closed", "gateway.max_body"),
+    Bound("api-body", "bytes of a body for the REST API", "413, closed", "gateway.max_api_body"),
+    Bound("call-id", "characters of `X-Call-Id`", "replaced", fixed=str(MAX_CALL_ID)),
+    Bound("request-head-time", "time for the head, from its first byte on", "408, closed", "gateway.read_timeout"),
+    Bound("request-body-time", "time between two bytes of a body", "408, closed", "gateway.read_timeout"),
+    Bound("write-time", "time in which the client takes no byte of what is ready for it", "cut", "gateway.write_timeout", scope="connection"),
+    Bound("idle-time", "time between two requests", "closed", "gateway.keep_alive_timeout", scope="connection"),
+    Bound("pipelined", "requests that wait behind the one being answered", "reading stops", fixed=str(_LIMITS.pipelined), scope="connection"),
+    Bound("pipelined-bytes", "bytes of their bodies", "reading stops", fixed=_size(_LIMITS.held), scope="connection"),
+    Bound("linger", "what a refused client may still send", "cut", fixed=f"{LINGER:g} s, {_size(LINGER_BYTES)}", scope="connection"),
+    Bound("tunnel", "time without a byte in a tunnel of which one side has ended", "cut", fixed=f"{HALF_CLOSED:g} s", scope="connection"),
+    Bound("connections", "connections", "503, closed", "gateway.max_connections", scope="worker"),
+    Bound("descriptors", "descriptors open when a connection comes", "503, closed", fixed="5/8 of the process's limit; 7/8 for a source that has less than its part", scope="worker"),
+    Bound(
+        "source-connections", "connections from one address (IPv6: one /64); behind a trusted proxy, calls of one address",
+        "503", "gateway.max_source_connections", fixed=f"all but 1/{SHARE} of the connections", scope="source and worker",
+    ),
+    Bound("wrong-passwords", "wrong passwords", "429", fixed=f"{BURST}, then one every {INTERVAL:g} s", scope="source"),
+    Bound("password-sources", "sources whose wrong passwords are remembered", "the oldest is forgotten", fixed=str(MOST_SOURCES), scope="platform"),
+)  # fmt: skip
+
+FUNCTIONS: Final = (
+    Bound("answer-head", "bytes of an answer's status line and headers", "502, cut", fixed=_size(ANSWERS.head)),
+    Bound("answer-headers", "headers", "502, cut", fixed=str(ANSWERS.lines)),
+    Bound("answer-trailers", "trailers, in lines and bytes as headers", "cut", fixed=str(ANSWERS.lines)),
+    Bound("answer-framing", "bytes of chunk sizes and extensions", "cut", fixed=f"{_size(FRAMING)}, and {FRAMING_SHARE} for each byte of data"),
+    Bound("interim-answers", "interim answers (1xx)", "502, cut", fixed=f"{ANSWERS.interim}, and one for each second"),
+    Bound(
+        "idle-upstreams", "connections to a replica that wait for the next call", "closed",
+        fixed=f"{MOST_IDLE}, for {IDLE_TIME:g} s, and none above 5/8 of the process's descriptors", scope="replica and worker",
+    ),
+    Bound("first-byte", "time until the answer begins", "504", "gateway.first_byte_timeout"),
+    Bound("idle-answer", "time between two bytes of an answer", "cut", "gateway.idle_timeout"),
+    Bound("total", "time for the whole call", "504, or cut", "gateway.total_timeout"),
+)  # fmt: skip
+
+WAITING: Final = (
+    Bound("held", "bytes of a body that are kept for a replica, or to be sent again", "reading stops", fixed=_size(HELD)),
+    Bound("queue-length", "calls that wait for a replica", "503", "gateway.queue_length", scope="function and worker"),
+    Bound("waiting-bytes", "bytes of the bodies of all calls that wait", "503", "gateway.max_waiting_bytes", scope="worker"),
+    Bound("activation", "time for a replica to be there", "503", "gateway.activation_timeout"),
+)  # fmt: skip
+
+TABLES: Final = (
+    ("What a client may send, hold and fill", CLIENTS),
+    ("What a function may answer", FUNCTIONS),
+    ("Calls that wait", WAITING),
+)
+
+BOUNDS: Final = tuple(bound for _, bounds in TABLES for bound in bounds)
+
+
+def render_page() -> str:
+    """docs/reference/limits.md."""
+    lines = [
+        "# Limits",
+        "",
+        "Generated from `server/bounds.py` by `make docs`. Each limit is tried by a test.",
+        "",
+        "Everything that a client or a function can send, hold or fill has a limit, in bytes, number and time.",
+        "A limit with a setting can be changed; [Settings](settings.md) says how. The others are fixed.",
+        "Limits per worker hold in each worker process: a gateway with four workers takes four times as much in all.",
+        "The kernel spreads connections over the workers, so the same is true of limits per source and worker.",
+        "",
+        "What comes of more: a number is the status of the answer; *closed* is an orderly end of the client's connection after it; *cut* is an end at once.",
+        "For an answer of a function, *cut* is the end of the function's connection, and of the client's if the answer had begun.",
+    ]
+    for title, bounds in TABLES:
+        lines += ["", f"## {title}", "", "| limit | default | of each | more | setting |", "|---|---|---|---|---|"]
+        for bound in bounds:
+            setting = f"`{bound.setting}`" if bound.setting else ""
+            lines.append(f"| {bound.what} | {bound.default} | {bound.scope} | {bound.beyond} | {setting} |")
+    return "\n".join(lines) + "\n"
