@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ _ANSWER_MOST: Final = 30.0
 """Seconds for the keeper to set up one network; it takes about twenty milliseconds."""
 _OWN_MOST: Final = 10.0
 """Seconds for a starting process to have left this one's network."""
+_END_MOST: Final = 3.0
 _LOOK_EVERY: Final = 0.001
 _AGAIN_FIRST: Final = 0.25
 _AGAIN_MOST: Final = 15.0
@@ -116,7 +118,7 @@ class Network:
                 if order.replica not in self._known:
                     self._known[order.replica] = _Known(order, pid, os.dup(process))
                 answer = self._answers[order.replica] = asyncio.get_running_loop().create_future()
-                self._send(self._known[order.replica])
+                await self._send(self._known[order.replica])
                 why = await answer
         except (TimeoutError, OSError) as exc:
             self.forget(order.replica)
@@ -195,9 +197,9 @@ class Network:
             handover.send(self._connection, msgspec.json.encode(Leave()))
             await self._lost.wait()
             self._part()
-        for known in self._known.values():
+        for known in list(self._known.values()):
             with contextlib.suppress(OSError):  # The replica has ended.
-                self._send(known)
+                await self._send(known)
         self._connected.set()
 
     async def _greeting(self) -> Hello:
@@ -218,13 +220,18 @@ class Network:
             asyncio.get_running_loop().remove_reader(connection.fileno())
             connection.close()
 
-    def _send(self, known: _Known) -> None:
-        """Raises `OSError`, when the replica or the keeper has gone."""
+    async def _send(self, known: _Known) -> None:
+        """Waits while the keeper has no room for more. Raises `OSError`, when the replica or the keeper has gone."""
         network = _network_of(known.pid, known.process)
         try:
-            if self._connection is None:
-                raise ConnectionError("the network keeper is away")
-            handover.send(self._connection, msgspec.json.encode(known.order), [known.process, network])
+            while True:
+                if self._connection is None:
+                    raise ConnectionError("the network keeper is away")
+                try:
+                    handover.send(self._connection, msgspec.json.encode(known.order), [known.process, network])
+                    return
+                except BlockingIOError:
+                    await asyncio.sleep(_LOOK_EVERY)
         finally:
             os.close(network)
 
@@ -310,8 +317,11 @@ def _start(config: Config) -> int:
 
 
 def _wait(pid: int) -> None:
+    """Until the keeper has ended, some seconds at most: it may still keep what this process does not know of."""
+    end = time.monotonic() + _END_MOST
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)
+        while time.monotonic() < end and os.waitpid(pid, os.WNOHANG)[0] == 0:
+            time.sleep(_LOOK_EVERY)
 
 
 async def _leaves(pid: int, process: int) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
+import select
 import selectors
 import signal
 import socket
@@ -45,6 +47,10 @@ from hilbert.runtimes.network.workers import Workers
 
 _TIDY_EVERY: Final = 2.0
 """Seconds between two looks for what is late."""
+_LOOK_EVERY: Final = 0.002
+"""Seconds between two looks at an uplink that is coming up."""
+_TELL_MOST: Final = 1.0
+"""Seconds for a control process to have room for an answer."""
 
 _decoder = msgspec.json.Decoder(type=ToKeeper)
 
@@ -61,6 +67,8 @@ class Keeper:
         self._kept: dict[str, Kept] = {}
         self._ended = False
         self._addresses = own_addresses()
+        self._rising: list[tuple[Kept, Callable[[str], None]]] = []
+        """Uplinks that have been started and carry nothing yet, and whom to tell."""
         self._workers = Workers(Path(config.inside), self._selector)
         self._control = handover.listen(Path(config.control))
         self._selector.register(self._control, selectors.EVENT_READ, self._join)
@@ -69,11 +77,15 @@ class Keeper:
         """Until there is nothing left to do."""
         started = time.monotonic()
         while not self._ended:
-            for key, _ in self._selector.select(_TIDY_EVERY):
+            for key, _ in self._selector.select(_LOOK_EVERY if self._rising else _TIDY_EVERY):
                 act: Callable[[], None] = key.data
                 if self._selector.get_map().get(key.fd) is key:  # Not closed by an earlier one of this round.
-                    act()
+                    try:
+                        act()
+                    except OSError as exc:  # Of one replica, or of want of descriptors: the others go on.
+                        sys.stderr.write(f"the network keeper: {exc}\n")
             now = time.monotonic()
+            self._look_at_uplinks(now)
             for kept in self._kept.values():
                 kept.tidy(now, self._workers)
             self._follow_addresses()
@@ -84,6 +96,16 @@ class Keeper:
             kept.close()
         for path in (self._config.control, self._config.inside):
             Path(path).unlink(missing_ok=True)
+
+    def _look_at_uplinks(self, now: float) -> None:
+        """Answer for those that have come up, or have not."""
+        rising, self._rising = self._rising, []
+        for kept, answer in rising:
+            state = kept.uplink_state(now)
+            if state is None:
+                self._rising.append((kept, answer))
+            else:
+                answer(state)
 
     def _follow_addresses(self) -> None:
         """Close this machine's new addresses to replicas whose packets leave through this user's sockets.
@@ -144,8 +166,13 @@ class Keeper:
             self._ended = True
 
     def _tell(self, client: socket.socket, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
+        data = msgspec.json.encode(message)
         with contextlib.suppress(OSError):  # It has gone; the next one asks again.
-            handover.send(client, msgspec.json.encode(message), descriptors)
+            try:
+                handover.send(client, data, descriptors)
+            except BlockingIOError:
+                select.select([], [client], [], _TELL_MOST)
+                handover.send(client, data, descriptors)
 
     # What is asked
 
@@ -171,15 +198,21 @@ class Keeper:
         kept = Kept(order.namespace, os.dup(process), task, self._selector, lambda: self._forget(order.replica))
         self._kept[order.replica] = kept
 
+        def answer(error: str) -> None:
+            if error:
+                kept.close()
+                self._forget(order.replica)
+            self._tell(client, Attached(replica=order.replica, error=error))
+
         def done(error: str, sockets: list[socket.socket]) -> None:
             if not error:
                 kept.open(sockets, self._workers)
                 if order.uplink in PROGRAMS:
                     error = kept.start_uplink()
-            if error:
-                kept.close()
-                self._forget(order.replica)
-            self._tell(client, Attached(replica=order.replica, error=error))
+                    if not error:
+                        self._rising.append((kept, answer))
+                        return
+            answer(error)
 
         self._in_child(lambda: setting_up.set_up(task), done)
 
@@ -250,6 +283,8 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.chdir("/")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     keeper = Keeper(config)
     sys.stdout.write("ready\n")
     sys.stdout.close()

@@ -20,7 +20,6 @@ from hilbert.runtimes.network.workers import Workers
 
 _READY_MOST: Final = 5.0
 """Seconds for a program to configure its interface; it takes some milliseconds."""
-_LOOK_EVERY: Final = 0.002
 _ACCEPTS_AT_ONCE: Final = 16
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -49,6 +48,7 @@ class Kept:
         """The door is left alone, since no worker is there."""
         self._names: NameServer | None = None
         self._uplink: subprocess.Popen[bytes] | None = None
+        self._rising_until = 0.0
         selector.register(process, selectors.EVENT_READ, self._ended)
 
     def open(self, sockets: list[socket.socket], workers: Workers) -> None:
@@ -66,7 +66,7 @@ class Kept:
         return self._process >= 0
 
     def start_uplink(self) -> str:
-        """Carry packets out by the order's uplink, a program of this user's. One sentence when that does not work."""
+        """Start the order's uplink, a program of this user's; `uplink_state` says what comes of it. Why not, else empty."""
         if not self.is_open:
             return "- the replica has ended"
         program, network = self.order.uplink, self.order.network
@@ -86,12 +86,16 @@ class Kept:
             return f"- {program}: {exc}"
         finally:
             os.close(owner)
-        end = time.monotonic() + _READY_MOST
-        while time.monotonic() < end and self._uplink.poll() is None:
-            if _has_route(self._process):
-                return ""
-            time.sleep(_LOOK_EVERY)
-        return f"- {program} did not set up the network; is /dev/net/tun open to this user?"
+        self._rising_until = time.monotonic() + _READY_MOST
+        return ""
+
+    def uplink_state(self, now: float) -> str | None:
+        """None while it is rising, empty once it carries packets, else why it does not."""
+        if self.is_open and _has_route(self._process):
+            return ""
+        if self.is_open and self._uplink is not None and self._uplink.poll() is None and now < self._rising_until:
+            return None
+        return f"- {self.order.uplink} did not set up the network; is /dev/net/tun open to this user?"
 
     def tidy(self, now: float, workers: Workers) -> None:
         """What is to be done now and then."""

@@ -123,7 +123,10 @@ class NameServer:
         self._drop(source)
 
     def _towards(self, server: str, kind: socket.SocketKind) -> socket.socket | None:
-        sock = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, kind)
+        try:
+            sock = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, kind)
+        except OSError:
+            return None
         sock.setblocking(False)
         try:
             sock.connect((server, _PORT))

@@ -9,6 +9,7 @@ import os
 import selectors
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,7 +115,11 @@ def _carry(order: Order, child: int) -> str:
     with selectors.DefaultSelector() as selector:
         kept = Kept("", os.pidfd_open(child), order, selector, lambda: None)
         try:
-            return kept.start_uplink().removeprefix("- ")
+            why: str | None = kept.start_uplink()
+            if not why:
+                while (why := kept.uplink_state(time.monotonic())) is None:
+                    time.sleep(0.002)
+            return why.removeprefix("- ")
         finally:
             kept.close()
 
