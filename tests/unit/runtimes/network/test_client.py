@@ -1,0 +1,161 @@
+"""`Network` against a real keeper, on a process in a network namespace of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from hilbert.core.errors import StartFailed
+from hilbert.kit import handover
+from hilbert.runtimes.network.client import Network
+from hilbert.runtimes.network.messages import Attach
+from hilbert.runtimes.network.survey import Abilities
+
+pytestmark = pytest.mark.anyio
+
+_SERVER = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", 5000))
+print("ready", flush=True)
+while True:
+    client, _ = server.accept()
+    client.sendall(b"hello from inside")
+    client.close()
+"""
+
+
+def missing() -> str:
+    if shutil.which("nft") is None:
+        return "nft is not installed (package nftables)"
+    if os.geteuid() != 0:
+        return "network namespaces are made by root here; tests/attack/network tries it as an ordinary user"
+    return (
+        "" if subprocess.run(["unshare", "-n", "true"], check=False).returncode == 0 else "no network namespaces here"
+    )
+
+
+if why := missing():
+    pytest.skip(why, allow_module_level=True)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="hb-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def network(folder: Path) -> AsyncIterator[Network]:
+    """Without a way out: nothing of this machine's own network is touched."""
+    network = Network(folder, pool="10.213.0.0/16")
+    programs = {"nft": shutil.which("nft") or ""}
+    await network.open(Abilities(own=True, programs=programs))
+    yield network
+    await network.close()
+    assert not (folder / "keeper.sock").exists(), "the keeper has ended"
+
+
+class Apart:
+    """A process in a network of its own, which listens on port 5000 there."""
+
+    def __init__(self) -> None:
+        command = ["unshare", "-n", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", sys.executable, "-c", _SERVER]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+        self.pid = self.process.pid
+        self.descriptor = os.pidfd_open(self.pid)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        os.close(self.descriptor)
+
+
+@pytest.fixture
+def apart() -> Iterator[Apart]:
+    apart = Apart()
+    yield apart
+    apart.close()
+
+
+async def test_dialing_into_a_replica(network: Network, apart: Apart) -> None:
+    loop = asyncio.get_running_loop()
+    client = await network.dial(apart.pid, apart.descriptor, 5000)
+    with client:
+        assert await loop.sock_recv(client, 100) == b"hello from inside"
+    with pytest.raises(ConnectionRefusedError):
+        await network.dial(apart.pid, apart.descriptor, 5001)
+    clients = await asyncio.gather(*(network.dial(apart.pid, apart.descriptor, 5000) for _ in range(20)))
+    for client in clients:
+        with client:
+            assert await loop.sock_recv(client, 100) == b"hello from inside"
+
+
+async def test_a_process_that_has_ended_is_not_dialed(network: Network) -> None:
+    apart = Apart()
+    apart.process.kill()
+    apart.process.wait()
+    with pytest.raises((ProcessLookupError, FileNotFoundError)):
+        await network.dial(apart.pid, apart.descriptor, 5000)
+    with pytest.raises(StartFailed):
+        await network.attach(Attach(replica="r", namespace="dev"), apart.pid, apart.descriptor)
+    apart.close()
+
+
+async def test_connections_to_the_gateway_come_with_the_namespace(network: Network, folder: Path, apart: Apart) -> None:
+    worker = await _eventually_connected(folder / "inside.sock")
+    order = Attach(replica="r-1", namespace="dev", egress="none", resolves=False)
+    await network.attach(order, apart.pid, apart.descriptor)
+    await network.attach(order, apart.pid, apart.descriptor)  # Nothing changes.
+    ask = "import socket; s = socket.create_connection(('127.0.0.80', 8080), 5); s.sendall(b'mine'); print(s.recv(9).decode())"
+    asking = subprocess.Popen(
+        ["nsenter", f"--net=/proc/{apart.pid}/ns/net", sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True
+    )
+    message, (descriptor,) = await asyncio.to_thread(_received, worker)
+    assert message == b"dev"
+    with worker, socket.socket(fileno=descriptor) as connection:
+        connection.settimeout(5)
+        assert connection.recv(100) == b"mine"
+        connection.sendall(b"taken")
+    assert asking.communicate(timeout=10)[0] == "taken\n"
+    network.forget("r-1")
+
+
+async def test_a_network_of_a_process_that_has_none_is_refused(network: Network) -> None:
+    """It would be this machine's own rules that are changed."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    descriptor = os.pidfd_open(process.pid)
+    attaching = asyncio.ensure_future(network.attach(Attach(replica="r", namespace="dev"), process.pid, descriptor))
+    await asyncio.wait([attaching], timeout=0.3)
+    assert not attaching.done(), "it waits for the process to leave"
+    process.communicate(b"\n", timeout=10)
+    with pytest.raises(StartFailed):
+        await attaching
+    os.close(descriptor)
+
+
+async def _eventually_connected(path: Path) -> socket.socket:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return handover.connect(path)
+            except OSError:
+                await asyncio.sleep(0.01)
+
+
+def _received(worker: socket.socket) -> tuple[bytes, list[int]]:
+    worker.settimeout(10)
+    return handover.receive(worker)
