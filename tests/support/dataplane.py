@@ -131,10 +131,15 @@ class Plane:
         return name, made
 
     def put(
-        self, name: str, *endpoints: Endpoint, namespace: str = "openfaas-fn", policy: CallPolicy | None = None
+        self,
+        name: str,
+        *endpoints: Endpoint,
+        namespace: str = "openfaas-fn",
+        policy: CallPolicy | None = None,
+        open_to_all: bool = False,
     ) -> None:
         """Set a route, and wait until the workers have it."""
-        self.run(self.feed.put, Route(namespace, name, endpoints, policy or CallPolicy()))
+        self.run(self.feed.put, Route(namespace, name, endpoints, policy or CallPolicy(), open_to_all))
         self.settle()
 
     def drop(self, name: str, *, namespace: str = "openfaas-fn") -> None:
@@ -179,6 +184,7 @@ class Plane:
             listen_fd=self.sockets[index].fileno(),
             feed_path=str(self.folder / "feed.sock"),
             control_path=str(self.folder / "control.sock"),
+            inside_path=str(self.folder / "inside.sock"),
             ready_fd=done,
         )
         os.write(document, msgspec.json.encode(config))
