@@ -344,7 +344,8 @@ async def test_a_strict_installation_runs_a_function_with_the_whole_promise_or_n
                 await harness.provider.apply(spec)
             assert "single-owner" in refusal.value.hint
             assert all(promise in refusal.value.message for promise in STRICT - held)
-            assert all(promise in (await harness.provider.facts())["warning.isolation"] for promise in STRICT - held)
+            warning = (await harness.provider.facts())["warning.isolation"]
+            assert all(promise in warning for promise in STRICT - held)
     finally:
         await harness.close()
 

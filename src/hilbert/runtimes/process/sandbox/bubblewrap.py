@@ -63,7 +63,7 @@ class Bubblewrap:
         self._scratch = scratch
         self._no_nesting = "--disable-userns" in features and not self._root
         self._scope = landlock.abi() >= 6
-        self._filter = seccomp.program(unix_sockets=True) if seccomp.supported() else b""
+        self._filter = seccomp.program(apart=True) if seccomp.supported() else b""
         self._head = self._fixed_head()
         self._system = self._fixed_mounts()
 

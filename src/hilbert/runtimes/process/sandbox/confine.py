@@ -48,7 +48,7 @@ def confine(entry: dict[str, Any]) -> None:
     if entry.get("filter"):
         from hilbert.runtimes.process.sandbox import seccomp
 
-        _install(seccomp.program(unix_sockets=False))
+        _install(seccomp.program(apart=False, metadata=entry.get("metadata", False)))
 
 
 def prctl(option: int, value: int) -> None:

@@ -52,6 +52,7 @@ class Landlock:
                 read=read,
                 write=(*_WRITE, places.scratch),
                 filter=self._filter,
+                metadata=occupant.user is not None,
                 parent=os.getpid() if occupant.bound else 0,
             ),
             places=places,
@@ -61,8 +62,8 @@ class Landlock:
         )
 
     def promises(self, *, network: bool, own_user: bool) -> frozenset[Promise]:
-        held = {Promise.FILES}
-        if self._abi >= 6 or own_user:
+        held = {Promise.FILES} if self._filter or own_user else set()
+        if own_user or (self._filter and self._abi >= 6):
             held.add(Promise.PROCESSES)
         return frozenset(held) | _filtered(network=network, filtered=self._filter)
 
@@ -95,6 +96,7 @@ class Plain:
             own_network=not occupant.network,
             etc=_etc(occupant),
             filter=seccomp.supported(),
+            metadata=True,
             parent=os.getpid() if occupant.bound else 0,
         )
         return Command(
@@ -126,7 +128,7 @@ def _etc(occupant: Occupant) -> tuple[tuple[str, str], ...]:
 
 def _filtered(*, network: bool, filtered: bool) -> frozenset[Promise]:
     """What the system call filter and a network of its own hold, at either level."""
-    held = {Promise.SOCKETS, Promise.SYSTEM_CALLS} if filtered else set()
+    held = {Promise.SOCKETS, Promise.SYSTEM_CALLS, Promise.IPC} if filtered else set()
     return frozenset(held if network else {*held, Promise.NETWORK})
 
 

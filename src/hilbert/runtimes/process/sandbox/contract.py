@@ -67,6 +67,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """With Landlock: no signals and no abstract sockets outside; files as they are."""
     filter: bool = False
     """Refuse system calls that reach past the sandbox."""
+    metadata: bool = False
+    """With the filter: files may change their mode, owner, times and attributes."""
     parent: int = 0
     """Process with which to end; 0: none."""
     probe: bool = False

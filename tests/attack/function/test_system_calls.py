@@ -1,0 +1,163 @@
+"""System calls that name other processes, files or sockets, really made from inside a function, at each level.
+
+Landlock says nothing on metadata, priorities and limits (as its documentation states), and a filter that lists families
+forgets some (CVE-2021-26708 was reached through AF_VSOCK).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hilbert.core.model import Endpoint, Namespace, Secret
+from hilbert.core.values import NamespaceName, SecretName
+from hilbert.testing.harness import spec_of, watching
+from support.attacker import inside, refused
+from support.processes import ProcessHarness
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64"),
+]
+
+DEV = NamespaceName("dev")
+TOKEN = SecretName("token")
+
+
+class Scene:
+    attacker: Endpoint
+    victim: Endpoint
+
+    def __init__(self, harness: ProcessHarness) -> None:
+        self.harness = harness
+        self.level = harness.level
+        self.separate_users = harness.runtime.machine.user(1) is not None
+
+    async def open(self) -> None:
+        provider = self.harness.provider
+        await provider.create_namespace(Namespace(name=DEV))
+        await provider.create_secret(Secret(DEV, TOKEN, b"the victim's"))
+        async with watching(provider) as table:
+            for name, spec in {
+                "victim": spec_of(self.harness, "victim", "dev", image="run", secrets=(TOKEN,)),
+                "attacker": spec_of(self.harness, "attacker", image="run"),
+            }.items():
+                await provider.apply(spec)
+                (endpoint,) = await table.ready(spec.ref)
+                setattr(self, name, endpoint)
+
+    @property
+    def others(self) -> tuple[int, int]:
+        """A victim's process and the platform's, by their numbers outside."""
+        return self.harness.pid_of(self.victim), os.getpid()
+
+    @property
+    def closed(self) -> tuple[Path, ...]:
+        victim = Path(self.victim.address.removeprefix("unix:")).parent
+        return (
+            victim / "secrets" / "token",
+            victim / "secrets",
+            victim / "sock",
+            self.harness.folder / "state" / "hilbert.db",
+            self.harness.folder / "state",
+            self.harness.folder / "run",
+        )
+
+
+@pytest.fixture
+async def scene(harness: ProcessHarness) -> Scene:
+    scene = Scene(harness)
+    await scene.open()
+    return scene
+
+
+def _state(path: Path) -> tuple[int, int, int, int]:
+    seen = path.lstat()
+    return seen.st_mode, seen.st_uid, seen.st_gid, seen.st_mtime_ns
+
+
+async def test_processes_of_others_are_neither_limited_nor_slowed(scene: Scene) -> None:
+    attempts: dict[str, str] = {}
+    for pid in scene.others:
+        attempts |= {
+            f"limits of {pid}": f"__import__('resource').prlimit({pid}, 7, (0, 0))",
+            f"priority of {pid}": f"os.setpriority(os.PRIO_PROCESS, {pid}, 19)",
+            f"processors of {pid}": f"os.sched_setaffinity({pid}, [0])",
+            f"scheduler of {pid}": f"os.sched_setscheduler({pid}, os.SCHED_IDLE, os.sched_param(0))",
+            f"disk priority of {pid}": f"system(libc.syscall(251, 1, {pid}, 3 << 13))",
+            f"pages of {pid}": f"system(libc.syscall(256, {pid}, 0, None, None))",
+            f"signals to {pid}": f"__import__('fcntl').fcntl(1, 8, {pid})" if scene.level != "bubblewrap" else "1/0",
+        }
+    if scene.level != "bubblewrap":
+        attempts["priority of the user"] = "os.setpriority(os.PRIO_USER, os.getuid(), 19)"
+    before = [(os.getpriority(os.PRIO_PROCESS, pid), os.sched_getaffinity(pid)) for pid in scene.others]
+    assert refused(await inside(scene.attacker, attempts))
+    assert [(os.getpriority(os.PRIO_PROCESS, pid), os.sched_getaffinity(pid)) for pid in scene.others] == before
+    own = {
+        "limits": "__import__('resource').setrlimit(7, (100, 200))",
+        "priority": "os.nice(1) > 0",
+        "processors": "os.sched_setaffinity(0, os.sched_getaffinity(0))",
+    }
+    assert {kind for kind, _ in (await inside(scene.attacker, own)).values()} == {"done"}, "its own are its own matter"
+
+
+async def test_metadata_of_closed_files_stays_as_it_is(scene: Scene) -> None:
+    if scene.level == "process" and not scene.separate_users:
+        assert "files" not in scene.harness.runtime.machine.sandbox.promises(network=False, own_user=False)
+        return
+    before = [_state(path) for path in scene.closed]
+    attempts: dict[str, str] = {}
+    for path in map(str, scene.closed):
+        attempts |= {
+            f"mode of {path}": f"os.chmod({path!r}, 0o777)",
+            f"owner of {path}": f"os.chown({path!r}, os.getuid(), os.getgid())",
+            f"times of {path}": f"os.utime({path!r}, (0, 0))",
+            f"attribute of {path}": f"os.setxattr({path!r}, 'user.x', b'y')",
+            f"watch on {path}": f"system(libc.inotify_add_watch(libc.inotify_init(), {path.encode()!r}, 0xfff))",
+        }
+    assert refused(await inside(scene.attacker, attempts))
+    assert [_state(path) for path in scene.closed] == before
+
+
+@pytest.fixture
+def mailbox(harness: ProcessHarness) -> Iterator[socket.socket]:
+    """A datagram socket of the platform's."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as box:
+        box.bind(str(harness.folder / "run" / "mailbox"))
+        (harness.folder / "run" / "mailbox").chmod(0o777)
+        box.setblocking(False)
+        yield box
+
+
+async def test_no_socket_reaches_what_is_not_the_network(scene: Scene, mailbox: socket.socket) -> None:
+    path = mailbox.getsockname()
+    strange = {
+        f"family {family}, type {kind}": f"socket.socket({family}, {kind}).close()"
+        for family in (3, 4, 5, 9, 15, 17, 21, 26, 29, 30, 31, 35, 36, 37, 38, 39, 40, 41, 43, 44, 45)
+        for kind in (1, 2, 3, 5)
+    }
+    attempts = {
+        **strange,
+        "raw": "socket.socket(socket.AF_INET, socket.SOCK_RAW, 6)",
+        "sctp": "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132)",
+        "mptcp": "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)",
+        "audit": "socket.socket(16, 3, 9)",
+        "a pair sends": f"socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].sendto(b'x', {path!r})",
+        "a stream sends": f"socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)[0].sendto(b'x', {path!r})",
+        "packets send": f"socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)[0].connect({path!r})",
+    }
+    assert refused(await inside(scene.attacker, attempts))
+    with pytest.raises(BlockingIOError):
+        mailbox.recv(10)
+    works = {
+        "internet": "socket.socket(socket.AF_INET, socket.SOCK_STREAM).close()",
+        "datagrams": "socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()",
+        "names of interfaces": "socket.if_nameindex()",
+        "a pair": "socket.socketpair()[0].close()",
+    }
+    assert {kind for kind, _ in (await inside(scene.attacker, works)).values()} == {"done"}
