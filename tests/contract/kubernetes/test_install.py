@@ -137,6 +137,37 @@ async def test_without_cluster_rights_it_passes_over_what_an_administrator_does(
     assert "--no-cluster-role" in error, "says what to do"
 
 
+async def test_whoever_is_admin_of_its_namespaces_can_install_there(cluster: Double) -> None:
+    """With the cluster's own role `admin`, as the guide says; nobody may grant what they do not hold."""
+    for name in ("openfaas", "dev-fn", "prod-fn"):
+        cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        cluster.put(
+            {
+                "apiVersion": f"{RBAC}/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": "owner", "namespace": name},
+                "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "admin"},
+                "subjects": [{"kind": "User", "name": "owner", "apiGroup": RBAC}],
+            }
+        )
+    owner = cluster.kubeconfig_for("owner")
+    arguments = ("--no-cluster-role", "--no-definitions", "--namespaces", "dev-fn,prod-fn")
+    code, _, error = await hilbert(cluster, *arguments, kubeconfig=owner)
+    assert (code, "not currently held" in error) == (1, True)
+    assert "kubectl apply -k deploy/kubernetes/definitions" in error, "says who has to do what first"
+    for manifest in plan.make(plan.Options()).definitions:
+        cluster.put(manifest)
+    code, _, error = await hilbert(cluster, *arguments, kubeconfig=owner)
+    assert code == 0, error
+    assert cluster.object("deployments", "gateway", "openfaas", group="apps") is not None
+    for name in ("dev-fn", "prod-fn"):
+        assert cluster.object("rolebindings", "hilbert-functions", name, group=RBAC) is not None
+    cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "others-fn"}})
+    code, _, error = await hilbert(cluster, "--no-cluster-role", "--namespaces", "others-fn", kubeconfig=owner)
+    assert code == 1
+    assert "ClusterRole admin" in error
+
+
 async def test_waiting_for_a_gateway_that_does_not_come_says_so(cluster: Double) -> None:
     code, _, error = await hilbert(cluster, "--wait", "--timeout", "1s")
     assert code == 1
@@ -187,6 +218,7 @@ async def test_uninstalling_as_the_guide_says_leaves_functions_to_the_next_insta
         assert cluster.object("deployments", "echo", "openfaas-fn", group="apps") is not None
         left = [item["metadata"]["name"] for item in cluster.objects("clusterroles", group=RBAC)]
         assert not [name for name in left if "hilbert" in name]
+        assert "openfaas-functions-edit" in left, "comes and goes with the definitions"
         assert (await hilbert(cluster))[0] == 0
         async with gateway(cluster) as provider:
             assert (await provider.get(spec.ref)).spec == spec

@@ -90,6 +90,9 @@ def _subject(binding: Json, user: User, namespace: str) -> str:
     return ""
 
 
+_AGGREGATED = ("admin", "edit", "view")
+
+
 class Rules:
     """What the store says of rights."""
 
@@ -116,7 +119,19 @@ class Rules:
                 binding, subject, (), f'{str(reference["kind"]).lower()}.{GROUP} "{reference["name"]}" not found'
             )
             return
-        yield Grant(binding, subject, tuple(role.get("rules") or ()))
+        yield Grant(binding, subject, (*(role.get("rules") or ()), *self._aggregated(binding["roleRef"]["name"])))
+
+    def _aggregated(self, name: str) -> Iterator[Json]:
+        """Rules of the ClusterRoles whose labels add them to one of the roles that every cluster has.
+
+        A real server's controller writes them into the role; here they are looked up.
+        """
+        if name not in _AGGREGATED:
+            return
+        label = f"{GROUP}/aggregate-to-{name}"
+        for _, item in self._engine.store.collection(f"clusterroles.{GROUP}").items():
+            if (item.obj["metadata"].get("labels") or {}).get(label) == "true":
+                yield from item.obj.get("rules") or ()
 
     def role(self, reference: Json, namespace: str) -> Json | None:
         if reference.get("kind") == "ClusterRole":
@@ -205,7 +220,7 @@ def bootstrap() -> Iterator[Json]:
     """Roles and bindings that every cluster has from the start; the large aggregated ones in part."""
     read = ["get", "list", "watch"]
     workloads = ["configmaps", "endpoints", "persistentvolumeclaims", "pods", "serviceaccounts", "services"]
-    admin = [
+    editing = [
         {"apiGroups": [""], "resources": [*workloads, "secrets", "pods/log"], "verbs": _VERBS},
         {
             "apiGroups": ["apps"],
@@ -213,7 +228,12 @@ def bootstrap() -> Iterator[Json]:
             "verbs": _VERBS,
         },
         {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies", "ingresses"], "verbs": _VERBS},
+        {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": _VERBS},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": _VERBS},
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": read},
     ]
+    admin = [*editing, {"apiGroups": [GROUP], "resources": ["roles", "rolebindings"], "verbs": _VERBS}]
     roles: list[tuple[str, list[Any]]] = [
         (
             "cluster-admin",
@@ -272,7 +292,7 @@ def bootstrap() -> Iterator[Json]:
             ],
         ),
         ("view", [{"apiGroups": [""], "resources": [*workloads, "namespaces"], "verbs": read}]),
-        ("edit", admin),
+        ("edit", editing),
         ("admin", admin),
     ]
     labels = {"kubernetes.io/bootstrapping": "rbac-defaults"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -367,10 +368,25 @@ class Handlers:
         resource, kind = target.resource, call.content_type
         options = self.patch_options(call, target, user)
         arguments = (resource, target.namespace, target.name)
+        if resource.group == GROUP and not target.sub:
+            self._guard_patch(call, target, user, options)
         if kind == _APPLY:
             obj, created = self.engine.apply(*arguments, call.body, options, target.sub)
             return obj, created, options.warnings
         return self.engine.patch(*arguments, call.body, kind, options, target.sub), False, options.warnings
+
+    def _guard_patch(self, call: Call, target: Target, user: User, options: WriteOptions) -> None:
+        """What would come of the patch must give nobody more than they have; rights that stay are not asked about."""
+        resource = target.resource
+        arguments = (resource, target.namespace, target.name)
+        rehearsal = replace(options, dry_run=True)
+        if call.content_type == _APPLY:
+            obj, _ = self.engine.apply(*arguments, call.body, rehearsal, target.sub)
+        else:
+            obj = self.engine.patch(*arguments, call.body, call.content_type, rehearsal, target.sub)
+        before = self.engine.peek(resource.plural, target.namespace, target.name, group=GROUP) or {}
+        if any(obj.get(field) != before.get(field) for field in ("rules", "roleRef", "subjects")):
+            self.access.grants.guard(user, resource.plural, target.namespace, obj)
 
     def _delete(self, call: Call, target: Target, user: User, form: Form) -> Answer:
         resource, namespace = target.resource, target.namespace

@@ -64,7 +64,7 @@ def make(options: Options) -> Plan:
     )
     return Plan(
         platform=[platform_namespace(options.namespace)],
-        definitions=crds.definitions() if options.definitions else [],
+        definitions=[*crds.definitions(), *rights.aggregated()] if options.definitions else [],
         rights=granted,
         tenants=tenants(options),
         gateway=gateway.objects(chosen),

@@ -6,7 +6,7 @@ Server-side apply of an object that does not exist asks for `create` as well as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -81,6 +81,43 @@ def rules(*wheres: Where) -> list[dict[str, Any]]:
         {"apiGroups": [group], "resources": [resource], "verbs": sorted(verbs)}
         for (group, resource), verbs in sorted(merged.items())
     ]
+
+
+_FUNCTIONS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+_READ: Final = ("get", "list", "watch")
+
+
+def aggregated() -> list[dict[str, Any]]:
+    """ClusterRoles that Kubernetes adds to `admin`, `edit` and `view`, so that these cover Functions, too.
+
+    Whoever owns a namespace can then write Functions there, and install Hilbert without cluster-wide rights: nobody may
+    grant what they do not hold, and `admin` holds by itself neither Functions nor what a metrics server brings.
+    """
+    owner = {
+        (rule["apiGroups"][0], rule["resources"][0]): set(rule["verbs"]) for rule in rules("functions", "platform")
+    }
+    for key in (("openfaas.com", "functions"), ("openfaas.com", "profiles")):
+        owner[key] = {*_FUNCTIONS, *owner.get(key, ())}
+    return [
+        _added("admin", owner),
+        _added("edit", {("openfaas.com", "functions"): set(_FUNCTIONS), ("openfaas.com", "profiles"): set(_READ)}),
+        _added("view", {("openfaas.com", "functions"): set(_READ), ("openfaas.com", "profiles"): set(_READ)}),
+    ]
+
+
+def _added(role: str, granted: Mapping[tuple[str, str], Collection[str]]) -> dict[str, Any]:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {
+            "name": f"openfaas-functions-{role}",
+            "labels": {f"rbac.authorization.k8s.io/aggregate-to-{role}": "true"},
+        },
+        "rules": [
+            {"apiGroups": [group], "resources": [resource], "verbs": sorted(verbs)}
+            for (group, resource), verbs in sorted(granted.items())
+        ],
+    }
 
 
 def cluster_wide(account: str, platform: str) -> list[dict[str, Any]]:

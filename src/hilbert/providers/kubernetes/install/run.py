@@ -60,7 +60,7 @@ async def install(
         with translated():
             for manifest in manifests:
                 tell(f"applying {_shown(manifest)}")
-                await _apply(api, manifest, done)
+                await _apply(api, manifest, done, options)
             done.password_made = await _credentials(api, options.namespace)
             if wait:
                 await _wait(api, options, wait, tell)
@@ -69,18 +69,31 @@ async def install(
     return done
 
 
-async def _apply(api: Api, manifest: Mapping[str, Any], done: Installed) -> None:
+async def _apply(api: Api, manifest: Mapping[str, Any], done: Installed, options: plan.Options) -> None:
     try:
         await api.apply(_kind(manifest), dict(manifest), manager=names.INSTALL_MANAGER)
     except Refused as exc:
-        if exc.code == 403 and manifest["kind"] in ("Namespace", "CustomResourceDefinition"):
+        kind, labels = manifest["kind"], manifest["metadata"].get("labels", {})
+        is_definition = kind == "CustomResourceDefinition" or any("/aggregate-to-" in label for label in labels)
+        if exc.code == 403 and (kind == "Namespace" or is_definition):
             done.skipped.append(f"{_shown(manifest)}: {exc.message}")
             return
-        raise BackendError(
-            f"{_shown(manifest)}: {exc.message}",
-            hint="an installation without cluster-wide rights: --no-cluster-role" if exc.code == 403 else "",
-        ) from exc
+        raise BackendError(f"{_shown(manifest)}: {exc.message}", hint=_hint(exc, options)) from exc
     done.applied.append(_shown(manifest))
+
+
+def _hint(refused: Refused, options: plan.Options) -> str:
+    if refused.code != 403:
+        return ""
+    if options.cluster_role:
+        return "to install without cluster-wide rights, use --no-cluster-role --namespaces NAMES"
+    if "not currently held" in refused.message:
+        return (
+            "ask an administrator of the cluster to run kubectl apply -k deploy/kubernetes/definitions: it lets whoever "
+            "holds the ClusterRole admin in a namespace grant these rights there"
+        )
+    where = ", ".join((options.namespace, *options.namespaces))
+    return f"you need the ClusterRole admin in each of these namespaces: {where}"
 
 
 async def _credentials(api: Api, namespace: str) -> bool:
