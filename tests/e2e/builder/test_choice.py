@@ -90,8 +90,8 @@ def test_what_has_no_effect_is_said(here: tuple[Gateway, CommandLine]) -> None:
         stack.write("    platforms: linux/arm64\n    build_options: [curl]\n")
     result = line.run("build", "--bundle")
     assert result.status == 0
-    assert "warning: f: build_options has no effect on a bundle" in result.err
-    assert "warning: f: platforms has no effect on a bundle" in result.err
+    assert "warning: f: build_options has no effect on bundles, only on container images" in result.err
+    assert "warning: f: platforms has no effect on bundles, only on container images" in result.err
 
 
 def test_tags_agree_between_build_and_deployment() -> None:

@@ -216,8 +216,8 @@ def test_what_has_no_effect_is_said(both: tuple[Gateway, CommandLine]) -> None:
     builder.script["POST", "/build"] = [says(DONE)]
     result = publish(line, builder, "--no-cache", "--squash")
     assert result.status == 0
-    assert "--no-cache has no effect on a remote builder" in result.err
-    assert "--squash has no effect on a remote builder" in result.err
+    assert "--no-cache has no effect with a remote builder" in result.err
+    assert "--squash has no effect with a remote builder" in result.err
 
 
 def test_up_publishes_and_deploys(both: tuple[Gateway, CommandLine]) -> None:

@@ -45,7 +45,7 @@ def test_a_deployment_that_waits_is_interrupted_at_once(gateway: Gateway, tmp_pa
         process.kill()
         process.wait()
     assert (process.returncode, err) == (130, b"")
-    assert out.count(b"Deployed. 202 Accepted.") == 3
+    assert out == b"", "nothing is said to be deployed that was not seen ready"
 
 
 def test_a_reader_that_goes_away_is_no_failure(gateway: Gateway, tmp_path: Path) -> None:
