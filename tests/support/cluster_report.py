@@ -36,10 +36,10 @@ def _namespace(cluster: Visible, namespace: Json) -> Iterator[str]:
     yield f"namespace {name}: {namespace.get('status', {}).get('phase', '?')} {marks}"
     for kind, plural, group in (("function", "functions", "openfaas.com"), ("deployment", "deployments", "apps")):
         for item in cluster.objects(plural, name, group=group):
-            status = item.get("status", {})
+            status = item.get("status") or {}
             counts = {key: status[key] for key in status if key.lower().endswith("replicas")}
             yield f"  {kind} {item['metadata']['name']}: generation {item['metadata'].get('generation')}, {counts}"
-            for condition in status.get("conditions", ()):
+            for condition in status.get("conditions") or ():
                 yield _condition(condition)
     for pod in cluster.objects("pods", name):
         yield from _pod(cluster, pod)
@@ -59,11 +59,11 @@ def _condition(condition: Json) -> str:
 
 
 def _pod(cluster: Visible, pod: Json) -> Iterator[str]:
-    status = pod.get("status", {})
+    status = pod.get("status") or {}
     going = ", being deleted" if "deletionTimestamp" in pod["metadata"] else ""
     images = ", ".join(container["image"] for container in pod["spec"]["containers"])
     yield f"  pod {pod['metadata']['name']}: {status.get('phase')}{going}, node {pod['spec'].get('nodeName')}, {images}"
-    for condition in status.get("conditions", ()):
+    for condition in status.get("conditions") or ():
         if condition["status"] != "True":
             yield _condition(condition)
     for container in status.get("containerStatuses", ()):

@@ -222,7 +222,7 @@ def _within(namespace: str) -> str:
 
 
 def _is_established(definition: Json) -> bool:
-    conditions = definition.get("status", {}).get("conditions", ())
+    conditions = (definition.get("status") or {}).get("conditions") or ()
     return any((item["type"], item["status"]) == ("Established", "True") for item in conditions)
 
 

@@ -163,7 +163,7 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Protect functions in namespaces that were annotated with `kubectl`: network policies for their Pods, and for no others. `false` leaves such namespaces as they are."""
     resync: Duration = Duration.of(600)
     """How often to list the whole cluster, in addition to watching it. 0 means never."""
-    lease_duration: Duration = Duration.of(15)
+    lease_duration: Duration = Duration.of(6)
     """A gateway that has not renewed its leadership for this long is replaced."""
 
 

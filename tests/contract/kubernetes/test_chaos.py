@@ -77,7 +77,7 @@ async def following(provider: KubernetesProvider) -> AsyncIterator[Follower]:
 def ready_pods(cluster: Double, name: str, namespace: str = NS) -> set[str]:
     found = set()
     for pod in cluster.objects("pods", namespace):
-        conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions", ())}
+        conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions") or ()}
         if (
             pod["metadata"].get("labels", {}).get("faas_function") == name
             and conditions.get("Ready") == "True"

@@ -65,7 +65,7 @@ def ready(cluster: Double) -> list[str]:
     """Names of the Pods that the kubelet has found ready."""
     found = []
     for pod in cluster.objects("pods", REF.namespace):
-        conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions", ())}
+        conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions") or ()}
         if conditions.get("Ready") == "True":
             found.append(pod["metadata"]["name"])
     return found

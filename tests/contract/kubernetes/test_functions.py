@@ -67,7 +67,7 @@ def container(cluster: AnyCluster, name: str = "echo") -> dict[str, Any]:
 def conditions(cluster: AnyCluster, name: str = "echo", namespace: str = "") -> dict[str, dict[str, Any]]:
     found = cluster.object("functions", name, namespace or cluster.default, group="openfaas.com")
     assert found is not None
-    return {item["type"]: item for item in found.get("status", {}).get("conditions", ())}
+    return {item["type"]: item for item in (found.get("status") or {}).get("conditions") or ()}
 
 
 async def test_a_function_is_an_object_with_a_deployment_and_a_service(

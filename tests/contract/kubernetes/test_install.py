@@ -68,6 +68,7 @@ async def test_the_command_installs_everything_and_can_be_run_again(cluster: Dou
     code, out, error = await hilbert(cluster)
     assert (code, error) == (0, "")
     assert f"Installed {len(wanted())} objects" in out
+    assert "get secret basic-auth" in out, "said to pipes, too: a password that nobody finds is lost"
     assert there(cluster) == wanted()
     secret = cluster.object("secrets", "basic-auth", "openfaas")
     assert secret is not None

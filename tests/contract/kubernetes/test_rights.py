@@ -92,6 +92,7 @@ async def use_functions(cluster: Double, provider: KubernetesProvider, namespace
         return any(call.path.endswith("/log") for call in cluster.requests)
 
     await until(read_log)
+    await provider.update_secret(Secret(where, name, b"3"))
     await until(lambda: any(call.path.endswith("/status") for call in cluster.requests))
     await provider.remove(spec.ref)
     await provider.delete_secret(where, name)

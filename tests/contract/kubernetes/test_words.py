@@ -45,7 +45,7 @@ async def until_stalled(cluster: AnyCluster, said: str) -> None:
 
     def stalled() -> bool:
         found = cluster.object("functions", "f", cluster.default, group="openfaas.com") or {}
-        conditions = {item["type"]: item for item in found.get("status", {}).get("conditions", ())}
+        conditions = {item["type"]: item for item in (found.get("status") or {}).get("conditions") or ()}
         return conditions.get("Stalled", {}).get("status") == "True" and said in conditions["Stalled"]["message"]
 
     await until(stalled, what=f"stalled, and why: {said}")

@@ -77,13 +77,13 @@ def kubernetes(
     for line in done.skipped:
         warn(f"skipped, not allowed: {line}")
     out(f"Installed {count(len(done.applied), 'object')}; the gateway is in namespace {namespace}.")
-    if done.password_made:
-        note("A password was generated. Read it with:")
-        note(
-            f"  kubectl --namespace {namespace} get secret basic-auth "
-            "--output jsonpath='{.data.basic-auth-password}' | base64 --decode"
-        )
-    note(f"Reach the gateway with: kubectl --namespace {namespace} port-forward service/gateway 8080:8080")
+    made = "A password was generated for the user admin." if done.password_made else "The password stays as it was."
+    out(f"{made} Read it with:")
+    out(
+        f"  kubectl --namespace {namespace} get secret basic-auth "
+        "--output jsonpath='{.data.basic-auth-password}' | base64 --decode"
+    )
+    out(f"Reach the gateway with: kubectl --namespace {namespace} port-forward service/gateway 8080:8080")
 
 
 def _print(options: Options, form: Literal["yaml", "json"]) -> None:

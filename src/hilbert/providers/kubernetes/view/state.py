@@ -6,7 +6,7 @@ Reading never asks the API server. What is here may be old while it is away, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -246,6 +246,12 @@ class State:
             problem = exc.message
         self._specs[key] = (uid, generation, spec, problem)
         return spec, problem
+
+    def secrets_of(self, key: Key) -> Collection[str]:
+        """Names of the secrets that the function is given."""
+        function = self.function(key)
+        spec = self.spec(function)[0] if function is not None else None
+        return spec.secrets if spec is not None else ()
 
     def endpoint_set(self, key: Key) -> EndpointSet | None:
         """What routing needs of the function; None for a name that never can be one."""
