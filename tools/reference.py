@@ -122,8 +122,17 @@ def limits_page() -> str:
     return render_page()
 
 
+def rights_page() -> str:
+    """docs/reference/rights.md, from the endpoints and the roles."""
+    from hilbert.api.endpoints import ENDPOINTS
+    from hilbert.api.reference import rights_page as render
+
+    return render(ENDPOINTS)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_page,
+    "rights.md": rights_page,
     "settings.md": settings_page,
     "limits.md": limits_page,
     "cli.md": cli_page,

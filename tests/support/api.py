@@ -24,6 +24,7 @@ from hilbert.core.errors import HilbertError
 from hilbert.core.ports import Provider
 from hilbert.core.settings import Settings
 from hilbert.iam.basic import Credentials
+from hilbert.iam.token_store import TokenStore
 from hilbert.providers.memory import MemoryProvider
 
 CREDENTIALS = Credentials(user="admin", password="correct-horse")
@@ -141,20 +142,24 @@ async def running(
 ) -> AsyncIterator[Api]:
     """A gateway on a unix socket, with a `MemoryProvider` unless told otherwise."""
     own = MemoryProvider() if provider is None else None
+    folder = Path(tempfile.mkdtemp(prefix="hb-"))
+    tokens = TokenStore(folder / "tokens.db")
+    await tokens.load()
     services = Services(
+        token_store=tokens,
         provider=provider or own or MemoryProvider(),
         settings=settings or Settings(),
         credentials=credentials,
         totals=totals or NoCalls(),
         is_ready=is_ready,
     )
-    folder = Path(tempfile.mkdtemp(prefix="hb-"))
     try:
         async with serving(create_app(services), folder / "a"):
             yield Api(folder / "a", services)
     finally:
         if own is not None:
             await own.close()
+        tokens.close()
         shutil.rmtree(folder)
 
 

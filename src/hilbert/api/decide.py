@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from hilbert.api.endpoint import Call
-from hilbert.core.errors import Forbidden
+from hilbert.core.errors import Forbidden, HilbertError
 from hilbert.core.identity import Action, Resource
+from hilbert.core.model import Namespace
 from hilbert.iam.rights import may, may_somewhere, sees
 
 
 def check(call: Call) -> None:
     """Return if the caller may do what the endpoint declares to what the request is about.
 
-    What the caller may not see answers exactly as what does not exist (`NamespaceNotFound`); what it may see but not do
+    What the caller may not see answers exactly as what does not exist; what it may see but not do
     raises `Forbidden`, which names the right.
     """
     action = call.endpoint.access
     if not isinstance(action, Action):
         return
-    resource = call.target.resource
-    if may_somewhere(call.caller, action) if resource is None else may(call.caller, action, resource):
-        return
-    found = call.target.namespace
-    if found is not None and not sees(call.caller, found.name):
-        raise call.services.tenancy.absent(found.name)
-    raise Forbidden(
-        f"this needs the right {action} on {_name(resource)}",
-        hint="ask whoever administers the namespace or the gateway",
-    )
+    for resource, namespace in call.target.each():
+        if may_somewhere(call.caller, action) if resource is None else may(call.caller, action, resource):
+            continue
+        if (absent := _absent(call, resource, namespace)) is not None:
+            raise absent
+        raise Forbidden(
+            f"this needs the right {action} on {_name(resource)}",
+            hint="ask whoever administers the namespace or the gateway",
+        )
+
+
+def _absent(call: Call, resource: Resource | None, namespace: Namespace | None) -> HilbertError | None:
+    """What says that the thing does not exist, if the caller may not know that it does."""
+    if resource is None or resource.namespace is None or sees(call.caller, resource.namespace):
+        return None
+    if call.target.absent is not None:
+        return call.target.absent
+    return call.services.tenancy.absent(namespace.name) if namespace is not None else None
 
 
 def _name(resource: Resource | None) -> str:

@@ -15,6 +15,7 @@ from hilbert.core.addresses import source_of
 from hilbert.core.identity import ADMINISTRATOR, NOBODY, Caller
 from hilbert.iam.basic import Credentials
 from hilbert.iam.guesses import WrongGuesses
+from hilbert.iam.token_store import TokenStore
 
 _MOST: Final = 8192
 _CHALLENGE: Final = 'Basic realm="Restricted"'
@@ -28,12 +29,14 @@ class Door:
     def __init__(
         self,
         credentials: Credentials | None,
+        tokens: TokenStore | None = None,
         *,
         hosts: frozenset[str] = frozenset(),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`hosts` are names, besides those that nobody else can have, under which a gateway without a password answers."""
         self._credentials = credentials
+        self._tokens = tokens
         self._hosts = hosts if credentials is None else None
         self._now = now
         self._guesses = WrongGuesses()
@@ -74,18 +77,33 @@ class Door:
                 f"too many wrong passwords from this address; try again in {seconds} s",
                 headers={"Retry-After": str(seconds)},
             )
-        if _match(self._credentials, given):
-            return ADMINISTRATOR
-        self._guesses.failed(source, now)
-        return NOBODY
+        caller = self._prove(self._credentials, given)
+        if caller is NOBODY:
+            self._guesses.failed(source, now)
+        return caller
+
+    def _prove(self, credentials: Credentials, authorization: str) -> Caller:
+        """The password, or a token: as bearer, or as a password with its name as the user."""
+        scheme, _, given = authorization.partition(" ")
+        scheme, given = scheme.lower(), given.strip()
+        if len(given) > _MOST:
+            return NOBODY
+        if scheme == "bearer":
+            token = self._tokens.prove(given) if self._tokens is not None else None
+        elif scheme == "basic" and (pair := _decode(given)) is not None:
+            user, password = pair
+            if credentials.match(user, password):
+                return ADMINISTRATOR
+            token = self._tokens.prove(password, name=user) if self._tokens is not None else None
+        else:
+            return NOBODY
+        return token.caller() if token is not None else NOBODY
 
 
-def _match(credentials: Credentials, authorization: str) -> bool:
-    scheme, _, encoded = authorization.partition(" ")
-    if scheme.lower() != "basic" or len(encoded) > _MOST:
-        return False
+def _decode(encoded: str) -> tuple[str, str] | None:
+    """User and password of basic authentication (RFC 7617); None for what is none."""
     try:
-        user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+        user, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
-        return False
-    return bool(colon) and credentials.match(user, password)
+        return None
+    return (user, password) if colon else None

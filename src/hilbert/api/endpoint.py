@@ -70,6 +70,13 @@ class Target(NamedTuple):
     resource: Resource | None
     """None: no single one. The right is needed somewhere, and the answer is filtered."""
     namespace: Namespace | None = None
+    others: tuple[tuple[Resource, Namespace | None], ...] = ()
+    """More of the same, where a request is about several: the right is needed on each."""
+    absent: HilbertError | None = None
+    """What to raise if the caller may not see it. None: that its namespace does not exist."""
+
+    def each(self) -> tuple[tuple[Resource | None, Namespace | None], ...]:
+        return ((self.resource, self.namespace), *self.others)
 
 
 class Call:

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from hilbert.api import alert, functions, health, info, logs, namespaces, openapi, pages, secrets
+from hilbert.api import alert, functions, health, info, logs, namespaces, openapi, pages, secrets, tokens
 from hilbert.api.endpoint import Endpoint
 
 DESCRIBED: Final[tuple[Endpoint, ...]] = (
@@ -15,6 +15,7 @@ DESCRIBED: Final[tuple[Endpoint, ...]] = (
     *alert.ENDPOINTS,
     *namespaces.ENDPOINTS,
     *secrets.ENDPOINTS,
+    *tokens.ENDPOINTS,
     *health.ENDPOINTS,
     *info.ENDPOINTS,
 )

@@ -71,6 +71,8 @@ async def update_namespace(call: Call) -> Answer:
 async def delete_namespace(call: Call) -> Answer:
     check_same_name(call.given(DELETED), call.name)
     await call.services.namespaces.delete_namespace(call.namespace.name, force=call.flag(FORCE))
+    if call.services.token_store is not None:
+        await call.services.token_store.forget_namespace(call.namespace.name)
     return nothing(202)
 
 

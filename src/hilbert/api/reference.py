@@ -1,4 +1,4 @@
-"""The tables of docs/reference/api.md, made of the declarations of the endpoints. The text around them is written by hand."""
+"""Reference pages made of the declarations of the endpoints: the tables of api.md, between text written by hand, and rights.md."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 from hilbert.api.endpoint import Access, Endpoint
 from hilbert.api.openapi import answer_name, refusals
 from hilbert.core.identity import Action
+from hilbert.iam.roles import ACTIONS, Role
 
 _BLOCK: Final = re.compile(r"<!-- endpoints: (.+) -->\n(?:.*\n)*?<!-- end -->\n")
 
@@ -32,6 +33,41 @@ def fill_page(page: str, endpoints: Iterable[Endpoint]) -> str:
     if groups:
         raise RuntimeError(f"the page has no block for {', '.join(groups)}")
     return filled
+
+
+def rights_page(endpoints: Iterable[Endpoint]) -> str:
+    """docs/reference/rights.md: which role may use which endpoint, in its own namespaces."""
+    columns = list(Role)
+    lines = [
+        "# Rights",
+        "",
+        "Generated from the endpoints and roles by `make docs`.",
+        "",
+        "What each role of a [token](api.md#tokens-and-rights) may do in its own namespaces. The gateway's password may do everything.",
+        "",
+        "- In any other namespace, the default one included, a token finds nothing: the answer is that of a namespace that does not exist.",
+        "- A request that names no namespace means the default one. One that names two that differ is 400.",
+        "- What a role may not do in its own namespace is 403, and the answer names the right.",
+        "- Lists of namespaces and tokens hold only what the role may list.",
+        "",
+        f"| request | right | {' | '.join(columns)} |",
+        f"|---|---|{'---|' * len(columns)}",
+    ]
+    for endpoint in endpoints:
+        if endpoint.documented and endpoint.access is not Access.PUBLIC:
+            cells = ["yes" if role_may(role, endpoint) else "" for role in columns]
+            lines.append(f"| `{endpoint.method} {endpoint.path}` | {_right(endpoint)} | {' | '.join(cells)} |")
+    lines += ["", "## Roles", "", "| role | actions |", "|---|---|"]
+    for role in columns:
+        lines.append(f"| `{role}` | {', '.join(f'`{action}`' for action in ACTIONS[role])} |")
+    return "\n".join(lines) + "\n"
+
+
+def role_may(role: Role, endpoint: Endpoint) -> bool:
+    """Whether a role may use an endpoint for something in its own namespace."""
+    if not isinstance(endpoint.access, Action):
+        return True
+    return endpoint.access in ACTIONS[role]
 
 
 def _line(endpoint: Endpoint) -> str:

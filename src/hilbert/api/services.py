@@ -11,10 +11,12 @@ from hilbert.api.traffic import Traffic
 from hilbert.control.activation import Activation
 from hilbert.control.call_counts import CallTotals, NoCalls
 from hilbert.control.tenancy import Tenancy
+from hilbert.core.errors import Unsupported
 from hilbert.core.ports import Logs, Namespaces, Provider, Secrets, capability
 from hilbert.core.settings import Settings
 from hilbert.core.values import RESERVED_NAMESPACES, FunctionRef
 from hilbert.iam.basic import Credentials
+from hilbert.iam.token_store import TokenStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,8 @@ class Services:
     settings: Settings
     credentials: Credentials | None = None
     """None: the gateway asks for no password."""
+    token_store: TokenStore | None = None
+    """None: this installation keeps no tokens."""
     totals: CallTotals = field(default_factory=NoCalls)
     activation: Activation | None = None
     """For the count of wake-ups in the metrics."""
@@ -40,6 +44,13 @@ class Services:
         """Finished calls of a function, whatever their status."""
         found = self.totals.functions().get(ref)
         return sum(code.count for code in found.codes.values()) if found else 0
+
+    @property
+    def tokens(self) -> TokenStore:
+        """Raises `Unsupported`."""
+        if self.token_store is None:
+            raise Unsupported("this gateway keeps no tokens of its own", hint="use its password")
+        return self.token_store
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ EVERYTHING: Final = "*"
 
 
 class Action(enum.StrEnum):
-    """What can be done. OpenFaaS's names where it has one; `System:Alert` is ours."""
+    """What can be done. OpenFaaS's names where it has one; `Token:...` and `System:Alert` are ours."""
 
     FUNCTION_LIST = "Function:List"
     FUNCTION_GET = "Function:Get"
@@ -24,6 +24,8 @@ class Action(enum.StrEnum):
     FUNCTION_DELETE = "Function:Delete"
     FUNCTION_SCALE = "Function:Scale"
     FUNCTION_LOGS = "Function:Logs"
+    FUNCTION_INVOKE = "Function:Invoke"
+    """Call a function that asks its callers who they are. No endpoint of the REST API needs it."""
     NAMESPACE_LIST = "Namespace:List"
     NAMESPACE_GET = "Namespace:Get"
     NAMESPACE_CREATE = "Namespace:Create"
@@ -33,6 +35,9 @@ class Action(enum.StrEnum):
     SECRET_CREATE = "Secret:Create"  # noqa: S105
     SECRET_UPDATE = "Secret:Update"  # noqa: S105
     SECRET_DELETE = "Secret:Delete"  # noqa: S105
+    TOKEN_LIST = "Token:List"  # noqa: S105
+    TOKEN_CREATE = "Token:Create"  # noqa: S105
+    TOKEN_REVOKE = "Token:Revoke"  # noqa: S105
     SYSTEM_INFO = "System:Info"
     SYSTEM_ALERT = "System:Alert"
     """Scale functions of every namespace by AlertManager's alerts."""
@@ -63,7 +68,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     identity: str
     """Unique among callers; empty for nobody."""
-    claims: Mapping[str, object] = {}
+    claims: Mapping[str, str | Sequence[str]] = {}
     """What whoever vouches for the caller says of it."""
     grants: tuple[Grant, ...] = ()
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,10 +29,12 @@ from hilbert.api.services import Services
 from hilbert.client.running import first_steps
 from hilbert.control.activation import Activation
 from hilbert.control.routing import Routing
-from hilbert.core.errors import HilbertError
+from hilbert.core.errors import BackendError, HilbertError
+from hilbert.core.ports import Namespaces
 from hilbert.dataplane.feed.publisher import Feed
 from hilbert.dataplane.feed.totals import Totals
 from hilbert.iam.basic import Credentials, load_credentials, load_or_create_credentials
+from hilbert.iam.token_store import TokenStore
 from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.files import write_file
@@ -77,10 +80,14 @@ class Control:
             routing = Routing(provider, feed, settings.gateway)
             routing.start()
             stack.push_async_callback(routing.stop)
+            tokens = await self._tokens(stack)
+            if tokens is not None and isinstance(provider, Namespaces):
+                await tokens.keep_only([namespace.name for namespace in await provider.list_namespaces()])
             services = Services(
                 provider=provider,
                 settings=settings,
                 credentials=credentials,
+                token_store=tokens,
                 totals=totals,
                 activation=activation,
                 is_ready=lambda: routing.is_synced,
@@ -111,6 +118,22 @@ class Control:
         if settings.gateway.secret_mount_path:
             return load_credentials(Path(settings.gateway.secret_mount_path))
         return load_or_create_credentials(Path(settings.paths.state_dir) / "auth")
+
+    async def _tokens(self, stack: contextlib.AsyncExitStack) -> TokenStore | None:
+        """On one host they are kept in the state directory; several gateways of a cluster have no such place in common."""
+        if self._config.settings.provider.name != "host":
+            return None
+        try:
+            store = TokenStore(Path(self._config.settings.paths.state_dir) / "tokens.db")
+            stack.callback(store.close)
+            await store.load()
+        except (sqlite3.Error, OSError, RuntimeError, msgspec.MsgspecError) as exc:
+            raise BackendError(
+                "the file with the tokens cannot be read",
+                detail=str(exc),
+                hint="restore STATE/tokens.db, or move it away",
+            ) from exc
+        return store
 
     def _announce(self) -> None:
         """Write `gateway.json`, by which the command line finds this gateway."""

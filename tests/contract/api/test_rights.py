@@ -31,7 +31,8 @@ IN_A_NAMESPACE = [
     endpoint
     for endpoint in ENDPOINTS
     if isinstance(endpoint.access, Action)
-    and endpoint.access not in (Action.SYSTEM_INFO, Action.SYSTEM_ALERT, Action.NAMESPACE_LIST, Action.NAMESPACE_CREATE)
+    and not endpoint.access.startswith(("System:", "Token:"))
+    and endpoint.access not in (Action.NAMESPACE_LIST, Action.NAMESPACE_CREATE)
 ]
 NAMES = [f"{endpoint.method} {endpoint.path}" for endpoint in IN_A_NAMESPACE]
 

@@ -1,5 +1,5 @@
 // The front page: namespaces and their functions, read from the public API every few seconds.
-import { read, start } from "/ui/session.js";
+import { read, SignedOut, start } from "/ui/session.js";
 
 const PAUSE = 5000;
 
@@ -48,11 +48,23 @@ function section(name, functions, domain) {
   return part;
 }
 
+// A token of a namespace may not read it; everything else on the page does without.
+async function readInfo() {
+  try {
+    return await read("/system/info");
+  } catch (error) {
+    if (error instanceof SignedOut) throw error;
+    return null;
+  }
+}
+
 async function show() {
-  const [info, names] = await Promise.all([read("/system/info"), read("/system/namespaces")]);
+  const [info, names] = await Promise.all([readInfo(), read("/system/namespaces")]);
   const lists = await Promise.all(names.map((name) => read(`/system/functions?namespace=${encodeURIComponent(name)}`)));
-  document.getElementById("namespaces").replaceChildren(...names.map((name, at) => section(name, lists[at], info.hilbert?.["functions-domain"])));
-  document.getElementById("note").textContent = `Release ${info.version.release}, functions run by ${info.provider.provider}.`;
+  document.getElementById("namespaces").replaceChildren(...names.map((name, at) => section(name, lists[at], info?.hilbert?.["functions-domain"])));
+  document.getElementById("note").textContent = info
+    ? `Release ${info.version.release}, functions run by ${info.provider.provider}.`
+    : "Functions of your namespaces.";
 }
 
 const again = start(show);
