@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from hilbert.runtimes.network.rules import CONNECTIONS_MOST
 from support.networks import (
     HOST_LOOPBACK_PORT,
     HOST_PORT,
@@ -126,6 +127,36 @@ def test_egress_none_leaves_the_gateway_alone(platform: NetworkedPlatform) -> No
         platform.python("closed.closed", _CALL.format(url="http://gateway:8080/function/closed", body="print(7)"))
         == "7"
     )
+
+
+def test_one_function_cannot_fill_the_machines_table_of_connections(
+    platform: NetworkedPlatform, request: pytest.FixtureRequest
+) -> None:
+    if "ordinary" in request.node.callspec.id:
+        pytest.skip("as an ordinary user the function's connections are this user's sockets, bounded by its limits")
+    code = f"""
+import select, socket, time
+waiting, there = [], 0
+for _ in range({CONNECTIONS_MOST + 100}):
+    sock = socket.socket(); sock.setblocking(False); sock.connect_ex(({PUBLIC!r}, {PORT})); waiting.append(sock)
+poll, end = select.poll(), time.monotonic() + 20
+for sock in waiting:
+    poll.register(sock, select.POLLOUT)
+kept = {{sock.fileno(): sock for sock in waiting}}
+while there < {CONNECTIONS_MOST} and time.monotonic() < end:
+    for descriptor, event in poll.poll(500):
+        poll.unregister(descriptor)
+        there += kept[descriptor].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+there += sum(kept[descriptor].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 for descriptor, _ in poll.poll(300))
+print(there)
+try:
+    socket.create_connection(({PUBLIC!r}, {PORT}), 1)
+except TimeoutError:
+    print("no more")
+"""
+    platform.probe("greedy-of-connections")
+    assert platform.python("greedy-of-connections", code).split("\n") == [str(CONNECTIONS_MOST), "no more"]
+    assert platform.reaches("probe", PUBLIC, PORT) == f"{PUBLIC} saw {HOST_PUBLIC}"
 
 
 def test_rules_cannot_be_changed_from_inside(platform: NetworkedPlatform) -> None:

@@ -15,6 +15,9 @@ from hilbert.runtimes.network.addresses import DOOR_PORT, GATEWAY, GATEWAY_PORT,
 INSIDE = "hilbert"
 """The name of the table in a replica's network."""
 
+CONNECTIONS_MOST = 1024
+"""Connections out that one replica may have at once, as root: this machine keeps a record of each, in a table that all share."""
+
 _REFUSE = "reject with icmpx admin-prohibited"
 
 
@@ -34,7 +37,8 @@ def inside(egress: Egress, *, never: Iterable[str]) -> str:
     lines.append(_REFUSE)
     return _table(
         INSIDE,
-        {
+        sets=[],
+        chains={
             "output": ("type filter hook output priority 0; policy drop;", lines),
             "input": (
                 "type filter hook input priority 0; policy drop;",
@@ -65,7 +69,8 @@ def machine(label: str, pool: Pool) -> str:
     never = _set({*NEVER, SLIRP, str(pool.network)})
     return _table(
         machine_table(label),
-        {
+        sets=["set busy { type ipv4_addr; flags dynamic; size 65536; }"],
+        chains={
             "from": (
                 "type filter hook prerouting priority -300; policy accept;",
                 [
@@ -82,6 +87,7 @@ def machine(label: str, pool: Pool) -> str:
                     f'iifname {ours} oifname "hb*" drop',  # Replicas of another installation on this machine.
                     f"iifname {ours} ip daddr {never} drop",
                     f"iifname {internet_only} ip daddr {_set(PRIVATE)} drop",
+                    f"iifname {ours} ct state new add @busy {{ ip saddr ct count over {CONNECTIONS_MOST} }} drop",
                 ],
             ),
             "out": (
@@ -108,9 +114,9 @@ def _set(networks: Iterable[str]) -> str:
     return f"{{ {', '.join(map(str, merged))} }}"
 
 
-def _table(name: str, chains: dict[str, tuple[str, list[str]]]) -> str:
+def _table(name: str, *, sets: list[str], chains: dict[str, tuple[str, list[str]]]) -> str:
     # Naming it makes it, so that deleting it never fails; one transaction, so that no packet passes in between.
-    parts = [f"table inet {name}", f"delete table inet {name}", f"table inet {name} {{"]
+    parts = [f"table inet {name}", f"delete table inet {name}", f"table inet {name} {{", *sets]
     for chain, (head, lines) in chains.items():
         parts += [f"  chain {chain} {{", f"    {head}", *(f"    {line}" for line in lines), "  }"]
     return "\n".join([*parts, "}", ""])
