@@ -10,7 +10,7 @@ import msgspec
 from hilbert.builder.build_errors import InvalidHandler
 from hilbert.builder.image_names import check_image
 from hilbert.core.errors import Invalid, InvalidStack
-from hilbert.core.values import parse_boolean
+from hilbert.core.values import DEFAULT_NAMESPACE, parse_boolean
 from hilbert.stack.file import Stack, StackFunction
 from hilbert.stack.template import is_inside
 
@@ -24,6 +24,8 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of the handler."""
     image: str
     """Name to store or tag the result under."""
+    namespace: str = ""
+    """Where a bundle is found under that name; empty: in all namespaces."""
     project: Path
     """The folder that relative paths are in, with `template/` and `build/`."""
     build_args: Mapping[str, str] = {}
@@ -49,6 +51,10 @@ class BuildFlags(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str] = {}
     copies: tuple[str, ...] = ()
     platforms: str = ""
+    shared: bool = False
+    """Bundles are found in every namespace."""
+    default_namespace: str = DEFAULT_NAMESPACE
+    """Of functions that name none."""
 
 
 def request_for(name: str, function: StackFunction, stack: Stack, flags: BuildFlags, *, project: Path) -> BuildRequest:
@@ -85,6 +91,7 @@ def request_for(name: str, function: StackFunction, stack: Stack, flags: BuildFl
         lang=function.lang,
         handler=handler,
         image=check_image(function.image, function=name),
+        namespace="" if flags.shared else function.namespace or flags.default_namespace,
         project=project,
         build_args={**function.build_args, **flags.build_args},
         build_options=tuple(dict.fromkeys((*function.build_options, *flags.build_options))),

@@ -57,7 +57,7 @@ def build_bundle(
     job.begin("laying out")
     located = find_template(request.lang, request.project)
     recipe = recipe_of(located)
-    before = store.find(request.image)
+    before = store.find(request.image, namespace=request.namespace)
     with store.building(), store.stage() as stage:
         content = stage / "bundle"
         content.mkdir(mode=0o755)
@@ -93,7 +93,7 @@ def build_bundle(
             layers=tuple(layers),
             title=request.name,
         )
-        record = store.put_bundle(content, manifest, request.image)
+        record = store.put_bundle(content, manifest, request.image, namespace=request.namespace)
     return BuiltBundle(
         record=record,
         path=store.bundle_path(record.digest),

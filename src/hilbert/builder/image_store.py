@@ -29,7 +29,7 @@ import msgspec
 from hilbert.builder.build_errors import ImageNotFound, storage_faults
 from hilbert.builder.image_names import with_tag
 from hilbert.builder.tree import digest_tree, remove_tree, size_of, sync_tree
-from hilbert.core.bundle import ImageRecord, Manifest
+from hilbert.core.bundle import ImageRecord, Manifest, index_name
 from hilbert.kit.files import sync, write_file
 
 _MANIFEST: Final = "bundle.json"
@@ -39,6 +39,8 @@ class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
     """An image of the store, as it is listed."""
 
     image: str
+    namespace: str
+    """Empty: shared with all."""
     digest: str
     created_at: datetime
     size: int
@@ -111,20 +113,25 @@ class Store:
                     write_file(record, digest.encode())
         return digest
 
-    def put_bundle(self, folder: Path, manifest: Manifest, image: str) -> ImageRecord:
-        """Store the files in `folder`, which is a part of a stage and is used up, under the name `image`."""
+    def put_bundle(self, folder: Path, manifest: Manifest, image: str, *, namespace: str) -> ImageRecord:
+        """Store the files in `folder`, which is a part of a stage and is used up, under the name `image`.
+
+        It is found in `namespace` alone; empty: in all.
+        """
         with storage_faults("storing the bundle"):
             document = msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2)
             (folder / _MANIFEST).write_bytes(document + b"\n")
             (folder / _MANIFEST).chmod(0o644)
             digest = self._keep(folder, self.path / "bundles")
-            record = ImageRecord(image=with_tag(image), digest=digest, created_at=datetime.now(UTC))
-            write_file(self._index(record.image), msgspec.json.encode(record))
+            record = ImageRecord(
+                image=with_tag(image), namespace=namespace, digest=digest, created_at=datetime.now(UTC)
+            )
+            write_file(self._index(record.image, namespace), msgspec.json.encode(record))
         return record
 
-    def find(self, image: str) -> ImageRecord | None:
-        """What is stored under a name; no tag means `latest`."""
-        return _read_record(self._index(with_tag(image)))
+    def find(self, image: str, *, namespace: str) -> ImageRecord | None:
+        """What this namespace has stored under a name; no tag means `latest`."""
+        return _read_record(self._index(with_tag(image), namespace))
 
     def bundle_path(self, digest: str) -> Path:
         """Where a bundle is."""
@@ -147,6 +154,7 @@ class Store:
                 found.append(
                     StoredImage(
                         image=record.image,
+                        namespace=record.namespace,
                         digest=record.digest,
                         created_at=record.created_at,
                         size=size_of(self.bundle_path(record.digest)),
@@ -154,19 +162,25 @@ class Store:
                         mode=manifest.mode,
                     )
                 )
-        return sorted(found, key=lambda stored: stored.image)
+        return sorted(found, key=lambda stored: (stored.image, stored.namespace))
 
-    def remove(self, image: str) -> ImageRecord:
-        """Forget a name; `prune` removes what no name needs. Raises `ImageNotFound`."""
-        path = self._index(with_tag(image))
-        record = _read_record(path)
-        if record is None and not path.exists():
+    def remove(self, image: str) -> str:
+        """Forget a name in every namespace, and return it whole; `prune` removes what no name needs.
+
+        Raises `ImageNotFound`.
+        """
+        name = with_tag(image)
+        paths = {self._index(name, record.namespace) for record in self._records() if record.image == name}
+        if self._index(name, "").exists():  # Also one that is damaged.
+            paths.add(self._index(name, ""))
+        if not paths:
             raise ImageNotFound(
                 f"no image {image} in the image store", hint="'hilbert images list' shows what there is"
             )
         with storage_faults("removing the image"):
-            path.unlink(missing_ok=True)
-        return record or ImageRecord(image=image, digest="", created_at=datetime.now(UTC))
+            for path in paths:
+                path.unlink(missing_ok=True)
+        return name
 
     def prune(self, *, older_than: float) -> Freed:
         """Remove bundles and layers that no name needs and that are older than `older_than` seconds.
@@ -249,8 +263,8 @@ class Store:
                 if (record := _read_record(path)) is not None:
                     yield record
 
-    def _index(self, image: str) -> Path:
-        return self.path / "index" / f"{hashlib.sha256(image.encode()).hexdigest()}.json"
+    def _index(self, image: str, namespace: str) -> Path:
+        return self.path / "index" / f"{index_name(image, namespace)}.json"
 
 
 def _remove_unlocked(folder: Path) -> None:

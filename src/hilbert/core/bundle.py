@@ -8,7 +8,7 @@ Bundles are what `hilbert build` makes and what the functions shipped with Hilbe
 
 The image store (in the state directory) maps image names to bundles:
 
-    images/index/<sha256 of the image name>.json     `ImageRecord`
+    images/index/<`index_name`>.json                 `ImageRecord`
     images/bundles/<digest>/                         a bundle
     images/layers/<digest>/                          a layer
 """
@@ -16,6 +16,7 @@ The image store (in the state directory) maps image names to bundles:
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -61,6 +62,13 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the image store's index."""
 
     image: str
+    namespace: str = ""
+    """Whose it is: no other finds it. Empty: an administrator shares it with all."""
     digest: str
     """`sha256:` and 64 hex digits, of the bundle's content."""
     created_at: datetime
+
+
+def index_name(image: str, namespace: str) -> str:
+    """What a record is stored under: the same image name means something of its own in each namespace."""
+    return hashlib.sha256((f"{namespace}\0{image}" if namespace else image).encode()).hexdigest()

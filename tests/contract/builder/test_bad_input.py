@@ -170,7 +170,7 @@ def test_links_out_of_the_handler(project: Project) -> None:
     (request.handler / "passwd").symlink_to("/etc/passwd")
     with pytest.raises(InvalidHandler, match="leads out of its folder"):
         project.build(request)
-    assert project.store.find("f") is None
+    assert project.store.find("f", namespace="") is None
 
 
 def test_a_template_that_points_out_of_itself(project: Project) -> None:
@@ -223,7 +223,7 @@ def test_a_full_disk(project: Project) -> None:
             with pytest.raises(StorageFull) as caught:
                 project.build(request, skip_tests=True)
             assert "nothing was changed" in caught.value.message
-            assert project.store.find("f") == first.record
+            assert project.store.find("f", namespace="") == first.record
             assert not list((project.store.path / "tmp").iterdir())
             (request.handler / "large").unlink()
             packages = project.begin("g", "python3-http", {"requirements.txt": "segno==1.6.1\n"})

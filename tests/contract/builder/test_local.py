@@ -73,7 +73,7 @@ def test_a_version_that_does_not_start_changes_nothing(project: Project) -> None
     with project.local_run() as run:
         first = run.serve(project.spec(project.build(request, skip_tests=True)), {})
         (request.handler / "handler.py").write_text("raise RuntimeError('not today')\n")
-        with pytest.raises(BuildFailed, match="does not start") as caught:
+        with pytest.raises(BuildFailed, match="did not start") as caught:
             run.serve(project.spec(project.build(request, skip_tests=True)), {})
         assert "not today" in "\n".join(caught.value.log)
         assert run.version == first
@@ -89,7 +89,7 @@ def test_its_end_is_told(project: Project) -> None:
         run.serve(project.spec(project.build(request, skip_tests=True)), {})
         with pytest.raises((http.client.HTTPException, OSError)):
             ask(run.port)
-        with pytest.raises(BuildFailed, match="has ended"):
+        with pytest.raises(BuildFailed, match="exited"):
             run.wait()
     assert said == ["a replica exited with status 7"]
 

@@ -80,12 +80,12 @@ def test_its_test_can_fail(project: Project, lang: str, file: str, word: str) ->
     """A handler that answers otherwise does not get past it, unless tests are left out."""
     request = project.begin("f", lang)
     project.build(request)
-    before = project.store.find("f")
+    before = project.store.find("f", namespace="")
     (request.handler / file).write_text((request.handler / file).read_text().replace(word, "Bye"))
     with pytest.raises(BuildFailed, match="its tests fail") as caught:
         project.build(request)
     assert "Bye" in "\n".join(caught.value.log)
-    assert project.store.find("f") == before
+    assert project.store.find("f", namespace="") == before
     assert project.build(request, skip_tests=True).changed
     quiet = project.request("f", lang, build_args={"TEST_ENABLED": "false"}, image="g:1")
     assert project.build(quiet).record.digest
@@ -130,7 +130,7 @@ def test_mistakes_of_syntax_are_found(project: Project, lang: str, file: str, wo
     said = "\n".join(caught.value.log) + caught.value.message
     assert file in said
     assert "3" in said
-    assert project.store.find("f") is None
+    assert project.store.find("f", namespace="") is None
     assert not list((project.store.path / "bundles").iterdir())
     assert not list((project.store.path / "tmp").iterdir())
 

@@ -28,19 +28,19 @@ def put(store: Store, image: str, files: dict[str, str], layers: tuple[str, ...]
     with store.building(), store.stage() as stage:
         write(stage / "bundle", files)
         manifest = Manifest(mode=Mode.STREAMING, process="cat", layers=layers)
-        return store.put_bundle(stage / "bundle", manifest, image).digest
+        return store.put_bundle(stage / "bundle", manifest, image, namespace="").digest
 
 
 def test_what_is_stored_is_what_the_runtime_reads(store: Store) -> None:
     """The provider's side finds image, bundle, manifest and layers."""
     layer = store.layer("k", lambda folder: (folder / "lib.py").touch())
     digest = put(store, "web", {"a": "1"}, (layer,))
-    found = ImageStore(store.path).find("web")
+    found = ImageStore(store.path).find("web", "dev")
     assert found.pin == digest
     assert found.manifest.process == "cat"
     assert (found.path / "a").read_text() == "1"
     assert (found.layers[0] / "lib.py").exists()
-    assert ImageStore(store.path).find("web:latest").pin == digest
+    assert ImageStore(store.path).find("web:latest", "dev").pin == digest
 
 
 def test_digest_follows_content(store: Store) -> None:
@@ -108,7 +108,7 @@ def test_a_full_disk_changes_nothing(store: Store, monkeypatch: pytest.MonkeyPat
     with pytest.raises(StorageFull) as caught:
         put(store, "web", {"a": "2"})
     assert "hilbert images prune" in caught.value.hint
-    record = store.find("web")
+    record = store.find("web", namespace="")
     assert record is not None
     assert record.digest == before
     assert not list((store.path / "tmp").iterdir())
@@ -188,10 +188,10 @@ def test_damaged_entries_do_no_harm(store: Store) -> None:
     """A broken index entry is as good as none."""
     put(store, "a", {"x": "1"})
     next((store.path / "index").iterdir()).write_text("{")
-    assert store.find("a") is None
+    assert store.find("a", namespace="") is None
     assert store.list() == []
     put(store, "a", {"x": "1"})
-    assert store.find("a") is not None
+    assert store.find("a", namespace="") is not None
     store.remove("a")
 
 

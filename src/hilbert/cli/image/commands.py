@@ -25,11 +25,12 @@ def list_images(*, shape: Shape = PLAIN) -> None:
         write_document(images, shape.format)
         return
     now = datetime.now(UTC)
-    rows = [("IMAGE", "DIGEST", "MODE", "SIZE", "LAYERS", "BUILT")]
+    rows = [("IMAGE", "NAMESPACE", "DIGEST", "MODE", "SIZE", "LAYERS", "BUILT")]
     for image in images:
         age = (now - image.created_at).total_seconds()
         row = (
             image.image,
+            image.namespace or "(all)",
             image.digest[7:19],
             image.mode,
             size_text(image.size),
@@ -46,8 +47,7 @@ def remove(*names: str) -> None:
         raise UsageError("name the images to remove", hint="see them with 'hilbert images list'")
     store = _store()
     for name in names:
-        record = store.remove(name)
-        out(f"Removed: {harmless(record.image)}")
+        out(f"Removed: {harmless(store.remove(name))}")
 
 
 def prune(

@@ -13,7 +13,7 @@ from hilbert.cli.function.specification import UNSAID, Specification
 from hilbert.cli.gateway.target import DEFAULT_SOURCE, client_for, resolve
 from hilbert.cli.platform import process
 from hilbert.cli.source.build_flags import AS_USUAL, BuildingFlags, Handler, Image, Lang, Name, Shrinkwrap, tag_of
-from hilbert.cli.source.build_stack import build_stack, described_stack, shrinkwrap_stack
+from hilbert.cli.source.build_stack import build_stack, described_stack, in_namespace, shrinkwrap_stack
 from hilbert.cli.source.bundle_or_image import choose
 from hilbert.cli.source.publish import publish_stack
 from hilbert.cli.source.push import images_to_push, push_images
@@ -78,6 +78,7 @@ def up(
             stack = described_stack(file, name=name, lang=lang, handler=handler, image=image)
         else:
             stack = load_stack_file(file)
+        stack = in_namespace(stack, namespace)
         if shrinkwrap:
             shrinkwrap_stack(stack, how, parallel=rollout.parallel)
             return

@@ -18,7 +18,7 @@ from hilbert.cli.function.specification import Specification, over
 from hilbert.cli.gateway.target import client_for, find_auth, resolve
 from hilbert.cli.source.build_flags import BuildingFlags, tag_of
 from hilbert.cli.source.build_progress import show_failure
-from hilbert.cli.source.build_stack import bundle_work, image_work, requests_of, watched_paths
+from hilbert.cli.source.build_stack import bundle_work, image_work, in_namespace, requests_of, watched_paths
 from hilbert.cli.source.bundle_or_image import Choice, choose
 from hilbert.cli.source.push import images_to_push, push_images
 from hilbert.cli.stack.file import deployments_of, load_stack_file
@@ -50,7 +50,7 @@ def watch_stack(
     skip_push: bool = False,
 ) -> None:
     """`up --watch`, after everything was built and deployed once: build and deploy what changes, until interrupted."""
-    stack = load_stack_file(file)
+    stack = in_namespace(load_stack_file(file), namespace)
     choice = choose(how, at, stack_gateway=stack.provider.gateway)
     environ = environment()
     target = resolve(at.gateway, stack=stack.provider.gateway, environ=environ)
@@ -73,7 +73,7 @@ def watch_stack(
             push_images(images, builder=how.builder, parallel=1, quiet=True)
 
     StackWatch(
-        lambda: load_stack_file(file),
+        lambda: in_namespace(load_stack_file(file), namespace),
         choice,
         how,
         deploy=deploy,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from hilbert.cli.frame.flags import HERE, NO_FILE, Connection, Format, StackFile, flag
+from hilbert.cli.frame.flags import HERE, NO_FILE, Connection, Format, Namespace, StackFile, flag
 from hilbert.cli.source.build_flags import AS_USUAL, BuildingFlags, Handler, Image, Lang, Name, Parallel, Shrinkwrap
-from hilbert.cli.source.build_stack import build_stack, described_stack, shrinkwrap_stack
+from hilbert.cli.source.build_stack import build_stack, described_stack, in_namespace, shrinkwrap_stack
 from hilbert.cli.source.bundle_or_image import choose
 from hilbert.cli.terminal.document import write_document
 
@@ -24,12 +24,14 @@ def build(
     image: Image = "",
     parallel: Parallel = 2,
     shrinkwrap: Shrinkwrap = False,
+    namespace: Namespace = "",
     output: Output = "table",
     how: BuildingFlags = AS_USUAL,
     file: StackFile = NO_FILE,
     at: Connection = HERE,
 ) -> None:
     stack = described_stack(file, name=name, lang=lang, handler=handler, image=image)
+    stack = in_namespace(stack, namespace)
     how = _quieter(how, output)
     how.to_build_flags()
     if shrinkwrap:

@@ -35,6 +35,7 @@ class BuildingFlags:
     copy_extra: Annotated[
         tuple[str, ...], flag("Extra path of the project to include; repeatable.", "--copy-extra")
     ] = ()
+    shared: Annotated[bool, flag("Let every namespace of this machine deploy the bundles.", "--shared")] = False
     tag: Annotated[str, flag("Tag: latest, sha, branch, describe or digest.", "--tag")] = "latest"
     overwrite: Annotated[bool, flag("Pull the stack file's templates again, replacing local ones.", "--overwrite")] = (
         False
@@ -46,6 +47,7 @@ class BuildingFlags:
     def to_build_flags(self, platforms: str = "") -> BuildFlags:
         """Raises `UsageError`."""
         from hilbert.builder.build_request import BuildFlags
+        from hilbert.core import settings
 
         if self.overwrite and self.disable_stack_pull:
             raise UsageError("use either --overwrite or --disable-stack-pull, not both")
@@ -64,6 +66,8 @@ class BuildingFlags:
             labels=pairs(self.build_label, "--build-label"),
             copies=self.copy_extra,
             platforms=platforms,
+            shared=self.shared,
+            default_namespace=settings.load().settings.provider.default_namespace,
         )
 
 

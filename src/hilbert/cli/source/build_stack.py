@@ -31,6 +31,14 @@ def store_path(environ: Mapping[str, str]) -> Path:
     return running.state_dir(environ) / "images"
 
 
+def in_namespace(stack: Stack, namespace: str) -> Stack:
+    """The stack as a command with `--namespace` means it."""
+    if not namespace:
+        return stack
+    moved = {name: msgspec.structs.replace(function, namespace=namespace) for name, function in stack.functions.items()}
+    return msgspec.structs.replace(stack, functions=moved)
+
+
 def pull_templates(stack: Stack, how: BuildingFlags, *, project: Path) -> None:
     """Pull templates that the stack's functions lack, where the stack file says from where. Raises what a pull raises."""
     from hilbert.builder.programs import Job

@@ -200,7 +200,7 @@ def _show(spec: FunctionSpec, port: int) -> None:
     from hilbert.runtimes.process.images import ImageStore
     from hilbert.runtimes.process.sandbox.contract import Places
 
-    bundle = ImageStore(store_path(environment())).find(spec.image)
+    bundle = ImageStore(store_path(environment())).find(spec.image, spec.ref.namespace)
     places = Places(
         bundle=str(bundle.path),
         layers=tuple(map(str, bundle.layers)),

@@ -1,13 +1,13 @@
 """What an image name means on this machine: a bundle that was built here, or a function that ships with Hilbert.
 
-- A bundle built here is found by the name that it was built under; no tag means `latest`.
+- A bundle built here is found by the name that it was built under, in the namespace that it was built for, or in all if an
+  administrator shares it; no tag means `latest`.
 - A shipped function is found by the names in its manifest, whatever the tag: there is one version of it, ours. A name
   that is pinned to a digest (`@sha256:`) asks for particular bytes, so it never finds one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 import hilbert
-from hilbert.core.bundle import ImageRecord, Manifest
+from hilbert.core.bundle import ImageRecord, Manifest, index_name
 from hilbert.core.errors import ImageUnavailable
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
@@ -43,20 +43,23 @@ class ImageStore:
         self.shipped = shipped or Path(hilbert.__file__).parent / "functions"
         self._by_name: Mapping[str, Bundle] | None = None
 
-    def find(self, image: str) -> Bundle:
-        """Raises `ImageUnavailable`."""
-        bundle = self._built(image) or self._shipped_bundles().get(_repository(image))
+    def find(self, image: str, namespace: str) -> Bundle:
+        """What the name means in this namespace. Raises `ImageUnavailable`, for one of another namespace's as for none."""
+        bundle = (
+            self._built(image, namespace) or self._built(image, "") or self._shipped_bundles().get(_repository(image))
+        )
         if bundle is None:
             raise ImageUnavailable(
-                f"image {image} was neither built on this machine nor ships with Hilbert; "
+                f"image {image} was neither built on this machine for namespace {namespace} nor ships with Hilbert; "
                 "the process runtime cannot run container images",
-                hint="build it with 'hilbert build', or deploy it to a gateway with the kubernetes provider, which runs container images",
+                hint=f"build it with 'hilbert build --namespace {namespace}', or deploy it to a gateway with the "
+                "kubernetes provider, which runs container images",
             )
         return bundle
 
-    def _built(self, image: str) -> Bundle | None:
+    def _built(self, image: str, namespace: str) -> Bundle | None:
         for name in _spellings(image):
-            index = self.path / "index" / f"{hashlib.sha256(name.encode()).hexdigest()}.json"
+            index = self.path / "index" / f"{index_name(name, namespace)}.json"
             try:
                 record = msgspec.json.decode(index.read_bytes(), type=ImageRecord)
             except FileNotFoundError:

@@ -142,7 +142,7 @@ class ProcessRuntime:
     # Runtime
 
     def check_spec(self, spec: FunctionSpec, *, network: NetworkUse, required: frozenset[Promise]) -> None:
-        self._images.find(spec.image)
+        self._images.find(spec.image, spec.ref.namespace)
         self._check_promises(required, network)
         if spec.limits is not None:
             for quantity in (spec.limits.memory, spec.limits.cpu):
@@ -152,7 +152,7 @@ class ProcessRuntime:
     async def start(self, plan: ReplicaPlan) -> AsyncIterator[Handle]:
         """As the port. The process waits at its gate until the handle with its id is stored, and ends if it never is."""
         machine = self.machine
-        bundle = self._images.find(plan.spec.image)
+        bundle = self._images.find(plan.spec.image, plan.spec.ref.namespace)
         self._check_promises(plan.required, plan.network)
         kind = machine.network(plan.network)
         if kind is NetworkKind.NONE and not machine.own_network:
@@ -286,7 +286,7 @@ class ProcessRuntime:
         self._subscribers.append(changed)
 
     def pin(self, spec: FunctionSpec) -> str:
-        return self._images.find(spec.image).pin
+        return self._images.find(spec.image, spec.ref.namespace).pin
 
     def measure(self, handles: Sequence[Handle]) -> Mapping[str, Usage]:
         found: dict[str, Usage] = {}

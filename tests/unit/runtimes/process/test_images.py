@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hilbert.core.bundle import ImageRecord, Manifest, Mode
+from hilbert.core.bundle import ImageRecord, Manifest, Mode, index_name
 from hilbert.core.errors import ImageUnavailable
 from hilbert.runtimes.process.images import ImageStore, open_to_others
 
@@ -51,7 +51,7 @@ def store(tmp_path: Path) -> ImageStore:
     ],
 )
 def test_a_shipped_function_is_found_by_its_names_with_any_tag(store: ImageStore, image: str) -> None:
-    assert store.find(image).path == store.shipped / "figlet"
+    assert store.find(image, "dev").path == store.shipped / "figlet"
 
 
 @pytest.mark.parametrize(
@@ -60,40 +60,40 @@ def test_a_shipped_function_is_found_by_its_names_with_any_tag(store: ImageStore
 )
 def test_other_images_are_refused_with_the_providers_that_could_run_them(store: ImageStore, image: str) -> None:
     with pytest.raises(ImageUnavailable) as caught:
-        store.find(image)
+        store.find(image, "dev")
     assert "kubernetes provider" in caught.value.hint
 
 
 def test_a_built_bundle_comes_before_a_shipped_one(store: ImageStore) -> None:
     build(store.path, "functions/figlet:latest")
-    found = store.find("functions/figlet")
+    found = store.find("functions/figlet", "dev")
     assert found.path == store.path / "bundles" / DIGEST[7:]
     assert found.pin == DIGEST
-    assert store.find("functions/figlet:0.9").path == store.shipped / "figlet", "another tag is another image"
+    assert store.find("functions/figlet:0.9", "dev").path == store.shipped / "figlet", "another tag is another image"
 
 
 def test_no_tag_is_latest_both_ways(store: ImageStore) -> None:
     build(store.path, "registry.local:5000/me/f")
-    assert store.find("registry.local:5000/me/f:latest").pin == DIGEST
+    assert store.find("registry.local:5000/me/f:latest", "dev").pin == DIGEST
     build(store.path, "me/g:latest")
-    assert store.find("me/g").pin == DIGEST
+    assert store.find("me/g", "dev").pin == DIGEST
     with pytest.raises(ImageUnavailable):
-        store.find("me/g:1")
+        store.find("me/g:1", "dev")
 
 
 def test_a_new_build_under_the_same_name_has_another_pin(store: ImageStore) -> None:
     build(store.path, "me/f:latest")
-    before = store.find("me/f").pin
+    before = store.find("me/f", "dev").pin
     build(store.path, "me/f:latest", digest="sha256:" + "ef" * 32)
-    assert store.find("me/f").pin != before
+    assert store.find("me/f", "dev").pin != before
 
 
 def test_layers_are_found_in_order_and_missing_ones_are_said(store: ImageStore) -> None:
     build(store.path, "me/f", layers=(LAYER,))
     with pytest.raises(ImageUnavailable, match="damaged"):
-        store.find("me/f")
+        store.find("me/f", "dev")
     (store.path / "layers" / LAYER[7:]).mkdir(parents=True)
-    assert store.find("me/f").layers == (store.path / "layers" / LAYER[7:],)
+    assert store.find("me/f", "dev").layers == (store.path / "layers" / LAYER[7:],)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_damaged_index_is_an_error_and_never_another_path(store: ImageStore, c
     build(store.path, "me/f")
     next((store.path / "index").iterdir()).write_bytes(content)
     with pytest.raises(ImageUnavailable, match="damaged"):
-        store.find("me/f")
+        store.find("me/f", "dev")
 
 
 def test_opening_to_others_reaches_everything_and_follows_no_link(tmp_path: Path) -> None:
@@ -123,3 +123,26 @@ def test_opening_to_others_reaches_everything_and_follows_no_link(tmp_path: Path
         0o644,
     ]
     assert outside.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_image_belongs_to_the_namespace_that_it_was_built_for(store: ImageStore) -> None:
+    """S17: to another it is as one that does not exist, to the letter; what is shared or shipped is everybody's."""
+    for namespace, digit in (("dev", "a"), ("ops", "b"), ("", "c")):
+        digest = "sha256:" + digit * 64
+        bundle = store.path / "bundles" / digest[7:]
+        bundle.mkdir(parents=True)
+        (bundle / "bundle.json").write_bytes(msgspec.json.encode(Manifest(mode=Mode.STATIC)))
+        image = "me/shared:latest" if not namespace else "me/own:latest"
+        record = ImageRecord(image=image, namespace=namespace, digest=digest, created_at=datetime.now(UTC))
+        (store.path / "index").mkdir(parents=True, exist_ok=True)
+        (store.path / "index" / f"{index_name(image, namespace)}.json").write_bytes(msgspec.json.encode(record))
+    assert store.find("me/own", "dev").pin.endswith("a" * 64)
+    assert store.find("me/own:latest", "ops").pin.endswith("b" * 64)
+    assert store.find("me/shared", "dev").pin == store.find("me/shared", "strangers").pin
+    assert store.find("functions/figlet", "strangers").path == store.shipped / "figlet"
+    with pytest.raises(ImageUnavailable) as theirs:
+        store.find("me/own:latest", "strangers")
+    with pytest.raises(ImageUnavailable) as nobodys:
+        store.find("me/none:latest", "strangers")
+    assert theirs.value.message.replace("own", "none") == nobodys.value.message
+    assert (theirs.value.detail, theirs.value.hint) == (nobodys.value.detail, nobodys.value.hint)
