@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from hilbert.core.model import FunctionSpec, Usage
 from hilbert.core.ports import Handle
+from hilbert.core.values import NamespaceName
 
 
 @runtime_checkable
@@ -24,6 +25,15 @@ class Pinning(Protocol):
 
     def pin(self, spec: FunctionSpec) -> str:
         """A short text that changes when the same spec would run something else. Raises `ImageUnavailable`."""
+        ...
+
+
+@runtime_checkable
+class Forgetting(Protocol):
+    """Keeps things that belong to a namespace, such as its images."""
+
+    def forget_namespace(self, name: NamespaceName) -> None:
+        """Remove them, so that a namesake made later finds none. Blocks; called from a thread. Raises `OSError`."""
         ...
 
 

@@ -32,11 +32,11 @@ from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_na
 from hilbert.kit.aio import Clock, RealClock, SingleFlight, spawn
 from hilbert.kit.sqlite import Database
 from hilbert.providers.host.cell import Cell
-from hilbert.providers.host.extra import Measuring, Pinning
+from hilbert.providers.host.extra import Forgetting, Measuring, Pinning
 from hilbert.providers.host.reconcile import Reconciler
 from hilbert.providers.host.record import FunctionRecord, TenantRecord
 from hilbert.providers.host.status import render_status
-from hilbert.providers.host.store import Store
+from hilbert.providers.host.store import Store, storage_errors
 from hilbert.providers.hub import Hub
 from hilbert.providers.rules import check_namespace, check_network, check_spec, network_of, required_promises
 
@@ -213,6 +213,9 @@ class HostProvider:
             raise Forbidden(f"namespace {name} is the default namespace and cannot be deleted")
 
         async def commit() -> None:
+            if isinstance(self._runtime, Forgetting):  # First: a crash in between leaves nothing to a namesake.
+                with storage_errors():
+                    await asyncio.to_thread(self._runtime.forget_namespace, name)
             await self._store.delete_namespace(name)
             self._tenants.pop(name, None)
             for ref in self._members.pop(name, set()):

@@ -57,6 +57,16 @@ class ImageStore:
             )
         return bundle
 
+    def forget(self, namespace: str) -> None:
+        """Remove the names that belong to this namespace, for good: a namesake made later finds none. Raises `OSError`."""
+        for index in (self.path / "index").glob("*.json"):
+            try:
+                record = msgspec.json.decode(index.read_bytes(), type=ImageRecord)
+            except (FileNotFoundError, msgspec.DecodeError):
+                continue
+            if namespace and record.namespace == namespace:
+                index.unlink(missing_ok=True)
+
     def _built(self, image: str, namespace: str) -> Bundle | None:
         for name in _spellings(image):
             index = self.path / "index" / f"{index_name(name, namespace)}.json"

@@ -20,7 +20,7 @@ from hilbert.core.model import FunctionSpec, Usage
 from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import Handle, Observed, ReplicaLogs, ReplicaPlan
 from hilbert.core.settings import DefaultLimitSettings, ProcessSettings
-from hilbert.core.values import Duration, FunctionRef
+from hilbert.core.values import Duration, FunctionRef, NamespaceName
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.http1.ask import safe_path
 from hilbert.runtimes.network import files
@@ -287,6 +287,9 @@ class ProcessRuntime:
 
     def pin(self, spec: FunctionSpec) -> str:
         return self._images.find(spec.image, spec.ref.namespace).pin
+
+    def forget_namespace(self, name: NamespaceName) -> None:
+        self._images.forget(name)
 
     def measure(self, handles: Sequence[Handle]) -> Mapping[str, Usage]:
         found: dict[str, Usage] = {}

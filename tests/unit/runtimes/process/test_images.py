@@ -146,3 +146,8 @@ def test_an_image_belongs_to_the_namespace_that_it_was_built_for(store: ImageSto
         store.find("me/none:latest", "strangers")
     assert theirs.value.message.replace("own", "none") == nobodys.value.message
     assert (theirs.value.detail, theirs.value.hint) == (nobodys.value.detail, nobodys.value.hint)
+    store.forget("dev")
+    with pytest.raises(ImageUnavailable):
+        store.find("me/own", "dev")
+    assert store.find("me/own:latest", "ops").pin.endswith("b" * 64)
+    assert store.find("me/shared", "dev").pin.endswith("c" * 64)
