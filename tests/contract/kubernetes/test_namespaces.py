@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from hilbert.core.errors import AlreadyExists, Conflict, NamespaceNotFound, ReservedNamespace, Unsupported
+from hilbert.core.errors import (
+    AlreadyExists,
+    BackendUnavailable,
+    Conflict,
+    NamespaceNotFound,
+    ReservedNamespace,
+    Unsupported,
+)
 from hilbert.core.model import FunctionSpec, Namespace, Secret
 from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName
@@ -243,6 +251,34 @@ async def test_deleting_one_with_others_things_is_refused_with_a_list(
         assert (await api.call("GET", f"/system/namespace/{dev}")).status == 404
     with pytest.raises(NamespaceNotFound):
         await provider.get_namespace(dev)
+
+
+async def test_a_deletion_that_lasts_says_what_is_left_and_can_be_waited_for(
+    cluster: AnyCluster, provider: KubernetesProvider
+) -> None:
+    dev = NamespaceName(cluster.name("dev"))
+    await provider.create_namespace(Namespace(name=dev))
+    held = {"name": "held", "namespace": dev, "finalizers": ["example.com/hold"]}
+    cluster.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": held})
+    provider._namespaces._patience = 1.0
+    with pytest.raises(BackendUnavailable, match=r"still being deleted: .*(configmaps|example\.com/hold)") as caught:
+        await provider.delete_namespace(dev, force=True)
+    assert "--wait" in caught.value.hint
+    assert await _is_not_listed(provider, dev), "no call goes there any more"
+    with pytest.raises(BackendUnavailable, match="still being deleted"):
+        await provider.delete_namespace(dev)
+    waiting = asyncio.ensure_future(provider.delete_namespace(dev))
+    api = connect(KubernetesSettings(kubeconfig=str(cluster.kubeconfig)))
+    await api.patch(kinds.CONFIG_MAPS, "held", {"metadata": {"finalizers": None}}, dev)
+    await api.close()
+    provider._namespaces._patience = 60.0
+    try:
+        await waiting
+    except BackendUnavailable:  # It was given up just before.
+        await provider.delete_namespace(dev)
+    assert cluster.object("namespaces", dev) is None
+    with pytest.raises(NamespaceNotFound):
+        await provider.delete_namespace(dev)
 
 
 @pytest.mark.double("requests are counted")

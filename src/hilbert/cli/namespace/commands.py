@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from typing import Annotated, Final
 
 from hilbert.cli.frame.flags import HERE, PLAIN, Annotations, Connection, Labels, Shape, Yes, flag
 from hilbert.cli.frame.parsing import pairs
@@ -11,6 +12,10 @@ from hilbert.cli.terminal.confirm import confirm
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, note, out
 from hilbert.cli.terminal.progress import progress
+from hilbert.core.errors import BackendUnavailable, NamespaceNotFound
+
+_AGAIN: Final = 1.0
+"""Seconds between two tries with --wait; the gateway itself waits for some time before it says that more is left."""
 
 
 def list_names(*, at: Connection = HERE, shape: Shape = PLAIN) -> None:
@@ -61,11 +66,26 @@ def delete(
     force: Annotated[
         bool, flag("Delete it even if it holds objects that the platform did not create.", "--force")
     ] = False,
+    wait: Annotated[bool, flag("Wait until everything in it is gone, however long that takes.", "--wait")] = False,
     yes: Yes = False,
     at: Connection = HERE,
 ) -> None:
     confirm(f"Delete the namespace {harmless(name)} and everything in it?", yes=yes)
     note(f"Deleting Namespace: {name}")
-    with connect(at) as client, progress(f"removing everything in {name}"):
-        client.delete_namespace(name, force=force)
+    with connect(at) as client, progress(f"removing everything in {name}") as shown:
+        accepted = False
+        while True:
+            try:
+                client.delete_namespace(name, force=force)
+            except BackendUnavailable as exc:
+                if not wait:
+                    raise
+                accepted, shown.text = True, exc.message
+                time.sleep(_AGAIN)
+            except NamespaceNotFound:
+                if not accepted:
+                    raise
+                break
+            else:
+                break
     out(f"Namespace Removed: {name}")

@@ -49,8 +49,25 @@ class Object(msgspec.Struct, frozen=True):
         return self.metadata.annotations or {}
 
 
+class Condition(msgspec.Struct, frozen=True):
+    """A condition in a status."""
+
+    type: str
+    status: str = ""
+    reason: str | None = None
+    message: str | None = None
+
+
+class NamespaceStatus(msgspec.Struct, frozen=True):
+    """What a namespace that is being deleted still waits for."""
+
+    conditions: tuple[Condition, ...] | None = None
+
+
 class NamespaceObject(Object, frozen=True):
     """A namespace, a tenant or not."""
+
+    status: NamespaceStatus | None = None
 
 
 class FunctionObject(Object, frozen=True):
@@ -64,15 +81,6 @@ class ProfileObject(Object, frozen=True):
     """A Profile (`openfaas.com/v1`)."""
 
     spec: Mapping[str, Any] | None = None
-
-
-class Condition(msgspec.Struct, frozen=True):
-    """A condition in a status."""
-
-    type: str
-    status: str = ""
-    reason: str | None = None
-    message: str | None = None
 
 
 class DeploymentStatus(msgspec.Struct, frozen=True, rename="camel"):

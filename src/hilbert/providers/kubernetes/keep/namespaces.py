@@ -12,6 +12,7 @@ import structlog
 
 from hilbert.core.errors import (
     AlreadyExists,
+    BackendUnavailable,
     Conflict,
     Forbidden,
     Invalid,
@@ -49,6 +50,7 @@ _HELD: Final[tuple[kinds.Kind[Any], ...]] = (
 _MOST_NAMED: Final = 20
 _GONE_WITHIN: Final = 30.0
 _POLL: Final = 0.2
+_MOST_TEXT: Final = 1000
 _CLUSTER_CONFIG: Final = frozenset({"kube-root-ca.crt", "openshift-service-ca.crt", "istio-ca-root-cert"})
 """ConfigMaps that clusters put into every namespace."""
 _CLUSTER_SECRET: Final = "kubernetes.io/service-account-token"  # noqa: S105 - a type
@@ -57,11 +59,21 @@ _CLUSTER_SECRET: Final = "kubernetes.io/service-account-token"  # noqa: S105 - a
 class NamespaceKeeper:
     """The capability `Namespaces`, and the upkeep of tenants by the leading gateway."""
 
-    def __init__(self, api: Api, state: State, surroundings: tenant.Surroundings, default: NamespaceName) -> None:
+    def __init__(
+        self,
+        api: Api,
+        state: State,
+        surroundings: tenant.Surroundings,
+        default: NamespaceName,
+        *,
+        patience: float = _GONE_WITHIN,
+    ) -> None:
+        """`patience` is how many seconds a deletion is waited for."""
         self._api = api
         self._state = state
         self._around = surroundings
         self._default = default
+        self._patience = patience
         self._queue: UpkeepQueue[str] = UpkeepQueue(self._upkeep, name="tenants", workers=4)
         self._completing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         state.on_namespace.append(self._queue.add)
@@ -224,8 +236,18 @@ class NamespaceKeeper:
             await self._complete(done)
 
     async def delete_namespace(self, name: NamespaceName, *, force: bool = False) -> None:
-        """As the port. Raises `Conflict`, with a list, for a namespace that holds what we did not make, unless `force`."""
+        """As the port; returns once nothing is left.
+
+        Raises `Conflict`, with a list, for a namespace that holds what we did not make, unless `force`, and
+        `BackendUnavailable`, saying what is left, when the cluster is not done after half a minute. It goes on then, and
+        another call waits for it.
+        """
         self._require_rights()
+        going = self._going(name)
+        if going is not None:
+            with translated(f"namespace {name}"):
+                await self._until_gone(going)
+            return
         found = self._state.require(name)
         if name == self._default:
             raise Forbidden(f"namespace {name} is the default namespace and cannot be deleted")
@@ -240,15 +262,20 @@ class NamespaceKeeper:
 
     async def _until_gone(self, found: NamespaceObject) -> None:
         """New calls find nothing once the deletion is known here; the cluster may take longer to clean up."""
-        deadline = asyncio.get_running_loop().time() + _GONE_WITHIN
+        deadline = asyncio.get_running_loop().time() + self._patience
+        left = ""
         while asyncio.get_running_loop().time() < deadline:
             there = await self._api.find(kinds.NAMESPACES, found.metadata.name)
             if there is None or there.metadata.uid != found.metadata.uid:
                 break
             self._state.observe_namespace(there)
             await asyncio.sleep(_POLL)
+            left = _left(there)
         else:
-            return
+            raise BackendUnavailable(
+                f"namespace {found.metadata.name} is still being deleted{left}",
+                hint=f"the cluster goes on with it; to wait for it: hilbert namespace delete {found.metadata.name} --wait",
+            )
         self._state.forget_namespace(self._state.raw_namespace(found.metadata.name) or found)
 
     async def _foreign(self, namespace: str) -> list[str]:
@@ -261,6 +288,18 @@ class NamespaceKeeper:
                     continue
                 raise
             found += [f"{kind.plural}/{item.metadata.name}" for item in items if not _is_ours(item)]
+        return found
+
+    def _going(self, name: str) -> NamespaceObject | None:
+        """The namespace, if it is a function namespace that is being deleted."""
+        found = self._state.raw_namespace(name)
+        if (
+            found is None
+            or found.metadata.deletion_timestamp is None
+            or self._state.is_reserved(name)
+            or found.annotations.get(names.MARKER) != "1"
+        ):
+            return None
         return found
 
     def _require_rights(self) -> None:
@@ -298,6 +337,13 @@ def _manifest(namespace: Namespace, *, is_ours: bool = True) -> Manifest:
         labels[names.LABEL_MANAGED_BY] = names.MANAGED_BY
     metadata = {"name": namespace.name, "labels": labels, "annotations": annotations}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def _left(there: NamespaceObject) -> str:
+    """What the cluster says that it waits for, in its words."""
+    conditions = (there.status.conditions if there.status is not None else None) or ()
+    said = [one.message for one in conditions if one.status == "True" and one.message]
+    return f": {'; '.join(said)[:_MOST_TEXT]}" if said else ""
 
 
 def _some(found: Sequence[str]) -> str:
