@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from hilbert.wire.log import LogMessage
     from hilbert.wire.namespace import NamespaceInfo
     from hilbert.wire.secret import SecretInfo
+    from hilbert.wire.token import Identity, NewToken, TokenInfo
 
 __all__ = [
     "Accepted",
@@ -80,11 +81,13 @@ __all__ = [
     "GatewayTimeout",
     "GatewayUnreachable",
     "HilbertError",
+    "Identity",
     "Invalid",
     "Invocation",
     "LogMessage",
     "NamespaceInfo",
     "NamespaceNotFound",
+    "NewToken",
     "NotFound",
     "Overloaded",
     "ProviderInfo",
@@ -99,6 +102,7 @@ __all__ = [
     "StorageFull",
     "Stream",
     "TokenAuth",
+    "TokenInfo",
     "Unauthenticated",
     "UnexpectedAnswer",
     "Unsupported",
@@ -107,6 +111,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "TokenInfo": "hilbert.wire.token",
+    "NewToken": "hilbert.wire.token",
+    "Identity": "hilbert.wire.token",
     "Accepted": "hilbert.client.answers",
     "Invocation": "hilbert.client.answers",
     "AsyncStream": "hilbert.client.async_transport",

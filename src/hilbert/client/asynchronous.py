@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from types import TracebackType
@@ -29,6 +29,7 @@ from hilbert.wire.info import GatewayInfo
 from hilbert.wire.log import LogMessage
 from hilbert.wire.namespace import NamespaceInfo
 from hilbert.wire.secret import SecretInfo
+from hilbert.wire.token import Identity, NewToken, TokenInfo
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class AsyncClient:
     """One gateway, for any number of tasks of one event loop.
 
     Every method raises `GatewayUnreachable` and `GatewayTimeout` when there is no answer, `Unauthenticated` and
-    `Forbidden` when the credentials do not do, and what its own text says. An empty namespace is the gateway's default.
+    `Forbidden` when the credentials are rejected or lack a right, and what its own text says. An empty namespace is the gateway's default.
     """
 
     def __init__(
@@ -199,6 +200,31 @@ class AsyncClient:
     async def delete_secret(self, name: str, namespace: str = "") -> None:
         """Raises `SecretNotFound`."""
         await self._run(calls.delete_secret(name, namespace))
+
+    # Tokens and rights.
+
+    async def list_tokens(self) -> list[TokenInfo]:
+        """The tokens that the caller may see, without what would prove them."""
+        return await self._run(calls.list_tokens())
+
+    async def create_token(self, name: str, role: str, namespaces: Sequence[str], *, expires_in: str = "") -> NewToken:
+        """Make a token: `role` is `invoker`, `viewer`, `deployer`, `developer` or `owner`, `expires_in` like `90d`.
+
+        Its text is in the answer and nowhere else. Raises `Invalid`, `Forbidden` and `QuotaExceeded`.
+        """
+        return await self._run(calls.create_token(name, role, namespaces, expires_in))
+
+    async def revoke_token(self, number: str) -> None:
+        """Revoke the token with this id, at once. Raises `NotFound`."""
+        await self._run(calls.revoke_token(number))
+
+    async def whoami(self) -> Identity:
+        """Who the gateway takes this client for, and its rights."""
+        return await self._run(calls.whoami())
+
+    async def can_i(self, action: str, resource: str = "*") -> bool:
+        """Whether this client may do `action` (`Function:Create`) on `resource` (`NAMESPACE:*`). Raises `Invalid`."""
+        return (await self._run(calls.can_i(action, resource))).allowed
 
     # Logs.
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
@@ -22,6 +22,7 @@ from hilbert.wire.log import LogMessage
 from hilbert.wire.namespace import MARK, MARK_VALUE, NamespaceInfo
 from hilbert.wire.reading import parse
 from hilbert.wire.secret import SecretInfo, SecretRequest
+from hilbert.wire.token import Identity, NewToken, TokenInfo, TokenRequest, Verdict
 
 T = TypeVar("T")
 Values = Mapping[str, str]
@@ -184,6 +185,27 @@ def put_secret(method: str, name: str, value: bytes, namespace: str) -> Call[int
 def delete_secret(name: str, namespace: str) -> Call[None]:
     document = SecretRequest(name=name, namespace=namespace)
     return Call(_request("DELETE", "/system/secrets", document=document), _nothing, subject="secret", name=name)
+
+
+def list_tokens() -> Call[list[TokenInfo]]:
+    return Call(_request("GET", "/system/tokens"), _list_of(TokenInfo))
+
+
+def create_token(name: str, role: str, namespaces: Sequence[str], expires_in: str) -> Call[NewToken]:
+    document = TokenRequest(name=name, role=role, namespaces=tuple(namespaces), expires_in=expires_in)
+    return Call(_request("POST", "/system/tokens", document=document), _one(NewToken))
+
+
+def revoke_token(number: str) -> Call[None]:
+    return Call(_request("DELETE", f"/system/tokens/{_segment(number)}"), _nothing)
+
+
+def whoami() -> Call[Identity]:
+    return Call(_request("GET", "/system/whoami"), _one(Identity))
+
+
+def can_i(action: str, resource: str) -> Call[Verdict]:
+    return Call(_request("GET", "/system/can-i", query={"action": action, "resource": resource}), _one(Verdict))
 
 
 def logs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -27,6 +27,7 @@ from hilbert.wire.info import GatewayInfo
 from hilbert.wire.log import LogMessage
 from hilbert.wire.namespace import NamespaceInfo
 from hilbert.wire.secret import SecretInfo
+from hilbert.wire.token import Identity, NewToken, TokenInfo
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class Client:
     """One gateway. Not for use by several threads at once; make one each.
 
     Every method raises `GatewayUnreachable` and `GatewayTimeout` when there is no answer, `Unauthenticated` and
-    `Forbidden` when the credentials do not do, and what its own text says. An empty namespace is the gateway's default.
+    `Forbidden` when the credentials are rejected or lack a right, and what its own text says. An empty namespace is the gateway's default.
     """
 
     def __init__(
@@ -197,6 +198,31 @@ class Client:
     def delete_secret(self, name: str, namespace: str = "") -> None:
         """Raises `SecretNotFound`."""
         self._run(calls.delete_secret(name, namespace))
+
+    # Tokens and rights.
+
+    def list_tokens(self) -> list[TokenInfo]:
+        """The tokens that the caller may see, without what would prove them."""
+        return self._run(calls.list_tokens())
+
+    def create_token(self, name: str, role: str, namespaces: Sequence[str], *, expires_in: str = "") -> NewToken:
+        """Make a token: `role` is `invoker`, `viewer`, `deployer`, `developer` or `owner`, `expires_in` like `90d`.
+
+        Its text is in the answer and nowhere else. Raises `Invalid`, `Forbidden` and `QuotaExceeded`.
+        """
+        return self._run(calls.create_token(name, role, namespaces, expires_in))
+
+    def revoke_token(self, number: str) -> None:
+        """Revoke the token with this id, at once. Raises `NotFound`."""
+        self._run(calls.revoke_token(number))
+
+    def whoami(self) -> Identity:
+        """Who the gateway takes this client for, and its rights."""
+        return self._run(calls.whoami())
+
+    def can_i(self, action: str, resource: str = "*") -> bool:
+        """Whether this client may do `action` (`Function:Create`) on `resource` (`NAMESPACE:*`). Raises `Invalid`."""
+        return (self._run(calls.can_i(action, resource))).allowed
 
     # Logs.
 

@@ -64,7 +64,7 @@ def exchange(token: str, *, name: str, namespace: str) -> Call[FunctionToken]:
     if not token:
         raise Unauthenticated(
             "a token for a function is made from a token of the gateway, and there is none",
-            hint="give one with --token, or save it as 'auth: oauth2' in ~/.openfaas/config.yml; a password does not do",
+            hint="give one with --token, or save it as 'auth: oauth2' in ~/.openfaas/config.yml; a password is not enough",
         )
     where = namespace or str(DEFAULT_NAMESPACE)
     form = {

@@ -65,3 +65,15 @@ def test_the_first_function_guide_runs(platform: Platform) -> None:
         assert done.returncode == 0 or ("hilbert diff" in script and done.returncode == 1), (
             f"{script}\n{done.stdout}{done.stderr}"
         )
+
+
+def test_the_guide_for_a_team_runs(platform: Platform) -> None:
+    """Every command, in order; the gateway that runs here is found by itself."""
+    environ = {**platform.environ, "PATH": f"{Path(HILBERT).parent}:{platform.environ['PATH']}"}
+    script = "\n".join(blocks("team-namespace.md", "sh"))
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", script], env=environ, cwd=platform.folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Token revoked: ci (" in done.stdout
+    assert "dev:*: Function:List" in done.stdout

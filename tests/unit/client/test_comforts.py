@@ -77,6 +77,31 @@ def test_waiting_at_another_gateway(client: Either, gateway: Gateway) -> None:
     assert client.do("wait_ready", "f").available_replicas == 1
 
 
+def test_tokens_and_rights(client: Either, gateway: Gateway) -> None:
+    info = b'{"id":"1","name":"ci","role":"viewer","namespaces":["dev"]}'
+    gateway.script["POST", "/system/tokens"] = [Reply(status=201, body=b'{"token":"hilbert_1_2","info":%s}' % info)]
+    made = client.do("create_token", "ci", "viewer", ["dev"], expires_in="90d")
+    assert (made.token, made.info.id) == ("hilbert_1_2", "1")
+    assert "hilbert_1_2" not in repr(made)
+    assert gateway.last("POST", "/system/tokens").json == {
+        "name": "ci",
+        "role": "viewer",
+        "namespaces": ["dev"],
+        "expiresIn": "90d",
+    }
+    gateway.script["GET", "/system/tokens"] = [Reply(body=b"[%s]" % info)]
+    assert [token.name for token in client.do("list_tokens")] == ["ci"]
+    gateway.script["DELETE", "/system/tokens/1"] = [Reply(status=202)]
+    client.do("revoke_token", "1")
+    gateway.script["GET", "/system/whoami"] = [
+        Reply(body=b'{"identity":"token:1","rights":{"dev:*":["Function:Get"]}}')
+    ]
+    assert client.do("whoami").rights == {"dev:*": ["Function:Get"]}
+    gateway.script["GET", "/system/can-i"] = [Reply(body=b'{"allowed":false,"action":"a","resource":"dev:*"}')]
+    assert client.do("can_i", "Function:Create", "dev:*") is False
+    assert gateway.last("GET", "/system/can-i").query == {"action": "Function:Create", "resource": "dev:*"}
+
+
 def test_the_gateway_of_this_machine(tmp_path: Path) -> None:
     environ = {"HILBERT_STATE_DIR": str(tmp_path), "HOME": str(tmp_path)}
     with pytest.raises(GatewayUnreachable, match="no gateway runs on this machine"):
