@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from support.dataplane import Plane
@@ -83,3 +86,62 @@ def unharmed(plane: Plane, *, grows: int = 24 * MIB, source: str = "127.0.0.1") 
     assert not victim.wrong, victim.wrong[:3]
     assert victim.took, "the victim made no call"
     assert most - before < grows, f"the worker grew by {(most - before) // 1024} KiB"
+
+
+_CALLER = """
+import json, socket, sys, time
+host, port, name, count = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+sock = socket.create_connection((host, port), timeout=20)
+sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+took = []
+for _ in range(count):
+    began = time.monotonic()
+    sock.sendall(f"GET /function/{name} HTTP/1.1\\r\\nHost: x\\r\\nX-Token: t\\r\\n\\r\\n".encode())
+    data = b""
+    while not data.endswith(b"for t"):
+        part = sock.recv(4096)
+        assert part and not data.startswith(b"HTTP/1.1 5"), data + part
+        data += part
+    took.append(time.monotonic() - began)
+    time.sleep(0.002)
+took.sort()
+print(json.dumps(took[-max(1, count // 100) - 1]))
+"""
+"""A client in a process of its own: what it waits for is the worker, not the attack that runs in the test's process."""
+
+_TRIES: Final = 4
+"""Times that an attack is measured before the victim is said to suffer: other work on the machine makes one slow, too."""
+
+
+def p99(plane: Plane, name: str, *, calls: int = 200) -> float:
+    """Seconds that the slowest calls but one in a hundred take."""
+    host, port = plane.address
+    command = [sys.executable, "-I", "-c", _CALLER, host, str(port), name, str(calls)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return float(json.loads(done.stdout))
+
+
+def assert_nobody_waits(plane: Plane, attack: Callable[[], None]) -> None:
+    """While `attack` is made again and again, the p99 of another function stays under twice what it was, plus 10 ms."""
+    victim = Victim(plane)
+    seen: list[tuple[float, float]] = []
+    for _ in range(_TRIES):
+        before = p99(plane, victim.name)
+        done = threading.Event()
+
+        def repeat(done: threading.Event = done) -> None:
+            while not done.wait(_PAUSE):
+                attack()
+
+        thread = threading.Thread(target=repeat)
+        thread.start()
+        try:
+            during = p99(plane, victim.name)
+        finally:
+            done.set()
+            thread.join(60)
+        seen.append((before, during))
+        if during <= 2 * before + 0.010:
+            return
+    raise AssertionError(f"another function's p99 before and during the attack, in seconds: {seen}")

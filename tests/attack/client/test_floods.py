@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from attack.victim import MIB, Victim, unharmed
+from attack.victim import MIB, Victim, assert_nobody_waits, unharmed
 from hilbert.core.model import CallPolicy, Route
 from support.dataplane import Plane, until
 from support.replicas import Call, mirror
@@ -72,8 +72,22 @@ def test_floods_are_stopped(plane: Plane, kind: str) -> None:
         assert stopped.is_set(), "nobody stopped it"
 
 
-@pytest.mark.parametrize("lines", [200, 300])
 @pytest.mark.bound("request-trailers")
+@pytest.mark.parametrize("kind", FLOODS)
+def test_nobody_waits_for_a_flood(plane: Plane, kind: str) -> None:
+    """A function that is called by somebody else answers as fast as ever."""
+    first, parts, _ = FLOODS[kind]
+    name, _ = plane.function(lambda call: call.answer(call.body()))
+    whole = first.replace(b"%b", name.encode()) + b"".join(itertools.islice(parts, 32))
+
+    def attack() -> None:
+        with contextlib.suppress(OSError), plane.connect() as wire:
+            wire.send(whole)
+
+    assert_nobody_waits(plane, attack)
+
+
+@pytest.mark.parametrize("lines", [200, 300])
 def test_trailers_up_to_the_limit_pass(plane: Plane, lines: int) -> None:
     name, (replica,) = plane.function()
     trailers = b"".join(b"X-%d: a\r\n" % number for number in range(lines))

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from attack.victim import MIB, unharmed
+from attack.victim import MIB, assert_nobody_waits, unharmed
 from support.dataplane import Plane, until
 from support.replicas import Call
+from support.wire import Closed
 
 ENOUGH = 64 * MIB
 """Bytes that a flood sends at most, if nobody stops it."""
@@ -78,6 +79,26 @@ def test_floods_are_stopped(plane: Plane, kind: str, reads: bool) -> None:
                 answer = wire.response()
                 assert answer.status == 502, answer
         assert stopped.wait(20), "nobody stopped it"
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_nobody_waits_for_a_flood(plane: Plane, kind: str) -> None:
+    """Another function answers as fast as ever."""
+    first, parts = FLOODS[kind]
+    whole = first + b"".join(itertools.islice(parts, 32))
+
+    def script(call: Call) -> None:
+        call.wire.send(whole)
+        call.wire.close()
+
+    name, _ = plane.function(script)
+
+    def attack() -> None:
+        with contextlib.suppress(Closed, ConnectionError, ValueError), plane.connect() as wire:
+            wire.send(f"GET /function/{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            wire.response()
+
+    assert_nobody_waits(plane, attack)
 
 
 def test_some_interim_answers_pass(plane: Plane) -> None:

@@ -306,8 +306,8 @@ class ClientConnection(AsyncioProtocol):
         if listener is None:
             return
         if self._in_head:
-            if reason := self._excess():
-                self._lost(reason)
+            if self._head_bytes > LIMITS.head:
+                self._lost(TOO_LONG)
             return
         self._head_bytes = 0
         meter = self._meter
@@ -386,6 +386,8 @@ class ClientConnection(AsyncioProtocol):
         elif size == 17 and name.lower() == b"transfer-encoding":
             check_coding(value, again=self._framed)
             self._framed = True
+        if len(response.headers) > LIMITS.lines:
+            raise Malformed(TOO_MANY)
 
     def on_headers_complete(self) -> None:
         parser, response = self._parser, self._response
@@ -418,12 +420,6 @@ class ClientConnection(AsyncioProtocol):
         self._head_bytes = 0
         if self._listener is not None:
             self._listener.on_inform(response)
-
-    def _excess(self) -> str:
-        """Why the unfinished head is too much; empty if it is not."""
-        if self._head_bytes > LIMITS.head:
-            return TOO_LONG
-        return TOO_MANY if len(self._response.headers) > LIMITS.lines else ""
 
     def on_body(self, data: bytes) -> None:
         if self._whole:

@@ -24,8 +24,6 @@ def check_head(response: Response, version: str, *, measure: bool) -> None:
     """
     if measure and _size(response.headers) > LIMITS.head:
         raise Malformed(TOO_LONG)
-    if len(response.headers) > LIMITS.lines:
-        raise Malformed(TOO_MANY)
     if version not in ("1.1", "1.0"):
         raise Malformed("malformed response: only HTTP/1.1 and HTTP/1.0 are understood")
     if response.status < 100:

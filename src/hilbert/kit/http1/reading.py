@@ -32,6 +32,9 @@ else:
 SLICE: Final = 64 * 1024
 """Most bytes parsed in one go: bounds how far pipelined requests can run ahead of a pause."""
 
+HEAD_SLICE: Final = 8 * 1024
+"""The same for a head, of which each line costs a call: bounds how long others wait for the one that has too many."""
+
 # Why nothing is read now: bits of `RequestReader._held_up`.
 BODY: Final = 1
 """The handler takes no more of the body for now."""
@@ -155,7 +158,7 @@ class RequestReader(AsyncioProtocol):
         if self._fresh:
             self._fresh = False
             data = self._take(data)
-            if not data:
+            if not data and not self._backlog:
                 return
         if self._tunnel is not None:
             self._tunnel.on_data(data)
@@ -221,6 +224,8 @@ class RequestReader(AsyncioProtocol):
                 self._head_bytes += len(data)
                 if self._line is not None or not data.isascii() or (self._between and _LF not in data):
                     data = self._ascii(data)
+                if len(data) > HEAD_SLICE:
+                    data = self._cut(data, HEAD_SLICE)
             elif self._parsed is not None and 0 < (self._parsed.request.length or 0) - self._body_bytes < len(data):
                 data = self._cut(data, (self._parsed.request.length or 0) - self._body_bytes)
             self._parser.feed_data(data)

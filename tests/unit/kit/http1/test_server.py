@@ -164,6 +164,19 @@ def test_unwanted_rest_of_a_body() -> None:
     assert bench.transport.aborted
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("body", [b"", b"x" * 50_000])
+@pytest.mark.parametrize("size", [8000, 8300, 60_000])
+def test_long_head_in_one_packet(*, size: int, body: bytes, known: bool) -> None:
+    """With and without a body behind it, alone and with another request behind that."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nX: %b\r\nContent-Length: %d\r\n\r\n" % (b"a" * size, len(body))
+    for count in (1, 3):
+        bench = Bench(answer=Noted.answer, heads=Heads() if known else None)
+        bench.feed((head + body) * count)
+        assert [len(call.request.headers[1][1]) for call in bench.calls] == [size] * count
+        assert bench.sent().count(b"HTTP/1.1 200 ") == count
+
+
 @pytest.mark.bound("linger")
 def test_a_refused_client_may_send_a_little_more() -> None:
     """So that it gets to read the answer; not for long, and not much."""
