@@ -53,6 +53,10 @@ STORE = """\
 """
 
 
+TOKEN = b"""{"id": "3f2a9c0d11e4b567", "name": "ci", "role": "deployer", "namespaces": ["dev", "staging"],
+ "createdAt": "2024-05-06T07:08:09Z", "createdBy": "admin", "expiresAt": "2024-08-04T07:08:09Z"}"""
+
+
 def prepare(gateway: Gateway, folder: Path) -> None:
     """What every session finds."""
     gateway.namespaces["dev"] = {"name": "dev", "labels": {"openfaas": "1"}, "annotations": {"openfaas": "1", "b": "2"}}
@@ -81,6 +85,18 @@ def prepare(gateway: Gateway, folder: Path) -> None:
         }
         for n, text in enumerate(["started\n", "\x1b]0;title\x07\x1b[2J\u202eevil\n", 'say "hi"\n'])
     ]
+    gateway.script |= {
+        ("POST", "/system/tokens"): [Reply(201, b'{"token": "hilbert_3f2a9c0d11e4b567_5ec2e7", "info": %s}' % TOKEN)],
+        ("GET", "/system/tokens"): [Reply(body=b"[%s]" % TOKEN)] * 5,
+        ("DELETE", "/system/tokens/3f2a9c0d11e4b567"): [Reply(202)],
+        ("GET", "/system/whoami"): [
+            Reply(body=b'{"identity": "token:3f", "claims": {"name": "ci"}, "rights": {"dev:*": ["Function:Get"]}}')
+        ],
+        ("GET", "/system/can-i"): [
+            Reply(body=b'{"allowed": %s, "action": "Function:Create", "resource": "dev:*"}' % word)
+            for word in (b"true", b"false")
+        ],
+    }
     (folder / "stack.files").mkdir()
     (folder / "stack.files" / "stack.yaml").write_text(STACK)
     (folder / "stack.files" / "broken.yaml").write_text("functions:\n  a: [1\n")

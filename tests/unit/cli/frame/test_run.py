@@ -14,7 +14,19 @@ from hilbert.cli.frame.help import render_help
 from hilbert.cli.function import list as functions
 from support.cli import Gateway
 
-FOLDERS = ("platform", "gateway", "function", "source", "template", "image", "store", "namespace", "secret", "stack")
+FOLDERS = (
+    "platform",
+    "gateway",
+    "function",
+    "source",
+    "template",
+    "token",
+    "image",
+    "store",
+    "namespace",
+    "secret",
+    "stack",
+)
 
 
 @pytest.fixture
