@@ -39,7 +39,7 @@ def test_the_status_decides_without_a_problem(status: int, subject: Subject, kin
 
 
 @pytest.mark.parametrize(
-    "code", [kind.code for kind in errors.Overloaded.__subclasses__()] + ["image-unavailable", "stale-write"]
+    "code", [kind.code for kind in errors.Overloaded.__subclasses__()] + ["image-unavailable"]
 )
 def test_a_problem_s_code_decides_over_the_status(code: str) -> None:
     """With its message and hint."""

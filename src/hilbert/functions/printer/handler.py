@@ -8,7 +8,7 @@ LONGEST = 65536
 def handle(event, context):  # noqa: ARG001 - the platform passes both
     lines = [f"{event.method} {event.path}"]
     lines += [f"{name}={value}" for name, value in event.query.items()]
-    lines += [f"{name}: {value}" for name in event.headers for value in event.headers.get_all(name)]
+    lines += [f"{name}: {value}" for name, value in event.headers]
     text = event.body[:LONGEST].decode("utf-8", "replace")
     if text:
         lines += ["", text.rstrip("\n")]
