@@ -38,9 +38,7 @@ def test_the_status_decides_without_a_problem(status: int, subject: Subject, kin
     assert "the reason" in error.message
 
 
-@pytest.mark.parametrize(
-    "code", [kind.code for kind in errors.Overloaded.__subclasses__()] + ["image-unavailable"]
-)
+@pytest.mark.parametrize("code", [kind.code for kind in errors.Overloaded.__subclasses__()] + ["image-unavailable"])
 def test_a_problem_s_code_decides_over_the_status(code: str) -> None:
     """With its message and hint."""
     body = json.dumps({"error": {"code": code, "message": "why", "hint": "what to do"}}).encode()
