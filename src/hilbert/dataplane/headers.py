@@ -104,9 +104,12 @@ class Incoming:
                 passed += (name, b": ", value, b"\r\n")
                 if lowered == b"accept":
                     self.accept = value
+                    self.browser = self.browser or b"text/html" in value
+                elif lowered == b"user-agent":
+                    self.browser = self.browser or value.startswith(b"Mozilla/")
                 elif lowered == b"content-type":
                     self.content_type = value
-                if lowered in origins.TELLING and origins.of_browser(lowered, value):
+                elif lowered in origins.OF_BROWSERS:
                     self.browser = True
             elif lowered == b"host":
                 self.host = value

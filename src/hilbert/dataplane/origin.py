@@ -54,20 +54,10 @@ _SANDBOX: Final = (
     b"allow-popups-to-escape-sandbox allow-downloads allow-pointer-lock\r\n"
 )
 
-_OF_BROWSERS: Final = frozenset(
+OF_BROWSERS: Final = frozenset(
     {b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"sec-ch-ua", b"upgrade-insecure-requests"}
 )
-TELLING: Final = _OF_BROWSERS | {b"user-agent", b"accept"}
-"""Headers of a request for which it is worth to ask `of_browser`, in lower case."""
-
-
-def of_browser(name: bytes, value: bytes) -> bool:
-    """Whether a request's header, its name in lower case, says that a browser sent it."""
-    if name in _OF_BROWSERS:
-        return True
-    if name == b"user-agent":
-        return value.startswith(b"Mozilla/")
-    return name == b"accept" and b"text/html" in value
+"""Headers of a request that only browsers send, in lower case; `headers.Incoming` knows browsers by more."""
 
 
 def asks_for_password(value: bytes) -> bool:

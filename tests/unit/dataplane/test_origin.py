@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hilbert.dataplane.headers import Incoming, from_function, incoming, outgoing, to_browser
-from hilbert.dataplane.origin import ACTS_ON_ORIGIN, asks_for_password, of_browser, tenant_of
+from hilbert.dataplane.origin import ACTS_ON_ORIGIN, asks_for_password, tenant_of
 from hilbert.kit.http1 import Request, Response
 
 SANDBOX = b"Content-Security-Policy: sandbox "
@@ -105,10 +105,11 @@ def test_a_pdf_keeps_the_browsers_viewer() -> None:
     ],
 )
 def test_who_is_a_browser(header: tuple[bytes, bytes], browser: bool) -> None:
-    assert of_browser(header[0].lower(), header[1]) is browser
-    request = Request()
-    request.method, request.target, request.headers = b"GET", b"/function/f", [(b"Host", b"x"), header]
-    assert incoming(request).browser is browser
+    for others in ([], [(b"Accept", b"*/*"), (b"User-Agent", b"x")]):
+        request = Request()
+        request.method, request.target = b"GET", b"/function/f"
+        request.headers = [(b"Host", b"x"), header, *others]
+        assert incoming(request).browser is browser
 
 
 def test_a_namespaces_own_name_needs_no_sandbox() -> None:
