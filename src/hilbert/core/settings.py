@@ -156,7 +156,7 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     tmp_size: Quantity = Quantity.parse("1Gi")
     """Size of `/tmp` for functions with a read-only root. A Pod that writes more is evicted."""
     pod_annotations: str = ""
-    """Comma-separated prefixes (such as `linkerd.io`) of function annotations that are copied to Pods. Other prefixed annotations are not, since they could control the cluster."""
+    """Comma-separated prefixes (such as `linkerd.io`) of function annotations and labels that are copied to Pods. Others with a prefix are not, since they could control the cluster."""
     blocked_networks: str = ""
     """Comma-separated extra address ranges that functions must not reach, such as a public address of the API server."""
     adopt_namespaces: bool = True

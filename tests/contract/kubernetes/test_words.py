@@ -110,7 +110,7 @@ async def _is_ready(provider: KubernetesProvider, spec: FunctionSpec) -> bool:
 async def test_our_pods_pass_the_strictest_level(cluster: AnyCluster, provider: KubernetesProvider) -> None:
     """And one that a profile makes weaker is refused, in words."""
     dev = NamespaceName(cluster.name("dev"))
-    await provider.create_namespace(Namespace(name=dev))
+    await provider.create_namespace(Namespace(name=dev, annotations={"com.hilbert.profiles.allowed": "root"}))
     spec = spec_of(cluster, namespace="dev")
     await provider.apply(spec)
     await until(lambda: _is_ready(provider, spec))

@@ -193,6 +193,7 @@ class Deployer:
     ) -> Manifest:
         annotations = self._annotations(spec.ref.namespace)
         chosen = profiles.chosen(spec.annotations, annotations)
+        profiles.check_allowed(chosen, self._state.profiles(), annotations)
         merged = profiles.merge(chosen, self._state.profiles(), imposed=profiles.imposed(annotations))
         return workload.deployment(
             spec,

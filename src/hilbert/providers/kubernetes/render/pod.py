@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +33,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     non_root: bool = True
     tmp_bytes: int = 2**30
     pod_annotations: tuple[str, ...] = ()
-    """Prefixes of annotations that Pods get too."""
+    """Prefixes of annotations and labels that Pods get too."""
     grace: int = 30
     """Seconds."""
     drain: int = 1
@@ -51,11 +51,20 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def pod_labels(spec: FunctionSpec, namespace_annotations: Mapping[str, str]) -> dict[str, str]:
+def pod_labels(spec: FunctionSpec, namespace_annotations: Mapping[str, str], rules: Rules) -> dict[str, str]:
+    """Labels without a prefix are data; those with one can steer the cluster, as annotations can.
+
+    Raises `InvalidSpec` for one that the cluster itself sets.
+    """
     for key in spec.labels:
         if key in _PLAIN_LABELS_REFUSED:
             raise InvalidSpec(f"label {key} is reserved by Kubernetes; choose another name")
-    labels = {**spec.labels, LABEL_FUNCTION: spec.ref.name}
+    labels = {
+        key: value
+        for key, value in spec.labels.items()
+        if "/" not in key or key.partition("/")[0] in rules.pod_annotations
+    }
+    labels[LABEL_FUNCTION] = spec.ref.name
     labels.pop(names.LABEL_NETWORK, None)
     if "none" in (spec.annotations.get(ANNOTATION_NETWORK), namespace_annotations.get(ANNOTATION_NETWORK)):
         labels[names.LABEL_NETWORK] = "none"
@@ -129,7 +138,7 @@ def pod_spec(
         pod["volumes"] = volumes
     if pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in sorted(pull_secrets)]
-    if selector := _node_selector(spec.constraints):
+    if selector := _node_selector(spec, namespace_annotations):
         pod["nodeSelector"] = selector
     if account := _service_account(spec, namespace_annotations):
         pod["serviceAccountName"] = account
@@ -174,10 +183,20 @@ def _amounts(resources: Resources | None) -> dict[str, str]:
     return {key: str(amount) for key, amount in amounts.items() if amount is not None}
 
 
-def _node_selector(constraints: Sequence[str]) -> dict[str, str]:
-    """Entries `key=value`; others are passed over, as OpenFaaS does."""
-    pairs: Iterable[list[str]] = (entry.split("=") for entry in constraints)
-    return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
+def _node_selector(spec: FunctionSpec, namespace_annotations: Mapping[str, str]) -> dict[str, str]:
+    """Entries `key=value`; others are passed over, as OpenFaaS does. Raises `InvalidSpec` for a key that is not allowed."""
+    pairs: Iterable[list[str]] = (entry.split("=") for entry in spec.constraints)
+    selector = {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
+    listed = namespace_annotations.get(names.NS_CONSTRAINTS)
+    if listed is not None:
+        allowed = {part.strip() for part in listed.split(",")}
+        for key in selector:
+            if key not in allowed:
+                raise InvalidSpec(
+                    f"constraint {key}: namespace {spec.ref.namespace} does not allow functions to choose nodes by it",
+                    hint=f"an administrator can allow it in the namespace's annotation {names.NS_CONSTRAINTS}",
+                )
+    return selector
 
 
 def _service_account(spec: FunctionSpec, namespace_annotations: Mapping[str, str]) -> str:

@@ -12,11 +12,13 @@ from typing import Any, Final
 import msgspec
 
 from hilbert.core.errors import InvalidSpec
-from hilbert.providers.kubernetes.cluster.names import ANNOTATION_PROFILE, NS_PROFILES
+from hilbert.providers.kubernetes.cluster.names import ANNOTATION_PROFILE, NS_PROFILES, NS_PROFILES_ALLOWED
 from hilbert.providers.kubernetes.cluster.objects import ProfileObject
 
 _ADDED: Final = ("tolerations", "topologySpreadConstraints")
 _REPLACED: Final = ("affinity", "runtimeClassName", "dnsPolicy", "dnsConfig", "priorityClassName")
+_WEAKENING: Final = ("podSecurityContext", "priorityClassName", "tolerations")
+"""Fields by which a function could run as another user, push others off their nodes, or get onto nodes that are kept free."""
 _MOST: Final = 20
 
 
@@ -47,6 +49,32 @@ def chosen(annotations: Mapping[str, str], namespace_annotations: Mapping[str, s
 def imposed(namespace_annotations: Mapping[str, str]) -> tuple[str, ...]:
     """Names of the profiles that a namespace's functions cannot leave."""
     return _names(namespace_annotations.get(NS_PROFILES, ""))
+
+
+def check_allowed(
+    names: Iterable[str], known: Mapping[str, ProfileObject], namespace_annotations: Mapping[str, str]
+) -> None:
+    """Raise `InvalidSpec` for a profile that a function may not choose in its namespace.
+
+    A namespace lists what it allows. Where it says nothing, a function may choose what cannot weaken its isolation or take
+    from others.
+    """
+    listed = namespace_annotations.get(NS_PROFILES_ALLOWED)
+    allowed = _names(listed or "")
+    if "*" in allowed:
+        return
+    forced = imposed(namespace_annotations)
+    for name in names:
+        if name in forced or name in allowed:
+            continue
+        spec = (known[name].spec if name in known else None) or {}
+        weakening = [field for field in _WEAKENING if spec.get(field)]
+        if listed is not None or weakening:
+            why = f"sets {', '.join(weakening)}, and " if weakening else ""
+            raise InvalidSpec(
+                f"profile {name} {why}is not among those that this namespace allows its functions to choose",
+                hint=f"an administrator can list it in the namespace's annotation {NS_PROFILES_ALLOWED}",
+            )
 
 
 def merge(names: Iterable[str], known: Mapping[str, ProfileObject], *, imposed: Collection[str] = ()) -> Merged:

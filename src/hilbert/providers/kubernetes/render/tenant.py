@@ -50,7 +50,10 @@ METRICS: Final = "com.hilbert.network.metrics-from"
 PIECES: Final = ("quota", "limits", "network", "pod-security")
 
 _PRIVATE_V4: Final = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
-_PRIVATE_V6: Final = ("fc00::/7", "fe80::/10")
+_PRIVATE_V6: Final = ("fc00::/7", "fe80::/10", "fec0::/10")
+_TRANSLATED_V6: Final = ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16")
+"""IPv6 addresses that stand for IPv4 ones (NAT64 of RFC 6052 and 8215, Teredo, 6to4): through them the private
+addresses would be reached that are closed above."""
 _METADATA_V4: Final = ("168.63.129.16/32", "192.0.0.0/24")
 """Metadata services of clouds (Azure, Oracle) outside the ranges above; the others' are link-local or shared."""
 _LOCAL_DNS: Final = "169.254.20.10/32"
@@ -208,7 +211,12 @@ def _internet(blocked: Sequence[str]) -> list[dict[str, Any]]:
     closed = (*_PRIVATE_V4, *_METADATA_V4)
     return [
         {"ipBlock": {"cidr": "0.0.0.0/0", "except": [*closed, *(net for net in blocked if ":" not in net)]}},
-        {"ipBlock": {"cidr": "::/0", "except": [*_PRIVATE_V6, *(net for net in blocked if ":" in net)]}},
+        {
+            "ipBlock": {
+                "cidr": "::/0",
+                "except": [*_PRIVATE_V6, *_TRANSLATED_V6, *(net for net in blocked if ":" in net)],
+            }
+        },
     ]
 
 

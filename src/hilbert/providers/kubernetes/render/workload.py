@@ -57,7 +57,7 @@ def deployment(
             else {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {
                 "metadata": {
-                    "labels": pod_labels(spec, namespace_annotations),
+                    "labels": pod_labels(spec, namespace_annotations, rules),
                     "annotations": {
                         **pod_annotations(spec, rules),
                         names.ANNOTATION_FUNCTION: owner.uid,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 
@@ -71,6 +72,9 @@ def test_egress_never_covers_private_or_metadata_addresses() -> None:
     v4, v6 = (peer["ipBlock"] for peer in policy["spec"]["egress"][0]["to"])
     assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"} <= set(v4["except"])
     assert {"fc00::/7", "fe80::/10"} <= set(v6["except"])
+    closed = [ipaddress.ip_network(text) for text in v6["except"]]
+    for mapped in ("64:ff9b::a9fe:a9fe", "64:ff9b:1::a00:1", "2002:a00:1::1", "2001::1"):
+        assert any(ipaddress.ip_address(mapped) in net for net in closed), mapped
 
 
 @pytest.mark.parametrize(

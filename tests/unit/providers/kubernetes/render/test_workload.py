@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import msgspec
 import pytest
 import yaml
 
@@ -139,6 +140,62 @@ def test_annotations_that_steer_the_cluster_stay_off_pods() -> None:
     assert "iam.amazonaws.com/role" not in annotations
     assert "linkerd.io/inject" not in annotations
     assert annotations["topic"] == "invoices"
+
+
+def test_labels_that_steer_the_cluster_stay_off_pods() -> None:
+    labels = {"sidecar.istio.io/inject": "true", "linkerd.io/inject": "enabled", "team": "billing"}
+    spec = FunctionSpec(ref=FunctionRef.parse("a"), image="i", labels=labels)
+    rules = pod.Rules.of(KubernetesSettings(pod_annotations="linkerd.io"), ProviderSettings())
+    found = manifest_of(spec, rules=rules)["spec"]["template"]["metadata"]["labels"]
+    assert found == {"linkerd.io/inject": "enabled", "team": "billing", "faas_function": "a"}
+
+
+WEAK: dict[str, dict[str, Any]] = {
+    "root": {"podSecurityContext": {"runAsUser": 0}},
+    "first": {"priorityClassName": "system-node-critical"},
+    "anywhere": {"tolerations": [{"operator": "Exists"}]},
+}
+STRONG: dict[str, dict[str, Any]] = {
+    "gvisor": {"runtimeClassName": "gvisor"},
+    "spread": {"affinity": {"podAntiAffinity": {}}, "resources": {"limits": {"memory": "1Gi"}}},
+    "empty": {},
+}
+
+
+@pytest.mark.parametrize("name", [*WEAK, *STRONG])
+@pytest.mark.parametrize(
+    ("annotations", "weak", "strong"),
+    [
+        ({}, False, True),
+        ({"com.hilbert.profiles.allowed": "*"}, True, True),
+        ({"com.hilbert.profiles.allowed": ""}, False, False),
+        ({"com.hilbert.profiles.allowed": ",".join(WEAK)}, True, False),
+        ({"com.hilbert.profiles": ",".join(WEAK)}, True, True),
+    ],
+    ids=["says nothing", "everything", "none", "the weak ones", "imposes the weak ones"],
+)
+def test_a_function_chooses_only_profiles_that_its_namespace_allows(
+    name: str, annotations: dict[str, str], weak: bool, strong: bool
+) -> None:
+    known = {key: ProfileObject(metadata=Meta(name=key), spec=spec) for key, spec in (WEAK | STRONG).items()}
+    if weak if name in WEAK else strong:
+        profiles.check_allowed((name,), known, annotations)
+    else:
+        with pytest.raises(InvalidSpec, match=f"profile {name} ") as refused:
+            profiles.check_allowed((name,), known, annotations)
+        assert "com.hilbert.profiles.allowed" in refused.value.hint
+
+
+def test_a_namespace_bounds_by_what_nodes_are_chosen() -> None:
+    spec = FunctionSpec(
+        ref=FunctionRef.parse("a"), image="i", constraints=("kubernetes.io/arch = arm64", "node=victim")
+    )
+    assert pod_of(manifest_of(spec))["nodeSelector"] == {"kubernetes.io/arch": "arm64", "node": "victim"}
+    allowed = {"com.hilbert.constraints.allowed": "kubernetes.io/arch"}
+    with pytest.raises(InvalidSpec, match="constraint node"):
+        manifest_of(spec, namespace_annotations=allowed)
+    spec = msgspec.structs.replace(spec, constraints=("kubernetes.io/arch=arm64",))
+    assert pod_of(manifest_of(spec, namespace_annotations=allowed))["nodeSelector"] == {"kubernetes.io/arch": "arm64"}
 
 
 def test_dollars_reach_the_function_as_written() -> None:
