@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 
 from support.load import SteadyLoad
-from support.platform import Platform, is_replica, running, until
+from support.platform import Platform, running, until
 
 ECHO = {"service": "echo", "image": "functions/alpine:latest", "envProcess": "cat"}
 
@@ -88,19 +89,27 @@ def test_everything_killed(platform: Platform) -> None:
 
 
 def test_supervisor_killed_leaves_nothing_twice(platform: Platform) -> None:
-    """When the supervisor alone is killed, its children end; a new start runs every function once."""
+    """When the supervisor alone is killed, its children end at once, whatever they do; a new start takes the replica back."""
     deploy(platform)
     assert platform.process is not None
+    before = {process.pid for process in platform.replicas()}
+    children = [
+        process
+        for module in ("hilbert.server.control", "hilbert.dataplane.worker", "hilbert.server.log_keeper")
+        for process in platform.children(module)
+    ]
+    assert len(children) == 4
+    children[0].suspend()  # Not even one that is stopped, or holds on to its calls, lives on.
     platform.process.kill()
     platform.process.wait(10)
     until(
-        lambda: not [process for process in platform.processes() if not is_replica(process)],
+        lambda: not any(process.is_running() and process.status() != "zombie" for process in children),
         what="control process and workers to end",
         log=lambda: platform.log,
     )
     platform.start()
     until(lambda: works(platform), what="echo", log=lambda: platform.log)
-    assert len(platform.replicas()) == 1
+    assert {process.pid for process in platform.replicas()} == before
 
 
 def test_rolling_restart_fails_no_call(platform: Platform) -> None:
@@ -173,3 +182,47 @@ def test_log_keeper_killed(platform: Platform) -> None:
 
     until(lambda: any("wrote the last" in line for line in lines()), what="the last line", log=lambda: platform.log)
     assert load.calls - 30 <= sum("wrote x" in line for line in lines()) <= load.calls
+
+
+def test_restarts_that_became_ready_are_no_reason_to_give_up(platform: Platform) -> None:
+    """Seven rolling restarts and seven kills of a young platform: it goes on, and what was asked for is no death."""
+    deploy(platform)
+    assert platform.process is not None
+    for number in range(14):
+        (control,) = platform.children("hilbert.server.control")
+        if number % 2:
+            control.kill()
+        else:
+            psutil.Process(platform.process.pid).send_signal(1)
+        until(
+            lambda old=control: (
+                old not in platform.children("hilbert.server.control")  # type: ignore[misc]
+                and platform.api("GET", "/system/functions").status == 200
+            ),
+            within=60,
+            what="another control process",
+            log=lambda: platform.log,
+        )
+    assert platform.process.poll() is None, platform.log[-3000:]
+    deaths = [line for line in platform.log.splitlines() if '"child died"' in line and '"control"' in line]
+    assert len(deaths) <= 7, deaths
+
+
+def test_down_leaves_nothing_though_a_call_never_ends() -> None:
+    """A function may ask for more time than the platform has: its calls are cut, and nothing stays."""
+    with running("gateway.workers=1", "provider.grace=1s", "gateway.drain_timeout=1s") as platform:
+        deploy(
+            platform,
+            envProcess="sh -c 'trap : TERM; read line; if [ x$line = xhang ]; then sleep 300; fi; printf %s $line'",
+            envVars={"write_timeout": "200s", "exec_timeout": "200s"},
+        )
+        with ThreadPoolExecutor(1) as pool:
+            hanging = pool.submit(platform.call, "/function/echo", b"hang\n")
+            until(
+                lambda: [p for p in platform.processes() if "sleep" in p.name()],
+                what="the call",
+                log=lambda: platform.log,
+            )
+            assert platform.stop(within=25) == 0
+            until(lambda: platform.processes() == [], what="all to end", log=lambda: platform.log)
+            hanging.exception(30)

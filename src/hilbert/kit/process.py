@@ -13,8 +13,11 @@ _OOM_SPARED: Final = -500
 
 
 def end_with_parent() -> None:
-    """Get `SIGTERM` when the parent ends, and leave a terminal's Ctrl-C to the parent. Raises `OSError`."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """End at once when the parent ends, and leave a terminal's Ctrl-C to the parent. Raises `OSError`.
+
+    By `SIGKILL`: nothing that this process does or waits for can put it off.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sqlite3
@@ -101,6 +102,8 @@ class Control:
             await routing.wait_synced()
             stack.push_async_callback(cancel, spawn(tally.keep(), name="tally"))
             self._announce()
+            os.write(config.ready_fd, b"1")
+            os.close(config.ready_fd)
             _log.info("gateway ready", url=config.url, metrics=config.metrics_url, provider=provider.name)
             if sys.stderr.isatty():
                 sys.stderr.write("\n".join(["", *first_steps(config.url, Path(settings.paths.state_dir)), "", ""]))

@@ -39,7 +39,7 @@ _RESTART: Final = Pace(first=0.05, most=5.0)
 _STEADY_AFTER: Final = 10.0
 """Seconds of life after which a child's earlier failures are forgotten."""
 _GIVE_UP_AFTER: Final = 5
-"""Failures in a row of the first control process after which starting makes no sense."""
+"""Control processes in a row that were never ready, none before them either: starting makes no sense then."""
 _READY_WITHIN: Final = 20.0
 """Seconds that a rolling restart waits for a new child before it goes on."""
 _CONTROL_STOP_SLACK: Final = 15.0
@@ -63,8 +63,19 @@ class _Child:
     """When to start it, on the monotonic clock; meaningful while `pid` is 0."""
     ready: int = -1
     """Read end of the pipe on which the running one says that it is ready."""
+    false_starts: int = 0
+    """How many in a row have ended without having been ready."""
+    asked: bool = False
+    """The running one has been asked to end."""
     retiring: set[int] = field(default_factory=set)
     """Pids of predecessors that are finishing their calls."""
+
+    def has_been_ready(self) -> bool:
+        """Whether the one that runs, or has just ended, has said that it is ready."""
+        if self.ready < 0:
+            return False
+        readable, _, _ = select.select([self.ready], [], [], 0)
+        return bool(readable) and bool(os.read(self.ready, 1))
 
 
 class Supervisor:
@@ -93,8 +104,11 @@ class Supervisor:
         self._control = _Child("control", "hilbert.server.control")
         self._workers = [_Child(f"worker {n}", "hilbert.dataplane.worker") for n in range(count)]
         self._stopping = False
-        self._was_steady = False
-        """Whether a control process has ever run for long."""
+        self._was_ready = False
+        """Whether a control process has ever been ready."""
+        self._given_up = ""
+        """Why it makes no sense to go on."""
+        self._stop_status = 0
 
     @property
     def url(self) -> str:
@@ -114,14 +128,15 @@ class Supervisor:
                 self._await_signal()
                 if self._stopping:
                     break
-                if self._control.failures < 0:
+                if self._given_up:
+                    _log.error("giving up", reason=self._given_up)
                     status = START_FAILED
                     break
                 self._start_due()
         finally:
             self._stop_all()
             self._leave()
-        return status
+        return status or self._stop_status
 
     def _family(self) -> list[_Child]:
         return [*self._keepers, self._control, *self._workers]
@@ -149,9 +164,9 @@ class Supervisor:
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         try:
             if place is self._control:
-                config = self._control_config()
+                config = self._control_config(write_end)
                 passed = [self._control_socket, self._feed_socket, self._metrics]
-                descriptors = [sock.fileno() for sock in passed]
+                descriptors = [*(sock.fileno() for sock in passed), write_end]
                 document = msgspec.json.encode(config)
             elif place in self._keepers:
                 descriptors = [self._logs_socket.fileno()]
@@ -169,7 +184,7 @@ class Supervisor:
         place.started = time.monotonic()
         _log.debug("child started", child=place.name, pid=place.pid)
 
-    def _control_config(self) -> ControlConfig:
+    def _control_config(self, ready_fd: int) -> ControlConfig:
         return ControlConfig(
             settings=self._settings,
             url=self.url,
@@ -178,6 +193,7 @@ class Supervisor:
             control_fd=self._control_socket.fileno(),
             feed_fd=self._feed_socket.fileno(),
             metrics_fd=self._metrics.fileno(),
+            ready_fd=ready_fd,
             supervisor_pid=os.getpid(),
             started_at=self._started_at.isoformat(),
         )
@@ -213,13 +229,22 @@ class Supervisor:
         place.pid = 0
         if self._stopping:
             return
+        if place.asked:
+            place.asked = False
+            _log.info("child ended as asked", child=place.name, status=code)
+            return
         if place is self._control and code == START_FAILED:
-            place.failures = -1
+            self._given_up = "the control process cannot start; the lines above say why"
             return
-        if place is self._control and not self._was_steady and place.failures >= _GIVE_UP_AFTER:
-            place.failures = -1
+        ready = place.has_been_ready()
+        place.false_starts = 0 if ready else place.false_starts + 1
+        self._was_ready = self._was_ready or (place is self._control and ready)
+        if place is self._control and not self._was_ready and place.false_starts > _GIVE_UP_AFTER:
+            self._given_up = (
+                f"the control process ended {place.false_starts} times before it was ready, last with status {code}; "
+                "the lines above say why, and log.level=debug says more"
+            )
             return
-        self._was_steady = self._was_steady or (place is self._control and now - place.started > _STEADY_AFTER)
         place.failures = 0 if now - place.started > _STEADY_AFTER else place.failures + 1
         delay = _RESTART.delay(place.failures)
         place.due = now + delay
@@ -230,10 +255,12 @@ class Supervisor:
         _log.info("rolling restart")
         for place in self._keepers:
             if place.pid:
+                place.asked = True
                 self._kill(place.pid, signal.SIGTERM)
                 self._wait_for_end(place, _KEEPER_STOP)
             self._start(place)
         if self._control.pid:
+            self._control.asked = True
             self._kill(self._control.pid, signal.SIGHUP)  # To this child: stop, but leave the replicas running.
             self._wait_for_end(self._control, self._settings.provider.grace.seconds)
             self._start(self._control)
@@ -254,6 +281,7 @@ class Supervisor:
         if place.pid == pid:
             self._kill(pid, signal.SIGKILL)
             place.retiring.add(pid)
+        place.asked = False
 
     def _wait_until_ready(self, place: _Child) -> None:
         ready, _, _ = select.select([place.ready], [], [], _READY_WITHIN)
@@ -284,6 +312,9 @@ class Supervisor:
             for pid in (place.pid, *place.retiring):
                 if pid:
                     _log.warning("child killed", child=place.name, pid=pid)
+                    if place is self._control:
+                        _log.error("replicas may be left running: the next start takes them back")
+                        self._stop_status = 1
                     self._kill(pid, signal.SIGKILL)
                     with contextlib.suppress(ChildProcessError):
                         os.waitpid(pid, 0)

@@ -114,7 +114,8 @@ class Reconciler:
         if not stop_replicas:
             return
         live = [(cell, replica) for cell in self.cells.values() for replica in cell.replicas.values()]
-        await asyncio.gather(*(self._stop(cell, replica, replica.grace) for cell, replica in live))
+        most = self._settings.grace  # The platform does not wait for a function's own `write_timeout`.
+        await asyncio.gather(*(self._stop(cell, replica, min(replica.grace, most)) for cell, replica in live))
 
     def revision(self, record: FunctionRecord) -> Revision:
         """What a replica of `record` has to be started from now."""

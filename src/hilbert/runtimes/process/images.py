@@ -110,6 +110,16 @@ def open_to_others(path: Path) -> None:
     path.chmod(path.stat().st_mode | 0o055)  # Last: it says that the rest is done.
 
 
+def open_way(path: Path, *, top: Path) -> None:
+    """Let every user pass through, not look into, the folders above `path` up to `top`. Blocks; does nothing twice."""
+    for folder in path.parents:
+        if not folder.is_relative_to(top):
+            return
+        mode = folder.stat().st_mode
+        if mode & 0o011 != 0o011:
+            folder.chmod(mode | 0o011)
+
+
 def _stored(folder: Path, digest: str, image: str) -> Path:
     """The folder of content-addressed `digest`, named with or without the algorithm."""
     match = _DIGEST.fullmatch(digest)

@@ -31,7 +31,7 @@ from hilbert.runtimes.process import proc
 from hilbert.runtimes.process.environment import render_environment
 from hilbert.runtimes.process.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
 from hilbert.runtimes.process.handle import ReplicaData
-from hilbert.runtimes.process.images import ImageStore, open_to_others
+from hilbert.runtimes.process.images import ImageStore, open_to_others, open_way
 from hilbert.runtimes.process.launch import abandon, launch
 from hilbert.runtimes.process.limits import Allowance
 from hilbert.runtimes.process.machine import Machine, survey
@@ -187,6 +187,8 @@ class ProcessRuntime:
             if occupant.user is not None:
                 for path in (bundle.path, *bundle.layers):
                     await asyncio.to_thread(open_to_others, path)
+                    if machine.sandbox.level != "bubblewrap":  # Their own paths are those that the replica uses.
+                        open_way(path, top=self._images.path)
             make_folder(occupant, shared=machine.sandbox.level != "bubblewrap")
             put_secrets(folder, plan.secrets, user=occupant.user)
             listener = ours.enter_context(_listen(folder / "sock"))
@@ -234,6 +236,8 @@ class ProcessRuntime:
                     async with asyncio.timeout(grace.seconds):
                         await monitor.exited.wait()
             if not monitor.exited.is_set():
+                if grace.ns and monitor.may_serve:
+                    _log.warning("calls were cut", function=str(handle.ref), replica=handle.replica, grace=str(grace))
                 await asyncio.to_thread(_kill, data)
                 await monitor.exited.wait()
         self._ending.add(handle.replica)

@@ -11,7 +11,7 @@ import pytest
 
 from hilbert.core.bundle import ImageRecord, Manifest, Mode, index_name
 from hilbert.core.errors import ImageUnavailable
-from hilbert.runtimes.process.images import ImageStore, open_to_others
+from hilbert.runtimes.process.images import ImageStore, open_to_others, open_way
 
 DIGEST = "sha256:" + "ab" * 32
 LAYER = "sha256:" + "cd" * 32
@@ -151,3 +151,16 @@ def test_an_image_belongs_to_the_namespace_that_it_was_built_for(store: ImageSto
         store.find("me/own", "dev")
     assert store.find("me/own:latest", "ops").pin.endswith("b" * 64)
     assert store.find("me/shared", "dev").pin.endswith("c" * 64)
+
+
+def test_the_way_to_a_bundle_is_opened_without_a_look_at_others(tmp_path: Path) -> None:
+    """S19: what a build made with mode 0700 is reached by the namespace's user, and cannot be listed."""
+    images = tmp_path / "state" / "images"
+    bundle = images / "bundles" / "abc"
+    bundle.mkdir(parents=True)
+    for folder in (tmp_path / "state", images, images / "bundles"):
+        folder.chmod(0o700)
+    open_way(bundle, top=images)
+    open_way(bundle, top=images)
+    modes = {folder.name: folder.stat().st_mode & 0o777 for folder in (images, images / "bundles", tmp_path / "state")}
+    assert modes == {"images": 0o711, "bundles": 0o711, "state": 0o700}
