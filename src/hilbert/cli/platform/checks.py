@@ -194,22 +194,7 @@ def _facts(facts: Mapping[str, str]) -> Iterator[Finding]:
         todo = "for the strongest sandbox, get bubblewrap to work and restart the platform" if weak else ""
         level = Level.WARNING if weak else Level.OK
         yield Finding(level, f"sandbox: {sandbox}" + (f": {weak}" if weak else ""), todo, why_not)
-    if network := facts.get("network"):
-        weak = facts.get("warning.network", "")
-        reasons = tuple(
-            f"{key.removeprefix('network.not-')}: {value}"
-            for key, value in sorted(facts.items())
-            if key.startswith("network.not-")
-        )
-        todo = (
-            "install nftables and iproute2, or as an ordinary user nftables and slirp4netns; then restart the platform"
-        )
-        yield Finding(
-            Level.WARNING if weak else Level.OK,
-            f"network: {network}" + (f": {weak}" if weak else ""),
-            todo if weak else "",
-            reasons,
-        )
+    yield from _network(facts)
     for key in ("memory-limit", "cpu-limit"):
         if key in facts:
             loose = facts[key] in ("none", "rlimit")
@@ -222,6 +207,30 @@ def _facts(facts: Mapping[str, str]) -> Iterator[Finding]:
     for key, value in sorted(facts.items()):
         if key.startswith("warning") and key != "warning.network":
             yield Finding(Level.WARNING, value)
+
+
+_NETWORKS: Final = {
+    "host": "functions share this machine's network: they reach what listens here, and each other's ports",
+}
+
+
+def _network(facts: Mapping[str, str]) -> Iterator[Finding]:
+    """Which network functions have, and what would give them a better one."""
+    network = facts.get("network")
+    if network is None:
+        return
+    reasons = tuple(
+        f"{key.removeprefix('network.not-')}: {value}"
+        for key, value in sorted(facts.items())
+        if key.startswith("network.not-")
+    )
+    if "warning.network" not in facts:
+        yield Finding(Level.OK, f"network: {network}", "", reasons)
+        return
+    todo = "install nftables and iproute2, or as an ordinary user nftables and slirp4netns; then restart the platform"
+    if any("/dev/net/tun" in reason for reason in reasons):
+        todo = "let this user open /dev/net/tun (most systems give it mode 0666), then restart the platform"
+    yield Finding(Level.WARNING, f"network: {_NETWORKS.get(network, network)}", todo, reasons)
 
 
 def _function(function: Function, where: str) -> Finding:

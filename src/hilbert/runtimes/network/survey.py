@@ -58,7 +58,7 @@ SHARED: Final = Abilities(failures={"own": "none was asked for"})
 """Of a runtime that gives its replicas no network of their own."""
 
 _DESCRIPTIONS: Final = {
-    "": "one for each replica, without a way out but to the gateway",
+    "": "one for each replica, which leads to the gateway and nowhere else",
     "veth": "one for each replica, out by address translation",
     "slirp4netns": "one for each replica, out by slirp4netns",
     "pasta": "one for each replica, out by pasta",

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from hilbert.cli.gateway.target import Target
 from hilbert.cli.platform.checks import Finding, Level, check_function, check_gateway, check_machine, check_namespace
 from hilbert.client import BasicAuth, Client
+from hilbert.runtimes.network.survey import Abilities
 from support.cli import PASSWORD, USER, Gateway, Reply
 
 
@@ -152,3 +154,36 @@ def test_a_gateway_with_a_weak_sandbox(gateway: Gateway, client: Client) -> None
     assert "functions can read everything this user can read" in sandbox.what
     assert sandbox.evidence == ("bubblewrap: bwrap is not installed",)
     assert limit.what == "cpu-limit: enforced by none"
+
+
+@pytest.mark.parametrize(
+    ("abilities", "level", "what", "todo"),
+    [
+        (Abilities(own=True, uplink="veth"), Level.OK, "out by address translation", ""),
+        (
+            Abilities(failures={"own": "nft is not installed"}),
+            Level.WARNING,
+            "share this machine's network",
+            "nftables",
+        ),
+        (
+            Abilities(own=True, failures={"pasta": "is /dev/net/tun open to this user?"}),
+            Level.WARNING,
+            "leads to the gateway and nowhere else",
+            "let this user open /dev/net/tun",
+        ),
+    ],
+)
+def test_a_gateways_networks(
+    gateway: Gateway, client: Client, abilities: Abilities, level: Level, what: str, todo: str
+) -> None:
+    body = {"provider": {}, "version": {}, "hilbert": abilities.facts()}
+    gateway.script["GET", "/system/info"] = [
+        Reply(200, msgspec.json.encode(body), {"Content-Type": "application/json"})
+    ]
+    _, findings = check_gateway(client, Target(gateway.url, "--gateway"))
+    (found,) = [finding for finding in findings if finding.what.startswith("network: ")]
+    assert found.level is level
+    assert what in found.what
+    assert todo in found.todo
+    assert found.evidence == tuple(f"{name}: {why}" for name, why in sorted(abilities.failures.items()))
