@@ -1,5 +1,6 @@
-"""The REST API over the control plane: authentication, one module per resource, errors, metrics, pages.
+"""The REST API over the control plane: each endpoint declared once, in the file of its resource; errors, metrics, pages.
 
-What belongs here: HTTP. One table maps errors to statuses (`problems`), authentication wraps the whole router (`door`).
-What does not: decisions about functions and namespaces (`hilbert.control`), formats (`hilbert.wire`).
+What belongs here: HTTP. `docs/internals/api.md` has the modules and the way of a request.
+What does not: decisions about functions and namespaces (`hilbert.control`), who may do what (`hilbert.iam`), formats
+(`hilbert.wire`).
 """
