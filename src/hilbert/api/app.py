@@ -23,12 +23,16 @@ def create_app(services: Services) -> App:
     limit = services.settings.gateway.max_api_body.units
 
     async def run(request: Request, match: Match | None) -> Answer:
-        caller = door.admit(request.method, request.headers, public=match is not None and match.is_public)
+        caller = door.admit(
+            request.method, request.headers, public=match is not None and match.is_public(request.method)
+        )
         if match is None:
             raise Refusal(404, "no-such-path", "404 page not found")
         endpoint = match.endpoint(request.method)
         call = Call(endpoint, services, request, caller, match.name)
-        if endpoint.body is not None:
+        if endpoint.is_raw:
+            call.raw = await request.raw(limit)
+        elif endpoint.body is not None:
             call.data = await request.body(limit)
         call.target = await endpoint.target(call)
         decide.check(call)

@@ -31,6 +31,16 @@ class ClientLeft(Exception):
     """The client closed its connection before the request was whole: no failure of ours, and nobody is there to read of it."""
 
 
+class RawRequest(msgspec.Struct, frozen=True):
+    """A request byte for byte."""
+
+    method: str = ""
+    target: bytes = b""
+    """Path and query."""
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+
+
 class Request:
     """What came in, read when it is asked for."""
 
@@ -44,6 +54,7 @@ class Request:
         """Names in lower case; the last of repeated ones."""
         self.receive = receive
         self._query: bytes = scope["query_string"]
+        self._scope = scope
 
     def parameters(self) -> dict[str, str]:
         """The query; the last of repeated parameters. Raises `Refusal` for absurdly many."""
@@ -53,8 +64,18 @@ class Request:
             raise Refusal(400, "bad-request", f"the query has more than {_MAX_PARAMETERS} parameters") from exc
         return dict(pairs)
 
+    async def raw(self, limit: int) -> RawRequest:
+        """All of it as it came. Raises as `body`."""
+        path: bytes = self._scope["raw_path"]
+        target = b"%b?%b" % (path, self._query) if self._query else path
+        fields = tuple((name, value) for name, value in self._scope["headers"])
+        return RawRequest(self.method, target, fields, await self._body(limit))
+
     async def body(self, limit: int) -> bytes:
         """The body without the white space around it. Raises `Refusal` for more than `limit` bytes, and `ClientLeft`."""
+        return (await self._body(limit)).strip()
+
+    async def _body(self, limit: int) -> bytes:
         length = self.headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > limit:
             raise _too_large()
@@ -68,7 +89,7 @@ class Request:
             if len(whole) > limit:
                 raise _too_large()
             more = message.get("more_body", False)
-        return bytes(whole.strip())
+        return bytes(whole)
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from hilbert.api.asgi import JSON, TEXT, Answer, Request
+from hilbert.api.asgi import JSON, TEXT, Answer, RawRequest, Request
 from hilbert.api.problems import Retold
 from hilbert.api.services import Services
 from hilbert.core.errors import HilbertError, Invalid
@@ -90,6 +90,8 @@ class Call:
         """The part of the path that varies; empty if none does."""
         self.target = Target(Resource())
         self._parameters = request.parameters() if endpoint.query else {}
+        self.raw = RawRequest()
+        """The request as it came, where the endpoint asks for it."""
         self.data = b""
         """The body as it came."""
         self._parsed: Any = None
@@ -160,6 +162,8 @@ class Endpoint:
     summary: str
     query: tuple[Query, ...] = ()
     body: Body[Any] | None = None
+    is_raw: bool = False
+    """The handler takes the request as it came (`Call.raw`), byte for byte, instead of a body."""
     success: int = 200
     answer: Any = None
     """The type of the answer; None: no body."""

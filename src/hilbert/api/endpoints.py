@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from hilbert.api import alert, functions, health, info, logs, namespaces, openapi, pages, secrets, tokens
+from hilbert.api import alert, async_calls, functions, health, info, logs, namespaces, openapi, pages, secrets, tokens
 from hilbert.api.endpoint import Endpoint
 
 DESCRIBED: Final[tuple[Endpoint, ...]] = (
@@ -16,6 +16,7 @@ DESCRIBED: Final[tuple[Endpoint, ...]] = (
     *namespaces.ENDPOINTS,
     *secrets.ENDPOINTS,
     *tokens.ENDPOINTS,
+    *async_calls.ENDPOINTS,
     *health.ENDPOINTS,
     *info.ENDPOINTS,
 )

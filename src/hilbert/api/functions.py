@@ -61,6 +61,8 @@ async def update_function(call: Call) -> Answer:
 async def delete_function(call: Call) -> Answer:
     await call.services.provider.get(call.ref)
     await call.services.provider.remove(call.ref)
+    if call.services.intake is not None:
+        await call.services.intake.function_removed(call.ref)
     return nothing(202)
 
 

@@ -1,4 +1,4 @@
-"""`/healthz`: does the control plane answer? `/readyz`: does it know where calls go? And `/async-function/`, which this version does not serve."""
+"""`/healthz`: does the control plane answer? `/readyz`: does it know where calls go?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from hilbert.api.asgi import TEXT, Answer
 from hilbert.api.endpoint import Access, Call, Endpoint
 from hilbert.core import errors
-from hilbert.core.errors import BackendUnavailable, Unsupported
+from hilbert.core.errors import BackendUnavailable
 
 GROUP: Final = "The gateway itself"
 
@@ -24,12 +24,6 @@ async def get_readiness(call: Call) -> Answer:
     if not call.services.is_ready():
         raise BackendUnavailable("the gateway does not know its functions yet", hint="try again")
     return Answer(200, b"OK")
-
-
-async def queue_call(_call: Call) -> Answer:
-    raise Unsupported(
-        "queued invocation is not available in this version", hint="call the function at /function/ and wait"
-    )
 
 
 ENDPOINTS: Final = (
@@ -62,19 +56,5 @@ ENDPOINTS: Final = (
         answer=str,
         media=TEXT,
         errors=(errors.BackendUnavailable,),
-    ),
-    *(
-        Endpoint(
-            method=method,
-            path="/async-function/{rest}",
-            handler=queue_call,
-            access=Access.PUBLIC,
-            group=GROUP,
-            summary="Queue a call, or take it back",
-            success=202,
-            errors=(errors.Unsupported,),
-            documented=False,
-        )
-        for method in ("POST", "DELETE")
     ),
 )

@@ -73,6 +73,8 @@ async def delete_namespace(call: Call) -> Answer:
     await call.services.namespaces.delete_namespace(call.namespace.name, force=call.flag(FORCE))
     if call.services.token_store is not None:
         await call.services.token_store.forget_namespace(call.namespace.name)
+    if call.services.intake is not None:
+        await call.services.intake.namespace_removed(call.namespace.name)
     return nothing(202)
 
 

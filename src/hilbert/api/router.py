@@ -25,10 +25,11 @@ class Match(NamedTuple):
     exact: bool = True
     """Whether the path was written as declared."""
 
-    @property
-    def is_public(self) -> bool:
-        """Whether nobody needs credentials here, whatever the method."""
-        return self.exact and all(endpoint.access is Access.PUBLIC for endpoint in self.methods.values())
+    def is_public(self, method: str) -> bool:
+        """Whether nobody needs credentials here for this method; for one that the path does not take, for some method."""
+        if (found := self.methods.get(method)) is not None:
+            return self.exact and found.access is Access.PUBLIC
+        return self.exact and any(endpoint.access is Access.PUBLIC for endpoint in self.methods.values())
 
     def endpoint(self, method: str) -> Endpoint:
         """Raises `Refusal` (405) for a method that the path does not take."""

@@ -10,6 +10,7 @@ import hilbert
 from hilbert.api.traffic import Traffic
 from hilbert.control.activation import Activation
 from hilbert.control.call_counts import CallTotals, NoCalls
+from hilbert.control.delivery.intake import Intake
 from hilbert.control.tenancy import Tenancy
 from hilbert.core.errors import Unsupported
 from hilbert.core.ports import Logs, Namespaces, Provider, Secrets, capability
@@ -32,6 +33,8 @@ class Services:
     totals: CallTotals = field(default_factory=NoCalls)
     activation: Activation | None = None
     """For the count of wake-ups in the metrics."""
+    intake: Intake | None = None
+    """Where calls are queued; None: this installation has no queue."""
     traffic: Traffic = field(default_factory=Traffic)
     """What the REST API counts of itself."""
     is_ready: Callable[[], bool] = lambda: True

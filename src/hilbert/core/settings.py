@@ -105,6 +105,33 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Maximum number of replicas of one function on this machine."""
 
 
+class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Queued calls (`/async-function/`). Bounds count waiting and running calls and dead letters; beyond them calls get 503."""
+
+    slots: int = 64
+    """How many queued calls run at once."""
+    namespace_slots: int = 48
+    """How many queued calls of one namespace run at once."""
+    function_slots: int = 32
+    """How many queued calls of one function run at once, at most. Fewer run when the function answers 429 or 503."""
+    attempts: int = 10
+    """How often a call is tried before it becomes a dead letter. `com.openfaas.retry.attempts` overrides this."""
+    min_wait: Duration = Duration.of(10)
+    """How long to wait before the second attempt; the wait then doubles. `com.openfaas.retry.min_wait` overrides this."""
+    max_wait: Duration = Duration.of(120)
+    """The longest wait between two attempts. `com.openfaas.retry.max_wait` overrides this."""
+    function_calls: int = 100_000
+    """Maximum number of queued calls of one function."""
+    function_bytes: Quantity = Quantity.parse("1Gi")
+    """Maximum size of the queued requests of one function."""
+    namespace_calls: int = 500_000
+    """Maximum number of queued calls of one namespace."""
+    namespace_bytes: Quantity = Quantity.parse("4Gi")
+    """Maximum size of the queued requests of one namespace."""
+    private_callbacks: bool = False
+    """Allow call-backs to private networks (10.0.0.0/8 and the like). This machine and link-local addresses are never called."""
+
+
 class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The process runtime."""
 
@@ -190,6 +217,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     gateway: GatewaySettings = GatewaySettings()
     provider: ProviderSettings = ProviderSettings()
+    queue: QueueSettings = QueueSettings()
     process: ProcessSettings = ProcessSettings()
     default_limits: DefaultLimitSettings = DefaultLimitSettings()
     tenancy: TenancySettings = TenancySettings()
@@ -356,6 +384,10 @@ def _check(settings: Settings) -> None:
         ("gateway.max_source_connections", gateway.max_source_connections, 0),
         ("gateway.queue_length", gateway.queue_length, 0),
         ("provider.max_replicas", provider.max_replicas, 1),
+        ("queue.slots", settings.queue.slots, 1),
+        ("queue.namespace_slots", settings.queue.namespace_slots, 1),
+        ("queue.function_slots", settings.queue.function_slots, 1),
+        ("queue.attempts", settings.queue.attempts, 1),
         ("default_limits.processes", settings.default_limits.processes, 0),
         ("default_limits.open_files", settings.default_limits.open_files, 0),
     ):

@@ -8,7 +8,7 @@ from hilbert.core.model import CallPolicy
 from hilbert.dataplane import failures, headers
 from hilbert.dataplane.passage import Passage
 from hilbert.kit.aio import spawn
-from hilbert.kit.http1 import Pool, Request, Responder
+from hilbert.kit.http1 import Pool, Request, Responder, Response
 
 _POLICY: Final = CallPolicy(first_byte=120.0, idle=0.0)
 """Following logs may be silent for long."""
@@ -71,6 +71,10 @@ class ControlCall(Passage):
     def lost(self, reason: str) -> None:
         del reason
         self.fail(failures.CONTROL_AWAY)
+
+    def head_lines(self, response: Response) -> bytes:
+        lines, _, dated = headers.from_control(response)
+        return lines if dated else lines + self.client.date
 
     def head(self) -> tuple[bytes, ...]:
         incoming = self.incoming

@@ -33,6 +33,8 @@ _RESPONSE_REPLACED: Final = HOP_FIELDS | {b"content-length", b"x-call-id", b"x-s
 
 _FROM_FUNCTION: Final = _RESPONSE_REPLACED | origins.ACTS_ON_ORIGIN
 
+_FROM_CONTROL: Final = HOP_FIELDS | {b"content-length"}
+
 _METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"HEAD"})
 
 
@@ -166,6 +168,14 @@ def outgoing(response: Response) -> tuple[bytes, bool, bool]:
     known: tuple[bytes, bool, bool] | None = response.derived
     if known is None:
         known = response.derived = _render(passing(response.headers, _RESPONSE_REPLACED))
+    return known
+
+
+def from_control(response: Response) -> tuple[bytes, bool, bool]:
+    """As `outgoing`, for an answer of the REST API, which may name a call of its own: one that it has queued."""
+    known: tuple[bytes, bool, bool] | None = response.derived
+    if known is None:
+        known = response.derived = _render(passing(response.headers, _FROM_CONTROL))
     return known
 
 

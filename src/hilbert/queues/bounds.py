@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 
-from hilbert.core.errors import QueueFull
+from hilbert.core.errors import CallNotFound, QueueFull
 from hilbert.core.ports.queue import QueueBounds, QueuedCall
 from hilbert.core.values import FunctionRef
 
 
 def digest_of(call: QueuedCall) -> bytes:
-    """What must be equal when a key comes again: the function and the request."""
+    """Of the function and the request, by which damage is found as well."""
     return hashlib.sha256(f"{call.ref}\0".encode() + call.body).digest()
+
+
+def not_found(namespace: str | None, call: str) -> CallNotFound:
+    """The same words whether the call is nowhere or in another namespace."""
+    return CallNotFound(f"no call {call} in namespace {namespace}" if namespace else f"no call {call}")
+
+
+def fingerprint_of(call: QueuedCall) -> bytes:
+    """What two calls with one key, or one id, must have in common."""
+    return call.fingerprint or digest_of(call)
 
 
 def check_bounds(

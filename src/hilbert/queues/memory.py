@@ -22,7 +22,7 @@ from hilbert.core.ports.queue import (
     QueuedCall,
 )
 from hilbert.core.values import FunctionRef, NamespaceName
-from hilbert.queues.bounds import check_bounds, digest_of
+from hilbert.queues.bounds import check_bounds, fingerprint_of, not_found
 
 
 class _Entry(msgspec.Struct):
@@ -30,7 +30,7 @@ class _Entry(msgspec.Struct):
 
     number: int
     call: QueuedCall
-    digest: bytes
+    fingerprint: bytes
     size: int
     put_at: float
     due: float
@@ -65,13 +65,13 @@ class MemoryQueue:
                 fresh[call.id] = _Entry(
                     number=self._last,
                     call=call,
-                    digest=digest_of(call),
+                    fingerprint=fingerprint_of(call),
                     size=len(call.body),
                     put_at=now,
                     due=call.due,
                     wake=call.due,
                 )
-            elif same.digest != digest_of(call) or same.call.ref.namespace != call.ref.namespace:
+            elif same.fingerprint != fingerprint_of(call) or same.call.ref.namespace != call.ref.namespace:
                 raise KeyReused("the idempotency key was used before with another request")
             ids.append(call.id if same is None else same.call.id)
         for ref in {entry.call.ref for entry in fresh.values()}:
@@ -92,7 +92,7 @@ class MemoryQueue:
             entry.wake = until
             leases.append(
                 Lease(
-                    call=msgspec.structs.replace(entry.call, due=entry.due),
+                    call=msgspec.structs.replace(entry.call, due=entry.due, fingerprint=b""),
                     epoch=entry.epoch,
                     attempt=entry.attempts,
                     put_at=entry.put_at,
@@ -135,7 +135,7 @@ class MemoryQueue:
             _cancel(entry, now, reason)
         return _record(entry, now=now)
 
-    async def look_up(self, namespace: NamespaceName, call: str, *, now: float) -> CallRecord:
+    async def look_up(self, namespace: NamespaceName | None, call: str, *, now: float) -> CallRecord:
         return _record(self._get(namespace, call), now=now)
 
     async def counts(self) -> Sequence[QueueCounts]:
@@ -235,10 +235,10 @@ class MemoryQueue:
             if entry.state is CallState.RUNNING:
                 entry.wake = entry.due
 
-    def _get(self, namespace: NamespaceName, call: str) -> _Entry:
+    def _get(self, namespace: NamespaceName | None, call: str) -> _Entry:
         entry = self._entries.get(call)
-        if entry is None or entry.call.ref.namespace != namespace:
-            raise CallNotFound(f"no call {call} in namespace {namespace}")
+        if entry is None or namespace not in (None, entry.call.ref.namespace):
+            raise not_found(namespace, call)
         return entry
 
     def _of(self, ref: FunctionRef) -> Iterable[_Entry]:

@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from hilbert.control.delivery.intake import FullQueue
 from hilbert.core.ports import Provider
+from hilbert.core.ports.queue import QueueBounds
 from hilbert.core.settings import Settings
 
 
@@ -26,6 +28,34 @@ async def running_provider(settings: Settings, *, stop_replicas: Callable[[], bo
         case "kubernetes":
             async with _kubernetes(settings) as provider:
                 yield provider
+
+
+@contextlib.asynccontextmanager
+async def running_queue(settings: Settings) -> AsyncIterator[FullQueue | None]:
+    """The queue for calls that are made later; None where there is none yet. Raises `HilbertError`."""
+    bounds = QueueBounds(
+        function_calls=settings.queue.function_calls,
+        function_bytes=settings.queue.function_bytes.units,
+        namespace_calls=settings.queue.namespace_calls,
+        namespace_bytes=settings.queue.namespace_bytes.units,
+    )
+    match settings.provider.name:
+        case "host":
+            from hilbert.queues.sqlite import SqliteQueue
+
+            folder = Path(settings.paths.state_dir) / "queue"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            queue = await SqliteQueue.open(folder, bounds)
+            try:
+                yield queue
+            finally:
+                queue.close()
+        case "memory":
+            from hilbert.queues.memory import MemoryQueue
+
+            yield MemoryQueue(bounds)
+        case "kubernetes":
+            yield None
 
 
 @contextlib.asynccontextmanager

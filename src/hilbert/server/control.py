@@ -40,9 +40,10 @@ from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.files import write_file
 from hilbert.server import child
-from hilbert.server.compose import running_provider
+from hilbert.server.compose import running_provider, running_queue
 from hilbert.server.config import ControlConfig
 from hilbert.server.exits import START_FAILED
+from hilbert.server.queueing import Queueing
 from hilbert.server.tally import Tally
 
 _log = structlog.get_logger("hilbert.control")
@@ -84,6 +85,8 @@ class Control:
             tokens = await self._tokens(stack)
             if tokens is not None and isinstance(provider, Namespaces):
                 await tokens.keep_only([namespace.name for namespace in await provider.list_namespaces()])
+            queue = await stack.enter_async_context(running_queue(settings))
+            queueing = Queueing(queue, provider, settings.queue, url=config.url) if queue is not None else None
             services = Services(
                 provider=provider,
                 settings=settings,
@@ -91,6 +94,7 @@ class Control:
                 token_store=tokens,
                 totals=totals,
                 activation=activation,
+                intake=queueing.intake if queueing is not None else None,
                 is_ready=lambda: routing.is_synced,
             )
             await stack.enter_async_context(
@@ -100,6 +104,8 @@ class Control:
                 _serving(server_config(create_metrics_app(services)), socket.socket(fileno=config.metrics_fd))
             )
             await routing.wait_synced()
+            if queueing is not None:
+                await stack.enter_async_context(queueing.delivering())
             stack.push_async_callback(cancel, spawn(tally.keep(), name="tally"))
             self._announce()
             os.write(config.ready_fd, b"1")

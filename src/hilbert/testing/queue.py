@@ -232,6 +232,23 @@ class QueueContract:
             await queue.look_up(HERE, "new", now=2)
         assert (await counts_of(queue)).accepted == 1
 
+    async def test_a_fingerprint_says_what_must_be_equal(self, subject: QueueSubject) -> None:
+        queue = subject.queue
+        first = QueuedCall(id="a", ref=F, due=0, body=b"first", key="k", fingerprint=b"1")
+        await queue.put([first], now=1)
+        again = QueuedCall(id="b", ref=F, due=0, body=b"second", key="k", fingerprint=b"1")
+        assert await queue.put([again], now=1) == ["a"]
+        with pytest.raises(KeyReused):
+            await queue.put([QueuedCall(id="c", ref=F, due=0, body=b"first", key="k", fingerprint=b"2")], now=1)
+        assert (await lend(queue)).call.body == b"first"
+
+    async def test_a_call_can_be_found_by_its_id_alone(self, subject: QueueSubject) -> None:
+        queue = subject.queue
+        await queue.put([call("a", ELSEWHERE)], now=1)
+        assert (await queue.look_up(None, "a", now=1)).ref == ELSEWHERE
+        with pytest.raises(CallNotFound):
+            await queue.look_up(None, "never", now=1)
+
     async def test_the_same_key_twice_in_one_put(self, subject: QueueSubject) -> None:
         queue = subject.queue
         assert await queue.put([call("a", key="k"), call("b", key="k")], now=1) == ["a", "a"]

@@ -294,7 +294,7 @@ async def test_unknown_paths(api: Api, path: str) -> None:
         ("POST", "/system/info"),
         ("DELETE", "/system/logs"),
         ("POST", "/healthz"),
-        ("GET", "/async-function/x"),
+        ("PUT", "/async-function/x"),
         ("POST", "/ui/"),
     ],
 )

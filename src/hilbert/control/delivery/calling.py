@@ -13,11 +13,17 @@ from hilbert.kit.http1 import ClientConnection, Headers, Pool, Response
 
 MOST_KEPT: Final = 256 * 1024
 """Bytes of an answer that are kept, for its result, its call-back or its dead letter."""
+NO_ROUTES: Final = b"no-route-table"
+"""What a worker says that has just been started."""
 INTERNAL: Final = b"x-openfaas-internal"
 
 
 class Unreached(Exception):
     """No answer came: the gateway is away, or broke off."""
+
+
+class GatewayAway(Unreached):
+    """The call was not begun: no worker listens now."""
 
 
 class Calls(Protocol):
@@ -46,8 +52,11 @@ async def ask_pool(pool: Pool, request: bytes, *, bodyless: bool = False) -> Que
         try:
             connection = await pool.connect()
         except OSError as exc:
-            raise Unreached(str(exc)) from exc
-    return await ask(connection, request, bodyless=bodyless)
+            raise GatewayAway(str(exc)) from exc
+    answer = await ask(connection, request, bodyless=bodyless)
+    if answer.field(b"x-hilbert-error") == NO_ROUTES:
+        raise GatewayAway("the gateway does not know its functions yet")
+    return answer
 
 
 async def ask(connection: ClientConnection, request: bytes, *, bodyless: bool = False) -> QueuedAnswer:

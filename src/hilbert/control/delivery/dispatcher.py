@@ -7,18 +7,18 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 import structlog
 
 from hilbert.control.delivery import fair
-from hilbert.control.delivery.calling import INTERNAL, Calls, Unreached
+from hilbert.control.delivery.calling import INTERNAL, Calls, GatewayAway, Unreached
 from hilbert.control.delivery.concurrency import Concurrency
 from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
 from hilbert.control.delivery.retries import Decision, RetryPolicy, decide, policy_of
-from hilbert.core.errors import CallNotFound, HilbertError, LeaseLost
+from hilbert.core.errors import CallNotFound, FunctionNotFound, HilbertError, LeaseLost, NamespaceNotFound
 from hilbert.core.ports import Leader, Queue
 from hilbert.core.ports.queue import Again, Finished, GivenUp, Lease, Outcome, QueueCounts
 from hilbert.core.values import FunctionRef
@@ -28,6 +28,8 @@ from hilbert.kit.retry import Backoff, Draw, Pace
 _log = structlog.get_logger("hilbert.delivery")
 
 _STORE_PACE: Final = Pace(first=0.1, most=10.0)
+_AWAY: Final = 1.0
+"""Seconds to wait for a worker that is being started."""
 _LEARNS: Final = 0.2
 """Weight of the newest call in the estimate of how long a function's calls take."""
 _LEAST_COST: Final = 0.001
@@ -71,7 +73,7 @@ class Dispatcher:
         queue: Queue,
         calls: Calls,
         *,
-        annotations: Callable[[FunctionRef], Mapping[str, str] | None],
+        annotations: Callable[[FunctionRef], Awaitable[Mapping[str, str]]],
         leader: Leader,
         callbacks: CallBacks | None = None,
         settings: DeliverySettings | None = None,
@@ -79,7 +81,7 @@ class Dispatcher:
         wall: Callable[[], float] = time.time,
         draw: Draw = random.random,
     ) -> None:
-        """`annotations` gives a function's, with its namespace's below them; None: there is no such function now."""
+        """`annotations` gives a function's. Raises `FunctionNotFound` and `NamespaceNotFound` where there is none now."""
         self._queue = queue
         self._calls = calls
         self._annotations = annotations
@@ -220,9 +222,15 @@ class Dispatcher:
         self.poke()
 
     async def _attempt(self, lease: Lease, place: contextlib.ExitStack) -> None:
-        ref, annotations = lease.call.ref, self._annotations(lease.call.ref)
-        if annotations is None:
+        ref = lease.call.ref
+        try:
+            annotations = await self._annotations(ref)
+        except (FunctionNotFound, NamespaceNotFound):
             await self._cancel(lease, "the function was removed")
+            return
+        except HilbertError as exc:
+            later = self._wall() + _STORE_PACE.most
+            await self._settle(lease, Again(due=later, reason=exc.message, counts=False), "retried")
             return
         policy, _ = policy_of(annotations, self._settings.retry)
         try:
@@ -238,6 +246,10 @@ class Dispatcher:
         answer: QueuedAnswer | None = None
         try:
             answer = await self._calls.call(lease, request, attempts=policy.attempts)
+        except GatewayAway as exc:
+            away = Again(due=self._wall() + _AWAY, reason=str(exc), counts=False)
+            await self._settle(lease, away, "retried")
+            return
         except Unreached as exc:
             _log.info("queued call not made", function=str(ref), call_id=lease.call.id, reason=str(exc))
         took = max(self._clock.now() - began, _LEAST_COST)

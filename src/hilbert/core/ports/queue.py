@@ -49,6 +49,8 @@ class QueuedCall(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     key: str = ""
     """Idempotency key, of this namespace; empty: none."""
+    fingerprint: bytes = b""
+    """What must be equal when the key, or the id, comes again; empty: function and body."""
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +156,7 @@ class Queue(Protocol):
         """Accept all of these calls or none; their ids, in order.
 
         A call with a key that its namespace knows is not accepted again: the id returned is that of the first one.
-        Raises `KeyReused` when the two differ in function or body, and `QueueFull` when a bound is reached. Putting a
+        Raises `KeyReused` when the two differ (`QueuedCall.fingerprint`), and `QueueFull` when a bound is reached. Putting a
         call again with the same id changes nothing, so a put whose answer was lost may be repeated.
         """
         ...
@@ -184,8 +186,11 @@ class Queue(Protocol):
         """
         ...
 
-    async def look_up(self, namespace: NamespaceName, call: str, *, now: float) -> CallRecord:
-        """A call with its answer, if one is kept. Raises `CallNotFound`, also for a call of another namespace."""
+    async def look_up(self, namespace: NamespaceName | None, call: str, *, now: float) -> CallRecord:
+        """A call with its answer, if one is kept. Raises `CallNotFound`, also for a call of another namespace.
+
+        Without a namespace it is sought in all of them: for who has to be told by the id alone whose call it is.
+        """
         ...
 
     async def counts(self) -> Sequence[QueueCounts]:

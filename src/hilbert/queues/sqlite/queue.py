@@ -27,6 +27,7 @@ from hilbert.core.ports.queue import (
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.kit.files import sync
 from hilbert.kit.sqlite import Database, Work
+from hilbert.queues.bounds import not_found
 from hilbert.queues.sqlite import transactions
 from hilbert.queues.sqlite.reserve import DEFAULT_SIZE, Reserve
 from hilbert.queues.sqlite.schema import MIGRATIONS, STATES
@@ -120,7 +121,7 @@ class SqliteQueue:
         await self._write(lambda connection: transactions.cancel(connection, namespace, call, now, reason))
         return await self.look_up(namespace, call, now=now)
 
-    async def look_up(self, namespace: NamespaceName, call: str, *, now: float) -> CallRecord:
+    async def look_up(self, namespace: NamespaceName | None, call: str, *, now: float) -> CallRecord:
         return await self._read(lambda connection: _look_up(connection, namespace, call, now))
 
     async def counts(self) -> Sequence[QueueCounts]:
@@ -225,13 +226,13 @@ def _check(connection: sqlite3.Connection) -> None:
         raise error
 
 
-def _look_up(connection: sqlite3.Connection, namespace: str, call: str, now: float) -> CallRecord:
+def _look_up(connection: sqlite3.Connection, namespace: str | None, call: str, now: float) -> CallRecord:
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM calls WHERE id = ? AND namespace = ?",  # noqa: S608 - fixed columns
+        f"SELECT {_COLUMNS} FROM calls WHERE id = ? AND namespace = ifnull(?, namespace)",  # noqa: S608 - fixed columns
         (call, namespace),
     ).fetchone()
     if row is None:
-        raise CallNotFound(f"no call {call} in namespace {namespace}")
+        raise not_found(namespace, call)
     answer = connection.execute(
         "SELECT answer FROM answers WHERE number = ? AND (until = 0 OR until > ?)", (row[0], now)
     ).fetchone()
@@ -243,7 +244,7 @@ def _body(connection: sqlite3.Connection, namespace: str, call: str) -> bytes:
         "SELECT body FROM calls LEFT JOIN bodies USING (number) WHERE id = ? AND namespace = ?", (call, namespace)
     ).fetchone()
     if row is None:
-        raise CallNotFound(f"no call {call} in namespace {namespace}")
+        raise not_found(namespace, call)
     if row[0] is None:
         raise CallNotFound(f"the request of call {call} is no longer kept")
     return bytes(row[0])

@@ -37,6 +37,7 @@ MIGRATIONS: Final = (
         finished_at REAL NOT NULL DEFAULT 0,
         size INTEGER NOT NULL,
         digest BLOB NOT NULL,
+        fingerprint BLOB NOT NULL,
         key TEXT NOT NULL DEFAULT '',
         reason TEXT NOT NULL DEFAULT ''
     );

@@ -9,10 +9,10 @@ from typing import Final
 
 import msgspec
 
-from hilbert.core.errors import CallNotFound, KeyReused, LeaseLost
+from hilbert.core.errors import KeyReused, LeaseLost
 from hilbert.core.ports.queue import KEPT_FOR, Again, Finished, Lease, Outcome, QueueBounds, QueuedCall
 from hilbert.core.values import FunctionRef
-from hilbert.queues.bounds import check_bounds, digest_of
+from hilbert.queues.bounds import check_bounds, digest_of, fingerprint_of, not_found
 from hilbert.queues.sqlite.schema import CANCELLED, DEAD, FAILED, QUEUED, RUNNING, SUCCEEDED
 
 _NAMES: Final = ("queued", "running", "finished", "finished", "finished", "dead")
@@ -48,22 +48,33 @@ def put(connection: sqlite3.Connection, calls: Sequence[QueuedCall], now: float,
     ids: list[str] = []
     changes: dict[FunctionRef, Change] = {}
     for call in calls:
-        digest = digest_of(call)
+        fingerprint = fingerprint_of(call)
         known = connection.execute(
-            "SELECT id, digest, namespace FROM calls WHERE id = ? UNION ALL "
-            "SELECT id, digest, namespace FROM calls WHERE namespace = ? AND key = ? AND key <> '' LIMIT 1",
+            "SELECT id, fingerprint, namespace FROM calls WHERE id = ? UNION ALL "
+            "SELECT id, fingerprint, namespace FROM calls WHERE namespace = ? AND key = ? AND key <> '' LIMIT 1",
             (call.id, call.ref.namespace, call.key),
         ).fetchone()
         if known is not None:
-            if known[1:] != (digest, call.ref.namespace):
+            if known[1:] != (fingerprint, call.ref.namespace):
                 raise KeyReused("the idempotency key was used before with another request")
             ids.append(known[0])
             continue
         size = len(call.body)
         cursor = connection.execute(
-            "INSERT INTO calls (id, namespace, function, state, put_at, due, wake, size, digest, key) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (call.id, *_pair(call.ref), QUEUED, now, call.due, call.due, size, digest, call.key),
+            "INSERT INTO calls (id, namespace, function, state, put_at, due, wake, size, digest, fingerprint, key) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                call.id,
+                *_pair(call.ref),
+                QUEUED,
+                now,
+                call.due,
+                call.due,
+                size,
+                digest_of(call),
+                fingerprint,
+                call.key,
+            ),
         )
         connection.execute("INSERT INTO bodies VALUES (?, ?)", (cursor.lastrowid, call.body))
         change = changes.setdefault(call.ref, Change())
@@ -153,7 +164,7 @@ def cancel(connection: sqlite3.Connection, namespace: str, call: str, now: float
         "SELECT number, function, state, size FROM calls WHERE id = ? AND namespace = ?", (call, namespace)
     ).fetchone()
     if row is None:
-        raise CallNotFound(f"no call {call} in namespace {namespace}")
+        raise not_found(namespace, call)
     if row[2] in (QUEUED, RUNNING):
         _cancel(connection, namespace, [row], now, reason)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from hilbert.control.delivery.calling import GatewayCalls, Unreached
+from hilbert.control.delivery.calling import GatewayAway, GatewayCalls, Unreached
 from hilbert.control.delivery.dispatcher import DeliverySettings, Dispatcher
 from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
 from hilbert.control.delivery.retries import RetryPolicy
-from hilbert.core.errors import BackendUnavailable
+from hilbert.core.errors import BackendUnavailable, FunctionNotFound, HilbertError
 from hilbert.core.ports.queue import CallRecord, CallState, Lease, QueuedCall
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.aio import ManualClock
@@ -89,13 +89,14 @@ class Bench:
         self.backs = FakeCallBacks()
         self.leader = ManualLeader(leads=True)
         self.functions: dict[FunctionRef, Mapping[str, str]] = {}
+        self.failing: HilbertError | None = None
         self.dispatcher = self.another()
 
     def another(self) -> Dispatcher:
         return Dispatcher(
             self.queue,
             self.calls,
-            annotations=lambda ref: self.functions.get(ref, {}) if self.functions is not None else None,
+            annotations=self._annotations,
             leader=self.leader,
             callbacks=self.backs,
             settings=SETTINGS,
@@ -103,6 +104,11 @@ class Bench:
             wall=self.clock.now,
             draw=lambda: 0.0,
         )
+
+    async def _annotations(self, ref: FunctionRef) -> Mapping[str, str]:
+        if self.failing is not None:
+            raise self.failing
+        return self.functions.get(ref, {})
 
     async def put(self, *names: str, ref: FunctionRef = F, callback: str = "", due: float = 0.0) -> None:
         request = QueuedRequest("POST", b"/", (), b"body", callback)
@@ -304,10 +310,30 @@ async def test_a_call_back_takes_up_no_slot() -> None:
 
 async def test_calls_of_a_removed_function_are_cancelled() -> None:
     async with bench() as at:
-        at.functions = None  # type: ignore[assignment]
+        at.failing = FunctionNotFound("gone")
         await at.put("a")
         record = await at.record("a")
         assert (record.state, record.reason, at.calls.begun) == (CallState.CANCELLED, "the function was removed", [])
+
+
+async def test_a_provider_that_is_away_costs_no_attempt() -> None:
+    async with bench() as at:
+        at.failing = BackendUnavailable("away")
+        await at.put("a")
+        await at.wait(25)
+        at.failing = None
+        await at.wait(11)
+        record = await at.record("a")
+        assert (record.state, record.attempts) == (CallState.SUCCEEDED, 1)
+
+
+async def test_a_gateway_that_is_away_costs_no_attempt() -> None:
+    answers: list[QueuedAnswer | Exception] = [GatewayAway("away")] * 9 + [QueuedAnswer(200, (), b"")]
+    async with bench(lambda *_: answers.pop(0)) as at:
+        await at.put("a")
+        await at.wait(12)
+        record = await at.record("a")
+        assert (record.state, record.attempts) == (CallState.SUCCEEDED, 1)
 
 
 async def test_a_request_that_cannot_be_read_is_given_up() -> None:

@@ -1,0 +1,130 @@
+"""`/async-function/`: calls that are made later. Anybody may queue one, as anybody may call a function."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Final
+
+from hilbert.api.asgi import TEXT, Answer, json
+from hilbert.api.endpoint import Access, Call, Endpoint, nothing
+from hilbert.control.delivery.intake import Intake
+from hilbert.control.delivery.request import QueuedAnswer
+from hilbert.core import errors
+from hilbert.core.errors import CallNotFound, Unsupported
+from hilbert.core.identity import Action, Resource
+from hilbert.core.ports.queue import CallRecord
+from hilbert.iam.rights import may
+from hilbert.kit.http1.forward import HOP_FIELDS, passing
+from hilbert.wire import headers
+from hilbert.wire.queued import QueuedCallStatus, status_of
+
+GROUP: Final = "Queued calls"
+PATH: Final = "/async-function/{rest}"
+RESULT: Final = "/result"
+
+_SPLIT: Final = re.compile(rb"/async-function/([^/?]*)([^?]*)(\?.*)?", re.DOTALL)
+_WRITE: Final = (errors.BackendUnavailable, errors.StorageFull)
+
+
+async def queue_call(call: Call) -> Answer:
+    intake = _intake(call)
+    found = _SPLIT.fullmatch(call.raw.target)
+    name = found[1].decode("latin-1") if found is not None else ""
+    path = (found[2] or b"/") + (found[3] or b"") if found is not None else b"/"
+    _, ref = await call.services.tenancy.resolve_function(name)
+    number = await intake.accept(ref, call.raw.method, path, call.raw.fields, call.raw.body)
+    return Answer(202, b"", TEXT, {headers.CALL_ID: number, headers.START_TIME: str(time.time_ns())})
+
+
+async def cancel_call(call: Call) -> Answer:
+    await _intake(call).cancel(call.name)
+    return nothing(202)
+
+
+async def get_call(call: Call) -> Answer:
+    number, wants_result = call.name.removesuffix(RESULT), call.name.endswith(RESULT)
+    record = await _intake(call).look_up(number)
+    if not may(call.caller, Action.FUNCTION_GET, Resource(record.ref.namespace, record.ref)):
+        raise CallNotFound(f"no call {number}")
+    return _result(record) if wants_result else json(status_of(record, now=time.time()))
+
+
+def _result(record: CallRecord) -> Answer:
+    if not record.answer:
+        raise CallNotFound(
+            f"no result of call {record.id} is kept",
+            hint="answers are kept if the function has the annotation com.hilbert.async.results, e.g. 1h",
+        )
+    answer = QueuedAnswer.load(record.answer)
+    passed = {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in passing(list(answer.fields), _HOP)
+    }
+    media = passed.pop("content-type", TEXT)
+    shown = {
+        headers.CALL_ID: record.id,
+        "X-Function-Status": str(answer.status),
+        "Content-Disposition": "attachment",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if answer.cut:
+        shown["X-Hilbert-Truncated"] = "true"
+    return Answer(200, answer.body, media, shown)
+
+
+_HOP: Final = HOP_FIELDS | {b"content-length"}
+
+
+def _intake(call: Call) -> Intake:
+    if call.services.intake is None:
+        raise Unsupported(
+            f"the {call.services.provider.name} provider has no queue yet",
+            hint="call the function at /function/ and wait",
+        )
+    return call.services.intake
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="POST",
+        path=PATH,
+        handler=queue_call,
+        access=Access.PUBLIC,
+        group=GROUP,
+        summary="Queue a call of the function that the path names",
+        is_raw=True,
+        success=202,
+        errors=(
+            *_WRITE,
+            errors.Invalid,
+            errors.FunctionNotFound,
+            errors.NamespaceNotFound,
+            errors.KeyReused,
+            errors.QueueFull,
+            errors.Unsupported,
+        ),
+        documented=False,
+    ),
+    Endpoint(
+        method="DELETE",
+        path=PATH,
+        handler=cancel_call,
+        access=Access.PUBLIC,
+        group=GROUP,
+        summary="Cancel the queued call whose id the path names",
+        success=202,
+        errors=(*_WRITE, errors.CallNotFound, errors.Unsupported),
+        documented=False,
+    ),
+    Endpoint(
+        method="GET",
+        path=PATH,
+        handler=get_call,
+        access=Access.SIGNED_IN,
+        group=GROUP,
+        summary="Get the state of the queued call whose id the path names, or with /result behind it its answer",
+        answer=QueuedCallStatus,
+        errors=(errors.BackendUnavailable, errors.CallNotFound, errors.Unsupported),
+        documented=False,
+    ),
+)

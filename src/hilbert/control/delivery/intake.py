@@ -1,0 +1,167 @@
+"""Where queued calls come in: from a request of a client to an entry in the queue."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from hilbert.control.delivery.callbacks import Target
+from hilbert.control.delivery.request import DEPTH_FIELD, MOST_DEPTH, Fields, QueuedRequest
+from hilbert.core.errors import Invalid, KeyReused
+from hilbert.core.ports import Queue, QueueRecords
+from hilbert.core.ports.queue import CallRecord, QueuedCall
+from hilbert.core.values import Duration, FunctionRef, NamespaceName, whole_or
+from hilbert.kit.http1.forward import HOP_FIELDS, passing
+
+MOST_DELAY: Final = 30 * 86_400.0
+"""Seconds that a call may be put off."""
+_LONGEST_KEY: Final = 255
+_OURS: Final = HOP_FIELDS | {
+    b"host",
+    b"content-length",
+    b"expect",
+    b"x-call-id",
+    b"x-start-time",
+    b"x-callback-url",
+    b"x-delay",
+    b"x-run-at",
+    b"idempotency-key",
+    b"x-openfaas-internal",
+    DEPTH_FIELD.lower(),
+}
+"""About the queueing, or for the gateway to say; all others go to the function."""
+
+
+class FullQueue(Queue, QueueRecords, Protocol):
+    """A queue with what is kept of its calls."""
+
+
+class Intake:
+    """Accepts calls, and answers what becomes of them."""
+
+    def __init__(
+        self,
+        queue: FullQueue,
+        *,
+        exists: Callable[[FunctionRef], Awaitable[object]],
+        accepted: Callable[[], None] = lambda: None,
+        cancelled: Callable[[str], None] = lambda _: None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`exists` raises `FunctionNotFound`; `accepted` and `cancelled` tell whoever delivers."""
+        self.queue = queue
+        self._exists = exists
+        self._accepted = accepted
+        self._cancelled = cancelled
+        self._wall = wall
+
+    async def accept(self, ref: FunctionRef, method: str, target: bytes, fields: Fields, body: bytes) -> str:
+        """Queue a request for a function; the call's id, once the call cannot be lost any more.
+
+        Raises `Invalid` for headers without a meaning, `FunctionNotFound`, `KeyReused`, `QueueFull`, `StorageFull` and
+        `BackendUnavailable`.
+        """
+        said = {name.lower(): value.decode("latin-1").strip() for name, value in fields}
+        callback = said.get(b"x-callback-url", "")
+        if callback:
+            Target(callback)
+        depth = whole_or(said.get(DEPTH_FIELD.lower()), 0, most=1000)
+        if depth >= MOST_DEPTH:
+            raise Invalid(
+                f"more than {MOST_DEPTH} queued calls have led to one another",
+                hint="a function seems to queue calls of itself without end",
+            )
+        now = self._wall()
+        due = _due(said, now)
+        key = said.get(b"idempotency-key", "")
+        if len(key) > _LONGEST_KEY or not (key.isascii() and key.isprintable()):
+            raise Invalid(f"Idempotency-Key: must be at most {_LONGEST_KEY} printable ASCII characters")
+        await self._exists(ref)
+        passed = tuple(passing(list(fields), _OURS))
+        request = QueuedRequest(method, target, passed, body, callback, depth)
+        # Without a key each request is a call of its own, whatever id it came with.
+        fingerprint = _fingerprint(ref, request) if key else secrets.token_bytes(16)
+        call = QueuedCall(
+            id=said.get(b"x-call-id") or str(uuid.uuid4()),
+            ref=ref,
+            due=due,
+            body=request.dump(),
+            key=key,
+            fingerprint=fingerprint,
+        )
+        (accepted,) = await self._put(call, now)
+        self._accepted()
+        return accepted
+
+    async def _put(self, call: QueuedCall, now: float) -> Sequence[str]:
+        try:
+            return await self.queue.put([call], now=now)
+        except KeyReused:
+            if call.key:
+                raise
+        # The client's own id was used before, here or by somebody who must not be learnt of: it gets a new one.
+        fresh = QueuedCall(
+            id=str(uuid.uuid4()), ref=call.ref, due=call.due, body=call.body, fingerprint=call.fingerprint
+        )
+        return await self.queue.put([fresh], now=now)
+
+    async def cancel(self, call: str) -> CallRecord:
+        """End a call, by the id that whoever queued it was given. Raises `CallNotFound`."""
+        now = self._wall()
+        found = await self.queue.look_up(None, call, now=now)
+        record = await self.queue.cancel(found.ref.namespace, call, now=now, reason="cancelled by a client")
+        self._cancelled(call)
+        return record
+
+    async def look_up(self, call: str) -> CallRecord:
+        """Raises `CallNotFound`."""
+        return await self.queue.look_up(None, call, now=self._wall())
+
+    async def function_removed(self, ref: FunctionRef) -> None:
+        """Cancel what waits for a function that is no longer there."""
+        await self.queue.cancel_function(ref, reason="the function was removed", now=self._wall())
+
+    async def namespace_removed(self, namespace: NamespaceName) -> None:
+        """Forget all calls of a namespace that is no longer there."""
+        await self.queue.forget_namespace(namespace)
+
+    async def catch_up(self, namespaces: Sequence[NamespaceName]) -> None:
+        """Forget calls of namespaces that were removed while nobody listened."""
+        known = set(namespaces)
+        for namespace in {counts.ref.namespace for counts in await self.queue.counts()} - known:
+            await self.queue.forget_namespace(namespace)
+
+
+def _due(said: dict[bytes, str], now: float) -> float:
+    """When the call is to be made, by `X-Delay` (a duration) or `X-Run-At` (RFC 3339)."""
+    delay, moment = said.get(b"x-delay", ""), said.get(b"x-run-at", "")
+    if delay and moment:
+        raise Invalid("X-Delay and X-Run-At: give one of them, not both")
+    due = now
+    if delay:
+        try:
+            due = now + Duration.parse(delay, bare_seconds=True).seconds
+        except Invalid as exc:
+            raise Invalid(f"X-Delay: {exc.message}") from exc
+    elif moment:
+        try:
+            date = datetime.fromisoformat(moment)
+        except ValueError as exc:
+            raise Invalid("X-Run-At: must be a time like 2030-01-31T12:00:00Z") from exc
+        due = max(now, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+    if due > now + MOST_DELAY:
+        raise Invalid(f"a call can be put off by at most {MOST_DELAY / 86_400:.0f} days")
+    return due
+
+
+def _fingerprint(ref: FunctionRef, request: QueuedRequest) -> bytes:
+    """What a repeated request has in common with the first: some headers differ each time."""
+    total = hashlib.sha256()
+    for part in (str(ref).encode(), request.method.encode(), request.target, request.body):
+        total.update(b"%d " % len(part) + part)
+    return total.digest()

@@ -1,0 +1,102 @@
+"""Queued calls in the control process: the queue, who accepts, and who delivers, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+
+import hilbert
+from hilbert.control.delivery.callbacks import HttpCallBacks
+from hilbert.control.delivery.calling import GatewayCalls
+from hilbert.control.delivery.dispatcher import DeliverySettings, Dispatcher
+from hilbert.control.delivery.intake import FullQueue, Intake
+from hilbert.control.delivery.retries import RetryPolicy
+from hilbert.control.leader import SoleLeader
+from hilbert.core.errors import HilbertError
+from hilbert.core.ports import Namespaces, Provider
+from hilbert.core.settings import QueueSettings
+from hilbert.core.values import FunctionRef
+from hilbert.kit.aio import cancel, spawn
+from hilbert.kit.http1 import Pool, TimerWheel
+
+_EXPIRE_EVERY: Final = 60.0
+"""Seconds between two looks for what need not be kept any more."""
+_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a gateway that listens everywhere is reached
+
+_log = structlog.get_logger("hilbert.queueing")
+
+
+class Queueing:
+    """One control process's part in queued calls."""
+
+    def __init__(self, queue: FullQueue, provider: Provider, settings: QueueSettings, *, url: str) -> None:
+        """`url` is where the workers listen."""
+        self._queue = queue
+        self._provider = provider
+        self._wheel = TimerWheel()
+        self._gateway = Pool(f"tcp:{_address(url)}", self._wheel)
+        self._dispatcher = Dispatcher(
+            queue,
+            GatewayCalls(self._gateway),
+            annotations=self._annotations,
+            leader=SoleLeader(),
+            callbacks=HttpCallBacks(
+                self._gateway, self._wheel, version=hilbert.__version__, allow_private=settings.private_callbacks
+            ),
+            settings=DeliverySettings(
+                slots=settings.slots,
+                namespace_slots=settings.namespace_slots,
+                function_slots=settings.function_slots,
+                retry=RetryPolicy(
+                    attempts=settings.attempts,
+                    min_wait=settings.min_wait.seconds,
+                    max_wait=settings.max_wait.seconds,
+                ),
+            ),
+        )
+        self.intake = Intake(
+            queue, exists=provider.get, accepted=self._dispatcher.poke, cancelled=self._dispatcher.break_off
+        )
+
+    @contextlib.asynccontextmanager
+    async def delivering(self) -> AsyncIterator[None]:
+        """Deliver while the block runs. Begin once the routes are known."""
+        if isinstance(self._provider, Namespaces):
+            await self.intake.catch_up([found.name for found in await self._provider.list_namespaces()])
+        self._dispatcher.start()
+        expiring = spawn(self._expire(), name="expire queued calls")
+        try:
+            yield
+        finally:
+            await cancel(expiring)
+            await self._dispatcher.stop()
+            self._gateway.close()
+            self._wheel.close()
+
+    async def _annotations(self, ref: FunctionRef) -> Mapping[str, str]:
+        status = await self._provider.get(ref)
+        below: Mapping[str, str] = {}
+        if isinstance(self._provider, Namespaces):
+            below = (await self._provider.get_namespace(ref.namespace)).annotations
+        return {**below, **status.spec.annotations}
+
+    async def _expire(self) -> None:
+        while True:
+            try:
+                await self._queue.expire(now=time.time())
+            except HilbertError as exc:
+                _log.warning("old calls are not forgotten yet", reason=exc.message, detail=exc.detail)
+            await asyncio.sleep(_EXPIRE_EVERY)
+
+
+def _address(url: str) -> str:
+    """`HOST:PORT` at which this machine reaches the gateway."""
+    parts = urlsplit(url)
+    host = _ANY.get(parts.hostname or "", parts.hostname or "127.0.0.1")
+    return f"[{host}]:{parts.port}" if ":" in host else f"{host}:{parts.port}"

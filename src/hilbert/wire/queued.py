@@ -1,0 +1,49 @@
+"""The state of a queued call, as `GET /async-function/CALL-ID` gives it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from hilbert.core.ports.queue import CallRecord, CallState
+
+
+class QueuedCallStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What became of a queued call so far."""
+
+    call_id: str
+    function: str
+    namespace: str
+    state: str
+    """`queued`, `delayed`, `running`, `succeeded`, `failed`, `cancelled` or `dead`."""
+    attempts: int
+    """Attempts that were begun."""
+    queued_at: datetime
+    next_attempt_at: datetime | None = None
+    """While it waits."""
+    finished_at: datetime | None = None
+    reason: str = ""
+    """One sentence on the last attempt, or on its end."""
+    has_result: bool = False
+    """Whether its answer can be had at `/async-function/CALL-ID/result`."""
+
+
+def status_of(record: CallRecord, *, now: float) -> QueuedCallStatus:
+    waits = record.state is CallState.QUEUED
+    return QueuedCallStatus(
+        call_id=record.id,
+        function=record.ref.name,
+        namespace=record.ref.namespace,
+        state="delayed" if waits and record.due > now else record.state.value,
+        attempts=record.attempts,
+        queued_at=_moment(record.put_at),
+        next_attempt_at=_moment(record.due) if waits else None,
+        finished_at=_moment(record.finished_at) if record.finished_at else None,
+        reason=record.reason,
+        has_result=bool(record.answer),
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

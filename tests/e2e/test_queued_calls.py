@@ -1,0 +1,197 @@
+"""Queued calls on a real platform: made, told, tried again, cancelled, and not lost when processes are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from support.platform import Answer, Platform, running, until
+
+ECHO = {"service": "echo", "image": "functions/alpine:latest", "envProcess": "cat"}
+KEEP = {"com.hilbert.async.results": "10m", "com.openfaas.retry.min_wait": "100ms", "com.openfaas.retry.attempts": "3"}
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Platform]:
+    with running("gateway.workers=1", "provider.drain_delay=100ms") as started:
+        deploy(started, "echo")
+        yield started
+
+
+def deploy(platform: Platform, name: str, process: str = "cat", **annotations: str) -> None:
+    spec = {**ECHO, "service": name, "envProcess": process, "annotations": {**KEEP, **annotations}}
+    answer = platform.api("POST", "/system/functions", spec)
+    assert answer.status == 202, answer.text
+
+
+def queue(platform: Platform, path: str, body: bytes = b"", **headers: str) -> str:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    answer = platform.call(f"/async-function/{path}", body, headers=named)
+    assert (answer.status, answer.body) == (202, b""), answer.text
+    assert answer.headers["x-start-time"].isdigit()
+    return answer.headers["x-call-id"]
+
+
+def state(platform: Platform, number: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(platform.api("GET", f"/async-function/{number}").body)
+    return found
+
+
+def ended(platform: Platform, number: str) -> dict[str, Any]:
+    until(
+        lambda: state(platform, number)["state"] not in ("queued", "delayed", "running"),
+        what=f"call {number} to end",
+        log=lambda: platform.log,
+    )
+    return state(platform, number)
+
+
+def result(platform: Platform, number: str) -> Answer:
+    return platform.api("GET", f"/async-function/{number}/result")
+
+
+class Hook(BaseHTTPRequestHandler):
+    came: list[tuple[str, dict[str, str], bytes]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.came.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@contextlib.contextmanager
+def hook() -> Iterator[tuple[str, list[Any]]]:
+    came: list[Any] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Hook,), {"came": came}))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook", came
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_call_is_made_and_its_answer_kept(platform: Platform) -> None:
+    number = queue(platform, "echo", b"hello")
+    status = ended(platform, number)
+    assert (status["state"], status["attempts"], status["hasResult"]) == ("succeeded", 1, True)
+    answer = result(platform, number)
+    assert (answer.status, answer.body, answer.headers["x-function-status"]) == (200, b"hello", "200")
+
+
+def test_the_function_gets_the_request_as_it_was_sent(platform: Platform) -> None:
+    deploy(platform, "env", "env")
+    number = queue(platform, "env/a/b?x=1&y=%2F", b"", X_Own="mine", X_Call_Id="my-id")
+    assert (number, ended(platform, number)["state"]) == ("my-id", "succeeded")
+    text = result(platform, number).text
+    for line in (
+        "Http_Method=POST",
+        "Http_Path=/a/b",
+        "Http_Query=x=1&y=%2F",
+        "Http_X_Own=mine",
+        "Http_X_Call_Id=my-id",
+    ):
+        assert line in text.splitlines(), text
+
+
+def test_errors_are_tried_again_and_then_given_up(platform: Platform) -> None:
+    deploy(platform, "broken", "false")
+    status = ended(platform, queue(platform, "broken"))
+    assert (status["state"], status["attempts"]) == ("dead", 3)
+
+
+def test_a_function_that_sleeps_is_woken(platform: Platform) -> None:
+    deploy(platform, "sleepy")
+    assert platform.api("POST", "/system/scale-function/sleepy", {"serviceName": "sleepy", "replicas": 0}).status == 202
+    number = queue(platform, "sleepy", b"x")
+    assert ended(platform, number)["state"] == "succeeded"
+
+
+def test_what_is_refused(platform: Platform) -> None:
+    assert platform.call("/async-function/nobody", b"").status == 404
+    assert platform.call("/async-function/echo", b"", headers={"X-Callback-Url": "nonsense"}).status == 400
+    assert platform.call("/async-function/echo", b"", method="PUT").status == 405
+    assert platform.call("/async-function/echo", b"x" * (5 << 20)).status == 413
+
+
+def test_cancelling_a_running_call_ends_it_in_the_function(platform: Platform) -> None:
+    deploy(platform, "slow", "sleep 600")
+    number = queue(platform, "slow")
+    until(lambda: state(platform, number)["state"] == "running", what="the call to run")
+    assert platform.call(f"/async-function/{number}", method="DELETE").status == 202
+    assert ended(platform, number)["state"] == "cancelled"
+
+
+def test_a_call_back_never_reaches_this_machine(platform: Platform) -> None:
+    with hook() as (url, came):
+        number = queue(platform, "echo", b"x", X_Callback_Url=url)
+        assert ended(platform, number)["state"] == "succeeded"
+        assert came == []
+    assert "call-back given up" in platform.log
+
+
+def test_a_function_is_called_back(platform: Platform) -> None:
+    deploy(platform, "listener")
+    url = "http://gateway.openfaas:8080/function/listener"
+    number = queue(platform, "echo", b"told to a function", X_Callback_Url=url)
+    assert ended(platform, number)["state"] == "succeeded"
+    until(
+        lambda: json.loads(platform.api("GET", "/system/function/listener").body).get("invocationCount") == 1,
+        what="the listener to be called",
+    )
+
+
+def test_a_removed_function_takes_its_calls_along(platform: Platform) -> None:
+    deploy(platform, "brief")
+    number = queue(platform, "brief", b"", X_Delay="1h")
+    assert state(platform, number)["state"] == "delayed"
+    assert platform.api("DELETE", "/system/functions", {"functionName": "brief"}).status == 202
+    assert state(platform, number)["state"] == "cancelled"
+
+
+def test_the_command_line_queues(platform: Platform) -> None:
+    done = platform.hilbert("invoke", "echo", "--async", "--gateway", platform.url, stdin=b"by the command line")
+    number = done.stderr.decode().partition("Call id: ")[2].split()[0]
+    assert ended(platform, number)["state"] == "succeeded"
+    assert result(platform, number).body == b"by the command line"
+
+
+def test_no_acknowledged_call_is_lost_whatever_is_killed() -> None:
+    """Calls are queued while the control process and then everything is killed; each that got 202 ends, and well."""
+    with running("gateway.workers=1", "provider.drain_delay=100ms") as platform:
+        deploy(platform, "echo")
+        numbers: list[str] = []
+
+        def some(count: int) -> None:
+            for _ in range(count):
+                answer = platform.call("/async-function/echo", b"%d" % len(numbers))
+                if answer.status == 202:
+                    numbers.append(answer.headers["x-call-id"])
+
+        some(20)
+        (control,) = platform.children("hilbert.server.control")
+        control.kill()
+        some(20)
+        until(lambda: platform.api("GET", "/system/functions").status == 200, what="the control plane")
+        some(20)
+        platform.kill_everything()
+        platform.start()
+        some(5)
+        assert len(numbers) >= 45
+        for number in numbers:
+            status = ended(platform, number)
+            assert status["state"] == "succeeded", status
+            assert status["attempts"] <= 3
