@@ -226,3 +226,14 @@ def test_down_leaves_nothing_though_a_call_never_ends() -> None:
             assert platform.stop(within=25) == 0
             until(lambda: platform.processes() == [], what="all to end", log=lambda: platform.log)
             hanging.exception(30)
+
+
+def test_a_damaged_database_is_told_without_a_traceback() -> None:
+    with running("gateway.workers=1") as platform:
+        platform.stop()
+        (platform.state / "hilbert.db").write_bytes(b"")
+        with pytest.raises(AssertionError, match="ended with 3"):
+            platform.start()
+        assert "hilbert.db is damaged: it is empty" in platform.log
+        assert "Traceback" not in platform.log
+        assert (platform.state / "hilbert.db").read_bytes() == b""

@@ -49,17 +49,25 @@ def _private(key: str, folder: Path) -> None:
         raise StorageFull(f"{key}: cannot make {folder}: {exc.strerror}") from exc
 
 
-def lock(state_dir: Path) -> int:
-    """Hold the state folder until the returned descriptor is closed. Raises `AlreadyRunning`."""
-    descriptor = os.open(state_dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+def lock(folder: Path, *, key: str) -> int:
+    """Hold the state or the run folder until the returned descriptor is closed.
+
+    `key` is the setting that names it. Raises `AlreadyRunning` and `StorageFull`.
+    """
+    try:
+        descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise StorageFull(
+            f"{key}: {folder} cannot be written: {exc.strerror}", hint="make it writable, or name another folder"
+        ) from exc
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as exc:
         holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
         raise AlreadyRunning(
-            f"a gateway already runs on {state_dir}" + (f" (pid {holder})" if holder else ""),
-            hint="'hilbert status' shows it, 'hilbert down' stops it, HILBERT_STATE_DIR names another folder",
+            f"a gateway already runs on {folder}" + (f" (pid {holder})" if holder else ""),
+            hint=f"'hilbert status' shows it, 'hilbert down' stops it, the setting {key} names another folder",
         ) from exc
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

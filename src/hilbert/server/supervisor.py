@@ -91,7 +91,10 @@ class Supervisor:
         gateway = settings.gateway
         _keep_config_descriptor_free()
         folders.prepare(settings.paths)
-        self._lock = folders.lock(self._state)
+        self._locks = [
+            folders.lock(self._state, key="paths.state_dir"),
+            folders.lock(self._run, key="paths.run_dir"),  # Two states on one would answer each other's calls.
+        ]
         count = gateway.workers or min(os.cpu_count() or 1, 8)
         self._public = sockets.listen_tcp(gateway.host, gateway.port, count=count, setting="gateway.port")
         self._metrics = sockets.listen_tcp(
@@ -339,7 +342,8 @@ class Supervisor:
         ]
         for sock in opened:
             sock.close()
-        os.close(self._lock)
+        for lock in self._locks:
+            os.close(lock)
         _log.info("stopped")
 
 

@@ -14,7 +14,9 @@ import msgspec
 
 from hilbert.core.errors import (
     AlreadyExists,
+    BackendUnavailable,
     FunctionNotFound,
+    HilbertError,
     InvalidSpec,
     NamespaceNotFound,
     SecretNotFound,
@@ -85,18 +87,56 @@ _FULL_SQLITE: Final = frozenset(
 _FULL_OS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
 
+_HEADER: Final = 100
+"""Bytes of a database's header (https://sqlite.org/fileformat.html)."""
+_DAMAGED_SQLITE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
 def open_database(path: Path) -> Database:
-    """Open or create the host provider's database. Raises `StorageFull`, and as `Database` does."""
-    with storage_errors():
-        return Database(path, MIGRATIONS)
+    """Open or create the host provider's database.
+
+    Raises `StorageFull`, and `BackendUnavailable` for a file that is there and is not a whole database: it is never taken
+    for a new one.
+    """
+    with storage_errors(path):
+        if path.is_symlink() or path.exists():
+            _check_file(path)
+        try:
+            return Database(path, MIGRATIONS)
+        except RuntimeError as exc:
+            raise BackendUnavailable(str(exc), hint="run the version that wrote it, or a newer one") from exc
+
+
+def _check_file(path: Path) -> None:
+    """Raise `BackendUnavailable` for what is no database, and for one whose structure is damaged."""
+    if not path.is_file():
+        raise _damaged(path, "it is not a file")
+    size = path.stat().st_size
+    if size < _HEADER:  # SQLite would begin a new one in it.
+        raise _damaged(path, "it is empty" if size == 0 else "it is too short")
+    with contextlib.closing(sqlite3.connect(path, timeout=10)) as connection:
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise _damaged(path, found)
+
+
+def _damaged(path: Path | None, fault: str) -> BackendUnavailable:
+    name = "the database of functions and secrets (hilbert.db)" if path is None else str(path)
+    return BackendUnavailable(
+        f"{name} is damaged: {fault}",
+        hint="stop the platform, move the file away with its -wal and -shm, and put a backup in its place; "
+        "without one, it starts empty",
+    )
 
 
 @contextlib.contextmanager
-def storage_errors() -> Iterator[None]:
-    """Translate a full or broken disk into `StorageFull`. Everything else passes."""
+def storage_errors(path: Path | None = None) -> Iterator[None]:
+    """Translate a full or broken disk into `StorageFull`, a damaged database into `BackendUnavailable`. The rest passes."""
     try:
         yield
     except sqlite3.Error as exc:
+        if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _DAMAGED_SQLITE:
+            raise _damaged(path, str(exc)) from exc
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _FULL_SQLITE:
             raise _storage_full(str(exc)) from exc
         raise
@@ -121,20 +161,16 @@ class Store:
         self._database = database
 
     async def load(self) -> Loaded:
+        """Raises `BackendUnavailable` for a row that cannot be read."""
+
         def work(db: sqlite3.Connection) -> Loaded:
-            return Loaded(
-                tenants=tuple(_tenant(row) for row in db.execute(f"{_TENANTS} ORDER BY name")),
-                functions=tuple(_function(row) for row in db.execute(_FUNCTIONS)),
-                replicas=tuple(
-                    ReplicaRecord(
-                        handle=msgspec.json.decode(handle, type=Handle),
-                        uid=uid,
-                        revision=revision,
-                        grace=Duration(grace_ns),
-                    )
-                    for uid, revision, grace_ns, handle in db.execute(_REPLICAS)
-                ),
-            )
+            with _sound_rows("namespaces"):
+                tenants = tuple(_tenant(row) for row in db.execute(f"{_TENANTS} ORDER BY name"))
+            with _sound_rows("functions"):
+                functions = tuple(_function(row) for row in db.execute(_FUNCTIONS))
+            with _sound_rows("replicas"):
+                replicas = tuple(_replica(row) for row in db.execute(_REPLICAS))
+            return Loaded(tenants=tenants, functions=functions, replicas=replicas)
 
         return await self._read(work)
 
@@ -339,6 +375,21 @@ def _tenant(row: tuple[Any, ...]) -> TenantRecord:
             annotations=msgspec.json.decode(annotations, type=dict[str, str]),
             created_at=datetime.fromisoformat(created_at),
         ),
+    )
+
+
+@contextlib.contextmanager
+def _sound_rows(table: str) -> Iterator[None]:
+    try:
+        yield
+    except (msgspec.MsgspecError, HilbertError, ValueError, TypeError) as exc:
+        raise _damaged(None, f"a row of the table {table} cannot be read: {exc}") from exc
+
+
+def _replica(row: tuple[Any, ...]) -> ReplicaRecord:
+    uid, revision, grace_ns, handle = row
+    return ReplicaRecord(
+        handle=msgspec.json.decode(handle, type=Handle), uid=uid, revision=revision, grace=Duration(grace_ns)
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hilbert.core.errors import BackendUnavailable
 from hilbert.core.isolation import Promise
 from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import Handle
@@ -63,3 +64,58 @@ async def test_a_demanded_sandbox_becomes_what_it_promised(tmp_path: Path) -> No
         "f-b": Revision(4, network=NetworkUse(NetworkKind.NONE), required=frozenset({Promise.FILES})),
         "f-c": Revision(5, network=NetworkUse(NetworkKind.HOST)),
     }
+
+
+def _whole(path: Path) -> bytes:
+    open_database(path).close()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["empty", "halved", "flipped", "a byte", "a folder", "no database"])
+def test_a_damaged_file_is_told_in_one_sentence_and_never_taken_for_a_new_one(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "hilbert.db"
+    content = _whole(path)
+    if damage == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        middle = len(content) // 2
+        path.write_bytes(
+            {
+                "empty": b"",
+                "halved": content[:middle],
+                "flipped": bytes(byte ^ 0xFF if 100 <= at < 5000 else byte for at, byte in enumerate(content)),
+                "a byte": b"x",
+                "no database": b"this was a letter to somebody" * 1000,
+            }[damage]
+        )
+        content = path.read_bytes()
+    with pytest.raises(BackendUnavailable, match="is damaged") as refusal:
+        open_database(path).close()
+    assert str(path) in refusal.value.message
+    assert "backup" in refusal.value.hint
+    assert path.is_dir() or path.read_bytes() == content, "it is left as it was found"
+
+
+async def test_a_row_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "hilbert.db")
+    await database.write(
+        lambda db: db.execute(
+            "INSERT INTO namespaces (name, labels, annotations, created_at) VALUES ('Not A Name', '{', '{}', 'never')"
+        )
+    )
+    try:
+        with pytest.raises(BackendUnavailable, match="a row of the table namespaces"):
+            await Store(database).load()
+    finally:
+        database.close()
+
+
+def test_a_newer_version_s_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "hilbert.db"
+    _whole(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    with pytest.raises(BackendUnavailable, match="newer version"):
+        open_database(path)
