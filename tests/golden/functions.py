@@ -17,7 +17,13 @@ TEMPLATES = Path(hilbert.templates.__path__[0])
 SITE = next(path for path in sys.path if path.endswith("site-packages"))
 """Where Flask is, as in a layer of the function's requirements."""
 
-TEMPLATES_OF = {"python3-http": ("python3-http", "python3-http-debian"), "node22": ("node22",)}
+TEMPLATES_OF = {
+    "python3-http": ("python3-http", "python3-http-debian"),
+    "python3-flask": ("python3-flask",),
+    "python3": ("python3",),
+    "node22": ("node22",),
+    "node18": ("node18",),
+}
 """Templates of ours, and those whose cases they answer."""
 
 
@@ -55,7 +61,16 @@ def _lay_out(case: Case, folder: Path) -> dict[str, str]:
         "HOSTNAME": "golden-host",
         "TMPDIR": str(folder / "tmp"),
     }
-    if case["template"] in TEMPLATES_OF["python3-http"]:
-        return base | {"HILBERT_MODE": "python", "HILBERT_HANDLER": str(inner / "handler.py")}
+    match case["template"]:
+        case "python3-http" | "python3-http-debian":
+            return base | {"HILBERT_MODE": "python", "HILBERT_HANDLER": str(inner / "handler.py")}
+        case "python3-flask":
+            shutil.copy(TEMPLATES / "python3-flask" / "index.py", folder)
+            return base | {"HILBERT_MODE": "python", "HILBERT_HANDLER": str(folder / "index.py")}
+        case "python3":
+            shutil.copy(TEMPLATES / "python3" / "index.py", folder)
+            return base | {"HILBERT_MODE": "classic", "fprocess": "python3 index.py"}
+        case "node18":
+            shutil.copy(TEMPLATES / "node18" / "contract.json", folder)
     shutil.copy(TEMPLATES / "node22" / "index.js", folder)
     return base | {"HILBERT_MODE": "http", "fprocess": "node index.js", "upstream_url": "unix:upstream.sock"}

@@ -15,7 +15,7 @@ from hilbert.builder.build_request import BuildRequest
 from hilbert.builder.bundling import BuiltBundle, build_bundle
 from hilbert.builder.image_store import Store
 from hilbert.builder.programs import Job
-from hilbert.builder.templates import SHIPPED
+from hilbert.builder.templates import SHIPPED, find_template
 from hilbert.cli.source.function_server import LocalRun
 from hilbert.core.model import FunctionSpec
 from hilbert.core.settings import inherited_environment
@@ -47,7 +47,7 @@ class Project:
 
     def begin(self, name: str, lang: str, files: dict[str, str] | None = None) -> BuildRequest:
         """A function as the shipped template begins it, with some files written over."""
-        shutil.copytree(SHIPPED / lang / "function", self.folder / name)
+        shutil.copytree(find_template(lang, SHIPPED).handler, self.folder / name)
         write(self.folder / name, files or {})
         return self.request(name, lang)
 

@@ -13,15 +13,18 @@ import msgspec
 
 from hilbert.builder.build_errors import BuildFailed, InvalidHandler, storage_faults
 from hilbert.builder.build_request import BuildRequest, truthy
+from hilbert.builder.contracts import wrong_handle
 from hilbert.builder.dependencies import ALLOW_SCRIPTS, Dependencies, compile_tree, read_package
 from hilbert.builder.image_store import Store
 from hilbert.builder.layout import lay_out
 from hilbert.builder.programs import Job
 from hilbert.builder.python_tests import NO_TESTS_RUN
-from hilbert.builder.templates import Located, find_template, recipe_of
+from hilbert.builder.templates import Located, find_bundle_template
 from hilbert.builder.tree import copy_tree
 from hilbert.core.bundle import ImageRecord, Manifest, Mode
 from hilbert.stack.template import Recipe
+
+_CONTRACTS = "python3-http calls handle(event, context), python3 and python3-flask call handle(req); choose one of them as 'lang'"
 
 
 class BuiltBundle(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,16 +58,16 @@ def build_bundle(
     """
     began = time.monotonic()
     job.begin("laying out")
-    located = find_template(request.lang, request.project)
-    recipe = recipe_of(located)
+    located, recipe = find_bundle_template(request.lang, request.project)
     before = store.find(request.image, namespace=request.namespace)
     with store.building(), store.stage() as stage:
         content = stage / "bundle"
         content.mkdir(mode=0o755)
         handler = lay_out(request, located, content, bundle=True)
-        if recipe.handler and not (content / recipe.handler).is_file():
+        code = recipe.code or recipe.handler
+        if code and not (content / code).is_file():
             raise InvalidHandler(
-                f"function {request.name}: the handler {_in_handler(recipe.handler, located)} is not in {request.handler}",
+                f"function {request.name}: the handler {_in_handler(code, located)} is not in {request.handler}",
                 hint=f"template {located.name} runs that file",
             )
         if recipe.packages:
@@ -108,8 +111,9 @@ def build_bundle(
 def _check(recipe: Recipe, content: Path, request: BuildRequest, job: Job, env: Mapping[str, str]) -> None:
     """Find mistakes of the handler's syntax, so that they never reach a replica."""
     job.begin("checking")
-    if recipe.handler.endswith(".py"):
-        file = content / recipe.handler
+    code = recipe.code or recipe.handler
+    if code.endswith(".py"):
+        file = content / code
         try:
             py_compile.compile(str(file), cfile=str(content / ".check.pyc"), dfile=file.name, doraise=True)
         except py_compile.PyCompileError as exc:
@@ -117,6 +121,12 @@ def _check(recipe: Recipe, content: Path, request: BuildRequest, job: Job, env: 
             raise BuildFailed(f"function {request.name}: {lines[-1].strip()}", log=lines) from exc
         finally:
             (content / ".check.pyc").unlink(missing_ok=True)
+        reason = wrong_handle(file.read_bytes(), takes=len(recipe.takes))
+        if reason:
+            raise InvalidHandler(
+                f"function {request.name}: {reason}, and template {request.lang} calls handle({', '.join(recipe.takes)})",
+                hint=_CONTRACTS,
+            )
     if recipe.check and job.run(_words(recipe.check), cwd=content, env=_tools(env)) != 0:
         raise BuildFailed(f"function {request.name} does not pass the check '{recipe.check}'", log=job.tail())
 

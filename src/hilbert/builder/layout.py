@@ -30,7 +30,8 @@ def lay_out(request: BuildRequest, located: Located, target: Path, *, bundle: bo
     inner = "" if own_dockerfile else located.template.handler_folder
     with storage_faults(f"laying out {request.name}"):
         if not own_dockerfile:
-            copy_tree(located.folder, target, skip=skip, top={*_OF_THE_TEMPLATE, inner.partition("/")[0]})
+            for folder in located.folders:
+                copy_tree(folder, target, skip=skip, top={*_OF_THE_TEMPLATE, inner.partition("/")[0]})
         place = target / inner
         copy_tree(request.handler, place, skip=skip, top={BUILD, FOLDER})
         for path in request.copies:

@@ -28,6 +28,7 @@ _SAME: Final[Mapping[str, str]] = {"python3-http-debian": "python3-http"}
 """Names of OpenFaaS's templates whose handlers a shipped one of another name runs."""
 
 _LANG = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{0,63})(?:@([A-Za-z0-9][A-Za-z0-9._/+-]{0,127}))?")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _NOTES: Final = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
@@ -39,11 +40,19 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     template: Template
     shipped: bool
+    base: Path | None = None
+    """The folder of the template that this one extends."""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where its files are; those of a later folder replace those of an earlier one."""
+        return (self.folder,) if self.base is None else (self.base, self.folder)
 
     @property
     def handler(self) -> Path:
         """The handler that a new function begins with."""
-        return self.folder / self.template.handler_folder
+        places = [folder / self.template.handler_folder for folder in reversed(self.folders)]
+        return next((place for place in places if place.is_dir()), places[0])
 
 
 def split_lang(lang: str) -> tuple[str, str]:
@@ -98,6 +107,21 @@ def check_templates(langs: Iterable[str], project: Path) -> None:
         )
 
 
+def find_bundle_template(lang: str, project: Path) -> tuple[Located, Recipe]:
+    """The template that makes a bundle for `lang`, and how.
+
+    What `faas-cli template pull` leaves in a project says only how to build an image; the shipped template of that name, whose
+    handlers are the same, makes the bundle then. Raises `TemplateNotFound`, and `InvalidTemplate` when there is none.
+    """
+    found = find_template(lang, project)
+    if found.template.bundle is None and not found.shipped:
+        name, _ = split_lang(lang)
+        shipped = SHIPPED / _SAME.get(name, name)
+        if (shipped / "template.yml").is_file():
+            found = _load(lang, shipped, shipped=True)
+    return found, recipe_of(found)
+
+
 def local_templates(project: Path) -> list[Located]:
     """Those of the project, by name. Broken ones are left out."""
     return _all_in(project / FOLDER, shipped=False)
@@ -121,7 +145,7 @@ def recipe_of(located: Located) -> Recipe:
     recipe = located.template.bundle
     if recipe is None:
         raise InvalidTemplate(
-            f"template {located.name} says only how to build a container image, not a bundle",
+            f"template {located.name} in {located.folder} says only how to build a container image, not a bundle",
             hint="use --image-build, or a template with a 'bundle' section; 'hilbert new --list' shows those that ship",
         )
     if Mode(recipe.mode) is Mode.PYTHON and not recipe.handler:
@@ -177,7 +201,19 @@ def _load(name: str, folder: Path, *, shipped: bool) -> Located:
         template = parse_template(read_document(str(file)), name=str(file))
     except HilbertError as exc:
         raise InvalidTemplate(exc.message, hint=exc.hint or "mend it, or pull the template again") from exc
-    return Located(name=name, folder=folder, template=template, shipped=shipped)
+    if not template.extends:
+        return Located(name=name, folder=folder, template=template, shipped=shipped)
+    base = SHIPPED / template.extends
+    if not _NAME.fullmatch(template.extends) or not (base / "template.yml").is_file():
+        raise InvalidTemplate(f"{file}: extends: {template.extends[:80]!r} is not a template that ships with Hilbert")
+    inherited = _load(template.extends, base, shipped=True).template
+    merged = {
+        name: getattr(template, name) or getattr(inherited, name)
+        for name in ("fprocess", "build_options", "welcome_message", "bundle", "watchdog")
+    }
+    return Located(
+        name=name, folder=folder, template=msgspec.structs.replace(template, **merged), shipped=shipped, base=base
+    )
 
 
 def _all_in(folder: Path, *, shipped: bool) -> list[Located]:

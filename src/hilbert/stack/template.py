@@ -1,7 +1,7 @@
 """Templates on disk and in a store: `template.yml`, `meta.json` and the store's catalogue.
 
-`template.yml` is OpenFaaS's, with two keys of ours: `bundle` says how to build without a container engine, `watchdog`
-that the image build needs Hilbert's watchdog beside the Dockerfile.
+`template.yml` is OpenFaaS's, with three keys of ours: `bundle` says how to build without a container engine, `watchdog`
+that the image build needs Hilbert's watchdog beside the Dockerfile, `extends` which shipped template this one is made from.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     process: str = ""
     """Default of `fprocess`; with mode `python`, not needed."""
     handler: str = ""
-    """Mode `python`: the handler's file."""
+    """Mode `python`: the file that the watchdog loads."""
+    code: str = ""
+    """The Python file with the user's `handle`; empty: `handler`."""
+    takes: tuple[str, ...] = ("event", "context")
+    """What `handle` is called with."""
     environment: Mapping[str, str] = {}
     """Defaults under the function's own environment."""
     requirements: tuple[str, ...] = ()
@@ -54,6 +58,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     fprocess: str = ""
     build_options: tuple[BuildOption, ...] = ()
     welcome_message: str = ""
+    extends: str = ""
+    """A shipped template whose files, and whose settings beside the name, hold where this one has none of its own."""
     handler_folder: str = "function"
     """Where in the build the user's handler goes."""
     mount_ssh: bool = False
@@ -96,7 +102,7 @@ def parse_template(text: str, *, name: str) -> Template:
     if recipe is not None:
         if recipe.mode not in set(Mode):
             raise InvalidStack(f"{name}: bundle.mode: must be one of {', '.join(Mode)}, not {recipe.mode!r}")
-        for path in (recipe.handler, *recipe.requirements, recipe.packages):
+        for path in (recipe.handler, recipe.code, *recipe.requirements, recipe.packages):
             if path and not is_inside(path):
                 raise InvalidStack(f"{name}: bundle: {path!r} must be a path inside the template")
     return msgspec.structs.replace(template, handler_folder=folder)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 _PACKAGE: Final = "function"
 """The handler's folder is also this package, as in OpenFaaS's templates, so that `from .lib import x` works."""
 
+_TAKES: Final = 2
+_CO_VARARGS: Final = 0x04
 _CO_COROUTINE: Final = 0x80
 _CO_ASYNC_GENERATOR: Final = 0x200
 
@@ -45,7 +47,22 @@ def load_handler(file: str, layers: tuple[str, ...]) -> Callable[[Any, Any], Any
     handle = getattr(sys.modules[f"{_PACKAGE}.{stem}"], "handle", None)
     if not callable(handle):
         raise HandlerError(f"{name} has no function handle(event, context)")
+    _check_arguments(handle, name)
     return handle  # type: ignore[no-any-return]  # its signature is the user's to keep
+
+
+def _check_arguments(handle: Callable[..., Any], file: str) -> None:
+    """Raises `HandlerError` for a plain function that cannot be called with an event and a context."""
+    code = getattr(handle, "__code__", None)
+    if not isinstance(handle, FunctionType) or not isinstance(code, CodeType) or hasattr(handle, "__wrapped__"):
+        return
+    most, least = code.co_argcount, code.co_argcount - len(handle.__defaults__ or ())
+    if least <= _TAKES and (most >= _TAKES or code.co_flags & _CO_VARARGS):
+        return
+    names = ", ".join(code.co_varnames[:most])
+    raise HandlerError(
+        f"{file}: handle({names}) is called with (event, context); handle(req) is for the templates python3 and python3-flask"
+    )
 
 
 def is_async(handle: Callable[..., Any]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hilbert.builder.build_errors import BuildFailed, InvalidHandler, InvalidTemplate
-from support.build import Project, needs_node, needs_npm
+from support.build import Project, needs_node, needs_npm, write
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,9 @@ TEMPLATES = [
     pytest.param("python3-http", "handler.py", "Hello", id="python3-http"),
     pytest.param("python3-asgi", "handler.py", "Hello", id="python3-asgi"),
     pytest.param("node22", "handler.js", "Hello", id="node22", marks=needs_node),
+    pytest.param("node18", "handler.js", "Hello", id="node18", marks=needs_node),
+    pytest.param("python3", "handler.py", "Hello", id="python3"),
+    pytest.param("python3-flask", "handler.py", "Hello", id="python3-flask"),
     pytest.param("bash", "handler.sh", "Hello", id="bash"),
 ]
 
@@ -57,8 +60,8 @@ def test_it_answers_as_it_is(project: Project, lang: str, file: str, word: str) 
     assert built.changed
     with project.running(built) as url:
         status, kind, body = call(f"{url}/?name=Ada", b"Ada")
-    assert (status, body) == (200, "Hello, Ada!\n")
-    assert kind.startswith("text/plain")
+    assert (status, body.rstrip()) == (200, "Hello, Ada!")
+    assert kind.startswith("text/html" if lang == "python3-flask" else ("text/plain", "application/x-www-form"))
 
 
 @pytest.mark.parametrize(("lang", "file", "word"), TEMPLATES)
@@ -133,6 +136,63 @@ def test_mistakes_of_syntax_are_found(project: Project, lang: str, file: str, wo
     assert project.store.find("f", namespace="") is None
     assert not list((project.store.path / "bundles").iterdir())
     assert not list((project.store.path / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("lang", ["python3-http", "node22", "python3-flask"])
+def test_openfaas_templates_in_a_project(project: Project, lang: str) -> None:
+    """What `faas-cli template pull` leaves says only how to build an image: the shipped template makes the bundle."""
+    write(project.folder / "template" / lang, {"template.yml": f"language: {lang}\nfprocess: python index.py\n"})
+    built = project.build(project.begin("f", lang), skip_tests=True)
+    with project.running(built) as url:
+        assert "Hello" in call(url)[2]
+
+
+@pytest.mark.parametrize(
+    ("lang", "source", "reason"),
+    [
+        (
+            "python3-http",
+            "def handle(req):\n    return req\n",
+            r"handle\(req\) takes 1 .* python3-http calls handle\(event, context\)",
+        ),
+        (
+            "python3-http",
+            "async def handle():\n    return 1\n",
+            r"handle\(\) takes 0 .* calls handle\(event, context\)",
+        ),
+        (
+            "python3-http",
+            "def handle(a, b, c):\n    return 1\n",
+            r"handle\(a, b, c\) takes 3 .* calls handle\(event, context\)",
+        ),
+        (
+            "python3",
+            "def handle(event, context):\n    return 1\n",
+            r"handle\(event, context\) takes 2 .* calls handle\(req\)",
+        ),
+        ("python3-flask", "def handle(a, b):\n    return 1\n", r"takes 2 .* calls handle\(req\)"),
+    ],
+)
+def test_a_handler_of_another_contract(project: Project, lang: str, source: str, reason: str) -> None:
+    """Refused before it is deployed, with the templates that run it."""
+    with pytest.raises(InvalidHandler, match=reason) as caught:
+        project.build(project.begin("f", lang, {"handler.py": source, "handler_test.py": ""}))
+    assert "choose one of them" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def handle(event, context, extra=None):\n    return 'Hello'\n",
+        "def handle(*args):\n    return 'Hello'\n",
+        "import functools\n\n@functools.cache\ndef handle(one):\n    return 'x'\n\nhandle = lambda e, c: 'Hello'\n",
+    ],
+)
+def test_a_handler_that_can_be_called(project: Project, source: str) -> None:
+    """Defaults, any number, and what the source does not tell are no reason to refuse."""
+    built = project.build(project.begin("f", "python3-http", {"handler.py": source, "handler_test.py": ""}))
+    with project.running(built) as url:
+        assert call(url)[2] == "Hello"
 
 
 def test_python_packages(project: Project) -> None:

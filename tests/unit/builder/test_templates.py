@@ -21,16 +21,20 @@ from hilbert.builder.templates import (
 )
 from support.build import write
 
+SHIPPED_NAMES = {
+    *("python3-http", "python3-flask", "python3", "python3-asgi", "node22", "node20", "node18", "bash", "dockerfile"),
+}
+
 
 def test_shipped_templates_are_complete() -> None:
     """Each has a handler, a README, a Dockerfile and a note on what to edit; all but one become bundles, with tests."""
     found = {located.name: located for located in shipped_templates()}
-    assert set(found) == {"python3-http", "python3-asgi", "node22", "bash", "dockerfile"}
+    assert set(found) == SHIPPED_NAMES
     for name, located in found.items():
         assert located.handler.is_dir(), name
         assert "Edit" in located.template.welcome_message
         assert "Edit" in (located.folder / "README.md").read_text()
-        assert (located.folder / ("function" if name == "dockerfile" else "") / "Dockerfile").is_file()
+        assert (located.folders[0] / ("function" if name == "dockerfile" else "") / "Dockerfile").is_file()
         assert name in (located.folder.parent / "README.md").read_text()
         if name != "dockerfile":
             recipe = recipe_of(located)

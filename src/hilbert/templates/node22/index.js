@@ -19,6 +19,7 @@ const MAX_JSON = toBytes(process.env.MAX_JSON_SIZE, LIMIT);
 const MAX_FIELDS = 1000;
 const MAX_DEPTH = 32;
 const MAX_INDEX = 100;
+const EXPRESS_4 = contract().express === 4;
 const INFLATE = { gzip: zlib.createGunzip, deflate: zlib.createInflate, br: zlib.createBrotliDecompress };
 
 class FunctionEvent {
@@ -27,7 +28,7 @@ class FunctionEvent {
     this.body = body;
     this.headers = request.headers;
     this.method = request.method;
-    this.query = querystring.parse(query);
+    this.query = EXPRESS_4 ? nested(query, 'utf-8') : querystring.parse(query);
     this.path = path_;
   }
 }
@@ -80,6 +81,12 @@ class Refusal extends Error {
     super(message);
     this.status = status;
   }
+}
+
+// Whose manners a handler expects: templates that extend this one say so in contract.json.
+function contract() {
+  const file = path.join(__dirname, 'contract.json');
+  return fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, 'utf8')) : {};
 }
 
 function toBytes(text, fallback) {
@@ -139,7 +146,7 @@ async function readBody(request) {
   const { headers } = request;
   headers['content-type'] ??= 'text/plain';
   if (headers['transfer-encoding'] === undefined && Number.isNaN(Number.parseInt(headers['content-length'], 10))) {
-    return undefined;
+    return EXPRESS_4 ? {} : undefined;
   }
   const [first, ...parameters] = headers['content-type'].toLowerCase().split(';');
   const type = first.trim();
@@ -165,12 +172,15 @@ function toJson(body, charset) {
   }
 }
 
-// A form, with names such as a[b] and a[] nested.
 function toForm(body, charset) {
   if (charset !== 'utf-8' && charset !== 'iso-8859-1') {
     throw new Refusal(415, `unsupported charset "${charset.toUpperCase()}"`);
   }
-  const text = body.toString('latin1');
+  return nested(body.toString('latin1'), charset);
+}
+
+// A form or a query, with names such as a[b] and a[] nested.
+function nested(text, charset) {
   if (text === '') return {};
   const pairs = text.split('&');
   if (pairs.length > MAX_FIELDS) throw new Refusal(413, 'too many parameters');
