@@ -95,7 +95,7 @@ class Proxy:
                 "call",
                 function=call.name,
                 method=call.request.method.decode(),
-                path=call.incoming.path.decode("latin-1"),
+                path=call.incoming.path.decode("ascii", "backslashreplace"),
                 status=status,
                 call_id=call.call_id.decode(),
                 wait=round(waited, 6),

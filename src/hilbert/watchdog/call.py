@@ -289,9 +289,8 @@ def access_line(call: Call, identity: str, *, reason: bool) -> str:
     size = f"{call.sent}B" if call.sent < 1000 else f"{call.sent / 1000:.4g}kB"
     tail = f" [{identity}]" if identity else ""
     status = STATUS_LINES[call.status][9:-2].decode() if reason and call.status else str(call.status)
-    return (
-        f"{call.method} {call.target.decode('latin-1')} - {status} - ContentLength: {size} ({call.seconds:.4f}s){tail}"
-    )
+    target = call.target.decode("ascii", "backslashreplace")  # Other bytes may steer the terminal of who reads it.
+    return f"{call.method} {target} - {status} - ContentLength: {size} ({call.seconds:.4f}s){tail}"
 
 
 def limit_of(x_timeout: bytes, limits: Iterable[float]) -> float:

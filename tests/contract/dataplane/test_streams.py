@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from pathlib import Path
 
 import pytest
 
 from hilbert.core.model import CallPolicy
 from support.dataplane import Call, Plane, until
 from support.replicas import echo, mirror
+from support.wire import Wire
 
 MIB = 1024 * 1024
 
@@ -412,6 +414,26 @@ def test_relay_whose_client_leaves_while_the_function_stays(plane: Plane) -> Non
         until(lambda: plane.open_files() <= before + 1, what="the worker to close both ends")
     finally:
         left.set()
+
+
+def test_a_client_whose_machine_is_gone_is_found_out(plane: Plane) -> None:
+    """It sends no end: TCP asks whether it is still there. Other connections need no such timer, they have deadlines."""
+
+    def talk(call: Call) -> None:
+        call.wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        call.wire.rest()
+
+    def timer(wire: Wire) -> str:
+        """The kernel's timer of the worker's end (`proc(5)`, /proc/net/tcp: 00 is none, 02 is keepalive)."""
+        mine, far = (f":{address[1]:04X}" for address in (plane.address, wire.sock.getsockname()))
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return next((line[5][:2] for line in lines if line[1].endswith(mine) and line[2].endswith(far)), "")
+
+    name, _ = plane.function(talk)
+    with plane.connect() as wire:
+        wire.send(websocket(name))
+        assert wire.head().status == 101
+        until(lambda: timer(wire) == "02", what="the timer")
 
 
 def test_a_worker_that_ends_does_not_wait_for_half_a_tunnel() -> None:

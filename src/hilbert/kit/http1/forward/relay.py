@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -16,11 +17,21 @@ take what is left once the other is gone. A client that has closed looks the sam
 function that keeps its end open would keep the connection, and its place among the calls, for ever."""
 
 
+_PROBES: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
+"""A client whose machine is gone says nothing at all. TCP asks after a minute of silence, and gives up after another."""
+
+
 class Relay:
     """Joins a client's and an upstream's connection until both are closed."""
 
     def __init__(self, client: asyncio.Transport, upstream: ClientConnection, on_end: Callable[[], None]) -> None:
         """`on_end` is called once, when both have closed."""
+        probe(client)
         self._upstream = upstream
         self._on_end = on_end
         self._open = 2
@@ -78,6 +89,14 @@ class Relay:
     def _cut(self) -> None:
         self.from_client.source.abort()
         self.from_upstream.source.abort()
+
+
+def probe(transport: asyncio.Transport) -> None:
+    """Have TCP find out when the far end is gone without a word. Nothing happens to a unix socket."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family != socket.AF_UNIX:
+        for option in _PROBES:
+            sock.setsockopt(*option)
 
 
 class _Direction:
