@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hilbert.core.model import FunctionSpec, Namespace
 from hilbert.core.values import FunctionRef, NamespaceName
@@ -85,6 +87,29 @@ async def test_the_command_installs_everything_and_can_be_run_again(cluster: Dou
         for item in cluster.objects("deployments", "openfaas", group="apps")
     }
     assert after == before, "what says the same is left alone"
+
+
+async def test_a_platform_that_stands_there_already_is_not_taken_over(cluster: Double) -> None:
+    cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "openfaas"}})
+    labels = {"app": "gateway"}
+    pod = {"containers": [{"name": "gateway", "image": "ghcr.io/openfaas/gateway:0.27"}]}
+    theirs = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "gateway", "namespace": "openfaas", "labels": labels},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
+    }
+    cluster.put(theirs)
+    code, _, error = await hilbert(cluster)
+    assert (code, "probably OpenFaaS's" in error) == (1, True)
+    assert cluster.objects("customresourcedefinitions", group="apiextensions.k8s.io") == [], "nothing was changed"
+
+
+async def test_printed_manifests_have_no_anchors(cluster: Double) -> None:
+    code, out, _ = await hilbert(cluster, "--dry-run")
+    assert code == 0
+    assert not re.search(r"[&*]id\d", out)
+    assert list(yaml.safe_load_all(out)) == plan.make(plan.Options()).every()
 
 
 async def test_what_it_installs_is_enough_for_a_gateway(cluster: Double) -> None:

@@ -106,7 +106,7 @@ async def test_warm_calls_go_on_while_the_api_server_is_away(user: Session) -> N
         assert answer.status_code == 503, answer.text
         assert (await user.api("GET", "/system/functions", url=url)).status_code == 200, "what is known is told"
         assert (await user.http.get(f"{url}/readyz")).status_code == 200
-        assert "may be old" in (await user.api("GET", "/system/info", url=url)).text
+        assert "may be out of date" in (await user.api("GET", "/system/info", url=url)).text
         await user.cluster.listen()
         await user.hilbert("deploy", "--image", ECHO, "--name", "late")
     assert load.failures == []

@@ -95,9 +95,9 @@ def _print(options: Options, form: Literal["yaml", "json"]) -> None:
         return
     import sys
 
-    import yaml
+    from hilbert.providers.kubernetes.install.yaml_text import dump_each
 
-    yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, width=120)
+    sys.stdout.write(dump_each(manifests))
     note(f"The Secret basic-auth in {options.namespace} is not included; create it once:")
     note(
         f"  kubectl --namespace {options.namespace} create secret generic basic-auth "

@@ -79,6 +79,8 @@ def _chosen(manifest: dict[str, Any]) -> dict[str, Any]:
         pod = template["spec"]
         pod["nodeSelector"] = _json(".Values.nodeSelector")
         pod["tolerations"] = _json(".Values.tolerations")
+        apart = json.dumps(pod["affinity"])
+        pod["affinity"] = f"{{{{ default (fromJson `{apart}`) .Values.affinity | toJson }}}}"
         pod["priorityClassName"] = _json(".Values.priorityClassName")
         pod["imagePullSecrets"] = (
             "[{{ range $i, $name := .Values.imagePullSecrets }}{{ if $i }}, {{ end }}{name: {{ toJson $name }}}{{ end }}]"
@@ -100,6 +102,10 @@ def _container(container: dict[str, Any]) -> None:
         elif entry["name"] == "HILBERT_PROVIDER__DEFAULT_NAMESPACE":
             entry["value"] = "{{ first .Values.namespaces | toJson }}"
     container["env"].append(_SETTINGS_MARK)
+    container["envFrom"] = (
+        "[{{ range $i, $name := .Values.settingsFrom }}{{ if $i }}, {{ end }}{secretRef: {name: {{ toJson $name }}}}"
+        "{{ end }}]"
+    )
 
 
 def _json(expression: str) -> str:

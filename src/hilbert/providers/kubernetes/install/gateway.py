@@ -95,6 +95,7 @@ def _deployment(gateway: Gateway) -> dict[str, Any]:
         "imagePullPolicy": PULL_POLICY,
         "args": ["up", "--only-gateway"],
         "env": [{"name": key, "value": value} for key, value in environment(gateway).items()],
+        "envFrom": [],
         "ports": [
             {"name": "http", "containerPort": _PORT, "protocol": "TCP"},
             {"name": "metrics", "containerPort": _METRICS_PORT, "protocol": "TCP"},

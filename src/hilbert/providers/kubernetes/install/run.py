@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from hilbert.core.errors import BackendError, BackendUnavailable, StartFailed
+from hilbert.core.errors import BackendError, BackendUnavailable, Conflict, StartFailed
 from hilbert.core.settings import KubernetesSettings
 from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
@@ -50,14 +50,15 @@ async def install(
 ) -> Installed:
     """Apply everything, idempotently; then wait for the gateway for at most `wait` seconds.
 
-    `tell` is given a line on what is being done. Raises `InvalidSettings`, `BackendUnavailable`, `BackendError` and
-    `StartFailed`.
+    `tell` is given a line on what is being done. Raises `InvalidSettings`, `BackendUnavailable`, `BackendError`,
+    `StartFailed`, and `Conflict` where OpenFaaS is installed.
     """
     manifests = plan.make(options).every()
     api = connect(settings)
     done = Installed()
     try:
         with translated():
+            await _require_room(api, options.namespace)
             for manifest in manifests:
                 tell(f"applying {_shown(manifest)}")
                 await _apply(api, manifest, done, options)
@@ -67,6 +68,19 @@ async def install(
     finally:
         await api.close()
     return done
+
+
+async def _require_room(api: Api, namespace: str) -> None:
+    """Raise `Conflict` where another platform's gateway stands: applying ours over it would take it down."""
+    try:
+        found = await api.find(kinds.DEPLOYMENTS, names.GATEWAY_APP, namespace)
+    except Refused:  # It may not be looked at; then it may not be changed either.
+        return
+    if found is not None and found.labels.get("app.kubernetes.io/name") != "hilbert":
+        raise Conflict(
+            f"namespace {namespace} has a Deployment {names.GATEWAY_APP} that is not Hilbert's, probably OpenFaaS's",
+            hint="uninstall OpenFaaS first (functions and their namespaces can stay), or choose another --namespace",
+        )
 
 
 async def _apply(api: Api, manifest: Mapping[str, Any], done: Installed, options: plan.Options) -> None:

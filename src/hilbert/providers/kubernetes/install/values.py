@@ -31,6 +31,8 @@ resources:
     memory: {gateway.RESOURCES["limits"]["memory"]}
 # Further settings of the gateway as environment, such as HILBERT_LOG__LEVEL: debug
 settings: {{}}
+# Names of Secrets whose keys are such settings, for what must not stand in these values.
+settingsFrom: []
 
 # Secret with the keys basic-auth-user and basic-auth-password: credentials of the REST API.
 basicAuthSecret: {gateway.CREDENTIALS}
@@ -54,6 +56,8 @@ ingress:
 # Where the gateway runs, and what its Pods carry.
 nodeSelector: {{}}
 tolerations: []
+# Empty: gateways keep to different nodes where there are several.
+affinity: {{}}
 priorityClassName: ""
 podAnnotations: {{}}
 """
@@ -87,6 +91,7 @@ SCHEMA: Final[dict[str, Any]] = {
         replicas={"type": "integer", "minimum": 1},
         resources=_object(requests=_AMOUNTS, limits=_AMOUNTS, claims={"type": "array"}),
         settings={"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+        settingsFrom={"type": "array", "items": {"type": "string", "minLength": 1}},
         basicAuthSecret={"type": "string", "minLength": 1},
         generateBasicAuth=_FLAG,
         serviceType={"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
@@ -98,6 +103,7 @@ SCHEMA: Final[dict[str, Any]] = {
         },
         nodeSelector=_STRINGS,
         tolerations={"type": "array", "items": {"type": "object"}},
+        affinity={"type": "object"},
         priorityClassName=_STRING,
         podAnnotations=_STRINGS,
         # Helm hands a chart the values of its parent here.
