@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 _RESET_SIGNALS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -19,7 +19,14 @@ _RESET_SIGNALS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
 
+CALL_MARK: Final = b"HILBERT_CALL"
+"""The variable by which a call's processes are known, wherever they have gone. Those that drop it count as left behind."""
+
+
+_MOST_KILLED: Final = 4096
+_MOST_ENVIRON: Final = 1 << 20
 
 _living: set[int] = set()
 """Numbers of our own processes that have not been reaped."""
@@ -58,17 +65,66 @@ class Child:
                 os.killpg(self.pid, number)
 
 
+def adopt_orphans() -> None:
+    """Have descendants that lose their parent become this process's own, so that `end_left_behind` finds them."""
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def reap_strangers() -> None:
     """Reap what fell to this process as process 1 of a container: orphans that had left their group, once they end."""
-    try:
-        with open("/proc/thread-self/children") as file:
-            found = [int(pid) for pid in file.read().split()]
-    except OSError:
-        return  # A kernel without this file; they stay zombies until the replica's end.
-    for pid in found:
+    for pid in _children("thread-self"):
         if pid not in _living:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
+
+
+def end_left_behind(calls: Collection[bytes]) -> bool:
+    """Kill the orphans that fell to this process, with all below them, but for those of `calls`; whether there were any.
+
+    Which call one belongs to is said by its mark. Call it again soon while it finds some: a tree that grows as it is
+    killed is caught the next time.
+    """
+    found = False
+    for pid in _children("thread-self"):
+        if pid in _living:
+            continue
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG)[0] == 0 and _mark(pid) not in calls:
+                found = True
+                _kill_tree(pid)
+    return found
+
+
+def _kill_tree(root: int) -> None:
+    """Kill a child that has not been reaped, and what is below it."""
+    found = [root]
+    for pid in found:
+        found += _children(str(pid))[: _MOST_KILLED - len(found)]
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _children(process: str) -> list[int]:
+    try:
+        if process != "thread-self":
+            process = f"{process}/task/{process}"
+        with open(f"/proc/{process}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return []  # It has gone; or a kernel without this file, where they stay until the replica's end.
+
+
+def _mark(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environ = file.read(_MOST_ENVIRON)
+    except OSError:
+        return b""
+    begin = CALL_MARK + b"="
+    return next((one[len(begin) :] for one in environ.split(b"\0") if one.startswith(begin)), b"")
 
 
 def spawn(

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hilbert.watchdog.child import Child, find_program, spawn
+from hilbert.watchdog.child import CALL_MARK, Child, adopt_orphans, end_left_behind, find_program, spawn
 from hilbert.watchdog.config import ConfigError
 from hilbert.watchdog.event import canonical
 
@@ -24,6 +24,9 @@ _PENDING: Final = 262144
 """Bytes that may wait for the process to read them before the client is told to wait."""
 
 _STDERR: Final = 2
+
+_AGAIN: Final = 0.05
+"""Seconds until the next look for what a call has left behind, while there is some."""
 
 
 class Forker:
@@ -41,11 +44,16 @@ class Forker:
         self._env = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
         self._loop = loop
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self.running: set[Child] = set()
+        self.running: dict[Child, bytes] = {}
+        """Each with the mark of its call."""
+        self._count = 0
+        adopt_orphans()
 
     def start(self, call: Call, owner: Owner, *, body: bool, combine: bool = False) -> Process:
         """Start a process for `call`; without `body` its standard input is empty. Raises `OSError`."""
-        process = Process(self._loop, owner, self.running)
+        self._count += 1
+        mark = b"%d" % self._count
+        process = Process(self._loop, owner, self._ended)
         stdin = self._null
         opened: list[int] = []
         try:
@@ -56,7 +64,8 @@ class Forker:
             process.stdout, stdout = os.pipe2(os.O_CLOEXEC)
             opened.append(stdout)
             os.set_blocking(process.stdout, False)
-            env = self._env | self._call_environment(call) if self._cgi else self._env
+            env = self._env | self._call_environment(call) if self._cgi else dict(self._env)
+            env[CALL_MARK] = mark
             stderr = stdout if combine else _STDERR
             child = spawn(self._path, self._argv, env, stdin=stdin, stdout=stdout, stderr=stderr)
         except OSError:
@@ -65,12 +74,23 @@ class Forker:
         finally:
             for descriptor in opened:
                 os.close(descriptor)
+        self.running[child] = mark
         process.watch(child)
         return process
 
     def close(self) -> None:
         for child in self.running:
             child.kill()
+        end_left_behind(())
+
+    def _ended(self, child: Child) -> None:
+        """A call's process is over, and so is what it has left behind in groups of its own."""
+        self.running.pop(child, None)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        if end_left_behind(set(self.running.values())):
+            self._loop.call_later(_AGAIN, self._sweep)
 
     def _call_environment(self, call: Call) -> dict[bytes, bytes]:
         request = call.request
@@ -108,10 +128,11 @@ class Owner(Protocol):
 class Process:
     """The process of one call and its pipes."""
 
-    def __init__(self, loop: Loop, owner: Owner, running: set[Child]) -> None:
+    def __init__(self, loop: Loop, owner: Owner, ended: Callable[[Child], None]) -> None:
+        """`ended` is told when the process is gone."""
         self._loop = loop
         self._owner = owner
-        self._running = running
+        self._gone = ended
         self._child: Child | None = None
         self._pending: deque[memoryview] = deque()
         self._waiting = 0
@@ -125,7 +146,6 @@ class Process:
 
     def watch(self, child: Child) -> None:
         self._child = child
-        self._running.add(child)
         self._loop.add_reader(child.pidfd, self._ended)
         self.resume()
 
@@ -234,7 +254,7 @@ class Process:
         if status is None:
             self._loop.add_reader(child.pidfd, self._ended)
             return
-        self._running.discard(child)
+        self._gone(child)
         self._status = status
         self._close_stdin()
         self._settle()

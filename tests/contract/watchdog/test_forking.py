@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support.watchdog import Watchdog, running, until, waiting, watchdog
+from support.watchdog import Watchdog, running, runs, until, waiting, watchdog
 
 
 def environment(function: Watchdog, *args: object) -> dict[str, str]:
@@ -57,6 +58,47 @@ def test_headers_can_be_kept_out() -> None:
     """`cgi_headers=false`, of the classic watchdog."""
     with watchdog(HILBERT_MODE="classic", fprocess="env", cgi_headers="false") as function:
         assert [name for name in environment(function) if name.startswith("Http_")] == []
+
+
+LEAVING = "sh -c 'setsid sh -c \"sleep 397 & sleep 397\" & echo $!; (setsid sleep 397 &) ; echo done; sleep ${LAST:-0}'"
+
+
+def left(function: Watchdog) -> list[int]:
+    """Processes of the function beside the watchdog."""
+    return [pid for pid in descendants(function.pid) if runs(pid)]
+
+
+def descendants(pid: int) -> list[int]:
+    found = [pid]
+    for one in found:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{one}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+    return found[1:]
+
+
+def test_a_call_leaves_no_process_behind(forking: str) -> None:
+    """Not in sessions of their own, not below those; and the answer does not wait for them. Calls under way keep theirs."""
+    with watchdog(HILBERT_MODE=forking, fprocess=LEAVING, combine_output="false") as function:
+        assert function.call().text.endswith("done\n")
+        until(lambda: not left(function), what="the end of what was left behind")
+    with watchdog(HILBERT_MODE=forking, fprocess=LEAVING, exec_timeout="300ms", LAST="30") as function:
+        with contextlib.suppress(http.client.HTTPException, OSError):
+            function.call()
+        until(lambda: not left(function), what="the end of what was left behind")
+    script = "sh -c '(setsid sleep 397 &) ; if [ \"$Http_Path\" = /wait ]; then touch started; while [ ! -e release ]; do sleep 0.01; done; fi'"
+    with watchdog(HILBERT_MODE=forking, fprocess=script) as function:
+        with waiting(function):
+            until(lambda: len(left(function)) >= 2, what="the helper of the call under way")
+            function.call(path="/other")
+            until(lambda: [argv(pid) for pid in left(function)].count(b"sleep\x00397\x00") == 1, what="one helper")
+        until(lambda: not left(function), what="the end of what was left behind")
+
+
+def argv(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def test_no_descriptor_of_the_watchdogs_is_inherited(forking: str) -> None:
