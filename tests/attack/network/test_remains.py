@@ -154,6 +154,29 @@ def test_a_replica_that_ends_takes_its_network_with_it(mortal: NetworkedPlatform
     assert mortal.reaches("probe", PUBLIC, PORT) == f"{PUBLIC} saw {HOST_PUBLIC}"
 
 
+def test_another_installation_removes_what_a_dead_one_has_left(networks: Networks) -> None:
+    dead, alive, other = (NetworkedPlatform(networks) for _ in range(3))
+    try:
+        dead.start()
+        dead.probe("probe")
+        (left,) = [table for table in networks.tables() if "hilbert-" in table]
+        alive.start()
+        assert left in networks.tables(), "what lives is left alone"
+        (own,) = [table for table in networks.tables() if "hilbert-" in table and table != left]
+        dead.kill_everything()
+        until(lambda: not networks.links(), what="the links to be gone")
+        assert left in networks.tables()
+        assert forwarding(networks) == "1"
+        other.start()
+        assert left not in networks.tables()
+        assert own in networks.tables()
+        assert (other.stop(), alive.stop()) == (0, 0)
+        assert networks.tables() == ["table inet somebody-else"]
+    finally:
+        for platform in (dead, alive, other):
+            platform.close()
+
+
 @pytest.mark.skipif(shutil.which("pasta") is None, reason="pasta is not installed (package passt)")
 def test_pasta_takes_the_place_of_slirp4netns(networks: Networks) -> None:
     platform = NetworkedPlatform(networks, user=ORDINARY, without=["slirp4netns"])

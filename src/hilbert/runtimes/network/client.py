@@ -23,6 +23,7 @@ from hilbert.kit import handover
 from hilbert.kit.aio import cancel, spawn
 from hilbert.runtimes.network import child, machine
 from hilbert.runtimes.network.addresses import Pool
+from hilbert.runtimes.network.claims import Claim
 from hilbert.runtimes.network.messages import PROTOCOL, Attach, Attached, Config, Dial, Dialed, FromKeeper, Hello, Leave
 from hilbert.runtimes.network.survey import Abilities, survey
 
@@ -70,6 +71,7 @@ class Network:
         self._child = 0
         self._lost = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
+        self._claim: Claim | None = None
         self._hello: asyncio.Future[Hello] | None = None
 
     @property
@@ -80,8 +82,8 @@ class Network:
         """Find out what works here, unless that is known, and have a keeper if anything does. Never raises."""
         self._abilities = abilities or await survey(self._label, self._pool)
         if self._abilities.uplink == "veth":
-            why = await asyncio.to_thread(
-                machine.prepare, self._folder, self._label, self._pool, self._abilities.programs
+            why, self._claim = await asyncio.to_thread(
+                machine.prepare, self._label, self._pool, self._abilities.programs
             )
             if why:
                 failures = {**self._abilities.failures, "veth": why}
@@ -103,8 +105,11 @@ class Network:
         self._part()
         if self._child and not kept:
             await asyncio.to_thread(_wait, self._child)
-        if self._abilities.uplink == "veth" and not kept:
-            await asyncio.to_thread(machine.tidy, self._folder, self._label, self._abilities.programs)
+        claim, self._claim = self._claim, None
+        if claim is not None and kept:
+            claim.release(remove=False)
+        elif claim is not None:
+            await asyncio.to_thread(machine.tidy, self._label, claim, self._abilities.programs)
 
     async def attach(self, order: Attach, pid: int, process: int) -> None:
         """Give the network of process `pid` what the order says; `process` is its pidfd, which stays the caller's.

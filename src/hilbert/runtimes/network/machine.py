@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Mapping
@@ -10,56 +11,77 @@ from typing import Final
 
 from hilbert.runtimes.network import links, rules
 from hilbert.runtimes.network.addresses import Pool
+from hilbert.runtimes.network.claims import Claim, Record, of_the_dead, this_network
 
 _PROGRAM_MOST: Final = 20.0
 _GONE_MOST: Final = 3.0
 _LOOK_EVERY: Final = 0.02
-_RECORD: Final = "forwarding"
 _CONF: Final = Path("/proc/sys/net/ipv4/conf")
 
 
-def prepare(folder: Path, label: str, pool: Pool, programs: Mapping[str, str]) -> str:
+def prepare(label: str, pool: Pool, programs: Mapping[str, str]) -> tuple[str, Claim | None]:
     """Put our table of rules in place, and let the interfaces of default routes pass on what comes back for replicas.
 
-    Blocks for some milliseconds. Why it did not work, in one sentence; empty when it did. Forwarding is switched on for the
-    interfaces that need it alone; a file in `folder` says which, so that `tidy` can switch it off again.
+    Removes what installations have left that were killed. Blocks for some milliseconds. Returns why it did not work, in one
+    sentence, empty when it did; and what says that this installation is there, for `tidy` or to be released.
+    Forwarding is switched on for the interfaces that need it alone.
     """
+    claim: Claim | None = None
     try:
+        end = time.monotonic() + _GONE_MOST
+        while (claim := Claim.take(label)) is None and time.monotonic() < end:
+            time.sleep(_LOOK_EVERY)  # The control process before this one is about to end.
+        of_the_dead(label, lambda name, record: _remove(name, record, programs))
         _nft(programs["nft"], rules.machine(label, pool))
-        for interface in _outer_interfaces():
-            switch = _CONF / interface / "forwarding"
-            if switch.read_text().strip() == "0":
-                with (folder / _RECORD).open("a") as record:
-                    record.write(f"{interface}\n")
-                switch.write_text("1")
+        if claim is not None:
+            closed = [name for name in sorted(_outer_interfaces()) if _switch(name).read_text().strip() == "0"]
+            before = claim.record
+            kept = before.forwarding if before.network == this_network() else ()
+            claim.write(Record(this_network(), (*kept, *closed)))
+            for interface in closed:
+                _switch(interface).write_text("1")
     except subprocess.CalledProcessError as exc:
         said = (exc.stderr or "").strip().splitlines()
-        return f"nft: {said[0] if said else exc.returncode}"
+        return f"nft: {said[0] if said else exc.returncode}", claim
     except (OSError, subprocess.SubprocessError) as exc:
-        return str(exc)
-    return ""
+        return str(exc), claim
+    return "", claim
 
 
-def tidy(folder: Path, label: str, programs: Mapping[str, str]) -> None:
+def tidy(label: str, claim: Claim, programs: Mapping[str, str]) -> None:
     """Remove our table once our links are gone, and switch off what we switched on, unless others have links here.
 
     The kernel takes a moment to remove a network, so this waits for some seconds at most. Never raises: what stays is
-    replaced at the next start.
+    replaced at the next start, or removed at that of another installation.
     """
     end = time.monotonic() + _GONE_MOST
     while links.present(label) and time.monotonic() < end:
         time.sleep(_LOOK_EVERY)
-    if links.present(label):
-        return
+    gone = False
     try:
-        _nft(programs["nft"], rules.without_machine(label))
-        record = folder / _RECORD
-        if record.exists() and not links.present():
-            for interface in record.read_text().split():
-                (_CONF / interface / "forwarding").write_text("0")
-            record.unlink()
+        gone = _remove(label, claim.record, programs)
     except (OSError, subprocess.SubprocessError):
-        return
+        pass
+    finally:
+        claim.release(remove=gone)
+
+
+def _remove(label: str, record: Record, programs: Mapping[str, str]) -> bool:
+    """Take an installation's rules away. False: it has links, so replicas of it run. Raises `OSError`, `SubprocessError`."""
+    if record.network and record.network != this_network():
+        return False
+    if links.present(label):
+        return False
+    _nft(programs["nft"], rules.without_machine(label))
+    if not links.present():
+        for interface in record.forwarding:
+            with contextlib.suppress(FileNotFoundError):
+                _switch(interface).write_text("0")
+    return True
+
+
+def _switch(interface: str) -> Path:
+    return _CONF / interface / "forwarding"
 
 
 def _outer_interfaces(routes: Path = Path("/proc/net/route")) -> set[str]:
