@@ -19,6 +19,7 @@ import uvicorn
 from hilbert.api.app import create_app, server_config
 from hilbert.api.services import Services
 from hilbert.control.call_counts import CallTotals, NoCalls
+from hilbert.control.delivery.intake import Intake
 from hilbert.core import errors
 from hilbert.core.errors import HilbertError
 from hilbert.core.ports import Provider
@@ -26,6 +27,7 @@ from hilbert.core.settings import Settings
 from hilbert.iam.basic import Credentials
 from hilbert.iam.token_store import TokenStore
 from hilbert.providers.memory import MemoryProvider
+from hilbert.queues.memory import MemoryQueue
 
 CREDENTIALS = Credentials(user="admin", password="correct-horse")
 
@@ -145,9 +147,11 @@ async def running(
     folder = Path(tempfile.mkdtemp(prefix="hb-"))
     tokens = TokenStore(folder / "tokens.db")
     await tokens.load()
+    runs = provider or own or MemoryProvider()
     services = Services(
         token_store=tokens,
-        provider=provider or own or MemoryProvider(),
+        provider=runs,
+        intake=Intake(MemoryQueue(), exists=runs.get),
         settings=settings or Settings(),
         credentials=credentials,
         totals=totals or NoCalls(),

@@ -6,7 +6,20 @@ from typing import Final
 
 import msgspec
 
-from hilbert.api import alert, async_calls, functions, health, info, logs, namespaces, openapi, pages, secrets, tokens
+from hilbert.api import (
+    alert,
+    async_calls,
+    dead_letters,
+    functions,
+    health,
+    info,
+    logs,
+    namespaces,
+    openapi,
+    pages,
+    secrets,
+    tokens,
+)
 from hilbert.api.endpoint import Endpoint
 
 DESCRIBED: Final[tuple[Endpoint, ...]] = (
@@ -17,6 +30,7 @@ DESCRIBED: Final[tuple[Endpoint, ...]] = (
     *secrets.ENDPOINTS,
     *tokens.ENDPOINTS,
     *async_calls.ENDPOINTS,
+    *dead_letters.ENDPOINTS,
     *health.ENDPOINTS,
     *info.ENDPOINTS,
 )

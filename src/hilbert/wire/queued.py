@@ -1,4 +1,4 @@
-"""The state of a queued call, as `GET /async-function/CALL-ID` gives it."""
+"""Queued calls as the REST API shows them, and dead letters as it takes them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,29 @@ import msgspec
 from hilbert.core.ports.queue import CallRecord, CallState
 
 
+class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dead letters are meant."""
+
+    namespace: str = ""
+    calls: tuple[str, ...] = ()
+    """Call ids; others are passed over."""
+    all: bool = False
+    """Every one, where no ids are given."""
+    function: str = ""
+    """Only those of this function."""
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What a change of several calls came to."""
+
+    count: int
+
+
 class QueuedCallStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What became of a queued call so far."""
 
+    number: int
+    """Grows with each call that is queued; where a listing goes on."""
     call_id: str
     function: str
     namespace: str
@@ -32,6 +52,7 @@ class QueuedCallStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 def status_of(record: CallRecord, *, now: float) -> QueuedCallStatus:
     waits = record.state is CallState.QUEUED
     return QueuedCallStatus(
+        number=record.number,
         call_id=record.id,
         function=record.ref.name,
         namespace=record.ref.namespace,

@@ -17,7 +17,7 @@ from hilbert.api.app import create_app
 from hilbert.api.services import Services
 from hilbert.control.delivery.intake import Intake
 from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
-from hilbert.core.ports.queue import Finished, QueueBounds
+from hilbert.core.ports.queue import Finished, GivenUp, QueueBounds
 from hilbert.core.settings import Settings
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.providers.memory import MemoryProvider
@@ -236,6 +236,52 @@ async def test_calls_of_namespaces_that_went_unseen_are_forgotten(api: Queued) -
     assert api.services.intake is not None
     await api.services.intake.catch_up([HERE])
     assert [counts.ref.namespace for counts in await api.queue.counts()] == [HERE]
+
+
+async def dead(api: Queued, function: str, *numbers: str) -> None:
+    for number in numbers:
+        await api.post(f"/async-function/{function}", X_Call_Id=number)
+        ref = FunctionRef.parse(function)
+        (lease,) = await api.queue.lease(ref, count=1, now=time.time() + 1, until=time.time() + 9)
+        await api.queue.settle(number, lease.epoch, GivenUp(reason="no"), now=time.time())
+
+
+def listed(answer: Any) -> list[str]:
+    assert answer.status == 200
+    return [entry["callId"] for entry in answer.json]
+
+
+async def test_dead_letters_are_listed(api: Queued) -> None:
+    await dead(api, "f", "a", "b", "c")
+    await dead(api, "f.dev", "d")
+    await api.post("/async-function/f")
+    first = await api.call("GET", "/system/async/dead?limit=2")
+    assert listed(first) == ["a", "b"]
+    assert (first.json[0]["state"], first.json[0]["reason"]) == ("dead", "no")
+    assert listed(await api.call("GET", f"/system/async/dead?after={first.json[-1]['number']}")) == ["c"]
+    assert listed(await api.call("GET", "/system/async/dead?function=g")) == []
+    assert listed(await api.call("GET", "/system/async/dead?namespace=dev")) == ["d"]
+    for wrong in ("limit=0", "limit=501", "after=-1", "after=x"):
+        assert (await api.call("GET", f"/system/async/dead?{wrong}")).status == 400
+
+
+async def test_dead_letters_are_queued_again_and_purged(api: Queued) -> None:
+    await dead(api, "f", "a", "b", "c")
+    await dead(api, "f.dev", "d")
+    answer = await api.call("POST", "/system/async/dead", {"calls": ["a", "d", "never"]})
+    assert (answer.status, answer.json) == (202, {"count": 1}), "those of another namespace are not there"
+    assert (await api.call("GET", "/async-function/a")).json["state"] == "queued"
+    assert (await api.call("DELETE", "/system/async/dead", {"all": True, "function": "f"})).json == {"count": 2}
+    assert (await api.call("DELETE", "/system/async/dead", {"all": True, "namespace": "dev"})).json == {"count": 1}
+    assert listed(await api.call("GET", "/system/async/dead")) == []
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+async def test_all_dead_letters_are_meant_only_when_said(api: Queued, method: str) -> None:
+    await dead(api, "f", "a")
+    for body in ({}, {"calls": []}, {"all": False}, {"function": "f"}):
+        assert (await api.call(method, "/system/async/dead", body)).status == 400
+    assert listed(await api.call("GET", "/system/async/dead")) == ["a"]
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "HEAD", "OPTIONS"])

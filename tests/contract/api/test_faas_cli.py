@@ -156,10 +156,12 @@ async def test_old_versions_name_the_namespace_in_the_query(api: Api) -> None:
     assert removed.status == 202
 
 
-async def test_without_a_queue_queued_calls_are_refused_in_plain_words(api: Api) -> None:
+async def test_a_queued_call(api: Api) -> None:
+    function = {"service": "figlet", "image": "i", "namespace": "dev"}
+    await api.call("POST", "/system/functions", function, headers=AGENT)
     answer = await api.call("POST", "/async-function/figlet.dev", b"hello", headers=AGENT, user="")
-    assert answer.status == 501
-    assert answer.text.startswith("the memory provider has no queue yet\n")
+    assert (answer.status, answer.body) == (202, b"")
+    assert answer.headers["x-call-id"]
 
 
 async def test_lower_case_addresses_and_a_base_path_joined_twice(api: Api) -> None:

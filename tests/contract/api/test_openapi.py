@@ -20,6 +20,7 @@ from hilbert.api.app import create_app, server_config
 from hilbert.api.endpoints import DESCRIBED, ENDPOINTS
 from hilbert.api.openapi import document
 from hilbert.api.services import Services
+from hilbert.control.delivery.intake import Intake
 from hilbert.core.errors import QuotaExceeded
 from hilbert.core.identity import Action
 from hilbert.core.model import FunctionSpec, ScalingPolicy
@@ -27,6 +28,7 @@ from hilbert.core.settings import Settings
 from hilbert.core.values import FunctionRef
 from hilbert.iam.token_store import TokenStore
 from hilbert.providers.memory import MemoryProvider
+from hilbert.queues.memory import MemoryQueue
 from support.api import CREDENTIALS, Api
 
 DESCRIPTION = document(DESCRIBED)
@@ -35,7 +37,7 @@ DESCRIPTION = document(DESCRIBED)
 def test_the_description_has_every_documented_endpoint() -> None:
     described = {(path, method) for path, methods in DESCRIPTION["paths"].items() for method in methods}
     assert described == {(found.path, found.method.lower()) for found in ENDPOINTS if found.documented}
-    assert len(described) == 25
+    assert len(described) == 28
 
 
 def test_every_operation_needs_the_password_but_health() -> None:
@@ -86,7 +88,13 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         nonlocal server, port
         provider = Small()
         tokens = TokenStore(tmp_path_factory.mktemp("tokens") / "tokens.db")
-        services = Services(provider=provider, settings=Settings(), credentials=CREDENTIALS, token_store=tokens)
+        services = Services(
+            provider=provider,
+            settings=Settings(),
+            credentials=CREDENTIALS,
+            token_store=tokens,
+            intake=Intake(MemoryQueue(), exists=provider.get),
+        )
         config = server_config(create_app(services))
         config.host, config.port = "127.0.0.1", 0
         config.load()

@@ -25,6 +25,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/system/secrets"): {"name": "t", "value": "v"},
     ("PUT", "/system/secrets"): {"name": "s", "value": "v"},
     ("DELETE", "/system/secrets"): {"name": "s"},
+    ("POST", "/system/async/dead"): {"all": True},
+    ("DELETE", "/system/async/dead"): {"all": True},
     ("PUT", "/system/namespace/{name}"): {"name": "NS", "labels": {"openfaas": "1"}},
 }
 IN_A_NAMESPACE = [

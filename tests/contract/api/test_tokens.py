@@ -190,6 +190,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/system/secrets"): {"name": "t", "value": "v"},
     ("PUT", "/system/secrets"): {"name": "s", "value": "v"},
     ("DELETE", "/system/secrets"): {"name": "s"},
+    ("POST", "/system/async/dead"): {"all": True},
+    ("DELETE", "/system/async/dead"): {"all": True},
     ("POST", "/system/alert"): {"alerts": []},
 }
 PLACES = ("mine", "other", "openfaas-fn", "", "two")
@@ -239,7 +241,10 @@ def expected(endpoint: Endpoint, role: Role, place: str) -> set[int]:
         return {403}
     if is_about_a_namespace(endpoint):
         if place == "two":  # A list has one place to name a namespace, so it is asked for its own.
-            lists = endpoint.path in ("/system/functions", "/system/secrets") and endpoint.method == "GET"
+            lists = (
+                endpoint.path in ("/system/functions", "/system/secrets", "/system/async/dead")
+                and endpoint.method == "GET"
+            )
             return (done if held else {403}) if lists else {400}
         return (done if held else {403}) if place == "mine" else {400}
     if endpoint.path == "/system/tokens":
@@ -255,7 +260,7 @@ def expected(endpoint: Endpoint, role: Role, place: str) -> set[int]:
 @pytest.mark.parametrize("role", Role)
 async def test_every_endpoint_at_every_place(role: Role) -> None:
     described = [endpoint for endpoint in ENDPOINTS if endpoint.documented and endpoint.path.startswith("/system/")]
-    assert len(described) == 23
+    assert len(described) == 26
     for endpoint in described:
         for place in PLACES:
             async with running() as api:

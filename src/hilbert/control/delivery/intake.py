@@ -110,6 +110,10 @@ class Intake:
         )
         return await self.queue.put([fresh], now=now)
 
+    def announce(self) -> None:
+        """There is something new to deliver."""
+        self._accepted()
+
     async def cancel(self, call: str) -> CallRecord:
         """End a call, by the id that whoever queued it was given. Raises `CallNotFound`."""
         now = self._wall()
