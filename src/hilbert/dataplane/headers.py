@@ -23,6 +23,7 @@ _REPLACED: Final = HOP_FIELDS | {
     b"x-forwarded-host",
     b"x-forwarded-proto",
     b"x-forwarded-uri",
+    b"x-forwarded-prefix",
     b"x-openfaas-internal",
     b"x-hilbert-error",
     b"forwarded",
@@ -91,6 +92,8 @@ class Incoming:
         elif request.length or request.method in (b"POST", b"PUT", b"PATCH"):
             passed.append(b"Content-Length: %d\r\n" % request.length)
         passed.append(b"X-Forwarded-Host: %b\r\n" % ((origin and origin.host) or self.host))
+        if self.segment:
+            passed.append(b"X-Forwarded-Prefix: %b%b\r\n" % (_PREFIX, self.segment))
         if origin is not None:
             passed += _origin_lines(origin)
         self.lines = b"\r\n" + b"".join(passed)

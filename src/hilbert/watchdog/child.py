@@ -21,7 +21,7 @@ _RESET_SIGNALS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
-CALL_MARK: Final = b"HILBERT_CALL"
+CALL_MARK: Final = b"WATCHDOG_CALL"
 """The variable by which a call's processes are known, wherever they have gone. Those that drop it count as left behind."""
 
 

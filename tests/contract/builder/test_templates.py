@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import runpy
 import urllib.error
 import urllib.request
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
 from hilbert.builder.build_errors import BuildFailed, InvalidHandler, InvalidTemplate
+from hilbert.builder.templates import SHIPPED
 from support.build import Project, needs_node, needs_npm, write
 
 
@@ -255,6 +259,53 @@ def test_asgi_applications(project: Project, requirement: str, app: str) -> None
         assert call(f"{url}/add?a=2&b=3")[0::2] == (200, "5")
         if requirement == "fastapi":
             assert call(f"{url}/add?a=x&b=3")[0] == 422
+
+
+SOCKET = """
+async def app(scope, receive, send):
+    assert scope["type"] == "websocket"
+    await receive()
+    await send({"type": "websocket.accept"})
+    text = (await receive())["text"]
+    await send({"type": "websocket.send", "text": text.upper()})
+    await send({"type": "websocket.close"})
+"""
+
+
+def test_an_asgi_application_speaks_websocket(project: Project) -> None:
+    """Without a requirement of its own."""
+    built = project.build(project.begin("f", "python3-asgi", {"handler.py": SOCKET, "handler_test.py": ""}))
+    with project.running(built) as url, closing(HTTPConnection(url.partition("//")[2], timeout=20)) as client:
+        asked = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        client.request("GET", "/", headers=asked | {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="})
+        client.sock.sendall(b"\x81\x85\0\0\0\0hello")  # A text frame, masked with zeros.
+        answer = client.getresponse()
+        assert answer.status == 101
+        assert answer.fp.read(7) == b"\x81\x05HELLO"
+
+
+def test_an_asgi_application_knows_its_caller() -> None:
+    """Address, host, scheme and prefix come from the gateway's headers; without them the scope stays as it is."""
+    seen = runpy.run_path(str(SHIPPED / "python3-asgi" / "index.py"))["seen_by_callers"]
+    bare = {
+        "type": "http",
+        "path": "/dir",
+        "raw_path": b"/dir",
+        "scheme": "http",
+        "headers": [(b"host", b"f.openfaas-fn")],
+    }
+    assert seen(bare) == bare
+    said = {"for": "203.0.113.7", "host": "example.com", "proto": "https", "prefix": "/function/f"}
+    headers = [(f"x-forwarded-{name}".encode(), value.encode()) for name, value in said.items()]
+    scope = seen({**bare, "headers": bare["headers"] + headers})  # type: ignore[operator]
+    assert (scope["client"], scope["scheme"]) == (("203.0.113.7", 0), "https")
+    assert (scope["root_path"], scope["path"], scope["raw_path"]) == (
+        "/function/f",
+        "/function/f/dir",
+        b"/function/f/dir",
+    )
+    assert [value for name, value in scope["headers"] if name == b"host"] == [b"example.com"]
+    assert seen({**bare, "type": "websocket", "headers": headers})["scheme"] == "wss"
 
 
 def test_openfaas_python_handlers(project: Project) -> None:

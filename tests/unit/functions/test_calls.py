@@ -33,13 +33,21 @@ def running(name: str, **env: str) -> Iterator[Watchdog]:
 
 def test_nodeinfo() -> None:
     """It names the host and the processors; `verbose` adds to it."""
-    with running("nodeinfo") as function:
+    with running("nodeinfo", HOSTNAME="nodeinfo-7") as function:
         brief = function.call().text
         verbose = function.call("POST", body=b"verbose").text
-    assert f"Hostname: {os.uname().nodename}\n" in brief
+    assert "Hostname: nodeinfo-7\n" in brief
+    assert ("Arch: x64\n" in brief) == (os.uname().machine == "x86_64")
     assert f"CPUs: {len(os.sched_getaffinity(0))}\n" in brief
     assert "Function: nodeinfo.openfaas-fn\n" not in brief
     assert "Function: nodeinfo.openfaas-fn\n" in verbose
+
+
+@pytest.mark.parametrize(("name", "word"), [("env", "Http_X_Thing=3"), ("shasum", "fb65ea9e8d84")])
+def test_commands_of_this_machine(name: str, word: str) -> None:
+    """The request is in the environment and on standard input."""
+    with running(name) as function:
+        assert word in function.call("POST", body=b"one\ntwo", headers={"X-Thing": "3"}).text
 
 
 def test_figlet() -> None:
@@ -97,7 +105,8 @@ def test_echo() -> None:
 def test_printer() -> None:
     """Head and body are in the log."""
     with running("printer") as function:
-        assert function.call("POST", "/p?q=1", body=b"one\ntwo", headers={"X-Thing": "3"}).text == "OK\n"
+        answer = function.call("POST", "/p?q=1", body=b"one\ntwo", headers={"X-Thing": "3"})
+        assert (answer.status, answer.text) == (202, "")
         until(lambda: "two" in function.texts, what="the body in the log")
         assert {"POST /p", "q=1", "X-Thing: 3", "one"} <= set(function.texts)
 

@@ -3,13 +3,16 @@
 import os
 import sys
 
+ARCHITECTURES = {"x86_64": "x64", "aarch64": "arm64", "armv7l": "arm", "i686": "ia32"}
+"""As Node.js names them, whose names the original gives."""
+
 
 def handle(event, context):
     machine = os.uname()
     lines = [
         f"Hostname: {context.hostname}",
         "",
-        f"Arch: {machine.machine}",
+        f"Arch: {ARCHITECTURES.get(machine.machine, machine.machine)}",
         f"CPUs: {len(os.sched_getaffinity(0))}",
         f"Total mem: {_memory() // 2**20}MB",
         f"Platform: {machine.sysname.lower()}",

@@ -19,6 +19,7 @@ def render_environment(plan: ReplicaPlan, manifest: Manifest, places: Places, *,
         "HOME": places.bundle,
         "LANG": "C.UTF-8",
         "TMPDIR": places.scratch,
+        "HOSTNAME": plan.replica,
         **manifest.env,
     }
     if manifest.process:

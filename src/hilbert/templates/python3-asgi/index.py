@@ -27,6 +27,37 @@ def listener(upstream: str) -> dict:
     return {"host": host or "127.0.0.1", "port": int(port)}
 
 
+def as_seen_by_callers(app):
+    """`app` with the caller's address, host, scheme and path prefix, which the gateway says in headers that no caller can set."""
+
+    async def wrapped(scope, receive, send):
+        if scope["type"] in ("http", "websocket"):
+            scope = seen_by_callers(scope)
+        await app(scope, receive, send)
+
+    return wrapped
+
+
+def seen_by_callers(scope: dict) -> dict:
+    said = {name: value.decode("latin-1") for name, value in scope["headers"] if name.startswith(b"x-forwarded-")}
+    scope = dict(scope)
+    address = said.get(b"x-forwarded-for", "").partition(",")[0].strip()
+    if address:
+        scope["client"] = (address.strip("[]"), 0)
+    host = said.get(b"x-forwarded-host")
+    if host:
+        others = [pair for pair in scope["headers"] if pair[0] != b"host"]
+        scope["headers"] = [(b"host", host.encode("latin-1")), *others]
+    if said.get(b"x-forwarded-proto") == "https":
+        scope["scheme"] = "wss" if scope["type"] == "websocket" else "https"
+    prefix = said.get(b"x-forwarded-prefix", "").rstrip("/")
+    if prefix:
+        scope["root_path"] = prefix
+        scope["path"] = prefix + scope["path"]
+        scope["raw_path"] = prefix.encode("latin-1") + scope.get("raw_path", b"")
+    return scope
+
+
 def serve() -> None:
     import uvicorn
 
@@ -34,9 +65,10 @@ def serve() -> None:
     from function.handler import app
 
     uvicorn.run(
-        app,
+        as_seen_by_callers(app),
         **listener(os.environ.get("upstream_url", "http://127.0.0.1:5000")),
         access_log=False,
+        proxy_headers=False,
         log_level="warning",
         server_header=False,
         date_header=False,

@@ -222,6 +222,7 @@ def test_the_environment_has_ours_then_the_bundle_s_then_the_function_s() -> Non
     assert made["HILBERT_HANDLER"] == "/home/app/handler.py"
     assert made["HILBERT_LAYERS"] == "/opt/layers/a:/opt/layers/b"
     assert (made["OPENFAAS_NAME"], made["OPENFAAS_NAMESPACE"]) == ("f", DEFAULT_NAMESPACE)
+    assert made["HOSTNAME"].startswith("f-")
     assert environment(manifest)["fprocess"] == "cat"
     assert environment(manifest, env={"fprocess": "wc"})["fprocess"] == "wc"
     assert environment(manifest)["PATH"].startswith("/opt/python/bin:/usr/local/sbin:")
