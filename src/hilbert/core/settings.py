@@ -82,6 +82,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How many calls to one function may wait for a replica, per worker. `com.hilbert.queue-length` overrides this."""
     drain_timeout: Duration = Duration.of(30)
     """How long a stopping worker waits for the calls it is handling."""
+    handover_timeout: Duration = Duration.of(3600)
+    """How long a worker that a rolling restart has replaced may go on with the calls, streams and WebSockets it is handling."""
     access_log: bool = False
     """Write one structured log line per call to stderr."""
 

@@ -18,5 +18,5 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     control_path: str
     inside_path: str = ""
     """Where connections of functions to `gateway` are handed over; empty: nowhere."""
-    ready_fd: int
-    """A pipe; the worker writes one byte once it has a route table and takes calls."""
+    lifeline_fd: int
+    """Where the worker tells the supervisor how it is."""

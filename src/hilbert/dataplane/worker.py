@@ -28,8 +28,9 @@ from hilbert.dataplane.proxy import Proxy
 from hilbert.dataplane.table import Table
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit import log
+from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.http1 import Accept, Headers, Heads, Limits, Pool, ServerConnection, TimerWheel
-from hilbert.kit.process import end_with_parent
+from hilbert.kit.lifeline import Lifeline
 
 _SYNC_WITHIN: Final = 5.0
 """Seconds that a new worker waits for a route table before it takes calls without one, to say what is wrong."""
@@ -47,8 +48,9 @@ _GC_THRESHOLDS: Final = (20_000, 20, 20)
 class Worker:
     """Serves one listening socket until it is told to stop."""
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, lifeline: Lifeline) -> None:
         self._config = config
+        self._lifeline = lifeline
         gateway = config.settings.gateway
         self._wheel = TimerWheel()
         trusted = TrustedProxies(gateway.trusted_proxies)
@@ -106,11 +108,21 @@ class Worker:
             system=gateway.basic_auth,
             make=self._connection_from_inside,
         )
+        self._limit = 0.0
+        """Seconds that calls have which are under way when it stops."""
+        self._limited_at = 0.0
+        """When that began, by the event loop's clock."""
 
     async def run(self) -> None:
-        """Serve until `SIGTERM`, then finish what is under way."""
+        """Serve until told to stop, then finish what is under way.
+
+        `SIGTERM`: within `gateway.drain_timeout`. `SIGHUP`: a successor serves already, so calls may take as long as
+        `gateway.handover_timeout`.
+        """
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        gateway = self._config.settings.gateway
+        loop.add_signal_handler(signal.SIGTERM, self._end, gateway.drain_timeout.seconds)
+        loop.add_signal_handler(signal.SIGHUP, self._end, gateway.handover_timeout.seconds)
         self._link.start()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._link.synced.wait(), _SYNC_WITHIN)
@@ -118,8 +130,8 @@ class Worker:
         server = await loop.create_server(self._connect, sock=sock, backlog=4096)
         if self._config.inside_path:
             self._inside.start()
-        os.write(self._config.ready_fd, b"1")
-        os.close(self._config.ready_fd)
+        self._lifeline.ready()
+        heartbeat = spawn(self._lifeline.keep_beating(), name="heartbeat")
         # What is there now stays for good: keep the collector from looking at it again and again.
         gc.collect()
         gc.freeze()
@@ -127,6 +139,12 @@ class Worker:
         _log.info("worker ready", worker=self._config.index, routes=len(self._table))
         await self._stop.wait()
         await self._drain(server)
+        await cancel(heartbeat)
+
+    def _end(self, limit: float) -> None:
+        self._limit = limit
+        self._limited_at = asyncio.get_running_loop().time()
+        self._stop.set()
 
     def _connect(self) -> ServerConnection:
         return ServerConnection(
@@ -174,28 +192,29 @@ class Worker:
         """Take no more connections, answer what is under way, leave."""
         server.close()
         await self._inside.close()
-        limit = self._config.settings.gateway.drain_timeout.seconds
         for connection in self._admission.connections:
             connection.retire()
         # A client may just be sending a request on an idle connection: it gets its answer, with `Connection: close`.
-        last = min(_LAST_REQUEST_WITHIN, limit)
-        await self._empty(last)
+        await self._empty(_LAST_REQUEST_WITHIN)
         for connection in self._admission.connections:
             connection.drain()
-        await self._empty(limit - last)
-        if len(self._admission):
-            _log.warning("calls cut off", worker=self._config.index, connections=len(self._admission), after=limit)
+        await self._empty()
+        if left := len(self._admission):
+            _log.warning("calls cut off", worker=self._config.index, connections=left, after=self._limit)
+            self._lifeline.cut(
+                f"calls on {left} connection{'s' * (left > 1)}, which had not ended after {self._limit:g} s"
+            )
         await self._link.close()
         self._table.close()
         self._control.close()
         self._wheel.close()
 
-    async def _empty(self, seconds: float) -> None:
-        """Wait until no connection is left, at most `seconds`."""
+    async def _empty(self, most: float = float("inf")) -> None:
+        """Wait until no connection is left, at most `most` seconds, and no longer than the limit, which may change."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
+        end = loop.time() + most
         # Polled: connections come to their end in many ways, and this happens once in a worker's life.
-        while len(self._admission) and loop.time() < end:  # noqa: ASYNC110
+        while len(self._admission) and loop.time() < min(end, self._limited_at + self._limit):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
@@ -227,12 +246,12 @@ _TURNED_AWAY: Final = [
 def main(argv: list[str]) -> None:
     with os.fdopen(int(argv[1]), "rb") as document:
         config = msgspec.json.decode(document.read(), type=WorkerConfig)
-    end_with_parent()
+    lifeline = Lifeline(config.lifeline_fd)
     _allow_files()
     log.configure(level=config.settings.log.level, form=config.settings.log.form)
 
     async def serve() -> None:
-        await Worker(config).run()
+        await Worker(config, lifeline).run()
 
     uvloop.run(serve())
 

@@ -1,5 +1,7 @@
 """`python -m hilbert.server [--set KEY=VALUE ...] [--config FILE]`: run the platform in the foreground.
 
+`--take-over FD` is for its own use: a rolling restart goes on with the version that is installed now.
+
 Writes nothing to standard output. Exit status: 0 stopped, 2 wrong usage or settings, 3 could not start.
 """
 
@@ -14,6 +16,8 @@ from hilbert.kit import log
 
 
 def main(argv: list[str]) -> int:
+    if argv[:1] == ["--take-over"]:
+        return _take_over(int(argv[1]))
     flags: dict[str, object] = {}
     file: Path | None = None
     arguments = iter(argv)
@@ -43,6 +47,16 @@ def main(argv: list[str]) -> int:
     except HilbertError as exc:
         return _refuse(exc, status=START_FAILED)
     return supervisor.run()
+
+
+def _take_over(descriptor: int) -> int:
+    """Go on where the version of before has stopped, in the same process."""
+    from hilbert.server import handover
+    from hilbert.server.supervisor import Supervisor
+
+    taken = handover.read(descriptor)
+    log.configure(level=taken.settings.log.level, form=taken.settings.log.form)
+    return Supervisor(taken.settings, environ=core_settings.inherited_environment(), taken=taken).run()
 
 
 def _refuse(error: HilbertError, *, status: int) -> int:

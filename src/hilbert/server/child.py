@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from hilbert.kit.process import end_with_parent
-
 CONFIG_FD: Final = 3
 """Where every child finds its configuration."""
 
@@ -40,8 +38,6 @@ def spawn(module: str, config: bytes, *, pass_fds: Sequence[int], environ: dict[
 
 
 def read_config(argv: Sequence[str]) -> bytes:
-    """In the child: the configuration document. Also ties the child's life to the supervisor's."""
+    """In the child: the configuration document."""
     with os.fdopen(int(argv[1]), "rb") as document:
-        data = document.read()
-    end_with_parent()
-    return data
+        return document.read()

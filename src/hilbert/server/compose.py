@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import warnings
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -10,17 +12,20 @@ from hilbert.control.delivery.intake import FullQueue
 from hilbert.core.ports import Provider
 from hilbert.core.ports.queue import QueueBounds
 from hilbert.core.settings import Settings
+from hilbert.kit.lifeline import Lifeline
 
 
 @contextlib.asynccontextmanager
-async def running_provider(settings: Settings, *, stop_replicas: Callable[[], bool]) -> AsyncIterator[Provider]:
+async def running_provider(
+    settings: Settings, *, stop_replicas: Callable[[], bool], lifeline: Lifeline
+) -> AsyncIterator[Provider]:
     """The provider that `provider.name` names, started. At the end `stop_replicas()` says whether they end with it.
 
-    Raises `HilbertError` when it cannot start.
+    `lifeline` tells the supervisor what had to be ended by force then. Raises `HilbertError` when it cannot start.
     """
     match settings.provider.name:
         case "host":
-            async with _host(settings, stop_replicas) as provider:
+            async with _host(settings, stop_replicas, lifeline) as provider:
                 yield provider
         case "memory":
             async with _memory(settings) as provider:
@@ -59,12 +64,13 @@ async def running_queue(settings: Settings) -> AsyncIterator[FullQueue | None]:
 
 
 @contextlib.asynccontextmanager
-async def _host(settings: Settings, stop_replicas: Callable[[], bool]) -> AsyncIterator[Provider]:
+async def _host(settings: Settings, stop_replicas: Callable[[], bool], lifeline: Lifeline) -> AsyncIterator[Provider]:
     from hilbert.core.network import NetworkUse
     from hilbert.providers.host import HostProvider, open_database
     from hilbert.runtimes.logs.folder import LogFolder
     from hilbert.runtimes.network.client import Network
     from hilbert.runtimes.process.images import ImageStore
+    from hilbert.runtimes.process.leftovers import end_leftovers
     from hilbert.runtimes.process.runtime import ProcessRuntime
     from hilbert.server import log_keeper, tenancy
 
@@ -92,14 +98,33 @@ async def _host(settings: Settings, stop_replicas: Callable[[], bool]) -> AsyncI
         held = runtime.machine.promises(NetworkUse())
         required = tenancy.demanded(settings.tenancy, state, fresh=fresh, held=held)
         provider = HostProvider(database, runtime, logs=logs, settings=settings.provider, required=required)
+        lifeline.at_end = lambda: _end_without_us(lambda: end_leftovers(runtime.folder, runtime.handles()))
         await provider.start()
         try:
             yield provider
         finally:
-            await provider.close(stop_replicas=stop_replicas())
+            forced = await provider.close(stop_replicas=stop_replicas())
+            if forced:
+                lifeline.cut(
+                    f"{forced} replica{'s' * (forced > 1)}, which had not ended within provider.grace ({settings.provider.grace})"
+                )
             await runtime.close()
     finally:
         database.close()
+
+
+def _end_without_us(work: Callable[[], object]) -> None:
+    """Do it in a child, so that this process can end at once and start nothing anew meanwhile.
+
+    The child holds the state folder's lock until it is done: no other gateway finds replicas that are about to end.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # The child takes no lock that another thread may hold.
+        if os.fork() == 0:
+            try:
+                work()
+            finally:
+                os._exit(0)
 
 
 @contextlib.asynccontextmanager

@@ -21,8 +21,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Listening unix socket of the route feed."""
     metrics_fd: int
     """Listening TCP socket of the metrics."""
-    ready_fd: int
-    """A pipe that gets a byte once the gateway is ready."""
+    lifeline_fd: int
+    """Where it tells the supervisor how it is."""
     supervisor_pid: int
     started_at: str
     """RFC 3339, of the supervisor."""

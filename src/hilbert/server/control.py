@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import sqlite3
@@ -39,6 +38,7 @@ from hilbert.iam.token_store import TokenStore
 from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.files import write_file
+from hilbert.kit.lifeline import Lifeline
 from hilbert.server import child
 from hilbert.server.compose import running_provider, running_queue
 from hilbert.server.config import ControlConfig
@@ -52,8 +52,9 @@ _log = structlog.get_logger("hilbert.control")
 class Control:
     """One control process's life."""
 
-    def __init__(self, config: ControlConfig) -> None:
+    def __init__(self, config: ControlConfig, lifeline: Lifeline) -> None:
         self._config = config
+        self._lifeline = lifeline
         self._stop = asyncio.Event()
         self._leave_replicas = False
 
@@ -67,8 +68,9 @@ class Control:
         credentials = self._credentials()
         totals = Totals()
         async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(cancel, spawn(self._lifeline.keep_beating(), name="heartbeat"))
             provider = await stack.enter_async_context(
-                running_provider(settings, stop_replicas=lambda: not self._leave_replicas)
+                running_provider(settings, stop_replicas=lambda: not self._leave_replicas, lifeline=self._lifeline)
             )
             activation = Activation(provider)
             activation.start()
@@ -108,8 +110,7 @@ class Control:
                 await stack.enter_async_context(queueing.delivering())
             stack.push_async_callback(cancel, spawn(tally.keep(), name="tally"))
             self._announce()
-            os.write(config.ready_fd, b"1")
-            os.close(config.ready_fd)
+            self._lifeline.ready()
             _log.info("gateway ready", url=config.url, metrics=config.metrics_url, provider=provider.name)
             if sys.stderr.isatty():
                 sys.stderr.write("\n".join(["", *first_steps(config.url, Path(settings.paths.state_dir)), "", ""]))
@@ -181,8 +182,10 @@ def main(argv: list[str]) -> int:
     config = msgspec.json.decode(child.read_config(argv), type=ControlConfig)
     log.configure(level=config.settings.log.level, form=config.settings.log.form)
 
+    lifeline = Lifeline(config.lifeline_fd, wound_up=True)
+
     async def control() -> None:
-        await Control(config).run()
+        await Control(config, lifeline).run()
 
     try:
         uvloop.run(control())

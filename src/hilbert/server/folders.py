@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 from pathlib import Path
+from typing import Final
 
 from hilbert.core.errors import HilbertError, InvalidSettings, StorageFull
 from hilbert.core.settings import PathSettings
@@ -13,8 +15,16 @@ from hilbert.core.settings import PathSettings
 _LONGEST_SOCKET_PATH = 107
 """Bytes in `sun_path`, less the closing NUL (`unix(7)`)."""
 
+_WINDING_UP: Final = 5.0
+"""Seconds that the lock of a supervisor which was killed may be held by a child that ends its replicas."""
+_PAUSE: Final = 0.02
+
 _REPLICA_SOCKET = len("/r/0123456789abcdef0123456789abcdef/s")
 """The longest path below the run folder, at which a replica listens."""
+
+
+STOPPED = "stopped.json"
+"""In the state folder: what the last stop had to cut off, for `hilbert down` to show."""
 
 
 class AlreadyRunning(HilbertError):
@@ -49,26 +59,61 @@ def _private(key: str, folder: Path) -> None:
         raise StorageFull(f"{key}: cannot make {folder}: {exc.strerror}") from exc
 
 
-def lock(folder: Path, *, key: str) -> int:
-    """Hold the state or the run folder until the returned descriptor is closed.
+def lock_both(paths: PathSettings) -> tuple[int, ...]:
+    """Hold both folders until the returned descriptors are closed. Raises `AlreadyRunning` and `StorageFull`.
 
-    `key` is the setting that names it. Raises `AlreadyRunning` and `StorageFull`.
+    Two gateways with different state on one run folder would take each other's sockets away.
     """
+    state = lock(Path(paths.state_dir), "paths.state_dir")
+    if Path(paths.run_dir).samefile(paths.state_dir):
+        return (state,)
+    try:
+        return state, lock(Path(paths.run_dir), "paths.run_dir")
+    except BaseException:
+        os.close(state)
+        raise
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return pid.isdigit() and Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def lock(folder: Path, key: str) -> int:
+    """Hold a folder until the returned descriptor is closed. Raises `AlreadyRunning` and `StorageFull`."""
     try:
         descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as exc:
         raise StorageFull(
-            f"{key}: {folder} cannot be written: {exc.strerror}", hint="make it writable, or name another folder"
+            f"{key}: {folder} cannot be written: {exc.strerror}",
+            hint=f"make it writable for this user, or name another folder with the setting {key}",
         ) from exc
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
+    end = time.monotonic() + _WINDING_UP
+    while not (held := _try_lock(descriptor)):
         holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+        if time.monotonic() > end or _runs(holder):
+            break
+        time.sleep(_PAUSE)
+    if not held:
         os.close(descriptor)
         raise AlreadyRunning(
             f"a gateway already runs on {folder}" + (f" (pid {holder})" if holder else ""),
             hint=f"'hilbert status' shows it, 'hilbert down' stops it, the setting {key} names another folder",
-        ) from exc
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        )
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as exc:
+        os.close(descriptor)
+        raise StorageFull(f"{key}: cannot write {folder / 'lock'}: {exc.strerror}") from exc
     return descriptor

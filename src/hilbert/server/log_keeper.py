@@ -18,6 +18,7 @@ import msgspec
 
 from hilbert.core.settings import Settings
 from hilbert.kit import log
+from hilbert.kit.lifeline import Lifeline
 from hilbert.runtimes.logs.keeper import Keeper
 from hilbert.server import child
 
@@ -37,10 +38,12 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: Settings
     listen_fd: int
+    lifeline_fd: int
 
 
 def main(argv: list[str]) -> int:
     config = msgspec.json.decode(child.read_config(argv), type=KeeperConfig)
+    lifeline = Lifeline(config.lifeline_fd)
     settings = config.settings
     log.configure(level=settings.log.level, form=settings.log.form)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -54,6 +57,8 @@ def main(argv: list[str]) -> int:
         listener=socket.socket(fileno=config.listen_fd),
     )
     signal.signal(signal.SIGTERM, lambda *_: keeper.stop())
+    lifeline.beat_from_thread()
+    lifeline.ready()
     keeper.run()
     return 0
 

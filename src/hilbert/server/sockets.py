@@ -8,7 +8,7 @@ import os
 import socket
 from pathlib import Path
 
-from hilbert.core.errors import HilbertError
+from hilbert.core.errors import HilbertError, StorageFull
 
 _BACKLOG = 4096
 
@@ -56,12 +56,15 @@ def listen_tcp(host: str, port: int, *, count: int, setting: str) -> list[socket
 
 
 def listen_unix(path: Path) -> socket.socket:
-    """A listening unix socket at `path` with mode 0600, in place of a stale one."""
-    path.unlink(missing_ok=True)
+    """A listening unix socket at `path` with mode 0600, in place of a stale one. Raises `StorageFull`."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
+        path.unlink(missing_ok=True)
         sock.bind(str(path))
+    except OSError as exc:
+        sock.close()
+        raise StorageFull(f"paths.run_dir: cannot make {path}: {exc.strerror}") from exc
     finally:
         os.umask(before)
     sock.listen(_BACKLOG)

@@ -163,3 +163,31 @@ def stop(gateway: LocalGateway, *, within: float) -> bool:
         return True
     finally:
         os.close(handle)
+
+
+class _Stopped(msgspec.Struct):
+    """`stopped.json`, which a platform writes when its stop had to cut something off."""
+
+    pid: int
+    cut: list[str]
+
+
+def cut_by_stop(gateway: LocalGateway, state: Path) -> list[str]:
+    """What the stop of this gateway had to cut off, in words."""
+    try:
+        told = msgspec.json.decode((state / "stopped.json").read_bytes(), type=_Stopped)
+    except (OSError, msgspec.MsgspecError):
+        return []
+    return told.cut if told.pid == gateway.pid else []
+
+
+def sweep(state: Path, run: Path) -> int:
+    """End replicas of a platform that does not run any more; returns how many there were. Raises `Failed`."""
+    replicas = run / "r"
+    if not replicas.is_dir() or not any(replicas.iterdir()):
+        return 0
+    command = [sys.executable, "-P", "-m", "hilbert.server.sweep", str(state), str(run)]
+    done = subprocess.run(command, env=dict(environment()), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failed(f"cannot look for replicas that were left: {done.stderr.strip()}")
+    return int(done.stdout)

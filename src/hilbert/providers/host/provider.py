@@ -104,10 +104,14 @@ class HostProvider:
             if self._reconciler.cells[ref].replicas:
                 await self._rewrite_secrets(ref)
 
-    async def close(self, *, stop_replicas: bool = False) -> None:
-        """Stop. Replicas go on and are taken back by the next `start`; with `stop_replicas` they end, each in its grace."""
-        await self._reconciler.close(stop_replicas=stop_replicas)
+    async def close(self, *, stop_replicas: bool = False) -> int:
+        """Stop. Replicas go on and are taken back by the next `start`; with `stop_replicas` they end.
+
+        Returns how many did not end within `provider.grace` and were ended by force.
+        """
+        forced = await self._reconciler.close(stop_replicas=stop_replicas)
         await self._logs.close()
+        return forced
 
     # Provider
 

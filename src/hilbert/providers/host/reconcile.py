@@ -106,16 +106,26 @@ class Reconciler:
             if cell.replicas or (cell.record is not None and cell.record.replicas):
                 self.wake(ref)
 
-    async def close(self, *, stop_replicas: bool) -> None:
-        """Stop reconciling. Replicas go on, to be taken back by the next run, unless they are to be stopped."""
+    async def close(self, *, stop_replicas: bool) -> int:
+        """Stop reconciling. Replicas go on, to be taken back by the next run, unless they are to be stopped.
+
+        Returns how many of those were still there after their grace. That is never longer than the platform's here: the
+        gateway takes no calls any more, so a function's long `write_timeout` would be waited for in vain.
+        """
         self._closing = True
         await self._queue.stop()
         await cancel(*self._tasks)
         if not stop_replicas:
-            return
+            return 0
         live = [(cell, replica) for cell in self.cells.values() for replica in cell.replicas.values()]
-        most = self._settings.grace  # The platform does not wait for a function's own `write_timeout`.
-        await asyncio.gather(*(self._stop(cell, replica, min(replica.grace, most)) for cell, replica in live))
+        begin = self._clock.now()
+
+        async def stop(cell: Cell, replica: Replica) -> bool:
+            grace = min(replica.grace, self._settings.grace)
+            await self._stop(cell, replica, grace)
+            return grace.ns > 0 and self._clock.now() - begin >= grace.seconds
+
+        return sum(await asyncio.gather(*(stop(cell, replica) for cell, replica in live)))
 
     def revision(self, record: FunctionRecord) -> Revision:
         """What a replica of `record` has to be started from now."""

@@ -129,6 +129,19 @@ def _damaged(path: Path | None, fault: str) -> BackendUnavailable:
     )
 
 
+def stored_handles(path: Path) -> list[Handle]:
+    """The handles of all replicas, as far as the file can be read; changes nothing."""
+    found: list[Handle] = []
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db,
+    ):
+        for _uid, _revision, _grace, handle in db.execute(_REPLICAS):
+            with contextlib.suppress(msgspec.MsgspecError):
+                found.append(msgspec.json.decode(handle, type=Handle))
+    return found
+
+
 @contextlib.contextmanager
 def storage_errors(path: Path | None = None) -> Iterator[None]:
     """Translate a full or broken disk into `StorageFull`, a damaged database into `BackendUnavailable`. The rest passes."""

@@ -1,0 +1,86 @@
+"""Ending replicas whose platform is gone, by what is left of them: their handles if there are any, and their folders.
+
+Uses nothing but files and signals, so that it can run in a forked child of a process with threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from hilbert.core.ports import Handle
+from hilbert.kit.trees import NotFinished, remove_tree
+from hilbert.runtimes.process import proc
+from hilbert.runtimes.process.groups import kill_groups, remove_groups
+from hilbert.runtimes.process.handle import ReplicaData
+from hilbert.runtimes.process.replica_folder import remove_secrets
+
+_PASSES: Final = 20
+"""Looks through all processes: one may start another while they are listed."""
+
+
+def end_leftovers(folder: Path, handles: Iterable[Handle]) -> int:
+    """Kill all replicas that `handles` or the folders in `folder` tell of, and remove those. Returns how many ran."""
+    ended: set[str] = set()
+    for data in map(ReplicaData.of, handles):
+        descriptor = proc.open_process(data.pid, data.started) if data.pid else None
+        if descriptor is not None:
+            os.close(descriptor)
+            ended.add(Path(data.folder).name)
+            if not data.groups:
+                proc.kill_tree(data.pid)
+        kill_groups(data.groups)
+        with contextlib.suppress(OSError):
+            remove_groups(data.groups)
+    ended |= _end_users(folder)
+    with contextlib.suppress(FileNotFoundError):
+        for place in list(folder.iterdir()):
+            _remove(place)
+    return len(ended)
+
+
+def _remove(folder: Path) -> None:
+    """Its secrets at all events. What a tenant has made too much of is left for the next start."""
+    top = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError, NotFinished):
+            remove_secrets(folder)
+            remove_tree(folder.name, dir_fd=top)
+    finally:
+        os.close(top)
+
+
+def _end_users(folder: Path) -> set[str]:
+    """Kill every process of a replica below `folder`; returns the names of those replicas' folders."""
+    ended: set[str] = set()
+    mark = re.compile(re.escape(str(folder)).encode() + rb"/([\w.-]+)")
+    for _ in range(_PASSES):
+        found = {entry: name for entry in os.listdir("/proc") if entry.isdigit() and (name := _replica(entry, mark))}  # noqa: PTH208 - many entries, and only their names
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(pid), signal.SIGKILL)
+        ended |= set(found.values())
+        if not found:
+            break
+    return ended
+
+
+def _replica(pid: str, mark: re.Pattern[bytes]) -> str:
+    """The replica that a process belongs to: by its environment, by what is mounted in its sandbox, or as bubblewrap."""
+    here = Path("/proc", pid)
+    try:
+        if (here / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return ""
+        found = mark.search((here / "environ").read_bytes())
+        if not found and (here / "comm").read_text().strip() == "bwrap":
+            found = mark.search((here / "cmdline").read_bytes())
+        if not found and (here / "ns" / "mnt").readlink() != Path("/proc/self/ns/mnt").readlink():
+            found = mark.search((here / "mountinfo").read_bytes().replace(b"\\040", b" "))
+    except (OSError, IndexError):
+        return ""
+    return found[1].decode() if found else ""
