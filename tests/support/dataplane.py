@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import select
 import shutil
 import signal
 import socket
@@ -28,6 +27,7 @@ from hilbert.core.values import FunctionRef
 from hilbert.dataplane.config import WorkerConfig
 from hilbert.dataplane.feed.publisher import Feed
 from hilbert.dataplane.feed.totals import Totals
+from hilbert.kit.lifeline import READY
 from support.replicas import Call, Replica, Script, echo
 from support.wire import PATIENCE, Message, Wire
 
@@ -58,6 +58,7 @@ class Plane:
         self.totals = Totals()
         self.replicas: list[Replica] = []
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.lifelines: list[socket.socket] = []
         self.log = self.folder / "log"
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -176,7 +177,7 @@ class Plane:
 
     def start_worker(self, index: int) -> subprocess.Popen[bytes]:
         """Start a worker on its socket and wait until it takes calls."""
-        ready, done = os.pipe()
+        ours, theirs = socket.socketpair()
         document = os.memfd_create("config", 0)
         config = WorkerConfig(
             settings=self.settings,
@@ -185,27 +186,28 @@ class Plane:
             feed_path=str(self.folder / "feed.sock"),
             control_path=str(self.folder / "control.sock"),
             inside_path=str(self.folder / "inside.sock"),
-            ready_fd=done,
+            lifeline_fd=theirs.fileno(),
         )
         os.write(document, msgspec.json.encode(config))
         os.lseek(document, 0, os.SEEK_SET)
         with self.log.open("ab") as log:
             worker = subprocess.Popen(
                 [self.python, "-W", "error", "-m", "hilbert.dataplane.worker", str(document)],
-                pass_fds=[document, done, self.sockets[index].fileno()],
+                pass_fds=[document, theirs.fileno(), self.sockets[index].fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
         os.close(document)
-        os.close(done)
-        seen, _, _ = select.select([ready], [], [], PATIENCE)
-        byte = os.read(ready, 1) if seen else b""
-        os.close(ready)
-        if byte != b"1":
+        theirs.close()
+        ours.settimeout(PATIENCE)
+        with contextlib.suppress(TimeoutError):
+            if ours.recv(len(READY)) == READY:
+                self.lifelines.append(ours)  # Its end would be the worker's.
+                return worker
+        with ours, worker:
             worker.kill()
-            raise AssertionError(f"the worker did not start:\n{self.log.read_text()}")
-        return worker
+        raise AssertionError(f"the worker did not start:\n{self.log.read_text()}")
 
     def kill_worker(self, index: int) -> None:
         """`kill -9`."""
@@ -258,7 +260,7 @@ class Plane:
         self._loop.close()
         for replica in self.replicas:
             replica.stop()
-        for sock in self.sockets:
+        for sock in (*self.sockets, *self.lifelines):
             sock.close()
         text = self.log.read_text(errors="replace")
         errors = "Traceback" in text

@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import threading
-from collections.abc import Callable
 from typing import Final
 
 from hilbert.kit.process import end_with_parent
@@ -28,16 +26,11 @@ _TEXT_MOST: Final = 300
 class Lifeline:
     """The child's end. From here on the process ends at once when its parent does, whatever it is busy with."""
 
-    def __init__(self, descriptor: int, *, wound_up: bool = False) -> None:
-        """Raises `OSError` when `descriptor` is no socket.
-
-        `wound_up`: `at_end` has to run before this process ends, also if it is stopped at that moment.
-        """
+    def __init__(self, descriptor: int) -> None:
+        """Raises `OSError` when `descriptor` is no socket."""
         os.set_inheritable(descriptor, False)
         self._socket = socket.socket(fileno=descriptor)
-        self.at_end: Callable[[], None] = lambda: None
-        """Runs in a thread when the parent has gone, with nothing of this process held up for it."""
-        end_with_parent(signal.SIGCONT if wound_up else signal.SIGKILL)
+        end_with_parent()
         # The kernel tells of a parent's end only once it has been asked to. The socket tells of every end.
         threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
 
@@ -77,7 +70,4 @@ class Lifeline:
         with contextlib.suppress(OSError):
             while self._socket.recv(16):
                 pass
-        try:
-            self.at_end()
-        finally:
-            os._exit(1)  # Nothing that runs in other threads may delay it.
+        os._exit(1)  # Nothing that runs in other threads may delay it.

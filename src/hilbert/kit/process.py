@@ -12,12 +12,12 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _OOM_SPARED: Final = -500
 
 
-def end_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """Get this signal when the parent ends, and leave a terminal's Ctrl-C to the parent. Raises `OSError`.
+def end_with_parent() -> None:
+    """End at once when the parent ends, and leave a terminal's Ctrl-C to the parent. Raises `OSError`.
 
-    By default `SIGKILL`: nothing that this process does or waits for can put its end off.
+    By `SIGKILL`: nothing that this process does or waits for can put it off.
     """
-    _prctl(_PR_SET_PDEATHSIG, number)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import warnings
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -70,7 +68,6 @@ async def _host(settings: Settings, stop_replicas: Callable[[], bool], lifeline:
     from hilbert.runtimes.logs.folder import LogFolder
     from hilbert.runtimes.network.client import Network
     from hilbert.runtimes.process.images import ImageStore
-    from hilbert.runtimes.process.leftovers import end_leftovers
     from hilbert.runtimes.process.runtime import ProcessRuntime
     from hilbert.server import log_keeper, tenancy
 
@@ -98,7 +95,6 @@ async def _host(settings: Settings, stop_replicas: Callable[[], bool], lifeline:
         held = runtime.machine.promises(NetworkUse())
         required = tenancy.demanded(settings.tenancy, state, fresh=fresh, held=held)
         provider = HostProvider(database, runtime, logs=logs, settings=settings.provider, required=required)
-        lifeline.at_end = lambda: _end_without_us(lambda: end_leftovers(runtime.folder, runtime.handles()))
         await provider.start()
         try:
             yield provider
@@ -111,20 +107,6 @@ async def _host(settings: Settings, stop_replicas: Callable[[], bool], lifeline:
             await runtime.close()
     finally:
         database.close()
-
-
-def _end_without_us(work: Callable[[], object]) -> None:
-    """Do it in a child, so that this process can end at once and start nothing anew meanwhile.
-
-    The child holds the state folder's lock until it is done: no other gateway finds replicas that are about to end.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # The child takes no lock that another thread may hold.
-        if os.fork() == 0:
-            try:
-                work()
-            finally:
-                os._exit(0)
 
 
 @contextlib.asynccontextmanager

@@ -182,7 +182,7 @@ def main(argv: list[str]) -> int:
     config = msgspec.json.decode(child.read_config(argv), type=ControlConfig)
     log.configure(level=config.settings.log.level, form=config.settings.log.form)
 
-    lifeline = Lifeline(config.lifeline_fd, wound_up=True)
+    lifeline = Lifeline(config.lifeline_fd)
 
     async def control() -> None:
         await Control(config, lifeline).run()

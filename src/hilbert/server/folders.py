@@ -5,19 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-import time
 from pathlib import Path
-from typing import Final
 
 from hilbert.core.errors import HilbertError, InvalidSettings, StorageFull
 from hilbert.core.settings import PathSettings
 
 _LONGEST_SOCKET_PATH = 107
 """Bytes in `sun_path`, less the closing NUL (`unix(7)`)."""
-
-_WINDING_UP: Final = 5.0
-"""Seconds that the lock of a supervisor which was killed may be held by a child that ends its replicas."""
-_PAUSE: Final = 0.02
 
 _REPLICA_SOCKET = len("/r/0123456789abcdef0123456789abcdef/s")
 """The longest path below the run folder, at which a replica listens."""
@@ -74,21 +68,6 @@ def lock_both(paths: PathSettings) -> tuple[int, ...]:
         raise
 
 
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _runs(pid: str) -> bool:
-    try:
-        return pid.isdigit() and Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (OSError, IndexError):
-        return False
-
-
 def lock(folder: Path, key: str) -> int:
     """Hold a folder until the returned descriptor is closed. Raises `AlreadyRunning` and `StorageFull`."""
     try:
@@ -98,18 +77,15 @@ def lock(folder: Path, key: str) -> int:
             f"{key}: {folder} cannot be written: {exc.strerror}",
             hint=f"make it writable for this user, or name another folder with the setting {key}",
         ) from exc
-    end = time.monotonic() + _WINDING_UP
-    while not (held := _try_lock(descriptor)):
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
         holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
-        if time.monotonic() > end or _runs(holder):
-            break
-        time.sleep(_PAUSE)
-    if not held:
         os.close(descriptor)
         raise AlreadyRunning(
             f"a gateway already runs on {folder}" + (f" (pid {holder})" if holder else ""),
             hint=f"'hilbert status' shows it, 'hilbert down' stops it, the setting {key} names another folder",
-        )
+        ) from exc
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

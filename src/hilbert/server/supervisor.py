@@ -180,8 +180,7 @@ class Supervisor:
             if place is self._control:
                 document = msgspec.json.encode(self._control_config(line))
                 opened = [self._control_socket, self._feed_socket, self._metrics]
-                # It holds the locks, too: after our own end they stay until it has ended the replicas.
-                passed = [*(sock.fileno() for sock in opened), *self._locks]
+                passed = [sock.fileno() for sock in opened]
             elif place in self._keepers:
                 passed = [self._logs_socket.fileno()]
                 document = msgspec.json.encode(

@@ -1,7 +1,4 @@
-"""Ending replicas whose platform is gone, by what is left of them: their handles if there are any, and their folders.
-
-Uses nothing but files and signals, so that it can run in a forked child of a process with threads.
-"""
+"""Ending replicas whose platform is gone, by what is left of them: their handles if there are any, and their folders."""
 
 from __future__ import annotations
 

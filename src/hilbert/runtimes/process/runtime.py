@@ -139,15 +139,6 @@ class ProcessRuntime:
             raise RuntimeError("the process runtime is not open")
         return self._machine
 
-    @property
-    def folder(self) -> Path:
-        """Where each replica has a folder."""
-        return self._folder
-
-    def handles(self) -> list[Handle]:
-        """Of all replicas that are looked after now. May be called from any thread."""
-        return [monitor.handle for monitor in list(self._monitors.values())]
-
     # Runtime
 
     def check_spec(self, spec: FunctionSpec, *, network: NetworkUse, required: frozenset[Promise]) -> None:
