@@ -123,6 +123,7 @@ def test_no_child_outlives_the_supervisor(platform: Platform) -> None:
     platform.process.wait(10)
     until(lambda: not any(map(_lives, children)), within=5, what="every child to end", log=lambda: platform.log)
     call.join(30)
+    platform.hilbert("down")  # What its replica was doing would go on otherwise.
 
 
 def _lives(process: psutil.Process) -> bool:
