@@ -77,6 +77,14 @@ def _stream(response: Any) -> Iterator[bytes]:
         response.close()
 
 
+def _address(peer: str) -> str:
+    """The address in `192.0.2.1:80` or `[2001:db8::1]:80`, as the gateway gives it."""
+    first = peer.partition(",")[0].strip()
+    if first.startswith("["):
+        return first[1:].partition("]")[0]
+    return first.partition(":")[0] if first.count(":") == 1 else first
+
+
 def _environ(event: Event, raw_query: bytes) -> dict[str, Any]:
     """The call as WSGI has it (PEP 3333)."""
     host, _, port = event.headers.get("Host", "localhost").partition(":")
@@ -88,7 +96,7 @@ def _environ(event: Event, raw_query: bytes) -> dict[str, Any]:
         "SERVER_NAME": host,
         "SERVER_PORT": port or "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
-        "REMOTE_ADDR": event.headers.get("X-Forwarded-For", "127.0.0.1").partition(",")[0].strip(),
+        "REMOTE_ADDR": _address(event.headers.get("X-Forwarded-For", "127.0.0.1")),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": event.headers.get("X-Forwarded-Proto", "http"),
         "wsgi.input": io.BytesIO(event.body),

@@ -183,6 +183,10 @@ def _env(env: dict[str, str]) -> dict[str, str]:
     return env
 
 
+_LEAST_MEMORY: Final = 2**20
+"""Bytes. A limit below it is a slip: `40m` or `128` for `40Mi` and `128Mi`."""
+
+
 def _few(what: str, entries: Sequence[str], most: int) -> Sequence[str]:
     if len(entries) > most:
         raise InvalidSpec(f"{what}: {len(entries)} entries; the most is {most} per function")
@@ -210,6 +214,12 @@ def _resources(what: str, given: ResourceAmounts | None) -> Resources | None:
     found = Resources(
         memory=_quantity(f"{what}.memory", given.memory), cpu=_quantity(f"{what}.cpu", given.cpu), devices=devices
     )
+    if what == "limits" and found.memory is not None and found.memory.amount < _LEAST_MEMORY:
+        number = found.memory.text.rstrip("numkKMGTPEi")
+        raise InvalidSpec(
+            f"limits.memory: {found.memory} is {found.memory.units} bytes, in which no function can start",
+            hint=f"did you mean {number}Mi? 'm' means a thousandth of a byte",
+        )
     return None if found == Resources() else found
 
 

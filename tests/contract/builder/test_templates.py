@@ -295,10 +295,10 @@ def test_an_asgi_application_knows_its_caller() -> None:
         "headers": [(b"host", b"f.openfaas-fn")],
     }
     assert seen(bare) == bare
-    said = {"for": "203.0.113.7", "host": "example.com", "proto": "https", "prefix": "/function/f"}
+    said = {"for": "203.0.113.7:4711", "host": "example.com", "proto": "https", "prefix": "/function/f"}
     headers = [(f"x-forwarded-{name}".encode(), value.encode()) for name, value in said.items()]
     scope = seen({**bare, "headers": bare["headers"] + headers})  # type: ignore[operator]
-    assert (scope["client"], scope["scheme"]) == (("203.0.113.7", 0), "https")
+    assert (scope["client"], scope["scheme"]) == (("203.0.113.7", 4711), "https")
     assert (scope["root_path"], scope["path"], scope["raw_path"]) == (
         "/function/f",
         "/function/f/dir",
@@ -306,6 +306,8 @@ def test_an_asgi_application_knows_its_caller() -> None:
     )
     assert [value for name, value in scope["headers"] if name == b"host"] == [b"example.com"]
     assert seen({**bare, "type": "websocket", "headers": headers})["scheme"] == "wss"
+    for text, client in (("[2001:db8::1]:80", ("2001:db8::1", 80)), ("2001:db8::1", ("2001:db8::1", 0))):
+        assert seen({**bare, "headers": [(b"x-forwarded-for", text.encode())]})["client"] == client
 
 
 def test_openfaas_python_handlers(project: Project) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 import textwrap
 import threading
 from collections.abc import Iterator
@@ -303,3 +304,12 @@ def test_a_slow_async_call_does_not_hold_up_others() -> None:
         for thread in threads:
             thread.join(20)
     assert answers == [b"through"] * 10
+
+
+@pytest.mark.parametrize(("peer", "address"), [("192.0.2.1:80", "192.0.2.1"), ("[2001:db8::1]:80", "2001:db8::1")])
+def test_flask_knows_the_callers_address(peer: str, address: str) -> None:
+    """Without the port that the gateway gives with it."""
+    source = "from flask import request\n\ndef handle(event, context):\n    return request.remote_addr\n"
+    site = next(path for path in sys.path if path.endswith("site-packages"))
+    with watchdog(handler=source, HILBERT_LAYERS=site) as function:
+        assert function.call(headers={"X-Forwarded-For": peer}).text == address

@@ -24,9 +24,10 @@ ENV_KEYS = st.from_regex(r"[-._a-zA-Z][-._a-zA-Z0-9]{0,20}", fullmatch=True).fil
 )
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=60)
 QUANTITIES = st.sampled_from(["128Mi", "0.5", "100m", "1e3", ".5Gi", "1."]).map(Quantity.parse)
+MEMORY = st.sampled_from(["128Mi", "1e9", ".5Gi", "1048576"]).map(Quantity.parse)
 AMOUNTS = st.builds(
     Resources,
-    memory=st.none() | QUANTITIES,
+    memory=st.none() | MEMORY,
     cpu=st.none() | QUANTITIES,
     devices=st.dictionaries(st.sampled_from(["nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu"]), QUANTITIES),
 ).map(lambda found: None if found == Resources() else found)
@@ -203,3 +204,14 @@ def test_the_names_on_the_wire_are_openfaass() -> None:
         "name", "image", "namespace", "envProcess", "envVars", "constraints", "secrets", "labels", "annotations", "limits",
         "requests", "readOnlyRootFilesystem", "invocationCount", "replicas", "availableReplicas", "createdAt", "usage", "hilbert",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("memory", "meant"), [("40m", "40Mi"), ("128", "128Mi"), ("64k", "64Mi"), ("1023Ki", "1023Mi")]
+)
+def test_a_limit_in_which_nothing_can_start_is_refused(memory: str, meant: str) -> None:
+    """It is a slip, and the hint says what was meant. A request of that size means no more than it says."""
+    given = {"service": "f", "image": "i", "limits": {"memory": memory}}
+    with pytest.raises(HilbertError, match=r"limits\.memory") as caught:
+        to_spec(decode(msgspec.json.encode(given), Deployment), NamespaceName("fn"))
+    assert f"did you mean {meant}?" in caught.value.hint

@@ -41,9 +41,9 @@ def as_seen_by_callers(app):
 def seen_by_callers(scope: dict) -> dict:
     said = {name: value.decode("latin-1") for name, value in scope["headers"] if name.startswith(b"x-forwarded-")}
     scope = dict(scope)
-    address = said.get(b"x-forwarded-for", "").partition(",")[0].strip()
-    if address:
-        scope["client"] = (address.strip("[]"), 0)
+    peer = said.get(b"x-forwarded-for", "").partition(",")[0].strip()
+    if peer:
+        scope["client"] = address_and_port(peer)
     host = said.get(b"x-forwarded-host")
     if host:
         others = [pair for pair in scope["headers"] if pair[0] != b"host"]
@@ -56,6 +56,17 @@ def seen_by_callers(scope: dict) -> dict:
         scope["path"] = prefix + scope["path"]
         scope["raw_path"] = prefix.encode("latin-1") + scope.get("raw_path", b"")
     return scope
+
+
+def address_and_port(peer: str) -> tuple[str, int]:
+    """`192.0.2.1:80`, `[2001:db8::1]:80`, or either without a port."""
+    if peer.startswith("["):
+        address, _, port = peer[1:].partition("]")
+        return address, int(port.lstrip(":") or 0)
+    if peer.count(":") == 1:
+        address, _, port = peer.partition(":")
+        return address, int(port or 0)
+    return peer, 0
 
 
 def serve() -> None:
