@@ -7,6 +7,7 @@ import dataclasses
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -144,12 +145,20 @@ async def test_idempotency(api: Queued) -> None:
 
 async def test_a_clients_own_call_id(api: Queued) -> None:
     """It is kept, but it makes no two calls one, and tells nobody that another tenant has used it."""
-    first = await api.post("/async-function/f", b"x", X_Call_Id="mine")
-    second = await api.post("/async-function/f", b"x", X_Call_Id="mine")
-    third = await api.post("/async-function/f.dev", b"x", X_Call_Id="mine")
-    assert first.headers["x-call-id"] == "mine"
+    mine = str(uuid.uuid4())
+    first = await api.post("/async-function/f", b"x", X_Call_Id=mine)
+    second = await api.post("/async-function/f", b"x", X_Call_Id=mine)
+    third = await api.post("/async-function/f.dev", b"x", X_Call_Id=mine)
+    assert first.headers["x-call-id"] == mine
     assert len({answer.headers["x-call-id"] for answer in (first, second, third)}) == 3
     assert {answer.status for answer in (first, second, third)} == {202}
+
+
+async def test_an_id_that_others_could_guess_is_not_kept(api: Queued) -> None:
+    """Whoever knows the id of a queued call may cancel it."""
+    answer = await api.post("/async-function/f", b"x", X_Call_Id="order-17", X_Delay="1h")
+    assert answer.headers["x-call-id"] != "order-17"
+    assert (await api.call("DELETE", "/async-function/order-17", user="")).status == 404
 
 
 async def test_a_full_queue(api: Queued) -> None:
