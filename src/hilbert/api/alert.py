@@ -9,7 +9,7 @@ from hilbert.api.endpoint import Body, Call, Endpoint, nothing
 from hilbert.api.services import Services
 from hilbert.control.scaling.alerts import decide_replicas
 from hilbert.core import errors
-from hilbert.core.errors import HilbertError, Invalid
+from hilbert.core.errors import HilbertError, Invalid, NotFound
 from hilbert.core.identity import Action
 from hilbert.wire.alert import Alert, AlertReport
 
@@ -24,13 +24,15 @@ async def take_alerts(call: Call) -> Answer:
     if len(alerts) > MAX_ALERTS:
         raise Invalid(f"{len(alerts)} alerts; the most is {MAX_ALERTS} in one report")
     failures: list[str] = []
+    curable = False  # Whether a repetition may help: 500 asks AlertManager for it, and it scales the others again.
     for alert in alerts:
         try:
             await _follow(call.services, alert)
         except HilbertError as exc:
+            curable = curable or not isinstance(exc, NotFound | Invalid)
             failures.append(f"[{len(failures)}] {exc.message}\n")
     if failures:
-        return Answer(500, "".join(failures).encode())
+        return Answer(500 if curable else 200, "".join(failures).encode())
     return nothing(200)
 
 

@@ -51,7 +51,7 @@ async def test_what_fails_is_told_and_the_rest_is_done(api: Api) -> None:
     await api.call("POST", "/system/functions", {"service": "f", "image": "i"})
     alerts = report(("firing", "nope.dev"), ("firing", "f"), ("firing", "f.nowhere"), ("firing", ""))
     answer = await api.call("POST", "/system/alert", alerts)
-    assert answer.status == 500
+    assert answer.status == 200  # A repetition would scale the others again, and cure nothing.
     assert answer.text.splitlines() == [
         "[0] function nope.dev not found",
         "[1] namespace nowhere not found",
