@@ -54,7 +54,7 @@ ENDPOINTS: Final = (
         handler=take_alerts,
         access=Action.SYSTEM_ALERT,
         group="Functions",
-        summary="Scale functions by AlertManager's alerts; 500 names those that failed, one a line",
+        summary="Scale functions by AlertManager's alerts; the body names those that failed, one a line; 500 if it is worth a repetition",
         body=REPORT,
         errors=(errors.BackendError,),
     ),
