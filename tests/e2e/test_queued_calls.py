@@ -16,6 +16,8 @@ from support.platform import Answer, Platform, running, until
 ECHO = {"service": "echo", "image": "functions/alpine:latest", "envProcess": "cat"}
 KEEP = {"com.hilbert.async.results": "10m", "com.openfaas.retry.min_wait": "100ms", "com.openfaas.retry.attempts": "3"}
 
+MINE = "11111111-2222-4333-8444-555555555555"
+
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Platform]:
@@ -94,15 +96,15 @@ def test_a_call_is_made_and_its_answer_kept(platform: Platform) -> None:
 
 def test_the_function_gets_the_request_as_it_was_sent(platform: Platform) -> None:
     deploy(platform, "env", "env")
-    number = queue(platform, "env/a/b?x=1&y=%2F", b"", X_Own="mine", X_Call_Id="my-id")
-    assert (number, ended(platform, number)["state"]) == ("my-id", "succeeded")
+    number = queue(platform, "env/a/b?x=1&y=%2F", b"", X_Own="mine", X_Call_Id=MINE)
+    assert (number, ended(platform, number)["state"]) == (MINE, "succeeded")
     text = result(platform, number).text
     for line in (
         "Http_Method=POST",
         "Http_Path=/a/b",
         "Http_Query=x=1&y=%2F",
         "Http_X_Own=mine",
-        "Http_X_Call_Id=my-id",
+        f"Http_X_Call_Id={MINE}",
     ):
         assert line in text.splitlines(), text
 

@@ -18,7 +18,7 @@ from hilbert.api.app import create_app
 from hilbert.api.services import Services
 from hilbert.control.delivery.intake import Intake
 from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
-from hilbert.core.ports.queue import Finished, GivenUp, QueueBounds
+from hilbert.core.ports.queue import Finished, GivenUp, QueueBounds, QueuedCall
 from hilbert.core.settings import Settings
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.providers.memory import MemoryProvider
@@ -249,8 +249,10 @@ async def test_calls_of_namespaces_that_went_unseen_are_forgotten(api: Queued) -
 
 async def dead(api: Queued, function: str, *numbers: str) -> None:
     for number in numbers:
-        await api.post(f"/async-function/{function}", X_Call_Id=number)
         ref = FunctionRef.parse(function)
+        request = QueuedRequest("POST", "/", (), b"", "", 0)
+        call = QueuedCall(id=number, ref=ref, due=0.0, body=request.dump(), fingerprint=number.encode())
+        await api.queue.put([call], now=time.time())
         (lease,) = await api.queue.lease(ref, count=1, now=time.time() + 1, until=time.time() + 9)
         await api.queue.settle(number, lease.epoch, GivenUp(reason="no"), now=time.time())
 
