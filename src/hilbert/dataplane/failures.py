@@ -66,8 +66,8 @@ NOT_YET: Final = Failure(
     503, "no-route-table", "gateway", "the gateway has no route table yet", "try again in a moment", retry_after=1
 )
 CONTROL_AWAY: Final = Failure(
-    502, "control-plane-unavailable", "gateway", "the control plane does not answer; functions can still be called",
-    "it is restarted by itself: try again in a moment", retry_after=1,
+    503, "control-plane-unavailable", "gateway", "the control plane does not answer; functions can still be called",
+    "it is restarted by itself: try again in a moment; if that does not help, its log says why", retry_after=1,
 )  # fmt: skip
 
 

@@ -52,6 +52,9 @@ _KEEPER_STOP: Final = 5.0
 """Seconds for the log keeper to empty all pipes and end."""
 _SWEEP_WITHIN: Final = 30.0
 
+_WAITED_FOR: Final = 2
+"""Failures in a row of the control process before requests for the REST API are refused."""
+
 _LOOK_EVERY: Final = 1.0
 """Seconds between looks at the heartbeats."""
 _LOOK_ROLLING: Final = 0.05
@@ -283,6 +286,16 @@ class Supervisor:
                     _log.error("child is silent and is replaced", child=place.name, pid=member.pid, silent=silent)
                     member.heard = now
                     member.signal(signal.SIGKILL)
+
+        self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        """Let nobody wait for a control process that keeps failing: the workers answer 503 when they are hung up on."""
+        if self._control.current is not None or self._control.failures < _WAITED_FOR:
+            return
+        with contextlib.suppress(OSError):
+            while True:
+                self._control_socket.accept()[0].close()
 
     def _hear(self, place: Place, member: Member, now: float) -> None:
         for text in member.listen(now):

@@ -230,9 +230,9 @@ def test_tcp_replicas(plane: Plane) -> None:
 
 
 def test_everything_else_goes_to_the_control_plane(plane: Plane) -> None:
-    """With where it came from; bytes as they are; and 502 that says why while nobody is there."""
+    """With where it came from; bytes as they are; and 503 that says why while nobody is there."""
     away = plane.call("/system/functions")
-    assert (away.status, away.get("X-Hilbert-Error")) == (502, b"control-plane-unavailable")
+    assert (away.status, away.get("X-Hilbert-Error")) == (503, b"control-plane-unavailable")
     control = plane.start_control(mirror)
     for path in ("/", "/system/functions?namespace=a%2Fb", "/async-function/x", "/functions", "/function", "/ui/"):
         answer = plane.call(path, b"{}", headers="X-Forwarded-For: 6.6.6.6\nAuthorization: Basic eA==")
@@ -242,7 +242,7 @@ def test_everything_else_goes_to_the_control_plane(plane: Plane) -> None:
         assert seen[b"x-forwarded-for"] != [b"6.6.6.6"]
         assert seen[b"host"] == [b"gateway.test"]
     control.stop()
-    assert plane.call("/healthz").status == 502
+    assert plane.call("/healthz").status == 503
 
 
 def test_answer_of_the_control_plane_streams(plane: Plane) -> None:

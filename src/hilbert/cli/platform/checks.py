@@ -62,6 +62,7 @@ def check_machine(environ: Mapping[str, str]) -> Iterator[Finding]:
     state = Path(settings.paths.state_dir)
     yield _folder(state)
     yield _disk(state)
+    yield from _database(state / "hilbert.db")
     gateway = running.read(state)
     if gateway is not None and running.is_alive(gateway):
         yield Finding(Level.OK, f"the platform is running (pid {gateway.pid}) at {gateway.url}")
@@ -151,6 +152,34 @@ def _disk(state: Path) -> Finding:
     if free < _NO_DISK:
         return Finding(Level.BROKEN, text, "free some space: nothing can be stored")
     return Finding(Level.WARNING, text, "free some space soon") if free < _LOW_DISK else Finding(Level.OK, text)
+
+
+def _database(path: Path) -> Iterator[Finding]:
+    """Whether the database of functions and secrets is whole. Only looks, also while a gateway uses it."""
+    if not path.is_symlink() and not path.exists():
+        return
+    import contextlib
+    import sqlite3
+
+    fault = ""
+    try:
+        if not path.is_file():
+            fault = "it is not a file"
+        elif path.stat().st_size == 0:
+            fault = "it is empty"
+        else:
+            with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+                (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+                fault = "" if found == "ok" else str(found)
+                if not fault and not database.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+                    fault = "there are no tables in it"
+    except (OSError, sqlite3.Error) as exc:
+        fault = str(exc)
+    if fault:
+        todo = "stop the platform, move the file away with its -wal and -shm, and put a backup in its place"
+        yield Finding(Level.BROKEN, f"the database {path} is damaged: {fault}", todo)
+    else:
+        yield Finding(Level.OK, f"the database {path} is whole")
 
 
 def _port(setting: str, host: str, port: int) -> Finding:

@@ -101,10 +101,21 @@ def open_database(path: Path) -> Database:
     with storage_errors(path):
         if path.is_symlink() or path.exists():
             _check_file(path)
+        else:
+            _create(path)
         try:
             return Database(path, MIGRATIONS)
         except RuntimeError as exc:
             raise BackendUnavailable(str(exc), hint="run the version that wrote it, or a newer one") from exc
+
+
+def _create(path: Path) -> None:
+    """Make a new database under another name first: a crash in between must not leave an empty file, which is refused."""
+    new = path.with_name(f".new-{path.name}")
+    for rest in path.parent.glob(f"{new.name}*"):
+        rest.unlink()
+    Database(new, MIGRATIONS).close()
+    new.rename(path)
 
 
 def _check_file(path: Path) -> None:
