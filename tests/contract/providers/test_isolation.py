@@ -350,6 +350,23 @@ async def test_a_strict_installation_runs_a_function_with_the_whole_promise_or_n
         await harness.close()
 
 
+async def test_what_programs_expect_of_a_machine(harness: ProcessHarness) -> None:
+    """As in a container: its name, which is the replica's, and which system it stands on."""
+    spec = spec_of(harness, "mine", image="run")
+    await harness.provider.apply(spec)
+    async with watching(harness.provider) as table:
+        (endpoint,) = await table.ready(spec.ref, 1)
+        code = {
+            "name": "open('/etc/hostname').read() == os.uname().nodename + '\\n'",
+            "system": "'ID=' in open('/etc/os-release').read()",
+        }
+        found = await inside(endpoint, code)
+    system = os.path.exists("/etc/os-release")
+    isolated = harness.level == "bubblewrap"
+    assert found["name"] == ("done", True) or not isolated
+    assert found["system"] == ("done", True) or not system or not isolated
+
+
 async def test_a_read_only_root(harness: ProcessHarness) -> None:
     code = {"root": "write('/x')", "tmp": "write(os.environ['TMPDIR'] + '/x')"}
     async with watching(harness.provider) as table:

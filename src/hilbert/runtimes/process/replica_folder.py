@@ -29,6 +29,7 @@ def make_folder(occupant: Occupant, *, shared: bool) -> None:
         "nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"
     )
     (folder / "etc" / "group").write_text(f"root:x:0:\napp:x:{group}:\nnogroup:x:65534:\n")
+    (folder / "etc" / "hostname").write_text(f"{occupant.host[:64]}\n")
     for name, text in occupant.etc.items():
         (folder / "etc" / name).write_text(text)
     for file in (folder / "etc").iterdir():

@@ -23,8 +23,8 @@ SECRETS: Final = "/var/openfaas/secrets"
 _SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC: Final = (
     "alternatives", "ca-certificates", "crypto-policies", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf",
-    "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "pki", "protocols", "resolv.conf", "services",
-    "ssl/certs", "ssl/openssl.cnf", "timezone",
+    "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "os-release", "pki", "protocols", "resolv.conf",
+    "services", "ssl/certs", "ssl/openssl.cnf", "timezone",
 )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ class Bubblewrap:
         if not occupant.network:
             argv.append("--unshare-net")
         argv += self._system
-        for name in ("passwd", "group", *occupant.etc):
+        for name in ("passwd", "group", "hostname", *occupant.etc):
             argv += ["--ro-bind", str(occupant.folder / "etc" / name), f"/etc/{name}"]
         argv += ["--ro-bind", str(occupant.bundle.path), HOME]
         for path, place in zip(occupant.bundle.layers, layers, strict=True):
