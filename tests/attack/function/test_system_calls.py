@@ -6,6 +6,7 @@ forgets some (CVE-2021-26708 was reached through AF_VSOCK).
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import socket
@@ -27,6 +28,7 @@ pytestmark = [
 
 DEV = NamespaceName("dev")
 TOKEN = SecretName("token")
+_MQ_OPEN, _MQ_UNLINK = 240, 241
 
 
 class Scene:
@@ -161,3 +163,34 @@ async def test_no_socket_reaches_what_is_not_the_network(scene: Scene, mailbox: 
         "a pair": "socket.socketpair()[0].close()",
     }
     assert {kind for kind, _ in (await inside(scene.attacker, works)).values()} == {"done"}
+
+
+@pytest.fixture
+def shared() -> Iterator[tuple[int, str]]:
+    """Shared memory, a message queue and a semaphore of the platform's, open to everybody: their key and name."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    key = 0x68000000 | os.getpid()
+    name = f"hilbert-test-{os.getpid()}"
+    made = [libc.shmget(key, 4096, 0o3666), libc.msgget(key, 0o3666), libc.semget(key, 1, 0o3666)]
+    queue = libc.syscall(_MQ_OPEN, name.encode(), os.O_CREAT | os.O_RDWR, 0o666, None)
+    try:
+        assert min(*made, queue) >= 0, made
+        yield key, name
+    finally:
+        libc.shmctl(made[0], 0, None)
+        libc.msgctl(made[1], 0, None)
+        libc.semctl(made[2], 0, 0)
+        libc.syscall(_MQ_UNLINK, name.encode())
+        if queue >= 0:
+            os.close(queue)
+
+
+async def test_nothing_is_shared_by_keys_or_names(scene: Scene, shared: tuple[int, str]) -> None:
+    key, name = shared
+    attempts = {
+        "shared memory": f"system(libc.shmget({key}, 0, 0))",
+        "message queue": f"system(libc.msgget({key}, 0))",
+        "semaphore": f"system(libc.semget({key}, 0, 0))",
+        "named queue": f"system(libc.syscall({_MQ_OPEN}, {name.encode()!r}, os.O_RDWR, 0, None))",
+    }
+    assert refused(await inside(scene.attacker, attempts))
