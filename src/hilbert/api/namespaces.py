@@ -14,8 +14,9 @@ from hilbert.api.endpoint import Access, Body, Call, Endpoint, Query, Target, an
 from hilbert.api.problems import Retold, Told
 from hilbert.control.call_policy import check_namespace_policy
 from hilbert.core import errors
-from hilbert.core.errors import Invalid
+from hilbert.core.errors import Conflict, Invalid, NamespaceNotFound, ReservedNamespace
 from hilbert.core.identity import Action, Resource
+from hilbert.core.ports import SlowDeletion
 from hilbert.core.values import parse_namespace_name
 from hilbert.iam.rights import may
 from hilbert.wire.namespace import NamespaceInfo, check_same_name, from_namespace, is_marked, to_namespace
@@ -27,6 +28,8 @@ PATH: Final = "/system/namespace/{name}"
 PLURAL: Final = "/system/namespaces/{name}"
 
 FORCE: Final = Query("force", "`true` deletes it even when it holds things that the platform did not make.")
+
+DELETING: Final = Query("deleting", "`true` answers 409, saying what is left, while the namespace is being deleted.")
 
 NEW: Final = Body(NamespaceInfo, "namespace not specified in request body", "error parsing request body: {}")
 REPLACEMENT: Final = Body(NamespaceInfo, "error parsing request body: no body", "error parsing request body: {}")
@@ -42,6 +45,11 @@ async def list_namespaces(call: Call) -> Answer:
 
 
 async def get_namespace(call: Call) -> Answer:
+    if call.target.namespace is None:
+        provider, name = call.services.provider, call.services.tenancy.check_name(call.name)
+        if isinstance(provider, SlowDeletion) and (left := await provider.still_deleting(name)):
+            raise Conflict(left, hint=f"the cluster goes on with it; to wait: hilbert namespace delete {name} --wait")
+        raise call.services.tenancy.absent(name)
     return json(from_namespace(call.namespace))
 
 
@@ -82,6 +90,20 @@ async def refuse_no_name(_call: Call) -> Answer:
     raise Invalid("namespace not specified in URL")
 
 
+async def _to_read(call: Call) -> Target:
+    """Also one that is being deleted, if that is asked for; otherwise it does not exist any more."""
+    try:
+        return await targets.namespace_in_path(call)
+    except NamespaceNotFound as exc:
+        if not call.flag(DELETING):
+            raise
+        try:
+            name = call.services.tenancy.check_name(call.name)
+        except (NamespaceNotFound, ReservedNamespace):
+            raise exc from None
+        return Target(Resource(name), absent=exc)
+
+
 async def _new(call: Call) -> Target:
     name = call.given(NEW).name
     if not name:
@@ -120,11 +142,12 @@ ENDPOINTS: Final = (
         path=PATH,
         handler=get_namespace,
         access=Action.NAMESPACE_GET,
-        target=targets.namespace_in_path,
+        target=_to_read,
         group=GROUP,
         summary="Read a namespace",
+        query=(DELETING,),
         answer=NamespaceInfo,
-        errors=(errors.BackendUnavailable,),
+        errors=(errors.BackendUnavailable, errors.Conflict),
         retold=_MISSING,
         aliases=(PLURAL,),
     ),

@@ -160,9 +160,9 @@ class AsyncClient:
         """The names of the function namespaces that the caller may see."""
         return await self._run(calls.list_namespaces())
 
-    async def get_namespace(self, name: str) -> NamespaceInfo:
-        """Raises `NamespaceNotFound`."""
-        return await self._run(calls.get_namespace(name))
+    async def get_namespace(self, name: str, *, deleting: bool = False) -> NamespaceInfo:
+        """Raises `NamespaceNotFound`; with `deleting`, `Conflict` for one that is being deleted, saying what is left."""
+        return await self._run(calls.get_namespace(name, deleting=deleting))
 
     async def create_namespace(
         self, name: str, *, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None

@@ -147,8 +147,8 @@ def list_namespaces() -> Call[list[str]]:
     return Call(_request("GET", "/system/namespaces"), _list_of(str))
 
 
-def get_namespace(name: str) -> Call[NamespaceInfo]:
-    request = _request("GET", f"/system/namespace/{_segment(name)}")
+def get_namespace(name: str, *, deleting: bool) -> Call[NamespaceInfo]:
+    request = _request("GET", f"/system/namespace/{_segment(name)}", query={"deleting": "true" if deleting else ""})
     return Call(request, _one(NamespaceInfo), subject="namespace", name=name)
 
 

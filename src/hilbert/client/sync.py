@@ -158,9 +158,9 @@ class Client:
         """The names of the function namespaces that the caller may see."""
         return self._run(calls.list_namespaces())
 
-    def get_namespace(self, name: str) -> NamespaceInfo:
-        """Raises `NamespaceNotFound`."""
-        return self._run(calls.get_namespace(name))
+    def get_namespace(self, name: str, *, deleting: bool = False) -> NamespaceInfo:
+        """Raises `NamespaceNotFound`; with `deleting`, `Conflict` for one that is being deleted, saying what is left."""
+        return self._run(calls.get_namespace(name, deleting=deleting))
 
     def create_namespace(
         self, name: str, *, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None

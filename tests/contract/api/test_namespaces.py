@@ -46,6 +46,7 @@ async def test_reserved_names_are_refused(api: Api, name: str) -> None:
     assert created.status == 403
     assert name in created.text
     assert (await api.call("GET", f"/system/namespace/{name}")).status == 404
+    assert (await api.call("GET", f"/system/namespace/{name}?deleting=true")).status == 404
     assert (await api.call("PUT", f"/system/namespace/{name}", body)).status == 403
     assert (await api.call("DELETE", f"/system/namespace/{name}", body)).status == 403
 

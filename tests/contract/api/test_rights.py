@@ -83,6 +83,28 @@ async def test_what_may_not_be_seen_answers_as_what_is_absent(api: Api, grants: 
     assert len((await api.call("GET", "/system/secrets?namespace=secret")).json) == 1
 
 
+async def test_a_deletion_that_goes_on_is_shown_to_those_alone_who_may_read_there(
+    api: Api, grants: list[Grant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def still_deleting(name: str) -> str | None:
+        return "1 Pod is left" if name == "going" else None
+
+    monkeypatch.setattr(api.provider, "still_deleting", still_deleting, raising=False)
+    await fill(api, "secret")
+    grants.append(Grant(("*",), ("dev:*",)))
+
+    async def look(name: str) -> tuple[int, str]:
+        found = await api.call("GET", f"/system/namespace/{name}?deleting=true", headers={"X-Tenant": "1"})
+        return found.status, found.text.replace(name, "NAME")
+
+    hidden = await look("absent")
+    assert hidden[0] == 404
+    assert [await look("going"), await look("secret")] == [hidden, hidden]
+    grants.append(Grant(("Namespace:Get",), ("going:*",)))
+    status, text = await look("going")
+    assert (status, "1 Pod is left" in text) == (409, True)
+
+
 @pytest.mark.parametrize("endpoint", IN_A_NAMESPACE, ids=NAMES)
 async def test_what_may_be_seen_but_not_done_names_the_right(api: Api, grants: list[Grant], endpoint: Any) -> None:
     await fill(api, "mine")

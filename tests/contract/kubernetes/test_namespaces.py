@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 from typing import Any
 
 import pytest
 
 from hilbert.core.errors import (
     AlreadyExists,
-    BackendUnavailable,
     Conflict,
     NamespaceNotFound,
     ReservedNamespace,
@@ -261,21 +260,26 @@ async def test_a_deletion_that_lasts_says_what_is_left_and_can_be_waited_for(
     held = {"name": "held", "namespace": dev, "finalizers": ["example.com/hold"]}
     cluster.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": held})
     provider._namespaces._patience = 1.0
-    with pytest.raises(BackendUnavailable, match=r"still being deleted: .*(configmaps|example\.com/hold)") as caught:
-        await provider.delete_namespace(dev, force=True)
-    assert "--wait" in caught.value.hint
-    assert await _is_not_listed(provider, dev), "no call goes there any more"
-    with pytest.raises(BackendUnavailable, match="still being deleted"):
-        await provider.delete_namespace(dev)
-    waiting = asyncio.ensure_future(provider.delete_namespace(dev))
-    api = connect(KubernetesSettings(kubeconfig=str(cluster.kubeconfig)))
-    await api.patch(kinds.CONFIG_MAPS, "held", {"metadata": {"finalizers": None}}, dev)
-    await api.close()
-    provider._namespaces._patience = 60.0
-    try:
-        await waiting
-    except BackendUnavailable:  # It was given up just before.
-        await provider.delete_namespace(dev)
+    assert await provider.still_deleting(dev) is None
+    path = f"/system/namespace/{dev}"
+    async with running(provider) as api:
+        assert (await api.call("DELETE", f"{path}?force=true", {"name": dev})).status == 202, "as OpenFaaS answers"
+        assert await _is_not_listed(provider, dev), "no call goes there any more"
+        assert (await api.call("GET", path)).status == 404
+        assert (await api.call("DELETE", path, {"name": dev})).status == 404
+        left = await api.call("GET", f"{path}?deleting=true")
+        assert left.status == 409
+        assert re.search(r"still being deleted: .*(configmaps|example\.com/hold)", left.text), left.text
+        assert "--wait" in left.text
+        assert (await api.call("GET", f"{path}-other?deleting=true")).status == 404
+        administrator = connect(KubernetesSettings(kubeconfig=str(cluster.kubeconfig)))
+        await administrator.patch(kinds.CONFIG_MAPS, "held", {"metadata": {"finalizers": None}}, dev)
+        await administrator.close()
+
+        async def is_gone() -> bool:
+            return (await api.call("GET", f"{path}?deleting=true")).status == 404
+
+        await until(is_gone)
     assert cluster.object("namespaces", dev) is None
     with pytest.raises(NamespaceNotFound):
         await provider.delete_namespace(dev)

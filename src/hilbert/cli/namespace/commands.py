@@ -12,10 +12,11 @@ from hilbert.cli.terminal.confirm import confirm
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, note, out
 from hilbert.cli.terminal.progress import progress
-from hilbert.core.errors import BackendUnavailable, NamespaceNotFound
+from hilbert.client import Client
+from hilbert.core.errors import Conflict, Forbidden, NamespaceNotFound
 
 _AGAIN: Final = 1.0
-"""Seconds between two tries with --wait; the gateway itself waits for some time before it says that more is left."""
+"""Seconds between two looks with --wait."""
 
 
 def list_names(*, at: Connection = HERE, shape: Shape = PLAIN) -> None:
@@ -73,19 +74,25 @@ def delete(
     confirm(f"Delete the namespace {harmless(name)} and everything in it?", yes=yes)
     note(f"Deleting Namespace: {name}")
     with connect(at) as client, progress(f"removing everything in {name}") as shown:
-        accepted = False
-        while True:
-            try:
-                client.delete_namespace(name, force=force)
-            except BackendUnavailable as exc:
-                if not wait:
-                    raise
-                accepted, shown.text = True, exc.message
-                time.sleep(_AGAIN)
-            except NamespaceNotFound:
-                if not accepted:
-                    raise
-                break
-            else:
-                break
+        try:
+            client.delete_namespace(name, force=force)
+        except NamespaceNotFound:
+            if _left(client, name) is None:
+                raise
+        while left := _left(client, name):  # The gateway accepts a deletion that takes long before it is done.
+            if not wait:
+                raise left
+            shown.text = left.message
+            time.sleep(_AGAIN)
     out(f"Namespace Removed: {name}")
+
+
+def _left(client: Client, name: str) -> Conflict | None:
+    """What says that the namespace is still being deleted. None: it is gone, or one of that name is there again."""
+    try:
+        client.get_namespace(name, deleting=True)
+    except Conflict as exc:
+        return exc
+    except (Forbidden, NamespaceNotFound):  # Who may delete it need not be allowed to read it.
+        return None
+    return None

@@ -40,6 +40,15 @@ class Namespaces(Protocol):
 
 
 @runtime_checkable
+class SlowDeletion(Protocol):
+    """Capability: a namespace that calls no longer find may still be on its way out."""
+
+    async def still_deleting(self, name: NamespaceName) -> str | None:
+        """What it waits for, as a sentence. None for a namespace that is not being deleted, there or not."""
+        ...
+
+
+@runtime_checkable
 class Secrets(Protocol):
     """Capability: secrets, each in one namespace, never readable through the API."""
 

@@ -328,6 +328,9 @@ class KubernetesProvider:
     async def delete_namespace(self, name: NamespaceName, *, force: bool = False) -> None:
         await self._namespaces.delete_namespace(name, force=force)
 
+    async def still_deleting(self, name: NamespaceName) -> str | None:
+        return await self._namespaces.still_deleting(name)
+
     async def list_secrets(self, namespace: NamespaceName) -> Sequence[SecretName]:
         return await self._secrets.list_secrets(namespace)
 

@@ -12,7 +12,6 @@ import structlog
 
 from hilbert.core.errors import (
     AlreadyExists,
-    BackendUnavailable,
     Conflict,
     Forbidden,
     Invalid,
@@ -236,18 +235,11 @@ class NamespaceKeeper:
             await self._complete(done)
 
     async def delete_namespace(self, name: NamespaceName, *, force: bool = False) -> None:
-        """As the port; returns once nothing is left.
+        """As the port; returns once nothing is left, or after half a minute, when `still_deleting` says what is.
 
-        Raises `Conflict`, with a list, for a namespace that holds what we did not make, unless `force`, and
-        `BackendUnavailable`, saying what is left, when the cluster is not done after half a minute. It goes on then, and
-        another call waits for it.
+        Raises `Conflict`, with a list, for a namespace that holds what we did not make, unless `force`.
         """
         self._require_rights()
-        going = self._going(name)
-        if going is not None:
-            with translated(f"namespace {name}"):
-                await self._until_gone(going)
-            return
         found = self._state.require(name)
         if name == self._default:
             raise Forbidden(f"namespace {name} is the default namespace and cannot be deleted")
@@ -263,20 +255,26 @@ class NamespaceKeeper:
     async def _until_gone(self, found: NamespaceObject) -> None:
         """New calls find nothing once the deletion is known here; the cluster may take longer to clean up."""
         deadline = asyncio.get_running_loop().time() + self._patience
-        left = ""
         while asyncio.get_running_loop().time() < deadline:
             there = await self._api.find(kinds.NAMESPACES, found.metadata.name)
             if there is None or there.metadata.uid != found.metadata.uid:
                 break
             self._state.observe_namespace(there)
             await asyncio.sleep(_POLL)
-            left = _left(there)
         else:
-            raise BackendUnavailable(
-                f"namespace {found.metadata.name} is still being deleted{left}",
-                hint=f"the cluster goes on with it; to wait for it: hilbert namespace delete {found.metadata.name} --wait",
-            )
+            return
         self._state.forget_namespace(self._state.raw_namespace(found.metadata.name) or found)
+
+    async def still_deleting(self, name: NamespaceName) -> str | None:
+        """As the capability, from the cluster itself."""
+        going = None if self._state.listed else self._going(name)
+        if going is None:
+            return None
+        with translated(f"namespace {name}"):
+            there = await self._api.find(kinds.NAMESPACES, name)
+        if there is None or there.metadata.uid != going.metadata.uid:
+            return None
+        return f"namespace {name} is still being deleted{_left(there)}"
 
     async def _foreign(self, namespace: str) -> list[str]:
         found: list[str] = []
