@@ -29,12 +29,14 @@ ROUTERS_OWN = {
     "unknown-host",
     "unsupported-media-type",
 }
+WORKERS_OWN = {"too-many-connections", "too-many-calls"}
+"""What a worker answers before the REST API sees the request."""
 
 
 def test_every_error_code_with_its_status() -> None:
     rest, _, _ = (REFERENCE / "errors.md").read_text().partition("## From calls of functions")
     page = {code: statuses.split(", ") for code, statuses in re.findall(LINE, rest, re.MULTILINE)}
-    assert set(page) == {kind.code for kind in error_classes()} | ROUTERS_OWN
+    assert set(page) == {kind.code for kind in error_classes()} | ROUTERS_OWN | WORKERS_OWN
     for kind in error_classes():
         assert str(told(kind).status) in page[kind.code]
 
