@@ -27,9 +27,9 @@ from hilbert.dataplane.table import Table
 from hilbert.kit import handover
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.http1 import Accept, Handler, Request, Responder, ServerConnection
+from hilbert.kit.retry import Backoff, Pace
 
-_RETRY_FIRST: Final = 0.1
-_RETRY_MOST: Final = 2.0
+_RETRY: Final = Pace(first=0.1, most=2.0)
 """Seconds between two attempts to reach the provider's side, which may not be there at all."""
 _SHARE: Final = 8
 """One namespace may have an eighth of a worker's connections, all of them together half."""
@@ -71,15 +71,14 @@ class Inside:
         await cancel(self._task)
 
     async def _run(self) -> None:
-        pause = _RETRY_FIRST
+        backoff = Backoff(_RETRY)
         while True:
             try:
                 link = handover.connect(self._path)
             except OSError:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _RETRY_MOST)
+                await backoff.wait(backoff.failed())
                 continue
-            pause = _RETRY_FIRST
+            backoff.succeeded()
             with link:
                 await self._take_all(link)
 

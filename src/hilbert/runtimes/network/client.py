@@ -21,6 +21,7 @@ import hilbert
 from hilbert.core.errors import InvalidSettings, StartFailed
 from hilbert.kit import handover
 from hilbert.kit.aio import cancel, spawn
+from hilbert.kit.retry import Backoff, Pace
 from hilbert.runtimes.network import child, machine
 from hilbert.runtimes.network.addresses import Pool
 from hilbert.runtimes.network.claims import Claim
@@ -33,8 +34,7 @@ _OWN_MOST: Final = 10.0
 """Seconds for a starting process to have left this one's network."""
 _END_MOST: Final = 3.0
 _LOOK_EVERY: Final = 0.001
-_AGAIN_FIRST: Final = 0.25
-_AGAIN_MOST: Final = 15.0
+_AGAIN: Final = Pace(first=0.25, most=15.0)
 """Seconds before the keeper is started once more when it could not be, doubling."""
 
 _decoder = msgspec.json.Decoder(type=FromKeeper)
@@ -169,17 +169,17 @@ class Network:
 
     async def _live(self) -> None:
         """Have a keeper, whatever happens to it; after it was gone, tell the next one all that it should keep."""
-        pause = _AGAIN_FIRST
+        backoff = Backoff(_AGAIN)
         while True:
             if self._connection is None:
                 try:
                     await self._connect()
                 except (OSError, TimeoutError) as exc:
+                    pause = backoff.failed()
                     _log.warning("no keeper", reason=str(exc), retry_in=pause)
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, _AGAIN_MOST)
+                    await backoff.wait(pause)
                     continue
-            pause = _AGAIN_FIRST
+            backoff.succeeded()
             await self._lost.wait()
             _log.warning("the keeper has ended; starting another", child=self._child)
             self._part()
