@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from support.ports import held_port
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/tls.md"
 CADDY = shutil.which("caddy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
@@ -71,31 +72,27 @@ def test_every_caddyfile_is_valid(tmp_path: Path) -> None:
 
 def test_https_in_front_of_the_gateway(tmp_path: Path, gateway: int) -> None:
     """A call over TLS, with the certificate checked, reaches the server behind Caddy."""
-    with socket.socket() as held:  # the kernel's choice; Caddy cannot be handed a socket
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
     text = next(block for block in caddyfiles() if "tls internal" in block)
     assert "localhost:8443" in text
     config = tmp_path / "Caddyfile"
-    config.write_text(
-        text.replace("localhost:8443", f"localhost:{port}").replace("127.0.0.1:8080", f"127.0.0.1:{gateway}")
-    )
     log = tmp_path / "log"
-    with (
-        log.open("wb") as sink,
-        subprocess.Popen(
+    with held_port() as port, log.open("wb") as sink:
+        config.write_text(
+            text.replace("localhost:8443", f"localhost:{port}").replace("127.0.0.1:8080", f"127.0.0.1:{gateway}")
+        )
+        caddy = subprocess.Popen(
             [str(CADDY), "run", "--adapter", "caddyfile", "--config", config],
             env={"HOME": str(tmp_path)},
             stdout=sink,
             stderr=sink,
-        ) as caddy,
-    ):
+        )
         try:
             root = tmp_path / ".local/share/caddy/pki/authorities/local/root.crt"
             answer = ask(f"https://localhost:{port}/function/echo?q=1", root, caddy, log)
             assert answer == "/function/echo?q=1 https"
         finally:
             caddy.terminate()
+            caddy.wait()
 
 
 def ask(url: str, root: Path, caddy: subprocess.Popen[bytes], log: Path) -> str:

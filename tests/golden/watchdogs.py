@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from golden import raw
 from golden.cases import Case
 from golden.raw import Answer
-from support.watchdog import Watchdog, free_port, until
+from support.ports import held_port
+from support.watchdog import Watchdog, until
 
 TEMPLATES = ("of-watchdog", "classic-watchdog")
 
@@ -30,12 +31,21 @@ class Replica(Watchdog):
     """A watchdog on a TCP port, as in a container, or on an inherited unix socket, as on one host."""
 
     port: int = field(default=0, init=False)
+    _ports: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
+
+    def hold_port(self) -> int:
+        """A port that is held until `close`."""
+        return self._ports.enter_context(held_port())
+
+    def close(self) -> None:
+        super().close()
+        self._ports.close()
 
     def listen(self, *, tcp: bool) -> Replica:
         if not tcp:
             self.start()
             return self
-        self.port = free_port()
+        self.port = self.hold_port()
         env = {"PATH": os.environ["PATH"], "port": str(self.port)} | dict(self.env)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -109,7 +119,7 @@ def answer(replica: Replica, case: Case) -> Answer:
 
 
 def _lay_out(case: Case, replica: Replica) -> dict[str, str]:
-    folder, port = replica.folder, str(free_port())
+    folder, port = replica.folder, str(replica.hold_port())
     process = case["process"]
     for name, text in process["files"].items():
         path = folder / name

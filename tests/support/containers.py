@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from hilbert.core.settings import inherited_environment
+from support.ports import held_port
 
 _TOOLS = ("sh", "bash", "dirname", "cat", "cp", "mkdir", "rm", "touch", "ls", "id", "env", "ln")
 
@@ -51,10 +51,10 @@ def missing_tools() -> str:
 class Containers:
     """buildah's storage and a registry, both in a folder of their own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
+        """`port` is the registry's, and is held for it while it may run."""
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.registry = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.registry = f"127.0.0.1:{port}"
         for name in ("root", "run", "registry"):
             (folder / name).mkdir()
         storage = f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n'
@@ -175,21 +175,15 @@ class Containers:
 def containers() -> Iterator[Containers]:
     """A registry that runs, and storage that is removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="hb-"))
-    made = Containers(folder)
-    try:
-        made.start_registry()
-        yield made
-    finally:
-        made.stop_registry()
-        subprocess.run(["buildah", "rm", "--all"], env=made.env, capture_output=True, check=False)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    """A port that was free just now, for a program that cannot be handed a socket."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    with held_port() as port:
+        made = Containers(folder, port)
+        try:
+            made.start_registry()
+            yield made
+        finally:
+            made.stop_registry()
+            subprocess.run(["buildah", "rm", "--all"], env=made.env, capture_output=True, check=False)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def tiny_root(folder: Path) -> Path:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.ports import held_port
+
 START = (
     "import sys; sys.path[:0] = sys.argv[1].split(':'); from hilbert.watchdog.run import run_and_exit; run_and_exit()"
 )
@@ -201,7 +203,7 @@ def running(mode: str, *, ready: bool = True, **env: str) -> Iterator[Watchdog]:
                 made.folder / ("async_handler.py" if mode == "python-async" else "handler.py")
             )
         elif mode == "http":
-            port = free_port()
+            port = stack.enter_context(held_port())
             base |= {
                 "fprocess": f"{sys.executable} -u server.py",
                 "upstream_url": f"http://127.0.0.1:{port}",
@@ -214,13 +216,6 @@ def running(mode: str, *, ready: bool = True, **env: str) -> Iterator[Watchdog]:
         if ready:
             made.wait_ready()
         yield made
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Background:

@@ -17,7 +17,8 @@ from hilbert.builder.programs import Job
 from hilbert.builder.templates import find_template, packages_for
 from support.build import Project, write
 from support.cli import Gateway, Reply
-from support.containers import Containers, containers, free_port, missing_tools, python_root, tiny_root
+from support.containers import Containers, containers, missing_tools, python_root, tiny_root
+from support.ports import held_port
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -158,9 +159,10 @@ def test_a_failed_step(machine: Containers, tiny: str, project: Project) -> None
 
 def test_a_registry_that_is_down(machine: Containers, project: Project) -> None:
     """The hint says so. A push fails alike, but buildah tries it for ten seconds first."""
-    write(project.folder, {"i/Dockerfile": f"FROM 127.0.0.1:{free_port()}/base\n"})
-    with pytest.raises(BuildFailed) as caught:
-        build(machine, project, project.request("i", "dockerfile", image=f"{machine.registry}/i:1"))
+    with held_port() as port:
+        write(project.folder, {"i/Dockerfile": f"FROM 127.0.0.1:{port}/base\n"})
+        with pytest.raises(BuildFailed) as caught:
+            build(machine, project, project.request("i", "dockerfile", image=f"{machine.registry}/i:1"))
     assert "cannot be reached" in caught.value.hint
 
 
@@ -218,7 +220,8 @@ def test_a_shipped_template_as_an_image(
     push_image(image, builder=find_builder(machine.env, wanted="buildah"), job=job, env=machine.env)
     container = machine.pull_again(image)
     with (
-        machine.serving(container, ["python3", "-m", "hilbert.watchdog"], port=free_port()) as url,
+        held_port() as port,
+        machine.serving(container, ["python3", "-m", "hilbert.watchdog"], port=port) as url,
         urllib.request.urlopen(f"{url}/?name=Ada", timeout=20) as answer,
     ):
         assert answer.read() == b"Hello, Ada!\n"

@@ -131,10 +131,11 @@ def test_image_runs_as_an_ordinary_user_who_owns_its_state(buildah: Buildah, con
 STARTED = """
 import os, signal, socket, subprocess, time, urllib.request
 
-with socket.socket() as free, socket.socket() as other:
-    free.bind(("127.0.0.1", 0))
-    other.bind(("127.0.0.1", 0))
-    port, metrics = free.getsockname()[1], other.getsockname()[1]
+free, other = socket.socket(), socket.socket()  # They hold the ports: bound until the end, and never listening.
+for holder in free, other:
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+port, metrics = free.getsockname()[1], other.getsockname()[1]
 environ = {
     **os.environ,
     "HILBERT_PROVIDER__NAME": "memory",
@@ -178,9 +179,10 @@ def test_image_of_the_cluster_suites_function_is_made_from_it(buildah: Buildah, 
 ECHOED = """
 import os, socket, subprocess, time, urllib.request
 
-with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
+holder = socket.socket()  # It holds the port: bound until the end, and never listening.
+holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+holder.bind(("127.0.0.1", 0))
+port = holder.getsockname()[1]
 environ = {**os.environ, "port": str(port)}
 command = ["/opt/hilbert/bin/python", "-m", "hilbert.watchdog"]
 watchdog = subprocess.Popen(command, env=environ, stderr=subprocess.STDOUT)

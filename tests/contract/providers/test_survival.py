@@ -18,8 +18,9 @@ import psutil
 import pytest
 
 from hilbert.core.model import Phase
+from hilbert.core.values import FunctionRef
 from hilbert.runtimes.process.limits import ProcessLimits
-from hilbert.testing.harness import PATIENCE, call, eventually, spec_of, watching
+from hilbert.testing.harness import PATIENCE, call, eventually, lines_of, spec_of, watching
 from support.mortal import MOMENTS
 from support.processes import LEVELS, ProcessHarness, is_of
 
@@ -37,6 +38,19 @@ if child == 0:
     os._exit(0)
 os.waitpid(child, 0)
 """
+
+
+SAYS_SO = b"import sys, time; print('in progress', file=sys.stderr, flush=True)"
+"""The beginning of code that is sent to the function `run`: its log tells that the call has arrived."""
+
+
+async def in_progress(harness: ProcessHarness, ref: FunctionRef) -> None:
+    """Wait until a call that began with `SAYS_SO` is being answered."""
+
+    async def said() -> bool:
+        return any(line.text.endswith("in progress") for line in await lines_of(harness, ref=ref))
+
+    await eventually(said)
 
 
 @contextlib.asynccontextmanager
@@ -191,8 +205,8 @@ async def test_a_call_in_progress_is_finished_when_its_replica_is_stopped(harnes
     async with watching(harness.provider) as table:
         await harness.provider.apply(spec)
         (endpoint,) = await table.ready(spec.ref)
-        slow = asyncio.ensure_future(call(endpoint, b"import time; time.sleep(0.7); print('done')"))
-        await asyncio.sleep(0.1)
+        slow = asyncio.ensure_future(call(endpoint, SAYS_SO + b"; time.sleep(0.7); print('done')"))
+        await in_progress(harness, spec.ref)
         await harness.provider.remove(spec.ref)
         assert await slow == (200, b"done\n")
     await eventually(lambda: harness.processes() == [])
@@ -203,8 +217,8 @@ async def test_a_replica_that_will_not_end_is_ended(harness: ProcessHarness) -> 
     async with watching(harness.provider) as table:
         await harness.provider.apply(spec)
         (endpoint,) = await table.ready(spec.ref)
-        endless = asyncio.ensure_future(call(endpoint, b"import time; time.sleep(3600)"))
-        await asyncio.sleep(0.1)
+        endless = asyncio.ensure_future(call(endpoint, SAYS_SO + b"; time.sleep(3600)"))
+        await in_progress(harness, spec.ref)
         await harness.provider.remove(spec.ref)
         with pytest.raises((OSError, IndexError, asyncio.IncompleteReadError)):
             await endless

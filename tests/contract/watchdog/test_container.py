@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from support.watchdog import SEARCH, START, free_port, until
+from support.ports import held_port
+from support.watchdog import SEARCH, START, until
 
 LOCK = Path("/tmp/.lock")
 
@@ -23,8 +24,7 @@ def container(**env: str) -> Iterator[tuple[subprocess.Popen[bytes], str, Path]]
     """A watchdog on a port of its own: the process, its URL, its log."""
     import tempfile
 
-    port = free_port()
-    with tempfile.NamedTemporaryFile(prefix="hb-") as log:
+    with held_port() as port, tempfile.NamedTemporaryFile(prefix="hb-") as log:
         command = [sys.executable, "-I", "-S", "-c", START, SEARCH]
         environment = {"PATH": "/usr/bin:/bin", "port": str(port), "fprocess": "cat"} | env
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

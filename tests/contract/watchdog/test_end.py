@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.watchdog import UnixConnection, free_port, running, runs, until, waiting, watchdog
+from support.ports import held_port
+from support.watchdog import UnixConnection, running, runs, until, waiting, watchdog
 
 
 def test_an_idle_replica_ends_with_0(mode: str) -> None:
@@ -139,8 +140,10 @@ def test_the_process_is_asked_to_end_first() -> None:
     """Mode http: SIGTERM reaches the process once the calls are answered, and what it then writes is logged."""
     source = "import signal,sys,time\nsignal.signal(signal.SIGTERM, lambda *_: (print('bye'), sys.exit(0)))\n"
     source += "import socket\ns=socket.create_server(('127.0.0.1', int(sys.argv[1])))\nwhile True: s.accept()"
-    port = free_port()
-    with watchdog(start=False, HILBERT_MODE="http", upstream_url=f"127.0.0.1:{port}") as function:
+    with (
+        held_port() as port,
+        watchdog(start=False, HILBERT_MODE="http", upstream_url=f"127.0.0.1:{port}") as function,
+    ):
         (function.folder / "s.py").write_text(source)
         function.env = dict(function.env) | {"fprocess": f"{sys.executable} -u s.py {port}"}
         function.start()

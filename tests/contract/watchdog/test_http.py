@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from support.watchdog import FUNCTION, Watchdog, free_port, running, until, watchdog
+from support.ports import held_port
+from support.watchdog import FUNCTION, Watchdog, running, until, watchdog
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +169,10 @@ def test_a_process_that_stops_listening_is_an_error_of_the_watchdogs() -> None:
         "    c.recv(1000)\n"
         "    c.close()\n"
     )
-    port = free_port()
-    with watchdog(start=False, HILBERT_MODE="http", http_upstream_url=f"http://127.0.0.1:{port}") as function:
+    with (
+        held_port() as port,
+        watchdog(start=False, HILBERT_MODE="http", http_upstream_url=f"http://127.0.0.1:{port}") as function,
+    ):
         (function.folder / "s.py").write_text(source)
         function.env = dict(function.env) | {"fprocess": f"{sys.executable} s.py {port}"}
         function.start()

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from support.platform import HILBERT, Platform, until
+from support.ports import held_port
 
 
 @pytest.fixture
@@ -28,6 +29,13 @@ def here() -> Iterator[Platform]:
     for process in found.processes():
         process.kill()
     found.close()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Known before the gateway starts."""
+    with held_port() as found:
+        yield found
 
 
 def test_up_in_the_background_and_down(here: Platform) -> None:
@@ -235,16 +243,14 @@ def test_logs_follow_until_they_are_interrupted(platform: Platform) -> None:
     assert (process.returncode, err) == (130, b"")
 
 
-def test_a_stack_file_is_deployed_by_up(here: Platform) -> None:
+def test_a_stack_file_is_deployed_by_up(here: Platform, port: int) -> None:
     """On a platform that is started for it, since none runs."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    if _default_port_is_taken():
+        pytest.skip("something listens on 127.0.0.1:8080, which would be taken for the gateway")
     here.environ |= {"HILBERT_GATEWAY__PORT": str(port), "OPENFAAS_URL": ""}
     (here.folder / "stack.yaml").write_text(
         "functions:\n  hash:\n    skip_build: true\n    image: functions/alpine:latest\n    fprocess: sha512sum\n"
     )
-    if _default_port_is_taken():
-        pytest.skip("something listens on 127.0.0.1:8080, which would be taken for the gateway")
     said = here.hilbert("up").stdout.decode()
     assert f"The gateway is running at http://127.0.0.1:{port} " in said
     assert f"URL: http://127.0.0.1:{port}/function/hash" in said

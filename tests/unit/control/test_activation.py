@@ -70,6 +70,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def all_is_done(activation: Activation) -> None:
+    """Wait until no function is being woken, waits for its turn or is to be tried again."""
+    queue = activation._queue
+    await until(lambda: not (queue._queued or queue._active or queue._again or queue._timers))
+
+
 async def test_a_thousand_calls_wake_once_to_the_least_scale(provider: Sleepy) -> None:
     provider.gate.clear()
     async with activation_of(provider) as activation:
@@ -80,7 +86,7 @@ async def test_a_thousand_calls_wake_once_to_the_least_scale(provider: Sleepy) -
             activation.wake(REF)
         provider.gate.set()
         await until(lambda: provider.asked == 2)
-        await asyncio.sleep(0.005)
+        await all_is_done(activation)
         assert provider.scaled == [("f.openfaas-fn", 2)]
         assert activation.woken == 1
 
@@ -90,7 +96,7 @@ async def test_what_is_awake_is_left_alone(provider: Sleepy) -> None:
     async with activation_of(provider) as activation:
         activation.wake(REF)
         await until(lambda: provider.asked == 1)
-        await asyncio.sleep(0.002)
+        await all_is_done(activation)
     assert provider.scaled == []
     assert (await provider.get(REF)).replicas == 5
 
@@ -120,7 +126,7 @@ async def test_a_failure_that_stays_is_not(provider: Sleepy, failure: HilbertErr
         async with activation_of(provider) as activation:
             activation.wake(REF)
             await until(lambda: provider.failures == [])
-            await asyncio.sleep(0.005)
+            await all_is_done(activation)
             assert provider.asked == 1
     assert [entry["reason"] for entry in logged] == [failure.message]
 

@@ -84,7 +84,7 @@ async def test_the_manual_clock_moves_only_by_hand() -> None:
         woken.append((name, clock.now()))
 
     tasks = [spawn(sleeper(name, seconds), name=name) for name, seconds in (("c", 3), ("a", 1), ("b", 2), ("z", 0))]
-    await asyncio.sleep(0.005)
+    await until(lambda: bool(woken))
     assert woken == [("z", 100.0)]
     await clock.advance(2)
     assert woken == [("z", 100.0), ("a", 101.0), ("b", 102.0)]
@@ -215,6 +215,11 @@ async def queue_of(work: Work, **options: float) -> AsyncIterator[KeyedQueue[str
         await queue.stop()
 
 
+async def all_is_done(queue: KeyedQueue[str]) -> None:
+    """Wait until no key is worked on, waits for a worker or is due later."""
+    await until(lambda: not (queue._queued or queue._active or queue._again or queue._timers))
+
+
 async def test_keys_that_wait_merge() -> None:
     work = Work()
     async with queue_of(work, workers=1) as queue:
@@ -222,7 +227,7 @@ async def test_keys_that_wait_merge() -> None:
             queue.add("a")
             queue.add("b")
         await until(lambda: len(work.began) == 2)
-        await asyncio.sleep(0.005)
+        await all_is_done(queue)
     assert work.began == ["a", "b"]
 
 
@@ -234,12 +239,13 @@ async def test_a_key_that_is_added_while_it_is_worked_on_comes_again_once() -> N
         await until(lambda: work.began == ["a"])
         for _ in range(5):
             queue.add("a")
-        await asyncio.sleep(0.002)
-        assert work.began == ["a"]
+        queue.add("b")
+        await until(lambda: "b" in work.began)
+        assert work.began == ["a", "b"]
         work.gates["a"].set()
-        await until(lambda: work.began == ["a", "a"])
-        await asyncio.sleep(0.005)
-    assert work.began == ["a", "a"]
+        await until(lambda: work.began == ["a", "b", "a"])
+        await all_is_done(queue)
+    assert work.began == ["a", "b", "a"]
 
 
 async def test_keys_run_side_by_side_up_to_the_number_of_workers() -> None:
@@ -249,8 +255,7 @@ async def test_keys_run_side_by_side_up_to_the_number_of_workers() -> None:
     async with queue_of(work, workers=3) as queue:
         for number in range(10):
             queue.add(str(number))
-        await until(lambda: work.now == 3)
-        await asyncio.sleep(0.002)
+        await until(lambda: work.now == 3 and len(queue._queued) == 7)
         gate.set()
         await until(lambda: len(work.began) == 10)
     assert work.most == 3
@@ -263,7 +268,7 @@ async def test_failures_come_back_after_growing_waits() -> None:
         async with queue_of(work) as queue:
             queue.add("a")
             await until(lambda: len(work.began) == 5)
-            await asyncio.sleep(0.01)
+            await all_is_done(queue)
             assert len(work.began) == 5
     assert [entry["retry_in"] for entry in logged] == [0.001, 0.002, 0.004, 0.004]
 
@@ -286,7 +291,7 @@ async def test_work_says_when_to_look_again() -> None:
     async with queue_of(work) as queue:
         queue.add("a")
         await until(lambda: len(work.began) == 3)
-        await asyncio.sleep(0.01)
+        await all_is_done(queue)
     assert work.began == ["a"] * 3
 
 

@@ -170,8 +170,11 @@ async def test_a_crash_loop_is_slowed_down_explained_and_over_after_a_while() ->
         await provider.apply(spec)
         async with watching(provider) as table:
 
+            def its_own() -> list[str]:
+                return [name for name in world.running() if name.startswith("echo-")]
+
             async def crash() -> None:
-                (replica,) = await eventually(world.running)
+                (replica,) = await eventually(its_own)
                 await table.ready(spec.ref)
                 world.die(replica, message="a replica exited with status 3: no such file")
                 runtime.announce(replica)
@@ -179,8 +182,16 @@ async def test_a_crash_loop_is_slowed_down_explained_and_over_after_a_while() ->
 
             await crash()  # The first one is replaced at once.
             await crash()
-            await asyncio.sleep(0.05)
-            assert world.running() == [], "the second one waits"
+
+            async def given_up() -> bool:
+                return (await provider.get(spec.ref)).phase is Phase.FAILED
+
+            await eventually(given_up)
+            other = spec_of(harness, "other")
+            provider._reconciler.wake(spec.ref)
+            await provider.apply(other)
+            await table.ready(other.ref)  # It came after, and would not have been started first.
+            assert its_own() == [], "the second one waits"
             status = await provider.get(spec.ref)
             assert (status.phase, status.available) == (Phase.FAILED, 0)
             assert (status.reason, status.message) == ("CrashLoop", "a replica exited with status 3: no such file")
@@ -261,11 +272,13 @@ async def test_a_stop_that_fails_is_tried_until_it_works() -> None:
         async with watching(harness.provider) as table:
             await table.ready(spec.ref)
         await harness.provider.remove(spec.ref)
-        for _ in range(4):
-            await asyncio.sleep(0.02)
+
+        async def ended() -> bool:
             await clock.advance(2)
             harness.provider._reconciler.wake(spec.ref)
-        await eventually(lambda: harness.world.running() == [])
+            return harness.world.running() == []
+
+        await eventually(ended)
 
 
 @pytest.mark.parametrize("checkpoint", ["handle stored", "process stored", "started"])
@@ -465,11 +478,20 @@ async def test_a_function_at_rest_costs_next_to_nothing() -> None:
         async with watching(harness.provider) as table:
             for number in range(20):
                 await table.ready(spec_of(harness, f"f{number}").ref)
-            await asyncio.sleep(0.05)
-            runtime = harness.runtime
+            runtime, queue = harness.runtime, harness.provider._reconciler._queue
             assert isinstance(runtime, AnnouncingRuntime)
+
+            def rests() -> bool:
+                """Whether no function is looked at, or will be soon."""
+                now = asyncio.get_running_loop().time()
+                soon = [key for key, timer in queue._timers.items() if timer.when() < now + 20]
+                return not (queue._queued or queue._active or queue._again or soon)
+
+            await eventually(rests)
             checks, seen = runtime.checks, len(table.history)
-            await asyncio.sleep(0.3)
+            for _ in range(1000):
+                await asyncio.sleep(0)
+            assert rests()
             assert (runtime.checks, len(table.history)) == (checks, seen)
 
 
