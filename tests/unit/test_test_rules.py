@@ -18,7 +18,6 @@ ALLOWED = {
     "kubernetes_double/replay/runner.py": "a replay: a followed log gets time to begin, a watch to receive what must not come",
     "contract/dataplane/test_refusals.py": "a function that is slower than the client's limits",
     "unit/builder/test_programs.py": "builds that take a time, so that they overlap",
-    "support/gateways.py": "a function that takes as long as its caller says",
 }
 """Files whose sleeps are what something under test does, with the reason."""
 
