@@ -470,31 +470,6 @@ async def test_a_secret_updated_before_a_death_reaches_replicas_after_it() -> No
         assert harness.world.bodies[endpoint.replica].secrets == {"token": b"new"}
 
 
-async def test_a_function_at_rest_costs_next_to_nothing() -> None:
-    """Nobody is asked while nothing happens."""
-    async with host() as harness:
-        for number in range(20):
-            await harness.provider.apply(spec_of(harness, f"f{number}"))
-        async with watching(harness.provider) as table:
-            for number in range(20):
-                await table.ready(spec_of(harness, f"f{number}").ref)
-            runtime, queue = harness.runtime, harness.provider._reconciler._queue
-            assert isinstance(runtime, AnnouncingRuntime)
-
-            def rests() -> bool:
-                """Whether no function is looked at, or will be soon."""
-                now = asyncio.get_running_loop().time()
-                soon = [key for key, timer in queue._timers.items() if timer.when() < now + 20]
-                return not (queue._queued or queue._active or queue._again or soon)
-
-            await eventually(rests)
-            checks, seen = runtime.checks, len(table.history)
-            for _ in range(1000):
-                await asyncio.sleep(0)
-            assert rests()
-            assert (runtime.checks, len(table.history)) == (checks, seen)
-
-
 async def test_stopping_all_replicas_leaves_none_and_the_next_run_starts_them_again() -> None:
     async with host() as harness:
         spec = spec_of(harness, labels={LABEL_SCALE_MIN: "2"})
