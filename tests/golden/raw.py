@@ -26,10 +26,16 @@ _REASONS = {status.value: status.phrase for status in http.HTTPStatus} | {
 }
 
 
-def send(connection: socket.socket, request: dict[str, Any], *, target: str | None = None) -> Answer:
-    """Make a request on a fresh connection, which is closed afterwards."""
+def send(
+    connection: socket.socket,
+    request: dict[str, Any],
+    *,
+    target: str | None = None,
+    sent: threading.Event | None = None,
+) -> Answer:
+    """Make a request on a fresh connection, which is closed afterwards. `sent` is set once all of it is on its way."""
     data = _render(request, target if target is not None else request["target"])
-    sender = threading.Thread(target=_push, args=(connection, data))
+    sender = threading.Thread(target=_push, args=(connection, data, sent))
     sender.start()
     try:
         with connection:
@@ -38,9 +44,11 @@ def send(connection: socket.socket, request: dict[str, Any], *, target: str | No
         sender.join(20)
 
 
-def _push(connection: socket.socket, data: bytes) -> None:
+def _push(connection: socket.socket, data: bytes, sent: threading.Event | None) -> None:
     with contextlib.suppress(OSError):  # The other side has answered and closed; the answer says what it thought.
         connection.sendall(data)
+    if sent is not None:
+        sent.set()
 
 
 def body_bytes(form: dict[str, Any] | None) -> bytes:

@@ -157,10 +157,11 @@ def _terminated(replica: Replica, case: Case) -> Answer:
 def _under_way(replica: Replica, request: dict[str, object]) -> Iterator[Answer]:
     """A request that the watchdog has taken; its answer is there at the end."""
     got: Answer = {}
-    connection = replica.connect()
-    caller = threading.Thread(target=lambda: got.update(raw.send(connection, request)))
+    connection, sent = replica.connect(), threading.Event()
+    caller = threading.Thread(target=lambda: got.update(raw.send(connection, request, sent=sent)))
     caller.start()
     try:
+        assert sent.wait(20)
         for _ in range(3):  # Once these are answered, what was sent before them has been read.
             replica.health()
         yield got
