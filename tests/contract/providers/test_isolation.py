@@ -406,4 +406,4 @@ async def test_memory_beyond_the_limit_ends_the_replica_and_says_why(harness: Pr
             await eventually(lambda gone=endpoint: gone not in table.endpoints(spec.ref))  # type: ignore[misc]
     status = await harness.provider.get(spec.ref)
     assert status.reason == "OOMKilled"
-    assert "for want of memory" in status.message
+    assert "ran out of memory" in status.message

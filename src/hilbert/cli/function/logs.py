@@ -33,7 +33,9 @@ def logs(
     since: Annotated[str, flag("Only lines from the last 10m (or any other duration).", "--since")] = "",
     since_time: Annotated[str, flag("Only lines after this time (RFC 3339).", "--since-time")] = "",
     lines: Annotated[int, flag("Number of past lines to show; -1 for all.", "--lines")] = -1,
-    tail: Annotated[bool, flag("Follow the log; use --tail=false to print it and exit.", "--tail", "-t")] = True,
+    tail: Annotated[
+        bool, flag("Follow the log until Ctrl-C, also into a pipe; --tail=false prints it and exits.", "--tail", "-t")
+    ] = True,
     show_name: Annotated[bool, flag("Show the function's name.", "--name")] = False,
     show_instance: Annotated[bool, flag("Show which replica wrote the line.", "--instance")] = False,
     replica: Annotated[str, flag("Only lines from this replica.", "--replica")] = "",

@@ -136,7 +136,7 @@ class Monitor:
         how, number = await self._wait()
         reason, last = await self._explain(self.handle)
         self._reason = reason if number == signal.SIGKILL and reason else "Exited"
-        self._message = f"a replica {how}" + (" for want of memory" if self._reason == "OOMKilled" else "")
+        self._message = f"a replica ran out of memory and {how}" if self._reason == "OOMKilled" else f"a replica {how}"
         if last:
             self._message += f": {last}"
         self.state = "exited"

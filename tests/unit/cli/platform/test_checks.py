@@ -102,7 +102,7 @@ def test_settings_that_are_wrong(environ: dict[str, str]) -> None:
         ("ProbeFailing", "a replica did not answer 3 health requests in a row", "check that it listens"),
         ("QuotaExceeded", "the namespace's quota has no room", "ask for a larger quota"),
         ("CrashLoop", "a replica exited with status 7", "its last log lines say why"),
-        ("OOMKilled", "a replica was killed for want of memory", "--memory-limit"),
+        ("OOMKilled", "a replica ran out of memory and was killed", "--memory-limit"),
         ("OutOfMemory", "the function was killed", "--memory-limit"),
         ("Unschedulable", "no node takes the Pod", "no node has room"),
         ("PodSecurity", "the namespace's Pod Security level forbids the Pod", "Pod Security"),
