@@ -252,6 +252,7 @@ def test_a_stopped_child_is_noticed(module: str, platform: Platform) -> None:
     victim = platform.children(module)[0]
     with SteadyLoad(platform.url + "/function/echo", threads=6, body=b"x").on() as load:
         victim.suspend()
+        until(lambda: "child was stopped" in platform.log, within=40, what="the log", log=lambda: platform.log)
         until(
             lambda: not victim.is_running() or victim.status() != "stopped",
             within=40,
@@ -261,7 +262,6 @@ def test_a_stopped_child_is_noticed(module: str, platform: Platform) -> None:
         load.wait_for(40)
     assert not load.failures, load.failures[:3]
     assert platform.api("GET", "/system/functions").status == 200
-    assert "child was stopped" in platform.log
 
 
 def test_a_stop_of_everything_harms_nobody(platform: Platform) -> None:

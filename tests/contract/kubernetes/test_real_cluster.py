@@ -70,7 +70,7 @@ def skips(out: str) -> list[str]:
 def test_suites_pass_on_a_cluster_that_is_known_by_its_kubeconfig(kubeconfig: Path, name: str, tmp_path: Path) -> None:
     code, out = suite(kubeconfig, str(HERE / name))
     assert code == 0, out[-20_000:]
-    assert passed(out) >= 6, out
+    assert passed(out) >= 4, out
     assert all("on the double only: " in line for line in skips(out)), out
     cluster = RealCluster(kubeconfig, tmp_path)
     until_true(lambda: not [name for name in namespaces(cluster) if name.startswith(PREFIX)], "nothing is left behind")

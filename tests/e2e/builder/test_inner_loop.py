@@ -110,7 +110,7 @@ def test_up_builds_deploys_and_builds_again(platform: Platform, tmp_path: Path) 
     hilbert(platform, tmp_path, "up", "--skip-tests")
     assert ask(url) == "Bye, Ada!\n"
     assert "unchanged" in hilbert(platform, tmp_path, "build", "--skip-tests")
-    assert re.search(r"first:latest +[0-9a-f]{12} +python", hilbert(platform, tmp_path, "images", "list"))
+    assert re.search(r"first:latest +openfaas-fn +[0-9a-f]{12} +python", hilbert(platform, tmp_path, "images", "list"))
 
 
 @pytest.mark.parametrize(("lang", "file"), LANGUAGES)

@@ -64,7 +64,7 @@ def test_paths_that_are_not(path: str) -> None:
 def test_only_the_exact_spelling_is_public(path: str, public: bool) -> None:
     found = ROUTER.find(path)
     assert found is not None
-    assert found.is_public is public
+    assert found.is_public("GET") is public
 
 
 def test_another_method_is_told_what_the_path_takes() -> None:
