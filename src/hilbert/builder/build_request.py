@@ -62,7 +62,7 @@ def request_for(name: str, function: StackFunction, stack: Stack, flags: BuildFl
     if not function.lang:
         raise InvalidStack(
             f"function {name} has no lang",
-            hint="write 'lang: python3-http' or so, or 'skip_build: true' for an image that is there",
+            hint="write 'lang: python3-http', for example, or 'skip_build: true' for an image that exists already",
         )
     if not function.handler:
         raise InvalidStack(f"function {name} has no handler", hint=f"write 'handler: ./{name}', the folder of its code")
@@ -70,7 +70,7 @@ def request_for(name: str, function: StackFunction, stack: Stack, flags: BuildFl
     if not handler.is_dir():
         raise InvalidHandler(
             f"function {name}: the handler's folder {function.handler} is not there",
-            hint=f"make it, or begin anew with 'hilbert new {name} --lang {function.lang}'",
+            hint=f"make it, or start over with 'hilbert new {name} --lang {function.lang}'",
         )
     copies = tuple(dict.fromkeys((*stack.configuration.copy, *flags.copies)))
     for path in copies:

@@ -186,7 +186,7 @@ def _words(command: str) -> list[str]:
     except ValueError as exc:
         raise BuildFailed(f"the command {command!r} cannot be split into words: {exc}") from exc
     if not words:
-        raise BuildFailed("a command is blank", hint="name a program")
+        raise BuildFailed("a command is empty", hint="name a program")
     return words
 
 

@@ -31,7 +31,7 @@ def check_image(image: str, *, function: str) -> str:
     if len(image) > 512 or not _IMAGE.fullmatch(image):
         raise InvalidStack(
             f"function {function}: {image[:120]!r} is not an image's name",
-            hint="write it like web:1.0 or registry.example.com/team/web:1.0, in lower case",
+            hint="use a lower-case name such as web:1.0 or registry.example.com/team/web:1.0",
         )
     if "@" in image:
         raise InvalidStack(f"function {function}: an image pinned to a digest cannot be built", hint="use a tag")

@@ -131,7 +131,7 @@ def _templates_in(folder: Path, url: str) -> dict[str, Path]:
         found = {folder_name(name): folder}
     if not found:
         raise TemplateNotFound(
-            f"{url} holds no templates", hint="templates stand in folders template/NAME, each with a template.yml"
+            f"{url} holds no templates", hint="templates are folders named template/NAME, each with a template.yml"
         )
     root = folder.resolve()
     for name, path in found.items():

@@ -54,7 +54,7 @@ def copy_tree(source: Path, target: Path, *, skip: Collection[str] = NEVER_COPIE
             shutil.copyfile(entry.path, place, follow_symlinks=False)
             place.chmod(0o755 if info.st_mode & 0o111 else 0o644)
         else:
-            raise InvalidHandler(f"{entry.path} is neither file, folder nor link", hint="remove it from the folder")
+            raise InvalidHandler(f"{entry.path} is not a file, a folder or a link", hint="remove it from the folder")
 
 
 def check_tree(source: Path) -> None:
@@ -65,7 +65,7 @@ def check_tree(source: Path) -> None:
         if stat.S_ISLNK(mode):
             _target_inside(root, relative, entry)
         elif not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-            raise InvalidHandler(f"{entry.path} is neither file, folder nor link", hint="remove it from the folder")
+            raise InvalidHandler(f"{entry.path} is not a file, a folder or a link", hint="remove it from the folder")
 
 
 def digest_tree(folder: Path) -> str:

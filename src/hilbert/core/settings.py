@@ -332,7 +332,9 @@ def _from_file(path: Path) -> dict[str, tuple[object, str]]:
     found: dict[str, tuple[object, str]] = {}
     for section, values in tree.items():
         if not isinstance(values, dict):
-            raise InvalidSettings(f"{path}: {section} stands outside a section", hint="write it below [gateway] or so")
+            raise InvalidSettings(
+                f"{path}: {section} is not in a section", hint="write it in a section such as [gateway]"
+            )
         found.update({f"{section}.{name}": (value, str(path)) for name, value in values.items()})
     return found
 

@@ -70,5 +70,5 @@ def _fetch(url: str) -> bytes:
         while len(body) <= MOST_BYTES and (piece := answer.read1(65536)):
             body += piece
             if time.monotonic() > end:
-                raise TimeoutError(0, f"no whole answer within {_SECONDS:.0f} s")
+                raise TimeoutError(0, f"no complete answer within {_SECONDS:.0f} s")
     return bytes(body)

@@ -136,7 +136,7 @@ class _Composer:
     def _alias(self, event: Any) -> Node:
         node = self._anchors.get(event.anchor)
         if node is None:
-            raise self._wrong(event, f"*{event.anchor} names no anchor that stands before it")
+            raise self._wrong(event, f"*{event.anchor} refers to an anchor that is not defined above it")
         self._count(event, node.size)
         return node
 
@@ -158,7 +158,7 @@ class _Composer:
                 continue
             if key.text in own:
                 raise InvalidStack(
-                    f"{self._name}:{key_line}: {key.text} stands twice, first in line {lines[key.text]}",
+                    f"{self._name}:{key_line}: {key.text} appears twice, first in line {lines[key.text]}",
                     hint="keep one of them",
                 )
             own[key.text], lines[key.text] = value, key_line

@@ -79,7 +79,7 @@ class SqliteQueue:
                 os.close(lock)
                 raise
         if wrong:
-            _log.error("the queue's counts were wrong and have been made again", counts=wrong)
+            _log.error("the queue's counts were wrong and have been recomputed", counts=wrong)
         reserve = Reserve(folder / "queue.reserve", size=reserve_bytes)
         reserve.hold()
         return cls(database, reserve, lock, bounds or QueueBounds())
@@ -173,7 +173,7 @@ class SqliteQueue:
 
     async def _write(self, work: Work[T]) -> T:
         if self._broken:
-            raise BackendUnavailable(self._broken, hint="restart the gateway, which opens the queue anew")
+            raise BackendUnavailable(self._broken, hint="restart the gateway, which reopens the queue")
         try:
             with _told(Path("queue.db")):
                 return await self._database.write(work)
