@@ -67,7 +67,7 @@ def test_what_is_no_file_is_refused() -> None:
         source.mkdir()
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(source / "sock"))
-        with pytest.raises(InvalidHandler, match="neither file, folder nor link"):
+        with pytest.raises(InvalidHandler, match="is not a file, a folder or a link"):
             copy_tree(source, Path(folder) / "t")
 
 
