@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -163,6 +164,13 @@ class Networks:
     def into(self, where: str = "") -> list[str]:
         return ["nsenter", f"--net=/run/netns/{where or self.host}"]
 
+    def links_end(self, *, within: float = 90.0) -> None:
+        """Wait until no replica's link is left: the kernel removes one some time after its network's last process."""
+        end = time.monotonic() + within
+        while self.links():
+            assert time.monotonic() < end, f"left behind: {self.links()}; processes: {_in_other_networks()}"
+            time.sleep(0.05)
+
     def links(self) -> list[str]:
         """The interfaces of replicas on the host's side."""
         names = [line.split()[0] for line in self.run("ip", "-br", "link").splitlines()]
@@ -302,3 +310,14 @@ def _setns(descriptor: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(descriptor, 0x40000000) != 0:
         raise OSError(ctypes.get_errno(), "setns")
+
+
+def _in_other_networks() -> list[str]:
+    """Processes in a network that is not the tests' own, for whoever looks for what keeps a link."""
+    own, found = os.stat("/proc/self/ns/net").st_ino, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            number = os.stat(folder / "ns" / "net").st_ino
+            if number != own:
+                found.append(f"{folder.name} in {number}: {(folder / 'cmdline').read_bytes()[:120]!r}")
+    return found

@@ -232,5 +232,5 @@ async def test_usage_is_measured(harness: ProcessHarness) -> None:
         await table.ready(spec.ref)
     usage = (await harness.provider.get(spec.ref)).usage
     assert usage is not None
-    assert usage.memory_bytes > 1 << 20
+    assert usage.memory_bytes > 1 << 18  # A control group counts from the moment at which a process joins it.
     assert usage.cpu_millis >= 0

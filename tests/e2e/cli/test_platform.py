@@ -27,7 +27,8 @@ def here() -> Iterator[Platform]:
     found.folder.joinpath("client").mkdir(exist_ok=True)
     yield found
     for process in found.processes():
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     found.close()
 
 
