@@ -47,23 +47,24 @@ def start_detached(flags: Sequence[str], state: Path) -> LocalGateway:
     except OSError as exc:
         raise StartFailed(f"cannot write {log}: {exc.strerror}") from exc
     begin = os.fstat(descriptor).st_size
+    process: subprocess.Popen[bytes] | None = None
     try:
-        process = subprocess.Popen(
-            server_command(flags),
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            start_new_session=True,
-            cwd="/",
-            env=dict(environment()),
-        )
-    finally:
-        os.close(descriptor)
-    try:
+        try:
+            process = subprocess.Popen(
+                server_command(flags),
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                start_new_session=True,
+                cwd="/",
+                env=dict(environment()),
+            )
+        finally:
+            os.close(descriptor)
         return _await_gateway(process, state, log, begin)
     except BaseException:
         # Interrupted or failed: nothing half started stays behind.
-        if process.poll() is None:
+        if process is not None and process.poll() is None:
             process.terminate()
             try:
                 process.wait(15)
