@@ -40,7 +40,7 @@ check: $(BIN)/.ready
 JOBS ?= $(shell expr $$(nproc) + 1)
 
 test: $(BIN)/.ready
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/python tools/test.py $(JOBS)
 
 test-cluster: $(BIN)/.ready
 	HILBERT_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/contract/kubernetes

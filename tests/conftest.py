@@ -56,7 +56,12 @@ def nothing_leaks() -> Iterator[None]:
 
 
 def _children() -> set[int]:
-    return {child.pid for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
+    running = set()
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # It may end while it is looked at.
+            if child.status() != psutil.STATUS_ZOMBIE:
+                running.add(child.pid)
+    return running
 
 
 def _descriptors() -> int:
