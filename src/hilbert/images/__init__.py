@@ -1,0 +1,1 @@
+"""Container images on this machine: pulled, checked, unpacked and kept, without a daemon. Runtimes run them."""
