@@ -51,6 +51,7 @@ class OciStore:
 
         Raises `InvalidSpec`, and `ImageUnavailable` with the step that failed and what to do.
         """
+        del policy, credentials, progress  # Nothing is fetched yet.
         found = self.find(image, namespace)
         if found is None:
             raise ImageUnavailable(f"image {image} is not on this machine")
