@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+import hypothesis
 import psutil
 import pytest
 
@@ -19,12 +20,17 @@ _DESCRIPTORS = 12
 """Descriptors that a module may add for good: caches, event loops, log handlers."""
 
 
+hypothesis.settings.register_profile("busy", deadline=None)
+"""A machine that runs other tests beside makes an example slow, not wrong."""
+
+
 def pytest_configure() -> None:
     """Start from the same signal dispositions whoever started the run: `nohup` and a shell's `&` leave some ignored.
 
     A handler, unlike SIG_IGN, is not inherited over exec: what a test starts has the default again, and the run itself
     still outlives its terminal.
     """
+    hypothesis.settings.load_profile("busy")
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):

@@ -111,8 +111,8 @@ print(json.dumps(took[-max(1, count // 100) - 1]))
 """
 """A client in a process of its own: what it waits for is the worker, not the attack that runs in the test's process."""
 
-_CALLS: Final = (200, 400, 800)
-"""Calls of each try. Each is made by two clients at once; a longer window passes over what else this machine does."""
+_CALLS: Final = (200, 400, 800, 400, 400, 400, 400)
+"""Calls of each round. An attack that makes others wait does so in every round; what else this machine does, in some."""
 
 
 def p99s(*planes: tuple[Plane, str], calls: int) -> list[float]:

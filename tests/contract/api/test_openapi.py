@@ -137,7 +137,7 @@ def test_requests_made_from_the_description(base_url: str, path: str, method: st
     told = DESCRIPTION["paths"][path][method]["responses"]
     checks = CONFORMANCE if "500" in told else [not_a_server_error, *CONFORMANCE]  # AlertManager is told with 500.
 
-    @settings(max_examples=12, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=12, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode), plausible=st.booleans())
     def run(case: Any, plausible: bool) -> None:
         if case.query:

@@ -54,4 +54,4 @@ class Machine(QueueMachine):
 
 
 TestAgainstTheModel = Machine.TestCase
-TestAgainstTheModel.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestAgainstTheModel.settings = settings(max_examples=80, stateful_step_count=40)

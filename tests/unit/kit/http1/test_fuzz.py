@@ -199,7 +199,7 @@ def message(draw: st.DrawFn) -> bytes:
     return b"".join(one + draw(end) for one in [*lines, b""]) + draw(body)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(st.lists(message(), min_size=1, max_size=3).map(b"".join), st.lists(st.integers(0, 200), max_size=4))
 @example(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", [])
 @example(
@@ -257,7 +257,7 @@ def stricter(data: bytes) -> str:
     return ""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(message(), st.lists(st.integers(0, 300), max_size=8))
 def test_packets_make_no_difference(data: bytes, cuts: list[int]) -> None:
     """However the bytes are cut, the same requests are seen."""
@@ -265,7 +265,7 @@ def test_packets_make_no_difference(data: bytes, cuts: list[int]) -> None:
     assert ours(data, cuts)[0] == whole
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(st.lists(message(), min_size=1, max_size=3), st.lists(st.integers(0, 300), max_size=4))
 @example([b"\r\n\r\nGET /a HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n"], [])
 @example([b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"] * 3, [1000, 57, 114])
@@ -281,7 +281,7 @@ def test_known_heads_make_no_difference(parts: list[bytes], cuts: list[int]) -> 
         assert ours(data, cuts, heads) == parsed
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=3))
 def test_noise(data: bytes, cuts: list[int]) -> None:
     """Never an exception."""

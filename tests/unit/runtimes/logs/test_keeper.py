@@ -96,7 +96,7 @@ def test_the_bound_holds_at_every_moment_and_the_newest_is_kept(bench: Bench) ->
     assert numbers == list(range(numbers[0], 2000)), "in order, whole lines"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.binary(min_size=1, max_size=9000), max_size=12))
 def test_whatever_comes_in_whatever_pieces(tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]) -> None:
     """Also lines without an end: the end of all that was written is there, within the bound."""
