@@ -13,7 +13,7 @@ from hilbert.api import browser
 from hilbert.api.problems import Refusal
 from hilbert.core.addresses import source_of
 from hilbert.core.identity import ADMINISTRATOR, NOBODY, Caller
-from hilbert.iam.basic import Credentials
+from hilbert.iam.basic import Password
 from hilbert.iam.guesses import WrongGuesses
 from hilbert.iam.token_store import TokenStore
 
@@ -28,7 +28,7 @@ class Door:
 
     def __init__(
         self,
-        credentials: Credentials | None,
+        credentials: Password | None,
         tokens: TokenStore | None = None,
         *,
         hosts: frozenset[str] = frozenset(),
@@ -82,7 +82,7 @@ class Door:
             self._guesses.failed(source, now)
         return caller
 
-    def _prove(self, credentials: Credentials, authorization: str) -> Caller:
+    def _prove(self, credentials: Password, authorization: str) -> Caller:
         """The password, or a token: as bearer, or as a password with its name as the user."""
         scheme, _, given = authorization.partition(" ")
         scheme, given = scheme.lower(), given.strip()

@@ -8,9 +8,11 @@ from typing import Final
 
 from hilbert.api.asgi import Answer, json
 from hilbert.api.endpoint import Call, Endpoint
+from hilbert.api.services import Services
 from hilbert.core import errors
 from hilbert.core.identity import Action
 from hilbert.core.ports import Diagnostics
+from hilbert.iam.basic import PasswordFolder
 from hilbert.wire.info import GatewayInfo, ProviderInfo, VersionInfo
 
 
@@ -20,6 +22,7 @@ async def get_info(call: Call) -> Answer:
     domain = call.services.settings.gateway.functions_domain
     if domain not in ("", "fn.localhost"):
         facts = {**facts, "functions-domain": domain}
+    facts = {**facts, **_sign_in(call.services)}
     version = VersionInfo(sha=call.services.commit, release=call.services.release)
     return json(
         GatewayInfo(
@@ -29,6 +32,19 @@ async def get_info(call: Call) -> Answer:
             hilbert=facts,
         )
     )
+
+
+def _sign_in(services: Services) -> Mapping[str, str]:
+    """Who can get in, as far as `hilbert doctor` judges it."""
+    found: dict[str, str] = {}
+    if services.credentials is None:
+        found["sign-in.password"] = "none"
+    elif isinstance(services.credentials, PasswordFolder):
+        found["sign-in.password"] = "on" if services.credentials.is_on else "off"
+    if services.token_store is not None:
+        endless = [token for token in services.token_store.all() if token.expires_at is None]
+        found["sign-in.endless-tokens"] = str(len(endless))
+    return found
 
 
 ENDPOINTS: Final = (

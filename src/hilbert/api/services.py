@@ -16,7 +16,7 @@ from hilbert.core.errors import Unsupported
 from hilbert.core.ports import Logs, Namespaces, Provider, Secrets, capability
 from hilbert.core.settings import Settings
 from hilbert.core.values import RESERVED_NAMESPACES, FunctionRef
-from hilbert.iam.basic import Credentials
+from hilbert.iam.basic import Password
 from hilbert.iam.token_store import TokenStore
 
 
@@ -26,7 +26,7 @@ class Services:
 
     provider: Provider
     settings: Settings
-    credentials: Credentials | None = None
+    credentials: Password | None = None
     """None: the gateway asks for no password."""
     token_store: TokenStore | None = None
     """None: this installation keeps no tokens."""

@@ -64,6 +64,8 @@ def load_auth(environ: Mapping[str, str], url: str) -> BasicAuth | None:
     if gateway is None or gateway.url.rstrip("/") != url.rstrip("/") or not is_alive(gateway):
         return None
     folder = state_dir(environ) / "auth"
+    if (folder / "basic-auth-off").exists():
+        return None
     try:
         user = (folder / "basic-auth-user").read_text(encoding="utf-8").strip()
         password = (folder / "basic-auth-password").read_text(encoding="utf-8").strip()
@@ -86,6 +88,9 @@ def first_steps(url: str, state: Path) -> list[str]:
     base = url.rstrip("/")
     password = state / "auth" / "basic-auth-password"
     lines = [f"Dashboard: {base}/ui/"]
+    if (state / "auth" / "basic-auth-off").exists():
+        lines.append("The password is off: log in with a token. To accept it again: hilbert password on")
+        return lines
     if password.exists():
         lines.append(f"Log in as admin; the password is in {password}")
     lines += [

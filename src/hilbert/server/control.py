@@ -33,7 +33,7 @@ from hilbert.core.errors import BackendError, HilbertError
 from hilbert.core.ports import Namespaces
 from hilbert.dataplane.feed.publisher import Feed
 from hilbert.dataplane.feed.totals import Totals
-from hilbert.iam.basic import Credentials, load_credentials, load_or_create_credentials
+from hilbert.iam.basic import PasswordFolder, load_or_create_credentials
 from hilbert.iam.token_store import TokenStore
 from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
@@ -121,13 +121,15 @@ class Control:
         self._leave_replicas = True
         self._stop.set()
 
-    def _credentials(self) -> Credentials | None:
+    def _credentials(self) -> PasswordFolder | None:
         settings = self._config.settings
         if not settings.gateway.basic_auth:
             return None
         if settings.gateway.secret_mount_path:
-            return load_credentials(Path(settings.gateway.secret_mount_path))
-        return load_or_create_credentials(Path(settings.paths.state_dir) / "auth")
+            return PasswordFolder(Path(settings.gateway.secret_mount_path))
+        folder = Path(settings.paths.state_dir) / "auth"
+        load_or_create_credentials(folder)
+        return PasswordFolder(folder)
 
     async def _tokens(self, stack: contextlib.AsyncExitStack) -> TokenStore | None:
         """On one host they are kept in the state directory; several gateways of a cluster have no such place in common."""

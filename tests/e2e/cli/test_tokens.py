@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.platform import Platform
+from support.platform import Platform, until
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +65,29 @@ def test_names_that_are_not_unique_and_flags_that_are_missing(platform: Platform
         platform.hilbert("token", "revoke", token["id"], "--yes")
     assert b"at least one --namespace" in platform.hilbert("token", "create", "x", expect=2).stderr
     assert b"invoker" in platform.hilbert("token", "create", "x", "-n", "dev", "--role", "king", expect=2).stderr
+
+
+def status_with(platform: Platform, user: str, password: str) -> int:
+    basic = b64encode(f"{user}:{password}".encode()).decode()
+    return platform.call("/system/whoami", headers={"Authorization": f"Basic {basic}"}).status
+
+
+def test_the_password_rotated_switched_off_and_on_again(platform: Platform) -> None:
+    old = platform.password
+    new = platform.hilbert("password", "rotate").stdout.decode().strip()
+    until(lambda: status_with(platform, "admin", new) == 200, what="the new password to be accepted")
+    assert status_with(platform, "admin", old) == 401
+
+    assert b"no token of an owner" in platform.hilbert("password", "off", "--yes", expect=1).stderr
+    token = platform.hilbert("token", "create", "boss", "-n", "dev", "--role", "owner").stdout.decode().strip()
+    assert b"password is in use" in platform.hilbert("doctor").stdout
+    platform.hilbert("password", "off", "--yes")
+    until(lambda: status_with(platform, "admin", new) == 401, what="the password to be refused")
+    assert status_with(platform, "boss", token) == 200
+    assert b"rejected the credentials" in platform.hilbert("doctor", expect=1).stdout
+
+    platform.hilbert("password", "on")
+    until(lambda: platform.call("/system/whoami", headers={"Authorization": f"Bearer {token}"}).status == 200
+          and status_with(platform, "admin", new) == 200, what="the password to be accepted again")  # fmt: skip
+    assert b"1 token will never expire" in platform.hilbert("doctor").stdout
+    platform.hilbert("token", "revoke", "boss", "--yes")

@@ -14,9 +14,10 @@ import pytest
 
 import hilbert.client
 from hilbert.client import ActivationTimeout, BasicAuth, Client, Deployment, GatewayUnreachable, Invalid, StartFailed
-from hilbert.client.running import LocalGateway, find_with_auth
+from hilbert.client.running import LocalGateway, find_with_auth, is_alive
 from support.cli import Gateway, Reply
 from support.clients import Either
+from support.platform import until
 
 
 def test_text_goes_as_utf_8_and_headers_as_a_map_or_pairs(client: Either, gateway: Gateway) -> None:
@@ -117,6 +118,7 @@ def test_the_gateway_of_this_machine(tmp_path: Path) -> None:
     try:
         gateway = msgspec.structs.replace(gateway, pid=alive.pid)
         (tmp_path / "gateway.json").write_bytes(msgspec.json.encode(gateway))
+        until(lambda: is_alive(gateway), what="the process to have its command line")
         assert find_with_auth(environ) == ("http://127.0.0.1:1", BasicAuth("admin", "pw"))
     finally:
         alive.communicate(b"\n")

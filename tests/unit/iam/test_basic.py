@@ -11,11 +11,15 @@ import pytest
 
 from hilbert.core.errors import InvalidSettings
 from hilbert.iam.basic import (
+    LOOK_EVERY,
     PASSWORD_FILE,
     USER_FILE,
     Credentials,
+    PasswordFolder,
     load_credentials,
     load_or_create_credentials,
+    rotate_password,
+    switch_password,
 )
 
 
@@ -92,3 +96,51 @@ def test_comparing_and_showing() -> None:
         assert not credentials.match(user, password)
     assert "hunter2" not in repr(credentials)
     assert "hunter2" not in f"{credentials} {[credentials]}"
+
+
+class TestPasswordFolder:
+    """The gateway's view of the files, looked at again by a clock that tests turn."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        load_or_create_credentials(tmp_path / "auth")
+        return tmp_path / "auth"
+
+    def test_a_rotation_is_in_force_within_a_second(self, folder: Path) -> None:
+        now = 0.0
+        old = load_credentials(folder).password
+        seen = PasswordFolder(folder, now=lambda: now)
+        new = rotate_password(folder)
+        assert new != old
+        assert seen.match("admin", old)
+        now = LOOK_EVERY
+        assert (seen.match("admin", old), seen.match("admin", new)) == (False, True)
+        assert (folder / PASSWORD_FILE).stat().st_mode & 0o777 == 0o600
+
+    def test_off_and_on_again(self, folder: Path) -> None:
+        now = 0.0
+        password = load_credentials(folder).password
+        seen = PasswordFolder(folder, now=lambda: now)
+        for on in (False, True, False):
+            switch_password(folder, on=on)
+            now += LOOK_EVERY
+            assert (seen.match("admin", password), seen.is_on) == (on, on)
+        assert not PasswordFolder(folder).match("admin", password)
+        switch_password(folder, on=True)
+        switch_password(folder, on=True)
+        assert PasswordFolder(folder).match("admin", password)
+
+    @pytest.mark.parametrize("content", [None, b"", b"\xff"])
+    def test_files_that_break_leave_the_old_password_in_force(self, folder: Path, content: bytes | None) -> None:
+        now = 0.0
+        password = load_credentials(folder).password
+        seen = PasswordFolder(folder, now=lambda: now)
+        if content is None:
+            (folder / PASSWORD_FILE).unlink()
+        else:
+            (folder / PASSWORD_FILE).write_bytes(content)
+        now = LOOK_EVERY
+        assert seen.match("admin", password)
+        new = rotate_password(folder)
+        now *= 2
+        assert (seen.match("admin", password), seen.match("admin", new)) == (False, True)

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from typing import Final
 
-from hilbert.cli import function, gateway, image, namespace, platform, secret, source, stack, store, template, token
+from hilbert.cli import (
+    function,
+    gateway,
+    image,
+    namespace,
+    password,
+    platform,
+    secret,
+    source,
+    stack,
+    store,
+    template,
+    token,
+)
 from hilbert.cli.frame.command import Command
 
 NOUNS: Final = (
-    *namespace.NOUNS, *store.NOUNS, *template.NOUNS, *image.NOUNS, *secret.NOUNS, *token.NOUNS, *platform.NOUNS,
+    *namespace.NOUNS, *store.NOUNS, *template.NOUNS, *image.NOUNS, *secret.NOUNS, *token.NOUNS, *password.NOUNS,
+    *platform.NOUNS,
 )  # fmt: skip
 
 _COMPLETION: Final = Command(
@@ -26,7 +40,7 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
     "Function store": store.COMMANDS,
     "Namespaces": namespace.COMMANDS,
     "Secrets": secret.COMMANDS,
-    "Access": token.COMMANDS,
+    "Access": (*token.COMMANDS, *password.COMMANDS),
     "Stack files": stack.COMMANDS,
     "Other": (_COMPLETION,),
 }

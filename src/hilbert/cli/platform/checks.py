@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import shutil
 import socket
@@ -11,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from hilbert import __version__
 from hilbert.cli.function.name import full_name
 from hilbert.cli.gateway.target import Target
+from hilbert.cli.platform.finding import Finding, Level
+from hilbert.cli.platform.sign_in import sign_in_findings
 from hilbert.cli.terminal.wording import count
 from hilbert.client import running
 from hilbert.client.sync import Client
@@ -26,25 +25,6 @@ from hilbert.wire.function import Function
 _LOW_DISK: Final = 1024**3
 _NO_DISK: Final = 64 * 1024**2
 _LOG_LINES: Final = 10
-
-
-class Level(enum.StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    BROKEN = "broken"
-
-
-class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that was looked at."""
-
-    level: Level
-    what: str
-    todo: str = ""
-    """What to do, when something is to be done."""
-    evidence: tuple[str, ...] = ()
-    """Lines that show it, e.g. of a log."""
 
 
 def check_machine(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -224,6 +204,7 @@ def _facts(facts: Mapping[str, str]) -> Iterator[Finding]:
         level = Level.WARNING if weak else Level.OK
         yield Finding(level, f"sandbox: {sandbox}" + (f": {weak}" if weak else ""), todo, why_not)
     yield from _network(facts)
+    yield from sign_in_findings(facts)
     for key in ("memory-limit", "cpu-limit"):
         if key in facts:
             loose = facts[key] in ("none", "rlimit")

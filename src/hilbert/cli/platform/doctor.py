@@ -7,7 +7,8 @@ from typing import Annotated
 from hilbert.cli.frame.flags import HERE, PLAIN, Connection, Namespace, Shape, flag
 from hilbert.cli.function.name import split_name
 from hilbert.cli.gateway.target import client_for, find_auth, resolve
-from hilbert.cli.platform.checks import Finding, Level, check_function, check_gateway, check_machine, check_namespace
+from hilbert.cli.platform.checks import check_function, check_gateway, check_machine, check_namespace
+from hilbert.cli.platform.finding import Finding, Level
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, out, paint
 from hilbert.cli.terminal.progress import progress

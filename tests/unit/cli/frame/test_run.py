@@ -21,6 +21,7 @@ FOLDERS = (
     "source",
     "template",
     "token",
+    "password",
     "image",
     "store",
     "namespace",

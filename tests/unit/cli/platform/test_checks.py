@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from hilbert.cli.gateway.target import Target
-from hilbert.cli.platform.checks import Finding, Level, check_function, check_gateway, check_machine, check_namespace
+from hilbert.cli.platform.checks import check_function, check_gateway, check_machine, check_namespace
+from hilbert.cli.platform.finding import Finding, Level
+from hilbert.cli.platform.sign_in import sign_in_findings
 from hilbert.client import BasicAuth, Client
 from hilbert.runtimes.network.survey import Abilities
 from support.cli import PASSWORD, USER, Gateway, Reply
@@ -187,3 +189,20 @@ def test_a_gateways_networks(
     assert what in found.what
     assert todo in found.todo
     assert found.evidence == tuple(f"{name}: {why}" for name, why in sorted(abilities.failures.items()))
+
+
+@pytest.mark.parametrize(
+    ("facts", "levels", "words"),
+    [
+        ({"sign-in.password": "none"}, [Level.WARNING], "asks for no password"),
+        ({"sign-in.password": "on", "sign-in.endless-tokens": "0"}, [Level.WARNING], "password is in use"),
+        ({"sign-in.password": "off", "sign-in.endless-tokens": "1"}, [Level.OK, Level.WARNING], "1 token will never"),
+        ({"sign-in.password": "off", "sign-in.endless-tokens": "2"}, [Level.OK, Level.WARNING], "2 tokens will never"),
+        ({}, [], ""),
+    ],
+)
+def test_weak_ways_in_are_named(facts: dict[str, str], levels: list[Level], words: str) -> None:
+    found = list(sign_in_findings(facts))
+    assert [finding.level for finding in found] == levels
+    assert words in " ".join(finding.what for finding in found)
+    assert all(finding.todo for finding in found if finding.level is not Level.OK)

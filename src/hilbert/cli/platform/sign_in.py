@@ -1,0 +1,37 @@
+"""What `doctor` finds of the ways into the gateway: the password, tokens, and identity providers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from hilbert.cli.platform.finding import Finding, Level
+from hilbert.cli.terminal.wording import count
+
+_PASSWORD: Final = {
+    "none": (
+        Level.WARNING,
+        "the gateway asks for no password: whoever reaches it is the administrator",
+        "set gateway.basic_auth to true and restart the platform",
+    ),
+    "on": (
+        Level.WARNING,
+        "the administrator's password is in use: one key opens everything, and nothing says who used it",
+        "give everybody a token or single sign-on, then run: hilbert password off",
+    ),
+    "off": (Level.OK, "the administrator's password is off", ""),
+}
+
+
+def sign_in_findings(facts: Mapping[str, str]) -> Iterator[Finding]:
+    """From what `/system/info` says of it."""
+    if (state := facts.get("sign-in.password")) in _PASSWORD:
+        level, what, todo = _PASSWORD[state]
+        yield Finding(level, what, todo)
+    endless = facts.get("sign-in.endless-tokens", "0")
+    if endless != "0":
+        yield Finding(
+            Level.WARNING,
+            f"{count(int(endless), 'token')} will never expire",
+            "see them with 'hilbert token list'; make new ones with --expires 90d and revoke these",
+        )
