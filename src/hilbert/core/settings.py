@@ -57,9 +57,13 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_api_body: Quantity = Quantity.parse("4Mi")
     """Maximum size of a request body sent to the REST API. Larger bodies get 413."""
     max_connections: int = 20000
-    """Maximum number of client connections per worker. Further connections are refused immediately. Five eighths of the files that a worker may have open is a second limit."""
+    """Maximum number of client connections per worker. When they are all taken, an idle one is closed to make room; if none is idle, further connections are refused immediately. Five eighths of the files that a worker may have open is a second limit."""
     max_source_connections: int = 0
     """Maximum number of connections per worker from one address (for IPv6, from one /64 network). 0 means seven eighths of what a worker accepts. Trusted proxies have no such limit."""
+    max_tunnels: int = 0
+    """Maximum number of calls per worker that ask for an upgrade, such as WebSockets, at the same time. One address gets seven eighths of them. 0 means half of the connections that a worker accepts."""
+    max_api_calls: int = 256
+    """Maximum number of requests to the REST API per worker that are handled at the same time, followers of logs included. One address gets seven eighths of them. Further ones get 503."""
     trusted_proxies: str = ""
     """Comma-separated addresses and networks (`10.0.0.0/8`) of proxies whose `X-Forwarded-For`, `-Host`, `-Proto` and `Forwarded` headers are trusted."""
     max_waiting_bytes: Quantity = Quantity.parse("64Mi")

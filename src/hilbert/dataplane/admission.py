@@ -1,8 +1,11 @@
-"""Which connections and calls a worker takes: bounds on their number, for all and for each source.
+"""Which connections a worker takes: bounds on their number, for all and for each source.
 
 A source is an IPv4 address or an IPv6 network of 64 bits. Behind a trusted proxy it is the address that the proxy names, and what is
 counted are its calls, since the connections are the proxy's. Each worker counts for itself: the kernel spreads connections over the
 workers, so that a source may have up to as many times more as there are workers.
+
+When there is no room, an idle connection makes it: of the source with the most connections the one that has been idle longest. No
+source makes room for itself at the cost of one that has fewer.
 """
 
 from __future__ import annotations
@@ -14,13 +17,16 @@ import structlog
 
 from hilbert.core.addresses import parse_address, source_of
 from hilbert.dataplane.forwarded import TrustedProxies
+from hilbert.dataplane.places import Places
 from hilbert.kit.http1 import ServerConnection
-
-SHARE: Final = 8
-"""One source gets all but an eighth of a worker's room, unless a setting says how much."""
 
 _SAY_EVERY: Final = 10.0
 """Seconds between two lines of log about connections that were turned away."""
+
+_LOOK_EVERY: Final = 0.25
+"""Seconds between two looks at all connections for idle ones: a look costs time for each of them."""
+_CANDIDATES: Final = 256
+"""Idle connections that one look remembers."""
 
 _log = structlog.get_logger("hilbert.worker")
 
@@ -37,11 +43,14 @@ class Admission:
         """
         self._for_all = self.crowded = descriptors * 5 // 8
         self._for_few = descriptors * 7 // 8
-        self.most = min(most, self._for_all)
-        self.most_of_source = most_of_source or max(1, self.most - self.most // SHARE)
+        self._places = Places(min(most, self._for_all), most_of_source)
+        self.calls = Places(self._places.most, self._places.most_of_source)
+        """Of sources behind trusted proxies."""
         self._trusted = trusted
         self._connections: dict[ServerConnection, str] = {}
-        self._sources: dict[str, int] = {}
+        self._idle: dict[ServerConnection, None] = {}
+        """Those to close when there is no room, the first to go first, as far as a look has found them."""
+        self._looked_at = 0.0
         self._turned_away = 0
         self._said_at = 0.0
 
@@ -49,23 +58,27 @@ class Admission:
         return len(self._connections)
 
     @property
+    def most(self) -> int:
+        return self._places.most
+
+    @property
     def connections(self) -> list[ServerConnection]:
         return list(self._connections)
 
     def admit(self, connection: ServerConnection) -> str:
         """Count a new connection. Returns why it must be turned away; empty if it need not be."""
-        transport = connection.transport
         text = connection.peer.decode("ascii")
         source = source_of(text)
+        places = self._places
         if self._trusted and (peer := parse_address(text)) is not None and self._trusted.has(peer):
             source = ""
-        if len(self._connections) >= self.most:
-            return self._away(f"the gateway has {self.most} connections in each worker already", "max_connections")
-        descriptor = transport.get_extra_info("socket").fileno()
-        if descriptor > self._for_all and (descriptor > self._for_few or not self._has_little(source)):
+        if places.has(source) >= places.most_of_source and not self._make_room(source, own=True):
+            return self._away(f"your address has {places.most_of_source} connections already", "max_source_connections")
+        if places.full and not self._make_room(source):
+            return self._away(f"the gateway has {places.most} connections in each worker already", "max_connections")
+        if not self._has_descriptors(connection, source):
             return self._away("the gateway is short of file descriptors", "max_connections, or the limit of open files")
-        if source and not self.take(source):
-            return self._away(f"your address has {self.most_of_source} connections already", "max_source_connections")
+        places.take(source)
         self._connections[connection] = source
         return ""
 
@@ -74,30 +87,41 @@ class Admission:
         return bool(self._trusted) and self._connections.get(connection) == ""
 
     def left(self, connection: ServerConnection) -> None:
-        """A connection has closed."""
-        source = self._connections.pop(connection, "")
-        if source:
-            self.give_back(source)
+        """A connection has closed, or is about to: the second time means nothing."""
+        source = self._connections.pop(connection, None)
+        if source is not None:
+            self._places.give_back(source)
 
-    def take(self, source: str) -> bool:
-        """One more of a source. False: it has its share."""
-        count = self._sources.get(source, 0)
-        if count >= self.most_of_source:
+    def _has_descriptors(self, connection: ServerConnection, source: str) -> bool:
+        descriptor = connection.transport.get_extra_info("socket").fileno()
+        if descriptor <= self._for_all:
+            return True
+        # What makes room is closed at the end of this turn of the event loop: until then there is one more.
+        return descriptor <= self._for_few and (self._places.has_little(source) or self._make_room(source))
+
+    def _make_room(self, source: str, *, own: bool = False) -> bool:
+        """Close an idle connection. False: there is none, but of sources that have no more than `source`; with `own`, none of it."""
+        if self._close_idle(source, own=own):
+            return True
+        now = monotonic()
+        if now - self._looked_at < _LOOK_EVERY:
             return False
-        self._sources[source] = count + 1
-        return True
+        self._looked_at = now
+        idle = [connection for connection in self._connections if connection.idle]
+        idle.sort(key=lambda one: (-self._places.has(self._connections[one]), one.deadline))
+        self._idle = dict.fromkeys(idle[:_CANDIDATES])
+        return self._close_idle(source, own=own)
 
-    def give_back(self, source: str) -> None:
-        """One less of a source."""
-        count = self._sources.get(source, 0)
-        if count > 1:
-            self._sources[source] = count - 1
-        else:
-            self._sources.pop(source, None)
-
-    def _has_little(self, source: str) -> bool:
-        """Whether a source has less than half of an equal part."""
-        return self._sources.get(source, 0) < self.most // (2 * (len(self._sources) + 1))
+    def _close_idle(self, source: str, *, own: bool) -> bool:
+        for connection in tuple(self._idle):
+            owner = self._connections.get(connection)
+            if owner is not None and owner != source and (own or self._places.has(owner) <= self._places.has(source)):
+                continue
+            del self._idle[connection]
+            if owner is not None and connection.close_if_idle():
+                self.left(connection)
+                return True
+        return False
 
     def _away(self, why: str, setting: str) -> str:
         self._turned_away += 1

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from hilbert.dataplane import headers
 from hilbert.dataplane.headers import Incoming
 from hilbert.dataplane.passage import Passage
+from hilbert.dataplane.places import Places
 from hilbert.dataplane.table import Replica, RouteState
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit.aio import spawn
@@ -213,3 +214,29 @@ class FunctionCall(Passage):
         replica, self._replica = self._replica, None
         if replica is not None:
             replica.inflight -= 1
+
+
+class TunnelCall(FunctionCall):
+    """A call that asks for an upgrade: it may become a tunnel, and has a place among those."""
+
+    __slots__ = ("_places", "_source")
+
+    def __init__(
+        self,
+        service: Service,
+        state: RouteState,
+        request: Request,
+        responder: Responder,
+        incoming: Incoming,
+        *,
+        places: Places,
+        source: str,
+    ) -> None:
+        """`source` has taken one of `places`, which is given back at the end."""
+        super().__init__(service, state, request, responder, incoming)
+        self._places = places
+        self._source = source
+
+    def on_end(self, status: int) -> None:
+        self._places.give_back(self._source)
+        super().on_end(status)

@@ -7,6 +7,7 @@ from typing import Final
 from hilbert.core.model import CallPolicy
 from hilbert.dataplane import failures, headers
 from hilbert.dataplane.passage import Passage
+from hilbert.dataplane.places import Places
 from hilbert.kit.aio import spawn
 from hilbert.kit.http1 import Pool, Request, Responder, Response
 
@@ -20,13 +21,23 @@ _TRIES: Final = 3
 class ControlCall(Passage):
     """One request for the REST API, whose body has a limit of its own."""
 
-    __slots__ = ("_most", "_pool", "_room", "_tries")
+    __slots__ = ("_most", "_places", "_pool", "_room", "_source", "_tries")
 
     def __init__(
-        self, request: Request, responder: Responder, incoming: headers.Incoming, pool: Pool, *, most: int
+        self,
+        request: Request,
+        responder: Responder,
+        incoming: headers.Incoming,
+        pool: Pool,
+        *,
+        most: int,
+        places: Places,
+        source: str,
     ) -> None:
-        """`most` is the limit on the body, in bytes."""
+        """`most` is the limit on the body, in bytes; `source` has taken one of `places`, which is given back at the end."""
         super().__init__(request, responder, incoming, _POLICY)
+        self._places = places
+        self._source = source
         self._pool = pool
         self._room = most
         self._most = most
@@ -67,6 +78,10 @@ class ControlCall(Passage):
             return False
         self._begin()
         return True
+
+    def on_end(self, status: int) -> None:
+        del status
+        self._places.give_back(self._source)
 
     def lost(self, reason: str) -> None:
         del reason

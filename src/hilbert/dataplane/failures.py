@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from hilbert.dataplane.places import Places
 from hilbert.kit.http1 import Headers
 
 HEADER: Final = b"X-Hilbert-Error"
@@ -111,6 +112,26 @@ def source_busy(most: int) -> Failure:
     return Failure(
         503, "too-many-calls", "client", f"{most} calls from your address are under way already",
         "wait for some to end; the limit counts for each worker (setting gateway.max_source_connections)", retry_after=1,
+    )  # fmt: skip
+
+
+def tunnels_taken(tunnels: Places, source: str) -> Failure:
+    """No place for one more connection with another protocol."""
+    what = "from your address" if not tunnels.full and source else "in each worker"
+    most = tunnels.most if tunnels.full else tunnels.most_of_source
+    return Failure(
+        503, "too-many-tunnels", "gateway", f"{most} upgraded connections are open {what} already",
+        "wait for some to end, or raise the setting gateway.max_tunnels", retry_after=1,
+    )  # fmt: skip
+
+
+def api_busy(calls: Places, source: str) -> Failure:
+    """No place for one more request to the REST API."""
+    what = "from your address" if not calls.full and source else "in each worker"
+    most = calls.most if calls.full else calls.most_of_source
+    return Failure(
+        503, "too-many-api-calls", "gateway", f"{most} requests to the REST API are under way {what} already",
+        "wait for some to end, or raise the setting gateway.max_api_calls", retry_after=1,
     )  # fmt: skip
 
 

@@ -6,13 +6,15 @@ from typing import Final
 
 import structlog
 
+from hilbert.core.addresses import source_of
 from hilbert.dataplane import failures, headers
 from hilbert.dataplane.admission import Admission
-from hilbert.dataplane.call import FunctionCall
+from hilbert.dataplane.call import FunctionCall, TunnelCall
 from hilbert.dataplane.control_call import ControlCall
 from hilbert.dataplane.forwarded import Origin, TrustedProxies
 from hilbert.dataplane.origin import tenant_of
 from hilbert.dataplane.passage import Refused
+from hilbert.dataplane.places import Places
 from hilbert.dataplane.table import RouteState, Table
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit.http1 import Handler, Pool, Request, Responder, TimerWheel
@@ -34,6 +36,8 @@ class Proxy:
         room: WaitingRoom,
         trusted: TrustedProxies,
         admission: Admission,
+        tunnels: Places,
+        api_calls: Places,
         access_log: bool,
         max_api_body: int,
         functions_domain: str = "",
@@ -44,6 +48,8 @@ class Proxy:
         self.room = room
         self._trusted = trusted
         self._admission = admission
+        self._tunnels = tunnels
+        self._api_calls = api_calls
         self.notes = access_log or bool(trusted)
         self._access_log = access_log
         self._max_api_body = max_api_body
@@ -66,7 +72,15 @@ class Proxy:
         """To a function."""
         if not incoming.allowed:
             return Refused(request, responder, incoming, failures.METHOD)
-        call = FunctionCall(self, state, request, responder, incoming)
+        if incoming.upgrade:
+            source = _source(responder, incoming)
+            if not self._tunnels.take(source):
+                return Refused(request, responder, incoming, failures.tunnels_taken(self._tunnels, source))
+            call: FunctionCall = TunnelCall(
+                self, state, request, responder, incoming, places=self._tunnels, source=source
+            )
+        else:
+            call = FunctionCall(self, state, request, responder, incoming)
         if state.waiting or not call.dispatch(call.began):
             if not state.replicas:
                 state.counters.cold_starts += 1
@@ -81,14 +95,20 @@ class Proxy:
         origin = incoming.origin or _NOBODY
         responder.peer = origin.address or responder.far_end
         called = incoming.allowed and incoming.segment is not None and self._for_browser(incoming, incoming.segment)
-        if called and origin.source and not self._admission.take(origin.source):
-            return Refused(request, responder, incoming, failures.source_busy(self._admission.most_of_source))
-        return self.accept(request, responder)
+        if not called or not origin.source:
+            return self.accept(request, responder)
+        calls = self._admission.calls
+        if not calls.take(origin.source):
+            return Refused(request, responder, incoming, failures.source_busy(calls.most_of_source))
+        handler = self.accept(request, responder)
+        if not isinstance(handler, FunctionCall):
+            calls.give_back(origin.source)
+        return handler
 
     def ended(self, call: FunctionCall, status: int) -> None:
         origin = call.incoming.origin
         if origin is not None and origin.source:
-            self._admission.give_back(origin.source)
+            self._admission.calls.give_back(origin.source)
         if self._access_log:
             waited, took = call.times()
             _access.info(
@@ -114,7 +134,12 @@ class Proxy:
 
     def to_control(self, request: Request, responder: Responder, incoming: headers.Incoming) -> Handler:
         """To the REST API."""
-        return ControlCall(request, responder, incoming, self._control, most=self._max_api_body)
+        places, source = self._api_calls, _source(responder, incoming)
+        if not places.take(source):
+            return Refused(request, responder, incoming, failures.api_busy(places, source))
+        return ControlCall(
+            request, responder, incoming, self._control, most=self._max_api_body, places=places, source=source
+        )
 
     def refuse(self, request: Request, responder: Responder, incoming: headers.Incoming, segment: bytes) -> Handler:
         """There is no such function, or none that the caller may know of."""
@@ -130,6 +155,12 @@ class Proxy:
 def _host(incoming: headers.Incoming) -> bytes:
     """The name by which the client knows the gateway."""
     return (incoming.origin and incoming.origin.host) or incoming.host
+
+
+def _source(responder: Responder, incoming: headers.Incoming) -> str:
+    """Whose call it is, where each source has its share."""
+    origin = incoming.origin
+    return (origin.source if origin is not None else "") or source_of(responder.peer.decode("ascii"))
 
 
 def _printable(segment: bytes) -> str:

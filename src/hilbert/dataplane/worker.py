@@ -24,6 +24,7 @@ from hilbert.dataplane.failures import HEADER, INTERNAL
 from hilbert.dataplane.feed.subscriber import Link
 from hilbert.dataplane.forwarded import TrustedProxies
 from hilbert.dataplane.inside import Inside
+from hilbert.dataplane.places import Places
 from hilbert.dataplane.proxy import Proxy
 from hilbert.dataplane.table import Table
 from hilbert.dataplane.waiting import WaitingRoom
@@ -78,6 +79,8 @@ class Worker:
             room=room,
             trusted=trusted,
             admission=self._admission,
+            tunnels=Places(gateway.max_tunnels or max(1, self._admission.most // 2)),
+            api_calls=Places(gateway.max_api_calls),
             access_log=gateway.access_log,
             max_api_body=gateway.max_api_body.units,
             functions_domain=gateway.functions_domain,

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from hilbert.core import settings
 from hilbert.core.values import Duration, Quantity
-from hilbert.dataplane.admission import SHARE
+from hilbert.dataplane.places import SHARE
 from hilbert.iam.guesses import BURST, INTERVAL, MOST_SOURCES
 from hilbert.kit.http1 import Limits
 from hilbert.kit.http1.forward import HALF_CLOSED
@@ -83,6 +83,10 @@ CLIENTS: Final = (
         "source-connections", "connections from one address (IPv6: one /64); behind a trusted proxy, calls of one address",
         "503", "gateway.max_source_connections", fixed=f"all but 1/{SHARE} of the connections", scope="source and worker",
     ),
+    Bound("idle-connections", "idle connections when all connections or descriptors are taken", "of the source with most, the one idle longest is closed", fixed="none", scope="worker"),
+    Bound("tunnels", "calls that ask for an upgrade (WebSockets), as long as they are open", "503", "gateway.max_tunnels", fixed="half of the connections", scope="worker"),
+    Bound("api-calls", "requests to the REST API under way", "503", "gateway.max_api_calls", scope="worker"),
+    Bound("source-places", "tunnels, and requests to the REST API, of one address", "503", fixed=f"all but 1/{SHARE} of those of a worker", scope="source and worker"),
     Bound("wrong-passwords", "wrong passwords", "429", fixed=f"{BURST}, then one every {INTERVAL:g} s", scope="source"),
     Bound("password-sources", "sources whose wrong passwords are remembered", "the oldest is forgotten", fixed=str(MOST_SOURCES), scope="platform"),
 )  # fmt: skip

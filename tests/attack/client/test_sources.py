@@ -12,6 +12,7 @@ import pytest
 
 from attack.victim import Victim
 from support.dataplane import Plane, until
+from support.replicas import Call
 from support.wire import Wire
 
 
@@ -105,3 +106,139 @@ def test_descriptors_are_kept_for_calls(few: Plane) -> None:
     finally:
         for wire in wires:
             wire.close()
+
+
+GET = b"GET /function/%b HTTP/1.1\r\nHost: x\r\n\r\n"
+UPGRADE = b"GET /function/%b HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+def idle(plane: Plane, source: str, name: str, count: int) -> list[Wire]:
+    """Connections that have made one call each, and wait."""
+    wires = [plane.connect_from(source) for _ in range(count)]
+    for wire in wires:
+        wire.send(GET % name.encode())
+        assert wire.response().status == 200
+    return wires
+
+
+@pytest.mark.bound("idle-connections")
+def test_idle_connections_make_room() -> None:
+    """Those of whoever has most, the longest idle first; what is under way, and whoever has less, stays."""
+    plane = Plane(max_connections=12, max_source_connections=10)
+    try:
+        victim = Victim(plane, "127.0.0.3")
+        name, _ = plane.function()
+        with victim.connect() as kept, plane.connect() as busy:
+            victim.call(kept)
+            busy.send(GET[:-2] % name.encode())
+            hoard = idle(plane, "127.0.0.1", name, 9)
+            with contextlib.ExitStack() as stack:
+                stack.callback(lambda: [wire.close() for wire in hoard])
+                wires = [stack.enter_context(plane.connect_from("127.0.0.2")) for _ in range(5)]
+                for wire in wires:
+                    wire.send(GET % name.encode())
+                    assert wire.response().status == 200
+                assert [wire.rest() for wire in hoard[:4]] == [b""] * 4, "the first four had been idle longest"
+                for wire in hoard[4:]:
+                    wire.send(GET % name.encode())
+                    assert wire.response().status == 200
+                busy.send(b"\r\n")
+                assert busy.response().status == 200
+                victim.call(kept)
+        assert not victim.wrong, victim.wrong
+    finally:
+        plane.close()
+
+
+def test_a_flood_of_idle_connections_keeps_nobody_out() -> None:
+    """One address opens connections and keeps them, faster than others come: it only ever closes its own."""
+    plane = Plane(max_connections=40)
+    wires: list[Wire] = []
+    try:
+        victim = Victim(plane, "127.0.0.2")
+        for number in range(200):
+            wires.append(plane.connect())
+            if number % 10 == 0:
+                victim.call_on_another()
+        assert not victim.wrong, victim.wrong
+    finally:
+        for wire in wires:
+            wire.close()
+        plane.close()
+
+
+@pytest.mark.bound("tunnels", "source-places")
+def test_tunnels_have_places_of_their_own() -> None:
+    """One address gets its share of them, all have so many, and a place is free again when a tunnel ends."""
+    plane = Plane(max_tunnels=8)
+
+    def hold(call: Call) -> None:
+        call.wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        call.wire.rest()
+        call.wire.close()
+
+    try:
+        name, _ = plane.function(hold)
+        victim = Victim(plane)
+
+        def upgrade(source: str) -> Wire:
+            wire = plane.connect_from(source)
+            wire.send(UPGRADE % name.encode())
+            return wire
+
+        with contextlib.ExitStack() as stack:
+            tunnels = [stack.enter_context(upgrade("127.0.0.1")) for _ in range(7)]
+            assert [wire.head().status for wire in tunnels] == [101] * 7
+            with upgrade("127.0.0.1") as extra:
+                answer = extra.response()
+                assert (answer.status, answer.get("X-Hilbert-Error")) == (503, b"too-many-tunnels")
+                assert b"from your address" in answer.body
+                assert b"gateway.max_tunnels" in answer.body
+            tunnels.append(stack.enter_context(upgrade("127.0.0.2")))
+            assert tunnels[-1].head().status == 101
+            with upgrade("127.0.0.3") as extra:
+                assert b"in each worker" in extra.response().body
+            victim.call_on_another()
+            tunnels[0].close()
+
+            def again() -> bool:
+                with upgrade("127.0.0.1") as wire:
+                    return wire.head().status == 101
+
+            until(again, what="a place")
+        assert not victim.wrong, victim.wrong
+    finally:
+        plane.close()
+
+
+@pytest.mark.bound("api-calls", "source-places")
+def test_one_address_does_not_take_the_api_from_others() -> None:
+    """As many slow requests as it gets; others are answered, and it is again once they have ended."""
+    plane = Plane(max_api_calls=16)
+    go = threading.Event()
+
+    def control(call: Call) -> None:
+        if call.head.start.startswith(b"GET /slow"):
+            go.wait(30)
+        call.answer(b"the API")
+
+    plane.start_control(control)
+    wires: list[Wire] = []
+    try:
+        wires = [plane.connect() for _ in range(20)]
+        for wire in wires:
+            wire.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        answers = [wire.response() for wire in wires[14:]]
+        assert [answer.get("X-Hilbert-Error") for answer in answers] == [b"too-many-api-calls"] * 6
+        assert answers[0].get("Retry-After") == b"1"
+        with plane.connect_from("127.0.0.2") as other:
+            other.send(b"GET /system/info HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert other.response().body == b"the API"
+        go.set()
+        assert {wire.response().body for wire in wires[:14]} == {b"the API"}
+        assert plane.call("/system/info").body == b"the API"
+    finally:
+        go.set()
+        for wire in wires:
+            wire.close()
+        plane.close()

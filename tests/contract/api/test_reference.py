@@ -29,7 +29,7 @@ ROUTERS_OWN = {
     "unknown-host",
     "unsupported-media-type",
 }
-WORKERS_OWN = {"too-many-connections", "too-many-calls"}
+WORKERS_OWN = {"too-many-connections", "too-many-calls", "too-many-api-calls"}
 """What a worker answers before the REST API sees the request."""
 
 

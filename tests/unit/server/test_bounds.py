@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hilbert.server.bounds import BOUNDS, Bound, render_page
 TESTS = Path(__file__).parents[2]
 
 
+@functools.cache
 def marks() -> dict[str, list[str]]:
     """Names of bounds with the tests that are marked with them."""
     found: dict[str, list[str]] = {}

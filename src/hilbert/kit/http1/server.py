@@ -189,6 +189,18 @@ class ServerConnection(RequestReader):
         if self._current is None and not self._head_bytes and self._tunnel is None:
             self.transport.close()
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way, and nothing has come of a next request; `deadline` tells since when."""
+        return self._current is None and not self._head_bytes and self._tunnel is None and not self._dead
+
+    def close_if_idle(self) -> bool:
+        """Close it, as at the end of `Limits.keep_alive`, unless something is under way."""
+        idle = self.idle
+        if idle:
+            self._close()
+        return idle
+
     def become_tunnel(self, tunnel: Tunnel) -> None:
         self._tunnel = tunnel
         self._arm()
