@@ -42,7 +42,10 @@ async def _follow(services: Services, alert: Alert) -> None:
         raise Invalid("the alert has no label function_name")
     _, ref = await services.tenancy.resolve_function(name)
     status = await services.provider.get(ref)
-    replicas = decide_replicas(status.replicas, status.spec.labels, firing=alert.status == "firing")
+    firing = alert.status == "firing"
+    replicas = decide_replicas(status.replicas, status.spec.labels, firing=firing)
+    if services.scaler is not None and services.scaler.alert(ref, replicas if firing else 0) and not firing:
+        return  # Its load says how many it needs from now on.
     if replicas != status.replicas:
         await services.provider.scale(ref, replicas)
 

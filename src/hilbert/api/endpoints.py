@@ -17,6 +17,7 @@ from hilbert.api import (
     namespaces,
     openapi,
     pages,
+    scaling,
     secrets,
     tokens,
 )
@@ -24,6 +25,7 @@ from hilbert.api.endpoint import Endpoint
 
 DESCRIBED: Final[tuple[Endpoint, ...]] = (
     *functions.ENDPOINTS,
+    *scaling.ENDPOINTS,
     *logs.ENDPOINTS,
     *alert.ENDPOINTS,
     *namespaces.ENDPOINTS,

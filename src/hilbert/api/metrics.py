@@ -51,6 +51,7 @@ async def exposition(services: Services) -> bytes:
         [
             *_calls(services.totals),
             *_functions(statuses),
+            *_scaling(services),
             *_data_plane(services.totals),
             *_platform(services, statuses, up=up),
         ]
@@ -106,6 +107,27 @@ def _functions(statuses: Sequence[FunctionStatus]) -> Iterable[Metric]:
         ready.add_metric([name], status.available)
         least.add_metric([name], ScalingPolicy.of(status.spec.labels).min)
     return desired, ready, least
+
+
+def _scaling(services: Services) -> Iterable[Metric]:
+    """What functions scale by: OpenFaaS's recording rules select functions by the first of these."""
+    target = GaugeMetricFamily(
+        "gateway_service_target_load", "Load for one replica.", labels=("function_name", "scaling_type")
+    )
+    load = GaugeMetricFamily("hilbert_scaling_load", "Load by which a function was last scaled.", labels=_FUNCTION)
+    wanted = GaugeMetricFamily("hilbert_scaling_wanted", "Replicas that its load asks for.", labels=_FUNCTION)
+    scaler = services.scaler
+    for ref, state in scaler.policies() if scaler is not None else ():
+        policy, decision = state.policy, state.decision
+        if policy.by_load:
+            target.add_metric([str(ref), policy.kind], policy.target)
+        if decision is not None and decision.load is not None and decision.wanted is not None:
+            load.add_metric([str(ref)], decision.load)
+            wanted.add_metric([str(ref)], decision.wanted)
+    changes = CounterMetricFamily(
+        "hilbert_scaling_changes", "Counts that scaling has changed.", value=scaler.changes if scaler is not None else 0
+    )
+    return target, load, wanted, changes
 
 
 def _data_plane(totals: CallTotals) -> Iterable[Metric]:

@@ -11,6 +11,7 @@ from hilbert.api.traffic import Traffic
 from hilbert.control.activation import Activation
 from hilbert.control.call_counts import CallTotals, NoCalls
 from hilbert.control.delivery.intake import Intake
+from hilbert.control.scaling.scaler import Scaler
 from hilbert.control.tenancy import Tenancy
 from hilbert.core.errors import Unsupported
 from hilbert.core.ports import Logs, Namespaces, Provider, Secrets, capability
@@ -33,6 +34,8 @@ class Services:
     totals: CallTotals = field(default_factory=NoCalls)
     activation: Activation | None = None
     """For the count of wake-ups in the metrics."""
+    scaler: Scaler | None = None
+    """None: nothing scales by load here."""
     intake: Intake | None = None
     """Where calls are queued; None: this installation has no queue."""
     traffic: Traffic = field(default_factory=Traffic)

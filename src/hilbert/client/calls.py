@@ -21,6 +21,7 @@ from hilbert.wire.info import GatewayInfo
 from hilbert.wire.log import LogMessage
 from hilbert.wire.namespace import MARK, MARK_VALUE, NamespaceInfo
 from hilbert.wire.reading import parse
+from hilbert.wire.scaling import Scaling
 from hilbert.wire.secret import SecretInfo, SecretRequest
 from hilbert.wire.token import Identity, NewToken, TokenInfo, TokenRequest, Verdict
 
@@ -137,6 +138,11 @@ def delete_function(name: str, namespace: str) -> Call[None]:
     return Call(request, _nothing, subject="function", name=name)
 
 
+def get_scaling(name: str, namespace: str) -> Call[Scaling]:
+    request = _request("GET", f"/system/scaling/{_segment(name)}", query={"namespace": namespace})
+    return Call(request, _one(Scaling), subject="function", name=name)
+
+
 def scale_function(name: str, namespace: str, replicas: int) -> Call[None]:
     document = ScaleFunction(service_name=name, replicas=replicas, namespace=namespace)
     request = _request("POST", f"/system/scale-function/{_segment(name)}", document=document)
@@ -209,15 +215,7 @@ def can_i(action: str, resource: str) -> Call[Verdict]:
 
 
 def logs(
-    name: str,
-    namespace: str,
-    *,
-    instance: str,
-    since: datetime | None,
-    tail: int,
-    follow: bool,
-    call_id: str,
-    calls: bool,
+    name: str, namespace: str, *, instance: str, since: datetime | None, tail: int, follow: bool
 ) -> Call[list[LogMessage]]:
     if since is not None and since.tzinfo is None:
         raise Invalid("since needs a time zone")
@@ -228,8 +226,6 @@ def logs(
         "since": since.isoformat() if since else "",
         "tail": str(tail) if tail else "",
         "follow": "true" if follow else "false",
-        "call_id": call_id,
-        "calls": "true" if calls else "",
     }
     return Call(_request("GET", "/system/logs", query=query), _list_of(LogMessage), subject="function", name=name)
 

@@ -26,6 +26,7 @@ from hilbert.wire.headers import CALLBACK_URL
 from hilbert.wire.info import GatewayInfo
 from hilbert.wire.log import LogMessage
 from hilbert.wire.namespace import NamespaceInfo
+from hilbert.wire.scaling import Scaling
 from hilbert.wire.secret import SecretInfo
 from hilbert.wire.token import Identity, NewToken, TokenInfo
 
@@ -135,6 +136,10 @@ class Client:
         """Raises `FunctionNotFound`."""
         self._run(calls.delete_function(name, namespace))
 
+    def get_scaling(self, name: str, namespace: str = "") -> Scaling:
+        """How a function scales, and why its count is what it is. Raises `FunctionNotFound`."""
+        return self._run(calls.get_scaling(name, namespace))
+
     def scale_function(self, name: str, replicas: int, namespace: str = "") -> None:
         """Set the number of replicas; 0 stops all until the next call. Raises `FunctionNotFound`."""
         self._run(calls.scale_function(name, namespace, replicas))
@@ -235,17 +240,12 @@ class Client:
         since: datetime | None = None,
         tail: int = -1,
         follow: bool = False,
-        call_id: str = "",
-        with_calls: bool = False,
     ) -> Iterator[LogMessage]:
         """A function's log lines, oldest first; with `follow`, new ones until the gateway or the caller stops.
 
-        `tail` is the most lines of the past, -1 all. `since` needs a time zone. `call_id` asks for the
-        lines of one call only; with it or `with_calls` each message says its `call_id`. Raises `FunctionNotFound`.
+        `tail` is the most lines of the past, -1 all. `since` needs a time zone. Raises `FunctionNotFound`.
         """
-        call = calls.logs(
-            name, namespace, instance=instance, since=since, tail=tail, follow=follow, call_id=call_id, calls=with_calls
-        )
+        call = calls.logs(name, namespace, instance=instance, since=since, tail=tail, follow=follow)
         reader = calls.LogReader()
         with self._open(call, idle=math.inf if follow else self.timeout) as stream:
             for piece in stream:

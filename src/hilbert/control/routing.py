@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Final
 
 import structlog
@@ -39,6 +39,8 @@ class Routing:
         self._task: asyncio.Task[None] | None = None
         self._table: dict[FunctionRef, Route] = {}
         self._synced = asyncio.Event()
+        self.on_change: list[Callable[[EndpointSet], None]] = []
+        """Called with each set that the provider gives, before the sink has it. Must not fail."""
         self.restarts = 0
         """Watches that failed and were started again."""
 
@@ -110,6 +112,8 @@ class Routing:
             self._sink.put(route)
 
     def _route(self, change: EndpointSet) -> Route | None:
+        for tell in self.on_change:
+            tell(change)
         if change.spec is None:
             return None
         policy, wrong = usable_policy(change.spec, change.namespace_annotations, self._settings)

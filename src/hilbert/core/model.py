@@ -173,8 +173,6 @@ class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
     tail: int = 0
     """At most this many of the newest lines; 0 is no limit."""
     follow: bool = False
-    call_id: str = ""
-    """Only lines of this call; empty: all. A provider without `Logs.knows_calls` is never asked for one."""
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -186,8 +184,6 @@ class LogLine(msgspec.Struct, frozen=True):
     """Unix time in nanoseconds."""
     text: str
     """Without the newline."""
-    call_id: str = ""
-    """The call that wrote it, as the function's own watchdog says; empty if none did, or none is known."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, array_like=True):
@@ -196,7 +192,7 @@ class Endpoint(msgspec.Struct, frozen=True, array_like=True):
     replica: str
     """Unique among all replicas, ever."""
     address: str
-    """`unix:/absolute/path`, `tcp:IP:PORT`, or `inside:REPLICA:PORT` for a port of the replica's own loopback."""
+    """`unix:/absolute/path` or `tcp:IP:PORT`."""
 
 
 class EndpointSet(msgspec.Struct, frozen=True):

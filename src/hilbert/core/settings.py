@@ -138,6 +138,19 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Allow call-backs to private networks (10.0.0.0/8 and the like). This machine and link-local addresses are never called."""
 
 
+class ScalingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Scaling by load, and to zero (the labels `com.openfaas.scale.*`)."""
+
+    by_load: bool = True
+    """Change the replicas of functions by their load. When off, functions still go to zero and wake."""
+    default_target: int = 50
+    """Load for one replica of a function that names none (`com.openfaas.scale.target`)."""
+    maintain_min: bool = False
+    """Raise a function that has fewer replicas than its least, also when it has no load."""
+    prometheus_url: str = ""
+    """Prometheus server, such as `http://127.0.0.1:9090`, that measures loads of your own: a function whose `com.openfaas.scale.type` is `NAME` scales by `job:function_current_load:sum{scaling_type="NAME"}`. Empty: such functions keep their count."""
+
+
 class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The process runtime."""
 
@@ -224,6 +237,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gateway: GatewaySettings = GatewaySettings()
     provider: ProviderSettings = ProviderSettings()
     queue: QueueSettings = QueueSettings()
+    scaling: ScalingSettings = ScalingSettings()
     process: ProcessSettings = ProcessSettings()
     default_limits: DefaultLimitSettings = DefaultLimitSettings()
     tenancy: TenancySettings = TenancySettings()
@@ -392,6 +406,7 @@ def _check(settings: Settings) -> None:
         ("gateway.max_source_connections", gateway.max_source_connections, 0),
         ("gateway.queue_length", gateway.queue_length, 0),
         ("provider.max_replicas", provider.max_replicas, 1),
+        ("scaling.default_target", settings.scaling.default_target, 1),
         ("queue.slots", settings.queue.slots, 1),
         ("queue.namespace_slots", settings.queue.namespace_slots, 1),
         ("queue.function_slots", settings.queue.function_slots, 1),

@@ -176,8 +176,6 @@ class MemoryProvider:
 
     # Logs
 
-    knows_calls = True
-
     async def read_logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
         """A line for each call; the newest thousand are kept."""
         function = self._function(query.ref)

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from hilbert.control.delivery.intake import FullQueue
-from hilbert.core.ports import Provider
+from hilbert.control.leader import SoleLeader
+from hilbert.core.ports import Leader, Provider
 from hilbert.core.ports.queue import QueueBounds
 from hilbert.core.settings import Settings
 from hilbert.kit.lifeline import Lifeline
@@ -31,6 +32,12 @@ async def running_provider(
         case "kubernetes":
             async with _kubernetes(settings) as provider:
                 yield provider
+
+
+def leader_of(provider: Provider) -> Leader:
+    """Who does what only one gateway may do: where there can be several, their provider elects one."""
+    elected: Leader | None = getattr(provider, "leadership", None)
+    return elected or SoleLeader()
 
 
 @contextlib.asynccontextmanager
@@ -65,10 +72,10 @@ async def running_queue(settings: Settings) -> AsyncIterator[FullQueue | None]:
 async def _host(settings: Settings, stop_replicas: Callable[[], bool], lifeline: Lifeline) -> AsyncIterator[Provider]:
     from hilbert.core.network import NetworkUse
     from hilbert.providers.host import HostProvider, open_database
-    from hilbert.runtimes.host import HostRuntime
     from hilbert.runtimes.logs.folder import LogFolder
     from hilbert.runtimes.network.client import Network
     from hilbert.runtimes.process.images import ImageStore
+    from hilbert.runtimes.process.runtime import ProcessRuntime
     from hilbert.server import log_keeper, tenancy
 
     state, run = Path(settings.paths.state_dir), Path(settings.paths.run_dir)
@@ -80,7 +87,7 @@ async def _host(settings: Settings, stop_replicas: Callable[[], bool], lifeline:
     )
     match settings.provider.runtime:
         case "process":
-            runtime = HostRuntime(
+            runtime = ProcessRuntime(
                 run,
                 images=ImageStore(state / "images"),
                 logs=logs,

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -28,9 +30,13 @@ from hilbert.api.metrics import create_metrics_app
 from hilbert.api.services import Services
 from hilbert.client.running import first_steps
 from hilbert.control.activation import Activation
+from hilbert.control.delivery.intake import FullQueue
 from hilbert.control.routing import Routing
+from hilbert.control.scaling.prometheus import Prometheus
+from hilbert.control.scaling.scaler import Scaler
 from hilbert.core.errors import BackendError, HilbertError
-from hilbert.core.ports import Namespaces
+from hilbert.core.ports import Namespaces, Provider
+from hilbert.core.values import FunctionRef
 from hilbert.dataplane.feed.publisher import Feed
 from hilbert.dataplane.feed.totals import Totals
 from hilbert.iam.basic import PasswordFolder, load_or_create_credentials
@@ -40,7 +46,7 @@ from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.files import write_file
 from hilbert.kit.lifeline import Lifeline
 from hilbert.server import child
-from hilbert.server.compose import running_provider, running_queue
+from hilbert.server.compose import leader_of, running_provider, running_queue
 from hilbert.server.config import ControlConfig
 from hilbert.server.exits import START_FAILED
 from hilbert.server.queueing import Queueing
@@ -82,13 +88,15 @@ class Control:
             await feed.start(socket.socket(fileno=config.feed_fd))
             stack.push_async_callback(feed.close)
             routing = Routing(provider, feed, settings.gateway)
-            routing.start()
-            stack.push_async_callback(routing.stop)
             tokens = await self._tokens(stack)
             if tokens is not None and isinstance(provider, Namespaces):
                 await tokens.keep_only([namespace.name for namespace in await provider.list_namespaces()])
             queue = await stack.enter_async_context(running_queue(settings))
             queueing = Queueing(queue, provider, settings.queue, url=config.url) if queue is not None else None
+            scaler = self._scaler(provider, totals, queue)
+            routing.on_change.append(scaler.seen)
+            routing.start()
+            stack.push_async_callback(routing.stop)
             services = Services(
                 provider=provider,
                 settings=settings,
@@ -96,6 +104,7 @@ class Control:
                 token_store=tokens,
                 totals=totals,
                 activation=activation,
+                scaler=scaler,
                 intake=queueing.intake if queueing is not None else None,
                 is_ready=lambda: routing.is_synced,
             )
@@ -106,6 +115,8 @@ class Control:
                 _serving(server_config(create_metrics_app(services)), socket.socket(fileno=config.metrics_fd))
             )
             await routing.wait_synced()
+            scaler.start()
+            stack.push_async_callback(scaler.stop)
             if queueing is not None:
                 await stack.enter_async_context(queueing.delivering())
             stack.push_async_callback(cancel, spawn(tally.keep(), name="tally"))
@@ -147,6 +158,17 @@ class Control:
             ) from exc
         return store
 
+    def _scaler(self, provider: Provider, totals: Totals, queue: FullQueue | None) -> Scaler:
+        settings = self._config.settings.scaling
+        return Scaler(
+            provider,
+            totals,
+            settings,
+            leader=leader_of(provider),
+            queued=functools.partial(_due, queue) if queue is not None else None,
+            query=Prometheus(settings.prometheus_url).load if settings.prometheus_url else None,
+        )
+
     def _announce(self) -> None:
         """Write `gateway.json`, by which the command line finds this gateway."""
         config = self._config
@@ -162,6 +184,12 @@ class Control:
             }
         )
         write_file(path, text)
+
+
+async def _due(queue: FullQueue) -> Mapping[FunctionRef, float]:
+    """Queued calls by function, where one is due."""
+    now = time.time()
+    return {count.ref: count.queued for count in await queue.counts() if 0 < count.next_due <= now}
 
 
 @contextlib.asynccontextmanager

@@ -28,7 +28,7 @@ _MODULES: Final = (
     "hilbert.server.sweep",
     "hilbert.dataplane.worker",
     "hilbert.providers.host",
-    "hilbert.runtimes.host",
+    "hilbert.runtimes.process.runtime",
 )
 """What has to load before anything is given up for it."""
 

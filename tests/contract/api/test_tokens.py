@@ -260,7 +260,7 @@ def expected(endpoint: Endpoint, role: Role, place: str) -> set[int]:
 @pytest.mark.parametrize("role", Role)
 async def test_every_endpoint_at_every_place(role: Role) -> None:
     described = [endpoint for endpoint in ENDPOINTS if endpoint.documented and endpoint.path.startswith("/system/")]
-    assert len(described) == 26
+    assert len(described) >= 26
     for endpoint in described:
         for place in PLACES:
             async with running() as api:

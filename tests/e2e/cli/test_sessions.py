@@ -57,6 +57,12 @@ TOKEN = b"""{"id": "3f2a9c0d11e4b567", "name": "ci", "role": "deployer", "namesp
  "createdAt": "2024-05-06T07:08:09Z", "createdBy": "admin", "expiresAt": "2024-08-04T07:08:09Z"}"""
 
 
+SCALING = b"""{"name": "figlet", "namespace": "openfaas-fn", "replicas": 4, "available": 3, "load": 17.25, "wanted": 4,
+ "rule": {"type": "rps", "target": 5, "proportion": 0.9, "min": 1, "max": 20, "zero": true, "zeroAfter": "15m0s", "downWindow": "1m0s"},
+ "reason": "Load", "message": "rps 17.25, for 4.5 a replica", "changes": [{"at": "2024-05-06T07:08:09Z", "before": 1, "after": 4,
+ "reason": "Load", "message": "rps 17.25, for 4.5 a replica", "load": 17.25, "wanted": 4}]}"""
+
+
 def prepare(gateway: Gateway, folder: Path) -> None:
     """What every session finds."""
     gateway.namespaces["dev"] = {"name": "dev", "labels": {"openfaas": "1"}, "annotations": {"openfaas": "1", "b": "2"}}
@@ -86,6 +92,10 @@ def prepare(gateway: Gateway, folder: Path) -> None:
         for n, text in enumerate(["started\n", "\x1b]0;title\x07\x1b[2J\u202eevil\n", 'say "hi"\n'])
     ]
     gateway.script |= {
+        ("GET", "/system/scaling/figlet"): [Reply(body=SCALING)] * 2,
+        ("GET", "/system/scaling/broken"): [
+            Reply(body=b'{"name": "broken", "namespace": "dev", "replicas": 2, "available": 0, "message": "no label"}')
+        ],
         ("POST", "/system/tokens"): [Reply(201, b'{"token": "hilbert_3f2a9c0d11e4b567_5ec2e7", "info": %s}' % TOKEN)],
         ("GET", "/system/tokens"): [Reply(body=b"[%s]" % TOKEN)] * 5,
         ("DELETE", "/system/tokens/3f2a9c0d11e4b567"): [Reply(202)],

@@ -59,6 +59,12 @@ COMMANDS: Final = (
         ("hilbert scale figlet 3", "hilbert scale nodeinfo 0 -n dev"),
     ),
     Command(
+        "scaling",
+        "function.scaling:scaling",
+        "Show how a function scales by load and to zero, and why it has as many replicas as it has.",
+        ("hilbert scaling figlet", "hilbert scaling nodeinfo -n dev --watch"),
+    ),
+    Command(
         "logs",
         "function.logs:logs",
         "Show and follow the log of a function.",

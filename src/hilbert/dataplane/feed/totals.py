@@ -91,6 +91,7 @@ class Totals:
         self._names: dict[str, str] = {}
         self._drift: dict[str, int] = {}
         self._left: dict[str, float] = {}
+        self._moved: set[Key] = set()
         self.changed = False
         """Whether there is anything that `dump` has not written."""
 
@@ -123,7 +124,9 @@ class Totals:
         self._fold()
         mine = self._live.setdefault(incarnation, {})
         for route in counted:
-            mine[route.namespace, route.name] = route
+            key = (route.namespace, route.name)
+            mine[key] = route
+            self._moved.add(key)
         self._drift[incarnation] = levels.drift
         self._names[incarnation] = name
         self._workers[incarnation] = WorkerLevels(levels.version, levels.size, levels.connections)
@@ -142,9 +145,15 @@ class Totals:
     def forget(self, key: Key) -> None:
         """A function is gone: one made later under its name starts from zero."""
         self.changed = True
+        self._moved.discard(key)
         self._ended.pop(key, None)
         for routes in self._live.values():
             routes.pop(key, None)
+
+    def take_moved(self) -> set[Key]:
+        """Functions whose counters were reported since this was last asked."""
+        moved, self._moved = self._moved, set()
+        return moved
 
     def functions(self) -> Mapping[FunctionRef, FunctionCalls]:
         """Counters by function; each is summed when it is asked for."""
