@@ -31,6 +31,7 @@ from hilbert.builder.image_names import with_tag
 from hilbert.builder.tree import digest_tree, remove_tree, size_of, sync_tree
 from hilbert.core.bundle import ImageRecord, Manifest, index_name
 from hilbert.kit.files import sync, write_file
+from hilbert.kit.staging import locked, stage, sweep
 
 _MANIFEST: Final = "bundle.json"
 
@@ -70,27 +71,17 @@ class Store:
         """Hold off `prune` while the block runs: what it builds is not in the index yet."""
         with storage_faults("preparing the image store"):
             self._prepare()
-        with _locked(self.path / "lock", fcntl.LOCK_SH):
+        with locked(self.path / "lock", fcntl.LOCK_SH):
             yield
 
     @contextlib.contextmanager
     def stage(self) -> Iterator[Path]:
         """A new empty folder on the store's file system, removed at the end with what is still in it."""
-        with storage_faults("preparing the image store"):
-            self._prepare()
-            folder = self.path / "tmp" / secrets.token_hex(8)
-            # Under a name that nobody looks at until it is locked.
-            new = folder.with_name(f".{folder.name}")
-            new.mkdir(mode=0o700)
-            descriptor = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            new.rename(folder)
-        try:
+        with contextlib.ExitStack() as stack:
+            with storage_faults("preparing the image store"):
+                self._prepare()
+                folder = stack.enter_context(stage(self.path / "tmp"))
             yield folder
-        finally:
-            with contextlib.suppress(OSError):
-                remove_tree(folder)
-            os.close(descriptor)
 
     def layer(self, key: str, make: Callable[[Path], None], *, fresh: bool = False) -> str:
         """The digest of the layer for `key` (any text), made by `make(folder)` if it is not there.
@@ -101,7 +92,7 @@ class Store:
         with storage_faults("preparing the image store"):
             self._prepare()
         record = self.path / "keys" / name
-        with _locked(self.path / "locks" / name, fcntl.LOCK_EX):
+        with locked(self.path / "locks" / name, fcntl.LOCK_EX):
             if not fresh and (digest := self._recorded(record)):
                 return digest
             with self.stage() as folder:
@@ -191,7 +182,7 @@ class Store:
         bundles = layers = size = 0
         with storage_faults("pruning the image store"):
             self._prepare()
-            with _locked(self.path / "lock", fcntl.LOCK_EX):
+            with locked(self.path / "lock", fcntl.LOCK_EX):
                 used = _in_use()
                 wanted = {_hex(record.digest) for record in self._records()} | used
                 limit = time.time() - older_than
@@ -214,9 +205,7 @@ class Store:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("index", "bundles", "layers", "keys", "tmp", "locks"):
             (self.path / name).mkdir(mode=0o700, exist_ok=True)
-        for folder in _folders(self.path / "tmp"):
-            if not folder.name.startswith("."):
-                _remove_unlocked(folder)
+        sweep(self.path / "tmp")
 
     def _keep(self, folder: Path, home: Path) -> str:
         """Move a finished folder to where its content says; one that is there already is as good."""
@@ -267,17 +256,6 @@ class Store:
         return self.path / "index" / f"{index_name(image, namespace)}.json"
 
 
-def _remove_unlocked(folder: Path) -> None:
-    """Remove what a build left that is no more."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(folder)
-        finally:
-            os.close(descriptor)
-
-
 def _in_use() -> set[str]:
     """Bundles and layers, of any store, that processes here name in their mounts, environment or working folder."""
     # A mount shows its source from the top of its file system, not from ours, so there is no more to compare.
@@ -307,14 +285,3 @@ def _folders(path: Path) -> list[Path]:
 
 def _hex(digest: str) -> str:
     return digest.removeprefix("sha256:")
-
-
-@contextlib.contextmanager
-def _locked(path: Path, kind: int) -> Iterator[None]:
-    """Hold a file's lock; it ends with the process, however that ends."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, kind)
-        yield
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from hilbert.builder.build_errors import InvalidHandler
-from hilbert.kit.files import sync
+from hilbert.kit.files import sync, sync_file_system
 
 MOST_FILES: Final = 50_000
 MOST_BYTES: Final = 2 * 1024**3
@@ -101,7 +100,7 @@ def sync_tree(folder: Path) -> None:
     for _, entry in _walk(folder, skip=(), top=()):
         entries.append(entry.path)
         if len(entries) > _FEW:
-            return _sync_file_system(folder)
+            return sync_file_system(folder)
     for path in [*entries, str(folder)]:
         if not os.path.islink(path):  # noqa: PTH114 - as above
             sync(path)
@@ -152,14 +151,3 @@ def _target_inside(root: Path, relative: Path, entry: os.DirEntry[str]) -> str:
             hint="copy what it names into the folder, or name it below 'configuration: copy:' of the stack file",
         )
     return target
-
-
-def _sync_file_system(folder: Path) -> None:
-    """`syncfs(2)`: thousands of files one by one would take many times longer."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(folder))
-    finally:
-        os.close(descriptor)
