@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+import contextlib
+import socket
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
 
 Address = IPv4Address | IPv6Address
+
+_NAT64: Final = ip_network("64:ff9b::/96")
 
 
 def parse_address(text: str) -> Address | None:
@@ -35,3 +40,35 @@ def source_of(text: str) -> str:
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((parsed, 64), strict=False))
     return "" if parsed is None else str(parsed)
+
+
+def is_callable(address: Address, *, allow_private: bool) -> bool:
+    """Whether a stranger may make the platform call this address. Pure.
+
+    Never: loopback, link-local (where clouds keep their metadata), multicast, unspecified and reserved addresses, and
+    IPv6 forms that lead to such an IPv4 address.
+    """
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        if address in _NAT64:
+            inner = IPv4Address(int(address) & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_callable(inner, allow_private=allow_private)
+    if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
+        return False
+    if address == ip_address("fd00:ec2::254"):  # Amazon's metadata by IPv6.
+        return False
+    if address.is_private or not address.is_global:
+        return allow_private and not address.is_reserved
+    return not address.is_reserved
+
+
+def is_here(address: Address) -> bool:
+    """Whether it is one of this machine's own: only those can be bound."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as trial:
+        try:
+            trial.bind((str(address), 0))
+        except OSError:
+            return False
+    return True

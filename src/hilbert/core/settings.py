@@ -184,6 +184,29 @@ class DefaultLimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes in `/tmp`, and half as much each in `/dev/shm` and in the rest, where the sandbox has folders of its own."""
 
 
+class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Container images on this machine."""
+
+    pull_policy: Literal["auto", "Always", "IfNotPresent", "Never"] = "auto"
+    """When a registry is asked, as on Kubernetes. `auto` asks for `latest` each time a function is deployed, and for other tags when the image is not here. What was built or loaded here is used as it is."""
+    credentials: str = ""
+    """File with logins to registries, as docker's `config.json` has them under `auths`. They are used for every namespace."""
+    mirrors: str = ""
+    """Comma-separated registries that are asked first, such as `docker.io=mirror.example.com/hub`."""
+    ca_file: str = ""
+    """Certificates of authorities that registries are trusted by, beside the system's own."""
+    insecure_registries: str = ""
+    """Comma-separated registries (`127.0.0.1:5000`) that speak plain HTTP."""
+    private_registries: str = ""
+    """Comma-separated registries with addresses on private networks or on this machine. Others are not connected to there, since tenants choose the names of images."""
+    max_size: Quantity = Quantity.parse("8Gi")
+    """Maximum size of an unpacked image."""
+    namespace_size: Quantity = Quantity.parse("32Gi")
+    """Maximum size of the images of one namespace. Pulled images that no replica uses make room first, the ones that were used least recently."""
+    access_time: Duration = Duration.of(86_400)
+    """How long a registry's yes counts, where an image is here already because another namespace pulled it."""
+
+
 class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The Kubernetes provider."""
 
@@ -241,6 +264,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     process: ProcessSettings = ProcessSettings()
     default_limits: DefaultLimitSettings = DefaultLimitSettings()
     tenancy: TenancySettings = TenancySettings()
+    images: ImageSettings = ImageSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     log: LogSettings = LogSettings()
     paths: PathSettings = PathSettings()

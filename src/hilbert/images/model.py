@@ -18,6 +18,8 @@ class PullPolicy(enum.StrEnum):
     """Ask only when this namespace has no such image here."""
     NEVER = "Never"
     """Use what is here."""
+    AUTO = "auto"
+    """As Kubernetes does where nothing is said: `Always` for the tag `latest`, else `IfNotPresent`."""
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,8 +3,11 @@
     OCI/names/<`name_key`>.json         `NameRecord`: what a name means in a namespace
     OCI/images/<hex>.json               `ImageRecord`, by the digest of the manifest
     OCI/roots/<hex>/                    the merged tree of an image, by the chain of its layers
-    OCI/layers/<hex>/                   one unpacked layer, by the digest of its tar file
+    OCI/layers/<hex>/files/             one unpacked layer, by the digest of its tar file; beside it layer.json
+    OCI/unpacked/<hex>                  by the digest of a packed layer: the digest of its tar file
     OCI/blobs/<hex>                     manifests, configurations and packed layers, by their digests
+    OCI/sources/<hex>/<place>           a blob came from this registry and repository; see `depot`
+    OCI/partial/<name>                  a blob that has come in part
     OCI/pins/<hex>/<replica>            an empty file: this replica uses the image with this digest
     OCI/lock                            held shared by whoever adds or pins, alone by whoever removes
     OCI/tmp/                            what is not whole yet
@@ -19,10 +22,13 @@ import enum
 import hashlib
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from hilbert.images.model import ImageConfig
+
+_FOLDERS: Final = ("names", "images", "roots", "layers", "unpacked", "blobs", "sources", "partial", "pins", "tmp")
 
 
 class Origin(enum.StrEnum):
@@ -103,6 +109,13 @@ class Layout(msgspec.Struct, frozen=True):
     def blob(self, digest: str) -> Path:
         return self.path / "blobs" / hex_of(digest)
 
+    def unpacked(self, digest: str) -> Path:
+        return self.path / "unpacked" / hex_of(digest)
+
+    def partial(self, digest: str, place: str) -> Path:
+        """One for each place: what another has sent so far is not shown to whoever can finish it."""
+        return self.path / "partial" / f"{hex_of(digest)}-{hashlib.sha256(place.encode()).hexdigest()[:32]}"
+
     def pins(self, digest: str) -> Path:
         return self.path / "pins" / hex_of(digest)
 
@@ -117,5 +130,5 @@ class Layout(msgspec.Struct, frozen=True):
     def prepare(self) -> None:
         """Make the folders. Raises `OSError`."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("names", "images", "roots", "layers", "blobs", "pins", "tmp"):
+        for name in _FOLDERS:
             (self.path / name).mkdir(mode=0o700, exist_ok=True)

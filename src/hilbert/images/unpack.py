@@ -11,7 +11,7 @@ import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import IO, BinaryIO, Final, cast
 
 import msgspec
 
@@ -196,16 +196,12 @@ class Unpacker:
             self._tree.place(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         with os.fdopen(descriptor, "wb", buffering=0) as file:
+            here = 0
             for start, size in _parts(member):
-                content.seek(start)
+                _copy(content, None, start - here, member)
                 file.seek(start)
-                left = size
-                while left:
-                    data = content.read(min(left, _PIECE))
-                    if not data:
-                        raise Hostile(f"{shown(member.name)} is cut short")
-                    file.write(data)
-                    left -= len(data)
+                _copy(content, file, size, member)
+                here = start + size
             file.truncate(member.size)
             if self._owners:
                 os.fchown(descriptor, _owner(member.uid), _owner(member.gid))
@@ -219,6 +215,16 @@ class Unpacker:
     def _own(self, member: tarfile.TarInfo, path: str) -> None:
         if self._owners:
             os.chown(self._tree.place(path), _owner(member.uid), _owner(member.gid), follow_symlinks=False)
+
+
+def _copy(source: IO[bytes], target: IO[bytes] | None, size: int, member: tarfile.TarInfo) -> None:
+    while size:
+        data = source.read(min(size, _PIECE))
+        if not data:
+            raise Hostile(f"{shown(member.name)} is cut short")
+        if target is not None:
+            target.write(data)
+        size -= len(data)
 
 
 def may_give_owners() -> bool:

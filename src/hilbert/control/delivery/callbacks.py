@@ -7,7 +7,6 @@ looked up; redirects are not followed. Functions of the call's own namespace are
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import random
 import socket
@@ -20,6 +19,7 @@ import structlog
 
 from hilbert.control.delivery.calling import Unreached, ask, ask_pool
 from hilbert.control.delivery.request import DEPTH_FIELD, MOST_DEPTH, QueuedAnswer, QueuedRequest
+from hilbert.core.addresses import is_callable, is_here
 from hilbert.core.errors import Invalid
 from hilbert.core.ports.queue import Lease
 from hilbert.core.values import FunctionRef, NamespaceName
@@ -50,9 +50,6 @@ _OURS: Final = HOP_FIELDS | {
     b"user-agent",
     DEPTH_FIELD.lower(),
 }
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The numeric addresses of a name, for a port."""
 
@@ -207,39 +204,7 @@ class HttpCallBacks:
             number = ipaddress.ip_address(address.partition("%")[0])
         except ValueError:
             return False
-        return is_callable(number, allow_private=self._allow_private) and not _is_here(number)
-
-
-def is_callable(address: Address, *, allow_private: bool) -> bool:
-    """Whether a stranger may make the platform call this address. Pure.
-
-    Never: loopback, link-local (where clouds keep their metadata), multicast, unspecified and reserved addresses, and
-    IPv6 forms that lead to such an IPv4 address.
-    """
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-        if inner is not None:
-            return is_callable(inner, allow_private=allow_private)
-    if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
-        return False
-    if address == ipaddress.ip_address("fd00:ec2::254"):  # Amazon's metadata by IPv6.
-        return False
-    if address.is_private or not address.is_global:
-        return allow_private and not address.is_reserved
-    return not address.is_reserved
-
-
-def _is_here(address: Address) -> bool:
-    """Whether it is one of this machine's own: only those can be bound."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as trial:
-        try:
-            trial.bind((str(address), 0))
-        except OSError:
-            return False
-    return True
+        return is_callable(number, allow_private=self._allow_private) and not is_here(number)
 
 
 async def _look_up(host: str, port: int) -> Sequence[str]:

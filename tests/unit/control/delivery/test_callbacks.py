@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from hilbert.control.delivery import callbacks
-from hilbert.control.delivery.callbacks import Blocked, HttpCallBacks, Target, is_callable
+from hilbert.control.delivery.callbacks import Blocked, HttpCallBacks, Target
 from hilbert.control.delivery.request import MOST_DEPTH, QueuedAnswer, QueuedRequest
+from hilbert.core.addresses import is_callable
 from hilbert.core.errors import Invalid
 from hilbert.core.ports.queue import Lease
 from hilbert.core.values import NamespaceName
@@ -91,7 +92,7 @@ async def bench(*statuses: int, head: str = "") -> AsyncIterator[tuple[Bench, Se
 def open_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the tests' own server on loopback be called."""
     monkeypatch.setattr(callbacks, "is_callable", lambda *_, **__: True)
-    monkeypatch.setattr(callbacks, "_is_here", lambda _: False)
+    monkeypatch.setattr(callbacks, "is_here", lambda _: False)
 
 
 ANSWER = QueuedAnswer(
@@ -209,8 +210,8 @@ def test_addresses(address: str, public: bool, with_private: bool) -> None:
 
 
 def test_this_machines_own_addresses_are_known() -> None:
-    assert callbacks._is_here(ipaddress.ip_address("127.0.0.1"))
-    assert not callbacks._is_here(ipaddress.ip_address("192.0.2.1"))
+    assert callbacks.is_here(ipaddress.ip_address("127.0.0.1"))
+    assert not callbacks.is_here(ipaddress.ip_address("192.0.2.1"))
 
 
 @pytest.mark.parametrize(
