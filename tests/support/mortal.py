@@ -23,7 +23,7 @@ from hilbert.core.model import FunctionSpec
 from hilbert.core.network import NetworkUse
 from hilbert.core.ports import Handle, Observed, ReplicaPlan, Runtime
 from hilbert.core.values import Duration
-from hilbert.runtimes.process.runtime import ProcessRuntime
+from hilbert.runtimes.host import HostRuntime
 from hilbert.testing.harness import spec_of, watching
 from support.processes import ProcessHarness
 
@@ -42,7 +42,7 @@ class Dying:
 
     name = "process"
 
-    def __init__(self, runtime: ProcessRuntime, moment: str) -> None:
+    def __init__(self, runtime: HostRuntime, moment: str) -> None:
         self._runtime = runtime
         self._moment = moment
 
@@ -81,7 +81,7 @@ class Mortal(ProcessHarness):
         super().__init__(level, folder=folder)
         self._moment = moment
 
-    def wrap(self, runtime: ProcessRuntime) -> Runtime:
+    def wrap(self, runtime: HostRuntime) -> Runtime:
         return Dying(runtime, self._moment)
 
 

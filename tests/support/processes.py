@@ -25,11 +25,11 @@ from hilbert.core.ports import Runtime
 from hilbert.core.settings import DefaultLimitSettings, ProcessSettings, ProviderSettings
 from hilbert.core.values import Duration, Quantity
 from hilbert.providers.host import HostProvider, open_database
+from hilbert.runtimes.host import HostRuntime
 from hilbert.runtimes.logs.folder import LogFolder
 from hilbert.runtimes.network.client import Network
 from hilbert.runtimes.process.images import ImageStore
 from hilbert.runtimes.process.machine import Machine
-from hilbert.runtimes.process.runtime import ProcessRuntime
 from hilbert.testing.harness import Alone, eventually
 
 LEVELS = ("bubblewrap", "landlock", "process")
@@ -133,7 +133,7 @@ class ProcessHarness(Alone):
         state.mkdir(mode=0o700, exist_ok=True)
         self.database = open_database(state / "hilbert.db")
         self.logs = LogFolder(state / "logs", pipes=self.folder / "run" / "pipes", limit=1 << 20)
-        self.runtime = ProcessRuntime(
+        self.runtime = HostRuntime(
             self.folder / "run",
             images=ImageStore(state / "images", shipped=self.folder / "shipped"),
             logs=self.logs,
@@ -166,13 +166,13 @@ class ProcessHarness(Alone):
         """All that belong to replicas of this harness, however they came to be."""
         return [process for process in psutil.process_iter() if is_of(process, self.folder)]
 
-    def wrap(self, runtime: ProcessRuntime) -> Runtime:
+    def wrap(self, runtime: HostRuntime) -> Runtime:
         """For a harness that comes between the two."""
         return runtime
 
     def pid_of(self, endpoint: Endpoint) -> int:
         """The watchdog of a replica, as seen from here."""
-        handles = self.runtime._monitors
+        handles = self.runtime.replicas._monitors
         return int(handles[endpoint.replica].handle.data["pid"])
 
     async def crash(self, endpoint: Endpoint) -> bool:

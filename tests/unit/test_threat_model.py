@@ -13,13 +13,14 @@ from hilbert.core.isolation import STRICT, Promise
 from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.runtimes.network.survey import Abilities
 from hilbert.runtimes.process.interpreter import this_interpreter
-from hilbert.runtimes.process.limits import ProcessLimits
 from hilbert.runtimes.process.machine import Machine
-from hilbert.runtimes.process.sandbox import landlock, seccomp
+from hilbert.runtimes.process.sandbox import landlock
 from hilbert.runtimes.process.sandbox.bubblewrap import Bubblewrap
 from hilbert.runtimes.process.sandbox.confined import Landlock, Plain
 from hilbert.runtimes.process.sandbox.contract import Sandbox
-from hilbert.runtimes.process.sandbox.users import Users
+from hilbert.runtimes.replica import seccomp
+from hilbert.runtimes.replica.limits import ProcessLimits
+from hilbert.runtimes.replica.users import Users
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/concepts/threat-model.md").read_text()

@@ -192,7 +192,7 @@ class Endpoint(msgspec.Struct, frozen=True, array_like=True):
     replica: str
     """Unique among all replicas, ever."""
     address: str
-    """`unix:/absolute/path` or `tcp:IP:PORT`."""
+    """`unix:/absolute/path`, `tcp:IP:PORT`, or `inside:REPLICA:PORT` for a port of the replica's own loopback."""
 
 
 class EndpointSet(msgspec.Struct, frozen=True):

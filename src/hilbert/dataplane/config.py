@@ -18,5 +18,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     control_path: str
     inside_path: str = ""
     """Where connections of functions to `gateway` are handed over; empty: nowhere."""
+    dial_path: str = ""
+    """Where sockets come from that reach into the networks of replicas."""
     lifeline_fd: int
     """Where the worker tells the supervisor how it is."""

@@ -31,6 +31,7 @@ from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.http1 import Accept, Headers, Heads, Limits, Pool, ServerConnection, TimerWheel
+from hilbert.kit.inside import Dialer
 from hilbert.kit.lifeline import Lifeline
 
 _SYNC_WITHIN: Final = 5.0
@@ -63,8 +64,10 @@ class Worker:
         )
         self._control = Pool(f"unix:{config.control_path}", self._wheel)
         crowded = self._admission.crowded
+        self._dialer = Dialer(Path(config.dial_path))
         self._table = Table(
-            config.settings.provider.default_namespace, lambda address: Pool(address, self._wheel, crowded=crowded)
+            config.settings.provider.default_namespace,
+            lambda address: Pool(address, self._wheel, crowded=crowded, dialer=self._dialer),
         )
         room = WaitingRoom(
             self._wheel.loop, wake=lambda state: self._link.wake(state), max_bytes=gateway.max_waiting_bytes.units
@@ -209,6 +212,7 @@ class Worker:
             )
         await self._link.close()
         self._table.close()
+        self._dialer.close()
         self._control.close()
         self._wheel.close()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 MESSAGE_MOST: Final = 64 * 1024
-_DESCRIPTORS_MOST: Final = 8
+_DESCRIPTORS_MOST: Final = 64
 
 
 def listen(path: Path) -> socket.socket:

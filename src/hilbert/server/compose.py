@@ -72,10 +72,10 @@ async def running_queue(settings: Settings) -> AsyncIterator[FullQueue | None]:
 async def _host(settings: Settings, stop_replicas: Callable[[], bool], lifeline: Lifeline) -> AsyncIterator[Provider]:
     from hilbert.core.network import NetworkUse
     from hilbert.providers.host import HostProvider, open_database
+    from hilbert.runtimes.host import HostRuntime
     from hilbert.runtimes.logs.folder import LogFolder
     from hilbert.runtimes.network.client import Network
     from hilbert.runtimes.process.images import ImageStore
-    from hilbert.runtimes.process.runtime import ProcessRuntime
     from hilbert.server import log_keeper, tenancy
 
     state, run = Path(settings.paths.state_dir), Path(settings.paths.run_dir)
@@ -87,7 +87,7 @@ async def _host(settings: Settings, stop_replicas: Callable[[], bool], lifeline:
     )
     match settings.provider.runtime:
         case "process":
-            runtime = ProcessRuntime(
+            runtime = HostRuntime(
                 run,
                 images=ImageStore(state / "images"),
                 logs=logs,

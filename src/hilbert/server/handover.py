@@ -28,7 +28,7 @@ _MODULES: Final = (
     "hilbert.server.sweep",
     "hilbert.dataplane.worker",
     "hilbert.providers.host",
-    "hilbert.runtimes.process.runtime",
+    "hilbert.runtimes.host",
 )
 """What has to load before anything is given up for it."""
 

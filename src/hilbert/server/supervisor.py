@@ -220,6 +220,7 @@ class Supervisor:
             feed_path=str(self._run / "feed.sock"),
             control_path=str(self._run / "control.sock"),
             inside_path=str(self._run / "inside.sock") if self._settings.provider.name == "host" else "",
+            dial_path=str(self._run / "dial.sock"),
             lifeline_fd=line,
         )
 

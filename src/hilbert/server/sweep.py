@@ -14,7 +14,7 @@ from typing import Final
 
 from hilbert.core.errors import HilbertError
 from hilbert.providers.host.store import stored_handles
-from hilbert.runtimes.process.leftovers import end_leftovers
+from hilbert.runtimes.replica.leftovers import end_leftovers
 from hilbert.server import folders
 
 HELD: Final = "held"

@@ -19,7 +19,7 @@ import pytest
 
 from hilbert.core.model import Phase
 from hilbert.core.values import FunctionRef
-from hilbert.runtimes.process.limits import ProcessLimits
+from hilbert.runtimes.replica.limits import ProcessLimits
 from hilbert.testing.harness import PATIENCE, call, eventually, lines_of, spec_of, watching
 from support.mortal import MOMENTS
 from support.processes import LEVELS, ProcessHarness, is_of

@@ -28,9 +28,9 @@ from hilbert.core.ports import Handle, Observed, ReplicaPlan
 from hilbert.core.settings import ProcessSettings
 from hilbert.core.values import Duration
 from hilbert.kit.aio import spawn
+from hilbert.runtimes.host import HostRuntime
 from hilbert.runtimes.logs.folder import LogFolder
 from hilbert.runtimes.process.images import ImageStore
-from hilbert.runtimes.process.runtime import ProcessRuntime
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class LocalRun:
         self._logs = LogFolder(
             self._folder / "logs", pipes=self._folder / "pipes", limit=self._settings.log_bytes.units
         )
-        self._runtime = ProcessRuntime(
+        self._runtime = HostRuntime(
             self._folder, images=self._images, logs=self._logs, settings=self._settings, bound=True
         )
         self._thread.start()

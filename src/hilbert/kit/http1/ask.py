@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from hilbert.kit.http1.pool import Dialing
+
 _AGENT = "hilbert-probe"
 
 
@@ -33,10 +35,10 @@ class _Probe(asyncio.Protocol):
             self._answer.set_result(status)
 
 
-async def ask(address: str, path: str) -> int:
+async def ask(address: str, path: str, *, dialer: Dialing | None = None) -> int:
     """The status of the answer to GET `path`; 0 when there is none. Waits for as long as it takes.
 
-    `address` is `unix:/absolute/path` or `tcp:HOST:PORT`, an IPv6 host in brackets. `path` is trusted (`safe_path`).
+    `address` is `unix:/absolute/path`, `tcp:HOST:PORT`, an IPv6 host in brackets, or `inside:REPLICA:PORT`. `path` is trusted (`safe_path`).
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[int] = loop.create_future()
@@ -45,6 +47,9 @@ async def ask(address: str, path: str) -> int:
     try:
         if kind == "unix":
             transport, _ = await loop.create_unix_connection(lambda: _Probe(path, answer), rest)
+        elif kind == "inside" and dialer is not None:
+            sock = await dialer.dial(rest)
+            transport, _ = await loop.create_connection(lambda: _Probe(path, answer), sock=sock)
         else:
             host, _, port = rest.rpartition(":")
             transport, _ = await loop.create_connection(lambda: _Probe(path, answer), host.strip("[]"), int(port))

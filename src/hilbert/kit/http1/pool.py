@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+import socket
+from typing import Final, Protocol
 
 from hilbert.kit.http1.client import ClientConnection
 from hilbert.kit.http1.timers import TimerWheel
@@ -13,10 +14,22 @@ MOST_IDLE: Final = 256
 """Connections to one address that wait."""
 
 
-class Pool:
-    """Connections to one upstream address, `unix:/path` or `tcp:host:port`."""
+class Dialing(Protocol):
+    """Connects to what is in other networks, at `inside:REPLICA:PORT`."""
 
-    __slots__ = ("_closed", "_crowded", "_idle", "_idle_time", "_loop", "_most_idle", "_wheel", "address")
+    async def dial(self, place: str) -> socket.socket:
+        """A connection to `REPLICA:PORT`. Raises `OSError`."""
+        ...
+
+    def forget(self, replica: str) -> None:
+        """It will not be asked for any more."""
+        ...
+
+
+class Pool:
+    """Connections to one upstream address: `unix:/path`, `tcp:host:port`, or `inside:REPLICA:PORT`."""
+
+    __slots__ = ("_closed", "_crowded", "_dialer", "_idle", "_idle_time", "_loop", "_most_idle", "_wheel", "address")
 
     def __init__(
         self,
@@ -26,9 +39,11 @@ class Pool:
         idle_time: float = IDLE_TIME,
         most_idle: int = MOST_IDLE,
         crowded: int = 0,
+        dialer: Dialing | None = None,
     ) -> None:
         """A connection whose descriptor has a number above `crowded` is not kept: many are open then. 0 is no such bound."""
         self._crowded = crowded
+        self._dialer = dialer
         self.address = address
         self._wheel = wheel
         self._idle_time = idle_time
@@ -56,6 +71,11 @@ class Pool:
         kind, _, place = self.address.partition(":")
         if kind == "unix":
             _, connection = await self._loop.create_unix_connection(lambda: ClientConnection(self), place)
+        elif kind == "inside":
+            if self._dialer is None:
+                raise ConnectionError("nobody here can reach into another network")
+            sock = await self._dialer.dial(place)
+            _, connection = await self._loop.create_connection(lambda: ClientConnection(self), sock=sock)
         else:
             host, _, port = place.rpartition(":")
             _, connection = await self._loop.create_connection(
@@ -94,3 +114,6 @@ class Pool:
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.transport.close()
+        kind, _, place = self.address.partition(":")
+        if kind == "inside" and self._dialer is not None:
+            self._dialer.forget(place.rpartition(":")[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import itertools
 import os
 import select
 import signal
@@ -25,7 +24,7 @@ from hilbert.kit.retry import Backoff, Pace
 from hilbert.runtimes.network import child, machine
 from hilbert.runtimes.network.addresses import Pool
 from hilbert.runtimes.network.claims import Claim
-from hilbert.runtimes.network.messages import PROTOCOL, Attach, Attached, Config, Dial, Dialed, FromKeeper, Hello, Leave
+from hilbert.runtimes.network.messages import PROTOCOL, Attach, Attached, Config, FromKeeper, Hello, Leave
 from hilbert.runtimes.network.survey import Abilities, survey
 
 _ANSWER_MOST: Final = 30.0
@@ -65,8 +64,6 @@ class Network:
         self._connection: socket.socket | None = None
         self._connected = asyncio.Event()
         self._answers: dict[str, asyncio.Future[str]] = {}
-        self._dials: dict[int, asyncio.Future[socket.socket]] = {}
-        self._numbers = itertools.count(1)
         self._known: dict[str, _Known] = {}
         self._child = 0
         self._lost = asyncio.Event()
@@ -77,6 +74,11 @@ class Network:
     @property
     def abilities(self) -> Abilities:
         return self._abilities
+
+    @property
+    def dial_path(self) -> Path:
+        """Where `hilbert.kit.inside.Dialer` gets its sockets."""
+        return self._folder / "dial.sock"
 
     async def open(self, abilities: Abilities | None = None) -> Abilities:
         """Find out what works here, unless that is known, and have a keeper if anything does. Never raises."""
@@ -119,6 +121,8 @@ class Network:
         try:
             async with asyncio.timeout(_ANSWER_MOST):
                 await _leaves(pid, process)
+                if self._life is None:
+                    self._life = spawn(self._live(), name="network keeper")
                 await self._connected.wait()
                 if order.replica not in self._known:
                     self._known[order.replica] = _Known(order, pid, os.dup(process))
@@ -139,31 +143,6 @@ class Network:
         known = self._known.pop(replica, None)
         if known is not None:
             os.close(known.process)
-
-    async def dial(self, pid: int, process: int, port: int) -> socket.socket:
-        """A socket in the network of a process, connected to a port of its loopback. Raises `OSError`, as connecting does."""
-        network = _network_of(pid, process)
-        request = next(self._numbers)
-        answer: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
-        self._dials[request] = answer
-        try:
-            if self._connection is None:
-                raise ConnectionError("the network keeper is away")
-            handover.send(self._connection, msgspec.json.encode(Dial(request=request, port=port)), [network])
-            client = await answer
-        finally:
-            os.close(network)
-            self._dials.pop(request, None)
-        # What a connect that is under way comes to shows once the socket can be written to.
-        try:
-            await asyncio.get_running_loop().sock_sendall(client, b"")
-            code = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                raise OSError(code, os.strerror(code))
-        except BaseException:
-            client.close()
-            raise
-        return client
 
     # The keeper
 
@@ -244,11 +223,11 @@ class Network:
         if self._connection is None:
             return
         try:
-            data, descriptors = handover.receive(self._connection)
+            data, _ = handover.receive(self._connection)
         except BlockingIOError:
             return
         except OSError:
-            data, descriptors = b"", []
+            data = b""
         if not data:
             self._lose()
             return
@@ -262,22 +241,11 @@ class Network:
                     answer.set_result(error.removeprefix("- "))
                 elif error:
                     _log.warning("a replica has lost its network", replica=replica, reason=error)
-            case Dialed(request=request, error=error, code=code):
-                dialing = self._dials.get(request)
-                if dialing is not None and not dialing.done():
-                    if descriptors:
-                        dialing.set_result(socket.socket(fileno=descriptors.pop()))
-                    else:
-                        dialing.set_exception(OSError(code, error))
-                handover.close(descriptors)
 
     def _lose(self) -> None:
         asyncio.get_running_loop().remove_reader(self._connection.fileno() if self._connection else -1)
         self._connected.clear()
         gone = ConnectionError("the network keeper has ended")
-        for dialing in self._dials.values():
-            if not dialing.done():
-                dialing.set_exception(gone)
         if self._hello is not None and not self._hello.done():
             self._hello.set_exception(gone)
         self._lost.set()
@@ -286,6 +254,7 @@ class Network:
         return Config(
             control=str(self._folder / "keeper.sock"),
             inside=str(self._folder / "inside.sock"),
+            dial=str(self.dial_path),
             label=self._label,
             pool=str(self._pool.network),
             programs=dict(self._abilities.programs),

@@ -28,6 +28,7 @@ import hilbert
 from hilbert.core.errors import HilbertError
 from hilbert.core.network import Egress
 from hilbert.kit import handover
+from hilbert.kit.inside import COUNT_MOST
 from hilbert.runtimes.network import setting_up
 from hilbert.runtimes.network.addresses import Pool, own_addresses
 from hilbert.runtimes.network.kept import Kept
@@ -36,12 +37,11 @@ from hilbert.runtimes.network.messages import (
     Attach,
     Attached,
     Config,
-    Dial,
-    Dialed,
     Hello,
     Leave,
     ToKeeper,
 )
+from hilbert.runtimes.network.sockets import MADE_AHEAD, Sockets
 from hilbert.runtimes.network.uplink import PROGRAMS
 from hilbert.runtimes.network.workers import Workers
 
@@ -70,6 +70,7 @@ class Keeper:
         self._rising: list[tuple[Kept, Callable[[str], None]]] = []
         """Uplinks that have been started and carry nothing yet, and whom to tell."""
         self._workers = Workers(Path(config.inside), self._selector)
+        self._sockets = Sockets(Path(config.dial), self._selector, find=self._kept.get, make=self._make_sockets)
         self._control = handover.listen(Path(config.control))
         self._selector.register(self._control, selectors.EVENT_READ, self._join)
 
@@ -94,7 +95,7 @@ class Keeper:
                 self._ended = True
         for kept in list(self._kept.values()):
             kept.close()
-        for path in (self._config.control, self._config.inside):
+        for path in (self._config.control, self._config.inside, self._config.dial):
             Path(path).unlink(missing_ok=True)
 
     def _look_at_uplinks(self, now: float) -> None:
@@ -149,8 +150,6 @@ class Keeper:
                     self._lose(client)
                 case Attach() as order:
                     self._attach(client, order, descriptors)
-                case Dial() as order:
-                    self._dial(client, order, descriptors)
                 case Leave():
                     self._ended = True
         except msgspec.MsgspecError:
@@ -191,6 +190,8 @@ class Keeper:
             uplink=order.uplink,
             egress=egress,
             resolves=order.resolves,
+            gateway=order.gateway,
+            ahead=MADE_AHEAD if order.called else 0,
             label=self._config.label,
             pool=self._pool,
             programs=self._config.programs,
@@ -216,22 +217,12 @@ class Keeper:
 
         self._in_child(lambda: setting_up.set_up(task), done)
 
-    def _dial(self, client: socket.socket, order: Dial, descriptors: list[int]) -> None:
-        if len(descriptors) != 1:
-            self._tell(client, Dialed(request=order.request, error="no network was given"))
+    def _make_sockets(self, kept: Kept, done: Callable[[str, list[socket.socket]], None]) -> None:
+        if not kept.is_open:
+            done("it has ended", [])
             return
-
-        def done(error: str, sockets: list[socket.socket]) -> None:
-            code, _, text = error.partition(" ")
-            self._tell(
-                client,
-                Dialed(request=order.request, error=text, code=int(code) if code.isdigit() else 0),
-                tuple(sock.fileno() for sock in sockets),
-            )
-            for sock in sockets:
-                sock.close()
-
-        self._in_child(lambda: [setting_up.dial(descriptors[0], order.port)], done)
+        network = kept.order.network
+        self._in_child(lambda: setting_up.make_sockets_in(network, COUNT_MOST), done)
 
     def _forget(self, replica: str) -> None:
         self._kept.pop(replica, None)
@@ -273,7 +264,7 @@ def _answer_and_exit(answer: socket.socket, work: Callable[[], list[socket.socke
             name = Path(str(exc.cmd)).name
             handover.send(answer, f"- {name}: {said[0][:300] if said else f'status {exc.returncode}'}".encode())
         except (OSError, subprocess.SubprocessError) as exc:
-            handover.send(answer, f"{getattr(exc, 'errno', None) or '-'} {exc}"[:400].encode())
+            handover.send(answer, f"- {exc}"[:400].encode())
     finally:
         os._exit(0)
 

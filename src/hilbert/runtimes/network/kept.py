@@ -44,6 +44,8 @@ class Kept:
         self._selector = selector
         self._on_end = on_end
         self._door: socket.socket | None = None
+        self.ahead: list[socket.socket] = []
+        """Sockets for whoever calls into the replica first."""
         self._waiting = False
         """The door is left alone, since no worker is there."""
         self._names: NameServer | None = None
@@ -52,12 +54,15 @@ class Kept:
         selector.register(process, selectors.EVENT_READ, self._ended)
 
     def open(self, sockets: list[socket.socket], workers: Workers) -> None:
-        """Take over what listens inside: the door, and the name server's two if there is one."""
-        self._door = sockets[0]
-        self._door.setblocking(False)
-        self._selector.register(self._door, selectors.EVENT_READ, lambda: self._accept(workers))
-        if len(sockets) == 3:
-            self._names = NameServer(sockets[1], sockets[2], self._selector)
+        """Take over what `set_up` made: the door and the name server's two sockets as far as ordered, and those made ahead."""
+        made = iter(sockets)
+        if self.order.gateway:
+            self._door = next(made)
+            self._door.setblocking(False)
+            self._selector.register(self._door, selectors.EVENT_READ, lambda: self._accept(workers))
+            if self.order.resolves:
+                self._names = NameServer(next(made), next(made), self._selector)
+        self.ahead = list(made)
         if not self.is_open:  # It has ended meanwhile.
             self.close()
 
@@ -117,6 +122,9 @@ class Kept:
                 self._selector.unregister(self._door)
             self._door.close()
             self._door = None
+        for sock in self.ahead:
+            sock.close()
+        self.ahead = []
         if self._names is not None:
             self._names.close()
             self._names = None

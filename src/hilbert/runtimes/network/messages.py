@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """Raised with every change of this file: a keeper of another number is replaced."""
 
 
@@ -17,6 +17,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the socket for control processes."""
     inside: str
     """Path of the socket for workers, which take the calls from inside."""
+    dial: str
+    """Path of the socket for those who ask for sockets inside."""
     label: str
     """Four hexadecimal digits of this installation."""
     pool: str
@@ -48,13 +50,10 @@ class Attach(msgspec.Struct, frozen=True, tag="attach", kw_only=True):
     egress: str = "internet"
     resolves: bool = True
     """Offer a name server inside."""
-
-
-class Dial(msgspec.Struct, frozen=True, tag="dial", kw_only=True):
-    """Control: connect to a TCP port on the loopback of a replica. With its network namespace; the answer has the socket."""
-
-    request: int
-    port: int
+    gateway: bool = True
+    """The gateway is reached from inside. Without, there is the loopback and nothing else."""
+    called: bool = False
+    """It is called at ports that it listens on itself."""
 
 
 class Leave(msgspec.Struct, frozen=True, tag="leave"):
@@ -69,14 +68,5 @@ class Attached(msgspec.Struct, frozen=True, tag="attached", kw_only=True):
     """One sentence; empty when all is in place."""
 
 
-class Dialed(msgspec.Struct, frozen=True, tag="dialed", kw_only=True):
-    """Keeper: with the connected socket, or without one."""
-
-    request: int
-    error: str = ""
-    code: int = 0
-    """The error's number (errno), 0 for none."""
-
-
-ToKeeper = Attach | Dial | Leave
-FromKeeper = Hello | Attached | Dialed
+ToKeeper = Attach | Leave
+FromKeeper = Hello | Attached

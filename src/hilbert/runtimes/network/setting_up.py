@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import subprocess
@@ -30,6 +29,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     uplink: str
     egress: Egress
     resolves: bool
+    gateway: bool
+    ahead: int
+    """How many sockets to make for those who will call into it."""
     label: str
     pool: Pool
     programs: Mapping[str, str]
@@ -38,7 +40,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 def set_up(order: Order) -> list[socket.socket]:
     """Make the link, the rules and what listens inside: the gateway's door, then a name server's two sockets if wanted.
 
-    Leaves this process in the replica's network. Raises `OSError`, and `subprocess.SubprocessError` with what a program said.
+    Last come the sockets that are made ahead. Leaves this process in the replica's network. Raises `OSError`, and `subprocess.SubprocessError` with what a program said.
     """
     never = {str(order.pool.network), SLIRP, *own_addresses()}
     number = _make_link(order) if order.uplink == "veth" and not _has_link(order.network) else -1
@@ -46,6 +48,8 @@ def set_up(order: Order) -> list[socket.socket]:
     if os.geteuid() != 0:
         enter.keep_net_admin()
     enter.raise_loopback()
+    if not order.gateway:
+        return make_sockets(order.ahead)
     _run(order.programs["nft"], ["-f", "-"], rules.inside(order.egress, never=never))
     if number >= 0:
         Path(f"/proc/sys/net/ipv6/conf/{links.INSIDE}/disable_ipv6").write_text("1")
@@ -55,7 +59,7 @@ def set_up(order: Order) -> list[socket.socket]:
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         datagrams.bind((GATEWAY, _DNS_PORT))
         sockets += [datagrams, _listen(_DNS_PORT)]
-    return sockets
+    return sockets + make_sockets(order.ahead)
 
 
 def renew(order: Order) -> list[socket.socket]:
@@ -68,17 +72,15 @@ def renew(order: Order) -> list[socket.socket]:
     return []
 
 
-def dial(network: int, port: int) -> socket.socket:
-    """A socket in that network, on its way to a port of its loopback. Raises `OSError`."""
+def make_sockets(count: int) -> list[socket.socket]:
+    """Unconnected sockets of the network that this process is in."""
+    return [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
+
+
+def make_sockets_in(network: int, count: int) -> list[socket.socket]:
+    """The same in another network, for which this process leaves its own. Raises `OSError`."""
     enter.enter(network)
-    client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    client.setblocking(False)
-    code = client.connect_ex(("127.0.0.1", port))
-    # On a loopback the answer is there at once; while a replica comes up, an attempt may hang all the same.
-    if code not in (0, errno.EINPROGRESS):
-        client.close()
-        raise OSError(code, os.strerror(code))
-    return client
+    return make_sockets(count)
 
 
 def _has_link(network: int) -> bool:

@@ -94,7 +94,7 @@ def _set_up(trial: Trial, uplink: str, child: int) -> str:
 
 def _order(trial: Trial, uplink: str, network: int) -> Order:
     return Order(
-        network=network, uplink=uplink, egress=Egress(), resolves=True, label=trial.label, pool=Pool(trial.pool),
+        network=network, uplink=uplink, egress=Egress(), resolves=True, gateway=True, ahead=0, label=trial.label, pool=Pool(trial.pool),
         programs=trial.programs,
     )  # fmt: skip
 

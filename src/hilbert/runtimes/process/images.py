@@ -45,9 +45,7 @@ class ImageStore:
 
     def find(self, image: str, namespace: str) -> Bundle:
         """What the name means in this namespace. Raises `ImageUnavailable`, for one of another namespace's as for none."""
-        bundle = (
-            self._built(image, namespace) or self._built(image, "") or self._shipped_bundles().get(_repository(image))
-        )
+        bundle = self.get(image, namespace)
         if bundle is None:
             raise ImageUnavailable(
                 f"image {image} was neither built on this machine for namespace {namespace} nor ships with Hilbert; "
@@ -56,6 +54,12 @@ class ImageStore:
                 "kubernetes provider, which runs container images",
             )
         return bundle
+
+    def get(self, image: str, namespace: str) -> Bundle | None:
+        """The same, or None. Raises `ImageUnavailable` for one that is damaged."""
+        return (
+            self._built(image, namespace) or self._built(image, "") or self._shipped_bundles().get(_repository(image))
+        )
 
     def forget(self, namespace: str) -> None:
         """Remove the names that belong to this namespace, for good: a namesake made later finds none. Raises `OSError`."""

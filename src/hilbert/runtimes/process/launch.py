@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from hilbert.core.errors import StartFailed
-from hilbert.runtimes.process import proc
 from hilbert.runtimes.process.interpreter import Interpreter
 from hilbert.runtimes.process.sandbox.contract import BLOCK, ENVIRONMENT, FILTER, GATE, INFO, LISTEN, Command
+from hilbert.runtimes.replica import proc
 
 _ABOVE: Final = 10
 """Descriptors are moved here first, so that putting one in place does not overwrite another."""

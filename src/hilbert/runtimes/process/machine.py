@@ -26,13 +26,13 @@ from hilbert.runtimes.network.survey import SHARED, Abilities
 from hilbert.runtimes.process.images import Bundle, ImageStore
 from hilbert.runtimes.process.interpreter import Interpreter, this_interpreter
 from hilbert.runtimes.process.launch import abandon, launch
-from hilbert.runtimes.process.limits import Allowance, Limiter, find_limiter
-from hilbert.runtimes.process.replica_folder import make_folder
 from hilbert.runtimes.process.sandbox import landlock
 from hilbert.runtimes.process.sandbox.bubblewrap import Bubblewrap
 from hilbert.runtimes.process.sandbox.confined import Landlock, Plain
-from hilbert.runtimes.process.sandbox.contract import Occupant, Sandbox
-from hilbert.runtimes.process.sandbox.users import Users
+from hilbert.runtimes.process.sandbox.contract import Occupant, Sandbox, own_etc
+from hilbert.runtimes.replica.folder import make_folder
+from hilbert.runtimes.replica.limits import Allowance, Limiter, find_limiter
+from hilbert.runtimes.replica.users import Users
 
 _TRIAL_MOST: Final = 20.0
 """Seconds for a trial start."""
@@ -252,7 +252,7 @@ async def _works(
     etc = {} if network else {"hosts": files.hosts("trial"), "resolv.conf": files.resolv_conf(resolves=False)}
     occupant = Occupant(folder=trial, host="trial", bundle=bundle, user=user, network=network, etc=etc, read_only=True)
     try:
-        make_folder(occupant, shared=sandbox.level != "bubblewrap")
+        make_folder(trial, owner=user, etc=own_etc(occupant), shared=sandbox.level != "bubblewrap")
         output = os.open(trial / "output", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             command = sandbox.command(occupant)

@@ -16,6 +16,7 @@ import pytest
 
 from hilbert.core.errors import StartFailed
 from hilbert.kit import handover
+from hilbert.kit.inside import COUNT_MOST, Dialer
 from hilbert.runtimes.network.client import Network
 from hilbert.runtimes.network.messages import Attach
 from hilbert.runtimes.network.survey import Abilities
@@ -91,25 +92,41 @@ def apart() -> Iterator[Apart]:
     apart.close()
 
 
-async def test_dialing_into_a_replica(network: Network, apart: Apart) -> None:
+@pytest.fixture
+async def dialer(network: Network) -> AsyncIterator[Dialer]:
+    dialer = Dialer(network.dial_path)
+    yield dialer
+    dialer.close()
+
+
+@pytest.mark.parametrize("gateway", [True, False])
+async def test_dialing_into_a_replica(network: Network, dialer: Dialer, apart: Apart, gateway: bool) -> None:
     loop = asyncio.get_running_loop()
-    client = await network.dial(apart.pid, apart.descriptor, 5000)
-    with client:
-        assert await loop.sock_recv(client, 100) == b"hello from inside"
-    with pytest.raises(ConnectionRefusedError):
-        await network.dial(apart.pid, apart.descriptor, 5001)
-    clients = await asyncio.gather(*(network.dial(apart.pid, apart.descriptor, 5000) for _ in range(20)))
+    order = Attach(replica="r-1", namespace="dev", egress="none", resolves=False, gateway=gateway, called=True)
+    await network.attach(order, apart.pid, apart.descriptor)
+    for _ in range(3):  # The socket that was refused can be used again.
+        with pytest.raises(ConnectionRefusedError):
+            await dialer.dial("r-1:5001")
+    clients = await asyncio.gather(*(dialer.dial("r-1:5000") for _ in range(3 * COUNT_MOST)))
     for client in clients:
         with client:
             assert await loop.sock_recv(client, 100) == b"hello from inside"
+    network.forget("r-1")
 
 
-async def test_a_process_that_has_ended_is_not_dialed(network: Network) -> None:
+async def test_what_is_not_there_is_not_dialed(network: Network, dialer: Dialer) -> None:
     apart = Apart()
+    order = Attach(replica="r-2", namespace="dev", egress="none", resolves=False, called=True)
+    await network.attach(order, apart.pid, apart.descriptor)
+    with await dialer.dial("r-2:5000"):
+        pass
     apart.process.kill()
     apart.process.wait()
-    with pytest.raises((ProcessLookupError, FileNotFoundError)):
-        await network.dial(apart.pid, apart.descriptor, 5000)
+    dialer.forget("r-2")
+    with pytest.raises(OSError, match=r"ended|known|refused"):
+        await _dial_until_it_fails(dialer, "r-2:5000")  # The keeper has to hear of its end first.
+    with pytest.raises(ConnectionError):
+        await dialer.dial("unknown:5000")
     with pytest.raises(StartFailed):
         await network.attach(Attach(replica="r", namespace="dev"), apart.pid, apart.descriptor)
     apart.close()
@@ -159,3 +176,9 @@ async def _eventually_connected(path: Path) -> socket.socket:
 def _received(worker: socket.socket) -> tuple[bytes, list[int]]:
     worker.settimeout(10)
     return handover.receive(worker)
+
+
+async def _dial_until_it_fails(dialer: Dialer, place: str) -> None:
+    while True:
+        with await dialer.dial(place):
+            dialer.forget(place.rpartition(":")[0])

@@ -19,9 +19,10 @@ from hilbert.kit.http1.ask import safe_path
 from hilbert.runtimes.process.environment import render_environment
 from hilbert.runtimes.process.interpreter import this_interpreter
 from hilbert.runtimes.process.network import without_unix_upstream
-from hilbert.runtimes.process.sandbox import landlock, seccomp
+from hilbert.runtimes.process.sandbox import landlock
 from hilbert.runtimes.process.sandbox.contract import Places
-from hilbert.runtimes.process.sandbox.users import Users
+from hilbert.runtimes.replica import seccomp
+from hilbert.runtimes.replica.users import Users
 
 ALLOW, EPERM, ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}

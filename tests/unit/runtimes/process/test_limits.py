@@ -15,8 +15,8 @@ import pytest
 from hilbert.core.model import Resources
 from hilbert.core.settings import DefaultLimitSettings
 from hilbert.core.values import Quantity
-from hilbert.runtimes.process.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
-from hilbert.runtimes.process.limits import Allowance, GroupsV1, GroupsV2, ProcessLimits, find_limiter
+from hilbert.runtimes.replica.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
+from hilbert.runtimes.replica.limits import Allowance, GroupsV1, GroupsV2, ProcessLimits, find_limiter
 
 LIMITS = Allowance(memory=64 << 20, cpu=250, processes=100, open_files=256)
 NONE = Allowance()

@@ -13,8 +13,9 @@ from typing import Final
 
 from hilbert.core.isolation import Promise
 from hilbert.runtimes.process.interpreter import Interpreter
-from hilbert.runtimes.process.sandbox import landlock, seccomp
+from hilbert.runtimes.process.sandbox import landlock
 from hilbert.runtimes.process.sandbox.contract import BLOCK, FILTER, INFO, Command, Entry, Occupant, Places
+from hilbert.runtimes.replica import seccomp
 
 HOME: Final = "/home/app"
 LAYERS: Final = "/opt/layers"

@@ -46,7 +46,7 @@ def confine(entry: dict[str, Any]) -> None:
     if user or entry.get("drop"):
         prctl(_PR_SET_DUMPABLE, 1)  # Otherwise /proc/self belongs to root and even /dev/stdout cannot be opened.
     if entry.get("filter"):
-        from hilbert.runtimes.process.sandbox import seccomp
+        from hilbert.runtimes.replica import seccomp
 
         _install(seccomp.program(apart=False, metadata=entry.get("metadata", False)))
 

@@ -8,8 +8,9 @@ from typing import Final
 
 from hilbert.core.isolation import Promise
 from hilbert.runtimes.process.interpreter import Interpreter
-from hilbert.runtimes.process.sandbox import landlock, seccomp
+from hilbert.runtimes.process.sandbox import landlock
 from hilbert.runtimes.process.sandbox.contract import Command, Entry, Occupant, Places
+from hilbert.runtimes.replica import seccomp
 
 _READ: Final = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives", "/etc/ca-certificates",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +30,19 @@ class Occupant(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool
     bound: bool = False
     """It ends with the thread that starts it, however that ends."""
+
+
+def own_etc(occupant: Occupant) -> Mapping[str, str]:
+    """Files of `/etc` in the occupant's folder, by name, with their text."""
+    user, group = occupant.user or (os.geteuid(), os.getegid())
+    return {
+        "passwd": "root:x:0:0:root:/root:/sbin/nologin\n"
+        f"app:x:{user}:{group}:app:/home/app:/bin/sh\n"
+        "nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n",
+        "group": f"root:x:0:\napp:x:{group}:\nnogroup:x:65534:\n",
+        "hostname": f"{occupant.host[:64]}\n",
+        **occupant.etc,
+    }
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,33 +9,26 @@ from pathlib import Path
 from typing import Final
 
 from hilbert.kit.trees import remove_tree
-from hilbert.runtimes.process.sandbox.contract import Occupant
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TEMPORARY: Final = ".new-"
 """Begins with a dot, as no secret's name does."""
 
 
-def make_folder(occupant: Occupant, *, shared: bool) -> None:
-    """Make `occupant.folder`. `shared`: the replica sees the host's file system, so its user has to get there. `OSError`."""
-    folder = occupant.folder
+def make_folder(folder: Path, *, owner: tuple[int, int] | None, etc: Mapping[str, str], shared: bool = False) -> None:
+    """Make `folder` for a replica that runs as `owner` (None: as this user), with the files of `etc` in it.
+
+    `shared`: the replica sees the host's file system, so its user has to get there. Raises `OSError`.
+    """
     folder.mkdir(mode=0o700)
     for name in ("secrets", "etc", "tmp"):
         (folder / name).mkdir(mode=0o700)
-    user, group = occupant.user or (os.geteuid(), os.getegid())
-    (folder / "etc" / "passwd").write_text(
-        "root:x:0:0:root:/root:/sbin/nologin\n"
-        f"app:x:{user}:{group}:app:/home/app:/bin/sh\n"
-        "nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"
-    )
-    (folder / "etc" / "group").write_text(f"root:x:0:\napp:x:{group}:\nnogroup:x:65534:\n")
-    (folder / "etc" / "hostname").write_text(f"{occupant.host[:64]}\n")
-    for name, text in occupant.etc.items():
+    for name, text in etc.items():
         (folder / "etc" / name).write_text(text)
     for file in (folder / "etc").iterdir():
         file.chmod(0o444)
-    if occupant.user is not None:
-        os.chown(folder / "tmp", user, group)
+    if owner is not None:
+        os.chown(folder / "tmp", *owner)
         if shared:
             folder.chmod(0o711)
 

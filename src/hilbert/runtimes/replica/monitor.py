@@ -14,16 +14,53 @@ from hilbert.core.ports import Handle, Observed
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.http1.ask import ask
-from hilbert.runtimes.process import proc
-from hilbert.runtimes.process.handle import ReplicaData
+from hilbert.kit.inside import Dialer
+from hilbert.kit.retry import Pace
+from hilbert.runtimes.replica import proc
+from hilbert.runtimes.replica.handle import ReplicaData
 
-_ASK_FIRST: Final = 0.01
-_ASK_MOST: Final = 0.5
-"""Seconds between readiness requests that were answered with "not yet": doubling from the first to the most."""
+_ASK: Final = Pace(first=0.005, most=0.025)
+_ASK_OFTEN: Final = 5.0
+"""Seconds from the start for which readiness is asked for that often, then less."""
+_ASK_SELDOM: Final = 0.25
 _ANSWER_MOST: Final = 10.0
 """Seconds for a readiness request to be answered before another is sent."""
 _REAP_MOST: Final = 1.0
 """Seconds for a sandbox's parent process to end after the replica."""
+
+
+class Ending:
+    """How a process ended, if that can be known: the end of one that was taken back is told to its new parent alone."""
+
+    known = False
+
+    async def wait(self) -> tuple[str, int]:
+        """In words, and the signal that ended it, 0 for none. Called once the process has ended."""
+        return "ended", signal.SIGKILL
+
+
+class EndOfChild(Ending):
+    """Of a process that this one has started."""
+
+    known = True
+
+    def __init__(self, child: int, *, through_parent: bool) -> None:
+        """`child` is the process to wait for. `through_parent`: it is the replica's parent, and tells of its end."""
+        self._child = child
+        self._through_parent = through_parent
+
+    async def wait(self) -> tuple[str, int]:
+        pause = 0.001
+        for _ in range(20):
+            try:
+                pid, status = os.waitpid(self._child, os.WNOHANG)  # noqa: ASYNC222 - does not wait
+            except ChildProcessError:
+                break
+            if pid:
+                return proc.describe_status(status, through_parent=self._through_parent)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _REAP_MOST / 10)
+        return await super().wait()
 
 
 class Monitor:
@@ -34,18 +71,19 @@ class Monitor:
         handle: Handle,
         descriptor: int,
         *,
-        child: int,
+        ending: Ending,
+        dialer: Dialer | None,
         explain: Callable[[Handle], Awaitable[tuple[str, str]]],
         changed: Callable[[str], None],
     ) -> None:
-        """`descriptor` is a pidfd, taken over. `child` is the process to wait for, 0 if it is not ours.
+        """`descriptor` is a pidfd, taken over. `ending` says how the process ended.
 
         `explain` gives, after the end, the reason (`OOMKilled` or nothing) and the last line written.
         """
         self.handle = handle
         self.data = ReplicaData.of(handle)
         self.state = "starting"
-        self.may_serve = not child
+        self.may_serve = not ending.known
         """It may have calls: it has been ready, or was taken back and may have been ready before."""
         self.probing = False
         """A health request is under way, or the next of a series."""
@@ -53,7 +91,9 @@ class Monitor:
         self.answered = asyncio.Event()
         """The first readiness request has been answered, whatever the answer, or the replica has ended."""
         self._descriptor = descriptor
-        self._child = child
+        self._ending = ending
+        self._dialer = dialer
+        self._address = self.data.address(handle.replica)
         self._explain = explain
         self._changed = changed
         self._reason = ""
@@ -72,25 +112,28 @@ class Monitor:
         return Observed(
             replica=self.handle.replica,
             state=self.state,
-            endpoint=Endpoint(self.handle.replica, f"unix:{self.data.socket}") if answers else None,
+            endpoint=Endpoint(self.handle.replica, self._address) if answers else None,
             reason=self._reason,
             message=self._message,
             placement=self.data.placement,
         )
 
-    def signal(self, number: signal.Signals) -> None:
-        if not self._closed:
-            proc.send(self._descriptor, number)
+    def ask_to_end(self) -> None:
+        """Also one that is stopped, which could only end by force otherwise."""
+        if self._closed:
+            return
+        main = proc.open_first_child(self.data.pid, self._descriptor) if self.data.main == "child" else None
+        for number in (self.data.end, signal.SIGCONT):
+            proc.send(self._descriptor if main is None else main, signal.Signals(number))
+        if main is not None:
+            os.close(main)
 
     async def probe(self, within: float) -> bool:
         """One health request. True when it was answered well in time, or the replica is not to be asked now."""
         if self.state != "ready":
             return True
-        status = 0
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                status = await ask(f"unix:{self.data.socket}", self.data.health)
-        return self.state != "ready" or 200 <= status < 400
+        status = await self._ask(self.data.health, within)
+        return self.state != "ready" or self._good(status)
 
     def fail(self, message: str) -> None:
         """It does not answer any more."""
@@ -109,14 +152,23 @@ class Monitor:
             asyncio.get_running_loop().remove_reader(self._descriptor)
             os.close(self._descriptor)
 
+    async def _ask(self, path: str, within: float) -> int:
+        """The status of one request; 0 without an answer in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                return await ask(self._address, path, dialer=self._dialer)
+        return 0
+
+    def _good(self, status: int) -> bool:
+        return 200 <= status < (500 if self.data.lenient else 400)
+
     async def _await_ready(self) -> None:
-        pause = _ASK_FIRST
+        clock = asyncio.get_running_loop()
+        often_until = clock.time() + _ASK_OFTEN
+        attempts = 0
         while True:
-            status = 0
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_ANSWER_MOST):
-                    status = await ask(f"unix:{self.data.socket}", self.data.ready)
-            if 200 <= status < 400:
+            status = await self._ask(self.data.ready, _ANSWER_MOST)
+            if self._good(status):
                 self.state = "ready"
                 self.may_serve = True
                 self.answered.set()
@@ -124,8 +176,8 @@ class Monitor:
                 return
             if status:
                 self.answered.set()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _ASK_MOST)
+            attempts += 1
+            await asyncio.sleep(_ASK.delay(attempts) if clock.time() < often_until else _ASK_SELDOM)
 
     def _ended(self) -> None:
         self._release()
@@ -133,7 +185,7 @@ class Monitor:
         self._reaper = spawn(self._reap(), name=f"reap {self.handle.replica}")
 
     async def _reap(self) -> None:
-        how, number = await self._wait()
+        how, number = await self._ending.wait()
         reason, last = await self._explain(self.handle)
         self._reason = reason if number == signal.SIGKILL and reason else "Exited"
         self._message = f"a replica ran out of memory and {how}" if self._reason == "OOMKilled" else f"a replica {how}"
@@ -143,20 +195,3 @@ class Monitor:
         self.exited.set()
         self.answered.set()
         self._changed(self.handle.replica)
-
-    async def _wait(self) -> tuple[str, int]:
-        """How the replica ended, if that can be known: the end of an adopted one goes to its new parent."""
-        if not self._child:
-            return "ended", signal.SIGKILL
-        pause = 0.001
-        for _ in range(20):
-            try:
-                pid, status = os.waitpid(self._child, os.WNOHANG)  # noqa: ASYNC222 - does not wait
-            except ChildProcessError:
-                break
-            if pid:
-                through_parent = self._child != self.data.pid
-                return proc.describe_status(status, through_parent=through_parent)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _REAP_MOST / 10)
-        return "ended", signal.SIGKILL

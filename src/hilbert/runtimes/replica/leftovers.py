@@ -12,10 +12,10 @@ from typing import Final
 
 from hilbert.core.ports import Handle
 from hilbert.kit.trees import NotFinished, remove_tree
-from hilbert.runtimes.process import proc
-from hilbert.runtimes.process.groups import kill_groups, remove_groups
-from hilbert.runtimes.process.handle import ReplicaData
-from hilbert.runtimes.process.replica_folder import remove_secrets
+from hilbert.runtimes.replica import proc
+from hilbert.runtimes.replica.folder import remove_secrets
+from hilbert.runtimes.replica.groups import kill_groups, remove_groups
+from hilbert.runtimes.replica.handle import ReplicaData
 
 _PASSES: Final = 20
 """Looks through all processes: one may start another while they are listed."""

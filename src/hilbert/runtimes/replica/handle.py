@@ -1,7 +1,8 @@
-"""What the process runtime keeps in a handle: all that it takes to find, ask, stop and clean up a replica again."""
+"""What a runtime keeps in a handle: all that it takes to find, ask, stop and clean up a replica again."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from typing import Final
 
@@ -9,7 +10,9 @@ import msgspec
 
 from hilbert.core.ports import Handle
 
-PLACEMENT: Final = ("runtime", "sandbox", "network", "egress", "memory-limit", "cpu-limit", "user")
+PLACEMENT: Final = (
+    "runtime", "sandbox", "network", "egress", "memory-limit", "cpu-limit", "user", "image", "image-size", "root",
+)  # fmt: skip
 """What a handle says of how its replica really runs."""
 
 
@@ -23,6 +26,14 @@ class ReplicaData(msgspec.Struct, frozen=True, kw_only=True):
     ready: str = "/_/ready"
     health: str = "/_/health"
     """Paths of the requests that ask how it is."""
+    lenient: bool = False
+    """Any answer to them will do that is no failure of the server's own: nobody has promised that these paths are there."""
+    port: int = 0
+    """Where it listens on its own loopback; 0: at its socket."""
+    main: str = ""
+    """`child`: to be told to end, it is the first child of the process. Empty: the process itself."""
+    end: int = signal.SIGTERM
+    """The signal that asks it to end."""
     tenant: int = 0
     pid: int = 0
     """0: no process yet."""
@@ -34,6 +45,10 @@ class ReplicaData(msgspec.Struct, frozen=True, kw_only=True):
     def socket(self) -> str:
         return f"{self.folder}/sock"
 
+    def address(self, replica: str) -> str:
+        """Where the replica of that name is called."""
+        return f"inside:{replica}:{self.port}" if self.port else f"unix:{self.socket}"
+
     @classmethod
     def of(cls, handle: Handle) -> ReplicaData:
         data = handle.data
@@ -42,6 +57,10 @@ class ReplicaData(msgspec.Struct, frozen=True, kw_only=True):
             groups=tuple(filter(None, data.get("groups", "").split(":"))),
             ready=data.get("ready", "/_/ready"),
             health=data.get("health", "/_/health"),
+            lenient="lenient" in data,
+            port=int(data.get("port", "0")),
+            main=data.get("main", ""),
+            end=int(data.get("end", int(signal.SIGTERM))),
             tenant=int(data.get("tenant", "0")),
             pid=int(data.get("pid", "0")),
             started=data.get("started", ""),
@@ -56,6 +75,10 @@ class ReplicaData(msgspec.Struct, frozen=True, kw_only=True):
             "ready": self.ready,
             "health": self.health,
             "tenant": str(self.tenant),
+            **({"lenient": "yes"} if self.lenient else {}),
+            **({"port": str(self.port)} if self.port else {}),
+            **({"main": self.main} if self.main else {}),
+            **({"end": str(int(self.end))} if self.end != signal.SIGTERM else {}),
             **({"pid": str(self.pid), "started": self.started} if self.pid else {}),
             **self.placement,
         }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 from pathlib import Path
 
-from hilbert.runtimes.process.groups import descendants
+from hilbert.runtimes.replica.groups import descendants
 
 
 def start_time(pid: int) -> str:
@@ -31,6 +32,19 @@ def open_process(pid: int, started: str) -> int | None:
     except ProcessLookupError:
         pass
     os.close(descriptor)
+    return None
+
+
+def open_first_child(pid: int, descriptor: int) -> int | None:
+    """A pidfd of the oldest child of the process that `descriptor` is of; None when there is none."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        child = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        found = os.pidfd_open(child)
+        # It was opened before its parent was asked for once more: so it is this one, and no later process of that number.
+        parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+        if parent == pid and not select.select([descriptor], [], [], 0)[0]:
+            return found
+        os.close(found)
     return None
 
 
