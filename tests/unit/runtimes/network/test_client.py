@@ -122,6 +122,7 @@ async def test_what_is_not_there_is_not_dialed(network: Network, dialer: Dialer)
         pass
     apart.process.kill()
     apart.process.wait()
+    network.forget("r-2")
     dialer.forget("r-2")
     with pytest.raises(OSError, match=r"ended|known|refused"):
         await _dial_until_it_fails(dialer, "r-2:5000")  # The keeper has to hear of its end first.
