@@ -37,7 +37,7 @@ def test_more_descriptors_than_agreed_are_refused_and_closed() -> None:
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with one, other:
         before = len(os.listdir("/proc/self/fd"))
-        handover.send(one, b"many", [0] * 20)
+        handover.send(one, b"many", [0] * 80)
         with pytest.raises(OSError, match="longer than agreed"):
             handover.receive(other)
         assert len(os.listdir("/proc/self/fd")) == before
