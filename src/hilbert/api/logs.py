@@ -19,6 +19,7 @@ from hilbert.core.identity import Action
 from hilbert.core.model import LogQuery
 from hilbert.core.ports import Logs
 from hilbert.core.values import FunctionRef
+from hilbert.wire.headers import is_call_id
 from hilbert.wire.log import LogMessage, encode_line
 
 DEFAULT_SINCE: Final = timedelta(minutes=5)
@@ -26,9 +27,13 @@ DEFAULT_SINCE: Final = timedelta(minutes=5)
 
 NAME: Final = Query("name", "`NAME` or `NAME.NAMESPACE`.", required=True)
 INSTANCE: Final = Query("instance", "One replica only.")
-SINCE: Final = Query("since", "RFC 3339; five minutes ago if absent, unless `tail` is positive.")
+SINCE: Final = Query("since", "RFC 3339; five minutes ago if absent, unless `tail` is positive or `call_id` is given.")
 TAIL: Final = Query("tail", "At most this many of the newest lines; 0 or less means no limit.")
 FOLLOW: Final = Query("follow", "`1` or `true` keeps the stream open for new lines.")
+CALL_ID: Final = Query(
+    "call_id", "Only lines that this call wrote, each with its `call_id`; this is no part of OpenFaaS's API."
+)
+CALLS: Final = Query("calls", "`1` or `true` adds `call_id` to each line; this is no part of OpenFaaS's API.")
 
 _MAX_INSTANCE: Final = 253
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")
@@ -51,20 +56,29 @@ async def read_logs(call: Call) -> Answer:
         since=call.query(SINCE),
         tail=call.query(TAIL),
         follow=call.flag(FOLLOW),
+        call_id=call.query(CALL_ID),
         now=datetime.now(UTC),
     )
+    if wanted.call_id and not logs.knows_calls:
+        raise errors.Unsupported(
+            "the logs of this gateway's provider do not say which call wrote a line",
+            hint="leave call_id out, and have the function print the header X-Call-Id",
+        )
     await call.services.provider.get(call.ref)
-    return Answer(200, _lines(logs, wanted), "application/x-ndjson")
+    calls = logs.knows_calls and (call.flag(CALLS) or bool(wanted.call_id))
+    return Answer(200, _lines(logs, wanted, calls=calls), "application/x-ndjson")
 
 
-def parse_query(ref: FunctionRef, *, instance: str, since: str, tail: str, follow: bool, now: datetime) -> LogQuery:
+def parse_query(
+    ref: FunctionRef, *, instance: str, since: str, tail: str, follow: bool, call_id: str = "", now: datetime
+) -> LogQuery:
     """The query that the parameters ask for; empty ones are absent. Raises `UnreadableQuery`."""
     count = 0
     if tail:
         if not _INTEGER.fullmatch(tail):
             raise UnreadableQuery(f"tail: must be a whole number, not ({tail[:40]!r})")
         count = max(0, int(tail))
-    start = None if count else now - DEFAULT_SINCE
+    start = None if count or call_id else now - DEFAULT_SINCE
     if since:
         if not _RFC3339.fullmatch(since):
             raise UnreadableQuery("since: must be like 2006-01-02T15:04:05Z")
@@ -74,14 +88,18 @@ def parse_query(ref: FunctionRef, *, instance: str, since: str, tail: str, follo
             raise UnreadableQuery(f"since: {exc}") from exc
     if len(instance) > _MAX_INSTANCE:
         raise UnreadableQuery(f"instance: at most {_MAX_INSTANCE} characters")
-    return LogQuery(ref=ref, instance=instance, since=start, tail=count, follow=follow)
+    if call_id and not is_call_id(call_id):
+        raise UnreadableQuery(
+            "call_id: must be as X-Call-Id gives it: at most 128 letters, digits, '-', '_', '.' and ':'"
+        )
+    return LogQuery(ref=ref, instance=instance, since=start, tail=count, follow=follow, call_id=call_id)
 
 
-async def _lines(logs: Logs, wanted: LogQuery) -> AsyncGenerator[bytes, None]:
+async def _lines(logs: Logs, wanted: LogQuery, *, calls: bool) -> AsyncGenerator[bytes, None]:
     """The status line is gone by now: a failure can only end the stream, and be logged."""
     try:
         async for line in logs.read_logs(wanted):
-            yield encode_line(line)
+            yield encode_line(line, calls=calls)
     except errors.NotFound:
         return
     except HilbertError as exc:
@@ -104,7 +122,7 @@ ENDPOINTS: Final = (
         target=targets.function(_named),
         group="Functions",
         summary="Read a function's log lines as NDJSON",
-        query=(NAME, NAMESPACE, INSTANCE, SINCE, TAIL, FOLLOW),
+        query=(NAME, NAMESPACE, INSTANCE, SINCE, TAIL, FOLLOW, CALL_ID, CALLS),
         answer=LogMessage,
         media="application/x-ndjson",
         errors=(errors.BackendUnavailable, errors.FunctionNotFound, errors.Unsupported, UnreadableQuery),

@@ -215,7 +215,15 @@ def can_i(action: str, resource: str) -> Call[Verdict]:
 
 
 def logs(
-    name: str, namespace: str, *, instance: str, since: datetime | None, tail: int, follow: bool
+    name: str,
+    namespace: str,
+    *,
+    instance: str,
+    since: datetime | None,
+    tail: int,
+    follow: bool,
+    call_id: str,
+    calls: bool,
 ) -> Call[list[LogMessage]]:
     if since is not None and since.tzinfo is None:
         raise Invalid("since needs a time zone")
@@ -226,6 +234,8 @@ def logs(
         "since": since.isoformat() if since else "",
         "tail": str(tail) if tail else "",
         "follow": "true" if follow else "false",
+        "call_id": call_id,
+        "calls": "true" if calls else "",
     }
     return Call(_request("GET", "/system/logs", query=query), _list_of(LogMessage), subject="function", name=name)
 

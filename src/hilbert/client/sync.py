@@ -240,12 +240,17 @@ class Client:
         since: datetime | None = None,
         tail: int = -1,
         follow: bool = False,
+        call_id: str = "",
+        with_calls: bool = False,
     ) -> Iterator[LogMessage]:
         """A function's log lines, oldest first; with `follow`, new ones until the gateway or the caller stops.
 
-        `tail` is the most lines of the past, -1 all. `since` needs a time zone. Raises `FunctionNotFound`.
+        `tail` is the most lines of the past, -1 all. `since` needs a time zone. `call_id` asks for the
+        lines of one call only; with it or `with_calls` each message says its `call_id`. Raises `FunctionNotFound`.
         """
-        call = calls.logs(name, namespace, instance=instance, since=since, tail=tail, follow=follow)
+        call = calls.logs(
+            name, namespace, instance=instance, since=since, tail=tail, follow=follow, call_id=call_id, calls=with_calls
+        )
         reader = calls.LogReader()
         with self._open(call, idle=math.inf if follow else self.timeout) as stream:
             for piece in stream:

@@ -173,6 +173,8 @@ class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
     tail: int = 0
     """At most this many of the newest lines; 0 is no limit."""
     follow: bool = False
+    call_id: str = ""
+    """Only lines of this call; empty: all. A provider without `Logs.knows_calls` is never asked for one."""
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -184,6 +186,8 @@ class LogLine(msgspec.Struct, frozen=True):
     """Unix time in nanoseconds."""
     text: str
     """Without the newline."""
+    call_id: str = ""
+    """The call that wrote it, as the function's own watchdog says; empty if none did, or none is known."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, array_like=True):

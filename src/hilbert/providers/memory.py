@@ -176,6 +176,8 @@ class MemoryProvider:
 
     # Logs
 
+    knows_calls = True
+
     async def read_logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
         """A line for each call; the newest thousand are kept."""
         function = self._function(query.ref)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from hilbert.kit.http1.status import STATUS_LINES
 from hilbert.watchdog.config import parse_seconds
+from hilbert.watchdog.logs import checked_call_id
 
 if TYPE_CHECKING:
     import asyncio
@@ -79,6 +80,11 @@ class Call:
             if len(key) == len(name) and key.lower() == name:
                 return value
         return b""
+
+    @property
+    def id(self) -> bytes:
+        """The call id that the gateway gave; empty without one."""
+        return checked_call_id(self.header(b"x-call-id"))
 
     @property
     def over(self) -> bool:

@@ -32,8 +32,8 @@ _AGAIN: Final = 0.05
 class Forker:
     """Starts the function's process for each call."""
 
-    def __init__(self, config: Config, env: Mapping[str, str], loop: Loop) -> None:
-        """Raises `ConfigError` when the command is not there."""
+    def __init__(self, config: Config, env: Mapping[str, str], loop: Loop, errors: Callable[[bytes], int]) -> None:
+        """`errors` opens what takes the standard error of the call of an id. Raises `ConfigError` when the command is not there."""
         try:
             self._path = find_program(config.command[0], env.get("PATH", os.defpath))
         except FileNotFoundError as exc:
@@ -43,6 +43,7 @@ class Forker:
         self._cgi = config.cgi_headers or not self._classic
         self._env = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
         self._loop = loop
+        self._errors = errors
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self.running: dict[Child, bytes] = {}
         """Each with the mark of its call."""
@@ -67,6 +68,9 @@ class Forker:
             env = self._env | self._call_environment(call) if self._cgi else dict(self._env)
             env[CALL_MARK] = mark
             stderr = stdout if combine else _STDERR
+            if not combine and call.id:
+                stderr = self._errors(call.id)
+                opened.append(stderr)
             child = spawn(self._path, self._argv, env, stdin=stdin, stdout=stdout, stderr=stderr)
         except OSError:
             process.discard()

@@ -3,25 +3,40 @@
 The function writes to pipes in place of the descriptors 1 and 2; a thread of its own drains them, so that neither a
 flood of output nor a handler that blocks the event loop stops the other. Nothing is queued: when the log's disk is slow, the
 function's writes wait, and memory stays flat.
+
+    2006-01-02T15:04:05.000000000Z TEXT
+    2006-01-02T15:04:05.000000000Z/CALL-ID TEXT
+
+The call id stands in the stamp, which goes before whatever was written: no text that a function prints is taken for one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import operator
 import os
 import select
-import sys
 import threading
 import time
-from typing import Final, NamedTuple
+from typing import Final
 
 _READ: Final = 65536
 _FLUSH_SECONDS: Final = 1.0
 """Most time to drain the pipes when the watchdog ends."""
 
 
+_ID_MOST: Final = 128
+_ID_OCTETS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:"
+
+
+def checked_call_id(value: bytes) -> bytes:
+    """A call id as the gateway lets it pass (`wire.headers.is_call_id`); empty for anything else."""
+    return b"" if len(value) > _ID_MOST or value.translate(None, _ID_OCTETS) else value
+
+
 class Log:
-    """Writes stamped lines to one descriptor. Safe to use from any thread: a batch of lines is one `write`."""
+    """Writes stamped lines to one descriptor. Safe to use from any thread: batches of lines do not mix."""
 
     def __init__(self, descriptor: int, *, stamp: bool, date: bool) -> None:
         """`stamp` begins lines with RFC 3339 nanoseconds in UTC; `date` puts Go's date and time before each text."""
@@ -29,23 +44,27 @@ class Log:
         self._stamp = stamp
         self._date = date
         self._cached = (-1, b"", b"")
+        self._renew_lock()
+        os.register_at_fork(after_in_child=self._renew_lock)
 
-    def line(self, text: str) -> None:
-        """Write a line of the watchdog's own."""
-        self.lines([text.replace("\n", "\\n").encode("utf-8", "replace")])
+    def _renew_lock(self) -> None:
+        """In a child that a handler has forked, another thread may have held the lock and is not there to give it back."""
+        self.lock = threading.RLock()
 
-    def lines(self, texts: list[bytes], *, origin: bytes = b"") -> None:
+    def line(self, text: str, *, call: bytes = b"") -> None:
+        """Write a line of the watchdog's own, about the call of this id."""
+        self.lines([text.replace("\n", "\\n").encode("utf-8", "replace")], call=call)
+
+    def lines(self, texts: list[bytes], *, origin: bytes = b"", call: bytes = b"") -> None:
         """Write lines without their line ends. Failure to write is ignored: there is nobody to tell."""
-        head = self._head() + origin
+        head = self._head(call) + origin
         data = head + (b"\n" + head).join(map(_valid, texts)) + b"\n"
         view = memoryview(data)
-        try:
+        with self.lock, contextlib.suppress(OSError):
             while view:
                 view = view[os.write(self._descriptor, view) :]
-        except OSError:
-            pass
 
-    def _head(self) -> bytes:
+    def _head(self, call: bytes) -> bytes:
         if not (self._stamp or self._date):
             return b""
         second, rest = divmod(time.time_ns(), 1_000_000_000)
@@ -55,19 +74,22 @@ class Log:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S.", now).encode() if self._stamp else b""
             date = time.strftime("%Y/%m/%d %H:%M:%S ", now).encode() if self._date else b""
             self._cached = (second, stamp, date)  # One assignment: threads share this.
-        return b"%b%09dZ %b" % (stamp, rest, date) if self._stamp else date
+        if not self._stamp:
+            return date
+        return b"%b%09dZ/%b %b" % (stamp, rest, call, date) if call else b"%b%09dZ %b" % (stamp, rest, date)
 
 
-class _Stream:
-    """One pipe and the beginning of a line that has not ended yet."""
+class Lines:
+    """Makes lines of what comes in pieces: the beginning of one that has not ended yet is kept."""
 
-    def __init__(self, descriptor: int, log: Log, origin: bytes) -> None:
-        self.descriptor = descriptor
+    def __init__(self, log: Log, *, origin: bytes = b"", call: bytes = b"") -> None:
         self.log = log
         self.origin = origin
+        self.call = call
         self.partial = b""
 
     def feed(self, data: bytes, limit: int) -> None:
+        """Write the lines that end in `data`; `limit` is the most bytes of one."""
         lines = (self.partial + data).split(b"\n")
         self.partial = lines.pop()
         ready = [piece for line in lines for piece in _pieces(line, limit)] if lines else []
@@ -75,19 +97,29 @@ class _Stream:
             *full, self.partial = _pieces(self.partial, limit)
             ready += full
         if ready:
-            self.log.lines(ready, origin=self.origin)
+            self.write(ready)
 
     def finish(self, limit: int) -> None:
+        """There comes no more."""
         if self.partial:
-            self.log.lines(_pieces(self.partial, limit), origin=self.origin)
-            self.partial = b""
+            rest, self.partial = self.partial, b""
+            self.write(_pieces(rest, limit))
+
+    def write(self, lines: list[bytes]) -> None:
+        self.log.lines(lines, origin=self.origin, call=self.call)
 
 
-class Capture(NamedTuple):
-    """The write ends that stand for the function's standard output and error."""
+class ToldLines(Lines):
+    """Lines of a process that serves many calls: `CALL-ID TEXT`, or ` TEXT` outside of any."""
 
-    stdout: int
-    stderr: int
+    def write(self, lines: list[bytes]) -> None:
+        for call, group in itertools.groupby(map(_told, lines), key=operator.itemgetter(0)):
+            self.log.lines([text for _, text in group], origin=self.origin, call=call)
+
+
+def _told(line: bytes) -> tuple[bytes, bytes]:
+    call, space, text = line.partition(b" ")
+    return (call, text) if space and checked_call_id(call) == call else (b"", line)
 
 
 class Pump:
@@ -95,17 +127,29 @@ class Pump:
 
     def __init__(self, *, line_limit: int) -> None:
         """`line_limit` is in bytes; a longer line continues on the next one."""
-        self._limit = line_limit
+        self.limit = line_limit
         self._started = False
         self.stopped = False
-        self._streams: list[_Stream] = []
+        self._streams: dict[int, Lines] = {}
+        self._epoll = select.epoll()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC)
+        self._epoll.register(self._wake_read, select.EPOLLIN)
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
-    def pipe(self, log: Log, *, origin: bytes = b"") -> int:
-        """A new pipe into `log`; before `start` only. Returns the write end, which the caller owns."""
+    def pipe(self, lines: Lines) -> int:
+        """A new pipe into `lines`, at any time before `stop`. Returns the write end, which the caller owns.
+
+        Raises `OSError`.
+        """
         read, write = os.pipe2(os.O_CLOEXEC)
-        self._streams.append(_Stream(read, log, origin))
+        self._streams[read] = lines
+        try:
+            self._epoll.register(read, select.EPOLLIN)
+        except OSError:
+            del self._streams[read]
+            os.close(read)
+            os.close(write)
+            raise
         return write
 
     def start(self) -> None:
@@ -122,56 +166,47 @@ class Pump:
         self._thread.join(_FLUSH_SECONDS * 2)
 
     def _run(self) -> None:
-        poll = select.poll()
-        streams = {stream.descriptor: stream for stream in self._streams}
-        for descriptor in streams:
-            poll.register(descriptor, select.POLLIN)
-        poll.register(self._wake_read, select.POLLIN)
         deadline = None
-        while streams:
-            ready = poll.poll(None if deadline is None else 0)
+        while self._streams or deadline is None:
+            ready = self._epoll.poll(None if deadline is None else 0)
             for descriptor, _ in ready:
                 if descriptor == self._wake_read:
-                    poll.unregister(descriptor)
+                    self._epoll.unregister(descriptor)
                     deadline = time.monotonic() + _FLUSH_SECONDS
                     continue
                 data = os.read(descriptor, _READ)
                 if data:
-                    streams[descriptor].feed(data, self._limit)
+                    self._streams[descriptor].feed(data, self.limit)
                 else:
-                    streams.pop(descriptor).finish(self._limit)
-                    poll.unregister(descriptor)
+                    self._close(descriptor)
             if deadline is not None and (not ready or time.monotonic() > deadline):
                 break
-        for stream in streams.values():
-            stream.finish(self._limit)
-        for descriptor in (self._wake_read, *(stream.descriptor for stream in self._streams)):
-            os.close(descriptor)
+        for descriptor in list(self._streams):
+            self._close(descriptor)
+        self._epoll.close()
+        os.close(self._wake_read)
+
+    def _close(self, descriptor: int) -> None:
+        self._streams.pop(descriptor).finish(self.limit)
+        self._epoll.unregister(descriptor)
+        os.close(descriptor)
 
 
-def capture_output(pump: Pump, stdout: Log, stderr: Log, *, merge: bool, prefix: bool) -> Capture:
+def capture_output(pump: Pump, stdout: Log, stderr: Log, *, merge: bool, prefix: bool) -> None:
     """Put pipes in place of descriptors 1 and 2, for this process and its children to come.
 
     With `merge` both are one pipe, which keeps the order of what is written to them.
     """
-    out = pump.pipe(stderr if merge else stdout, origin=b"stdout: " if prefix and not merge else b"")
-    err = out if merge else pump.pipe(stderr, origin=b"stderr: " if prefix else b"")
+    out = pump.pipe(Lines(stderr if merge else stdout, origin=b"stdout: " if prefix and not merge else b""))
+    err = out if merge else pump.pipe(Lines(stderr, origin=b"stderr: " if prefix else b""))
     for descriptor, target in ((out, 1), (err, 2)):
         os.dup2(descriptor, target)
     for descriptor in {out, err}:
         os.close(descriptor)
-    sys.stdout, sys.stderr = (
-        open(n, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-        for n in (1, 2)
-    )
-    return Capture(1, 2)
 
 
 def release_output(stdout: int, stderr: int) -> None:
     """Put the real descriptors back, so that the pipes have no writer left in this process."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
 

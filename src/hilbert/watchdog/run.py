@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.call import Call
     from hilbert.watchdog.front import Front, Mode
+    from hilbert.watchdog.printed import Printed
 
 Handle = Callable[[Any, Any], Any]
 
@@ -70,6 +71,7 @@ class _Watchdog:
         self._log = Log(self._stderr, stamp=inherited, date=date)
         self._pump = Pump(line_limit=config.log_line)
         self._function_out = Log(self._stdout, stamp=inherited, date=date)
+        self._printed: tuple[Printed, ...] = ()
         self._mode: Mode | None = None
         self._front: Front | None = None
         self._loop: Loop | None = None
@@ -90,8 +92,15 @@ class _Watchdog:
             self._prepare()
             handle = None
             if config.mode == "python":
+                from hilbert.watchdog.printed import follow_pools, follow_threads, print_to
+
+                self._printed = print_to(self._log, config.log_line)
+                follow_threads()
                 self._pump.start()
                 handle = self._load()
+                if is_async(handle):
+                    import concurrent.futures.thread  # noqa: F401 - asyncio's own, which its loop would load at its first use
+                follow_pools()
             self._serve(handle)
         except ConfigError as exc:
             self._flush()
@@ -193,7 +202,7 @@ class _Watchdog:
         if handle is None:
             from hilbert.watchdog.modes import make_mode
 
-            return make_mode(self._config, dict(os.environ), loop, self._log, self._process_gone)
+            return make_mode(self._config, dict(os.environ), loop, self._log, self._pump, self._process_gone)
         from hilbert.watchdog.modes.python import Python, PythonAsync
 
         made = PythonAsync if is_async(handle) else Python
@@ -202,7 +211,8 @@ class _Watchdog:
     def _log_access(self, call: Call) -> None:
         if not call.header(b"user-agent").startswith(b"kube-probe"):
             identity = call.header(b"x-call-id").decode("latin-1") or "none" if self._config.log_call_id else ""
-            self._log.line(access_line(call, identity, reason=self._config.mode == "http"))
+            line = access_line(call, identity, reason=self._config.mode == "http")
+            self._log.line(line, call=call.id)
 
     def _announce(self) -> None:
         from hilbert.watchdog.front import lock_file
@@ -274,6 +284,8 @@ class _Watchdog:
     def _flush(self) -> None:
         """Write out what the function printed."""
         if not self._pump.stopped:
+            for stream in self._printed:
+                stream.finish()
             release_output(self._stdout, self._stderr)
             self._pump.stop()
 

@@ -12,7 +12,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class LogMessage(msgspec.Struct, frozen=True):
-    """One line that a replica wrote: `Message` of OpenFaaS's log protocol. All fields are always written."""
+    """One line that a replica wrote: `Message` of OpenFaaS's log protocol. All fields but `call_id` are always written."""
 
     name: str = ""
     namespace: str = ""
@@ -22,22 +22,25 @@ class LogMessage(msgspec.Struct, frozen=True):
     """RFC 3339, as precise as the gateway gives it."""
     text: str = ""
     """With its newline, if the gateway keeps it."""
+    call_id: str | msgspec.UnsetType = msgspec.UNSET
+    """The call that wrote the line, empty for a line of no call. Hilbert's own, and only for a client that asks for it."""
 
 
-def from_line(line: LogLine) -> LogMessage:
-    """`text` ends with its newline, as OpenFaaS's providers give it."""
+def from_line(line: LogLine, *, calls: bool = False) -> LogMessage:
+    """With `calls` it says which call wrote the line. `text` ends with its newline, as OpenFaaS's providers give it."""
     return LogMessage(
         name=line.ref.name,
         namespace=line.ref.namespace,
         instance=line.instance,
         timestamp=rfc3339_nano(line.timestamp_ns),
         text=line.text + "\n",
+        call_id=line.call_id if calls else msgspec.UNSET,
     )
 
 
-def encode_line(line: LogLine) -> bytes:
+def encode_line(line: LogLine, *, calls: bool = False) -> bytes:
     """A line of NDJSON."""
-    return _encode(from_line(line)) + b"\n"
+    return _encode(from_line(line, calls=calls)) + b"\n"
 
 
 def rfc3339_nano(timestamp_ns: int) -> str:

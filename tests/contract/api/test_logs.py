@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from hilbert.core.errors import BackendUnavailable
@@ -123,7 +124,7 @@ async def test_since(api: Api, provider: Scripted, text: str, expected: str) -> 
 @pytest.mark.parametrize(
     "query",
     ["tail=x", "tail=1.5", "tail=9999999999999999999", "since=yesterday", "since=2024-05-01", "since=2024-05-01T10:00:00",
-     "since=2024-13-01T10:00:00Z", "since=5m", "instance=" + "x" * 300],
+     "since=2024-13-01T10:00:00Z", "since=5m", "instance=" + "x" * 300, "call_id=a%20b", "call_id=" + "x" * 129],
 )  # fmt: skip
 async def test_what_cannot_be_read(api: Api, query: str) -> None:
     answer = await api.call("GET", f"/system/logs?name=f&{query}")
@@ -158,3 +159,35 @@ async def test_a_failure_in_the_middle_ends_the_stream(api: Api, provider: Scrip
     answer = await api.call("GET", "/system/logs?name=f&follow=1")
     assert (answer.status, len(answer.text.splitlines())) == (200, 1)
     assert CREDENTIALS.password not in answer.text
+
+
+async def test_a_line_says_its_call_only_to_a_client_that_asks(api: Api, provider: Scripted) -> None:
+    """OpenFaaS's clients get the five fields that they know, to the byte."""
+    known = msgspec.structs.replace(line(0), call_id="a-1")
+    plain = b'{"name":"f","namespace":"openfaas-fn","instance":"f-1","timestamp":"2023-11-14T22:13:20Z","text":"line 0\\n"}\n'
+    for query, expected in (
+        ("", plain),
+        ("&calls=0", plain),
+        ("&calls=1", plain[:-2] + b',"call_id":"a-1"}\n'),
+        ("&call_id=a-1", plain[:-2] + b',"call_id":"a-1"}\n'),
+    ):
+        provider.lines.put_nowait(known)
+        provider.lines.put_nowait(None)
+        answer = await api.call("GET", f"/system/logs?name=f{query}")
+        assert answer.text.encode() == expected
+
+
+async def test_the_lines_of_one_call_are_asked_for_however_old(api: Api, provider: Scripted) -> None:
+    found = await asked(api, provider, "call_id=a-1")
+    assert (found.call_id, found.since) == ("a-1", None)
+
+
+async def test_a_provider_that_does_not_know_calls_says_so(api: Api, provider: Scripted) -> None:
+    """Rather than that the call has written nothing."""
+    provider.knows_calls = False
+    answer = await api.call("GET", "/system/logs?name=f&call_id=a-1")
+    assert answer.status == 501
+    assert "do not say which call" in answer.text
+    provider.lines.put_nowait(line(0))
+    provider.lines.put_nowait(None)
+    assert "call_id" not in (await api.call("GET", "/system/logs?name=f&calls=1")).text

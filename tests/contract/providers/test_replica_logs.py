@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,13 @@ async def logs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         await folder.close()
 
 
-def write(logs: ReplicaLogs, ref: FunctionRef, replica: str, *lines: str) -> None:
+def write(logs: ReplicaLogs, ref: FunctionRef, replica: str, *lines: str, calls: Sequence[str] = ()) -> None:
+    """Lines as a watchdog stamps them; `calls` are the ids of the calls that wrote them, if any did."""
     descriptor = logs.open(ref, replica)
     try:
-        for line in lines:
-            os.write(descriptor, f"2026-01-01T00:00:00Z {line}\n".encode())
+        for line, call in itertools.zip_longest(lines, calls, fillvalue=""):
+            mark = f"/{call}" if call else ""
+            os.write(descriptor, f"2026-01-01T00:00:00Z{mark} {line}\n".encode())
     finally:
         os.close(descriptor)
 
@@ -67,6 +70,16 @@ async def test_lines_come_back_by_function_and_by_replica(logs: ReplicaLogs) -> 
     await reads(logs, LogQuery(ref=ONE, tail=1), ["third"])
     assert await logs.last_line(ONE, "one-a") == "second"
     assert await logs.last_line(ONE, "unknown") == ""
+
+
+async def test_lines_come_back_by_call(logs: ReplicaLogs) -> None:
+    """The newest of that call, where others' are newer; the same id in another function is another matter."""
+    write(logs, ONE, "one-a", *"012345", calls=("a", "", "b", "a", "ab", "b"))
+    write(logs, TWO, "two-a", "another function's", calls=("a",))
+    await reads(logs, LogQuery(ref=ONE), ["0", "1", "2", "3", "4", "5"])
+    await reads(logs, LogQuery(ref=ONE, call_id="a"), ["0", "3"])
+    await reads(logs, LogQuery(ref=ONE, call_id="a", tail=1), ["3"])
+    await reads(logs, LogQuery(ref=ONE, call_id="c"), [])
 
 
 async def test_lines_of_a_replica_that_is_gone_stay_and_those_of_old_ones_go(logs: ReplicaLogs) -> None:

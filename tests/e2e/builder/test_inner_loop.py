@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -314,3 +315,46 @@ def test_prune_keeps_what_serves(platform: Platform, tmp_path: Path) -> None:
     assert ask(f"{platform.url}/function/kept") == "Hello, Ada!\n"
     hilbert(platform, tmp_path, "up", "--skip-tests")
     assert ask(f"{platform.url}/function/kept") == "Bye, Ada!\n"
+
+
+SHOUTING = {
+    "python3-http": ("handler.py", "print('seen ' + 'by all')\n    raise KeyError('oh ' + 'no')"),
+    "node22": ("handler.js", "console.log('seen ' + 'by all'); throw new Error('oh ' + 'no');"),
+}
+
+
+@pytest.mark.parametrize("lang", ["python3-http", pytest.param("node22", marks=needs_node)])
+def test_up_watch_shows_what_functions_write(platform: Platform, tmp_path: Path, lang: str) -> None:
+    """Prints and tracebacks, also of a version that was saved meanwhile; and each line knows its call."""
+    name = f"loud-{lang}"
+    hilbert(platform, tmp_path, "new", name, "--lang", lang, "--quiet")
+    file, body = SHOUTING[lang]
+    handler = tmp_path / name / file
+    with command(platform, tmp_path, "up", "--watch") as watch:
+        watch.wait_for("press Ctrl-C to stop")
+        source = handler.read_text()
+        at = re.search(r"^( *)return", source, re.MULTILINE)
+        assert at is not None
+        handler.write_text(f"{source[: at.start()]}{at[1]}{body}\n{source[at.start() :]}")
+        watch.wait_for(rf"{name}: sha256:[0-9a-f]{{12}} is serving")
+        for call_id in ("call-1", "call-2"):
+            assert platform.call(f"/function/{name}", headers={"X-Call-Id": call_id}).status == 500
+        watch.wait_for(rf"(?m)^{name} \| .*seen by all$")
+        watch.wait_for(rf"(?m)^{name} \| .*oh no")
+        assert watch.interrupt() == 130
+
+    def said(*words: str) -> list[dict[str, str]]:
+        text = hilbert(platform, tmp_path, "logs", name, "--tail=false", "--output", "json", *words)
+        return [json.loads(line) for line in text.splitlines()]
+
+    def seen(lines: list[dict[str, str]]) -> int:
+        return sum(line["text"].endswith("seen by all\n") for line in lines)
+
+    until(lambda: seen(said()) == 2, what="both lines")
+    found = said("--call-id", "call-2")
+    assert seen(found) == 1
+    assert any("oh no" in line["text"] for line in found)
+    assert {line["call_id"] for line in found} == {"call-2"}
+    plain = hilbert(platform, tmp_path, "logs", name, "--tail=false", "--calls")
+    assert re.search(r"\[call-1\] .*seen by all", plain)
+    assert said("--call-id", "no-such-call") == []

@@ -108,6 +108,10 @@ def test_logs(client: Either, gateway: Gateway) -> None:
         "name": "f", "namespace": "openfaas-fn", "instance": "f-1", "tail": "7", "follow": "false",
         "since": "2024-01-01T00:00:00+00:00",
     }  # fmt: skip
+    client.do("logs", "f", call_id="a-1", with_calls=True)
+    assert gateway.last("GET", "/system/logs").query == {
+        "name": "f", "tail": "-1", "follow": "false", "call_id": "a-1", "calls": "true",
+    }  # fmt: skip
     with pytest.raises(errors.FunctionNotFound):
         client.do("logs", "g")
     with pytest.raises(errors.Invalid, match="time zone"):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilbert.watchdog.logs import Log, Pump
+from hilbert.watchdog.logs import Lines, Log, Pump
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def drain(pieces: list[bytes], limit: int) -> bytes:
     reader = threading.Thread(target=take)
     reader.start()
     pump = Pump(line_limit=limit)
-    end = pump.pipe(Log(write, stamp=False, date=False))
+    end = pump.pipe(Lines(Log(write, stamp=False, date=False)))
     pump.start()
     for piece in pieces:
         os.write(end, piece)
@@ -74,7 +74,7 @@ def test_stop_does_not_wait_for_other_writers() -> None:
     """A process that still holds the pipe cannot keep the pump from ending."""
     read, write = os.pipe()
     pump = Pump(line_limit=100)
-    end = pump.pipe(Log(write, stamp=False, date=False))
+    end = pump.pipe(Lines(Log(write, stamp=False, date=False)))
     pump.start()
     os.write(end, b"said\n")
     pump.stop()

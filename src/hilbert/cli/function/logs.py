@@ -39,6 +39,10 @@ def logs(
     show_name: Annotated[bool, flag("Show the function's name.", "--name")] = False,
     show_instance: Annotated[bool, flag("Show which replica wrote the line.", "--instance")] = False,
     replica: Annotated[str, flag("Only lines from this replica.", "--replica")] = "",
+    call_id: Annotated[
+        str, flag("Only lines that this call wrote; X-Call-Id in its answer names it.", "--call-id")
+    ] = "",
+    show_calls: Annotated[bool, flag("Show which call wrote the line.", "--calls")] = False,
     output: Annotated[Literal["plain", "keyvalue", "json"], flag("Output format.", "--output", "-o")] = "plain",
     json: Annotated[bool, flag("Same as --output json.", "--json", "-j")] = False,
     time_format: Annotated[
@@ -50,15 +54,26 @@ def logs(
     name, namespace = split_name(name, namespace)
     moment = _moment(since, since_time)
     when = _clock(time_format)
+    as_json = json or output == "json"
     with connect(at, stack=gateway_of(file)) as client:
-        for message in client.logs(name, namespace, instance=replica, since=moment, tail=lines, follow=tail):
-            if json or output == "json":
+        messages = client.logs(
+            name,
+            namespace,
+            instance=replica,
+            since=moment,
+            tail=lines,
+            follow=tail,
+            call_id=call_id,
+            with_calls=as_json or show_calls,
+        )
+        for message in messages:
+            if as_json:
                 text = msgspec.json.encode(message).decode()
                 out(harmless(text) if sys.stdout.isatty() else text)
             elif output == "keyvalue":
                 out(_keyvalue(message, when))
             else:
-                out(_plain(message, when, show_name=show_name, show_instance=show_instance))
+                out(_plain(message, when, show_name=show_name, show_instance=show_instance, show_call=show_calls))
             sys.stdout.flush()
 
 
@@ -111,10 +126,11 @@ def _reading(write: Callable[[datetime, int], str]) -> Clock:
     return clock
 
 
-def _plain(message: LogMessage, when: Clock, *, show_name: bool, show_instance: bool) -> str:
+def _plain(message: LogMessage, when: Clock, *, show_name: bool, show_instance: bool, show_call: bool) -> str:
     parts = [when(message.timestamp)]
     parts += [message.name] if show_name else []
     parts += [f"({message.instance})"] if show_instance else []
+    parts += [f"[{message.call_id}]"] if show_call and message.call_id else []
     return harmless(" ".join(part for part in (*parts, message.text.rstrip("\n")) if part))
 
 

@@ -16,6 +16,7 @@ from hilbert.cli.function.deploy import RolloutFlags
 from hilbert.cli.function.rollout import roll_out
 from hilbert.cli.function.specification import Specification, over
 from hilbert.cli.gateway.target import client_for, find_auth, resolve
+from hilbert.cli.platform.function_output import FunctionOutput
 from hilbert.cli.source.build_flags import BuildingFlags, tag_of
 from hilbert.cli.source.build_progress import show_failure
 from hilbert.cli.source.build_stack import bundle_work, image_work, in_namespace, requests_of, watched_paths
@@ -72,11 +73,15 @@ def watch_stack(
         if images := images_to_push(changed, how):
             push_images(images, builder=how.builder, parallel=1, quiet=True)
 
+    output = FunctionOutput(lambda: client_for(target.url, auth, tls_no_verify=at.tls_no_verify))
     StackWatch(
         lambda: in_namespace(load_stack_file(file), namespace),
         choice,
         how,
         deploy=deploy,
+        served=lambda watched: output.follow(
+            [(one.service, one.namespace) for one in deployments_of(watched, namespace=namespace)]
+        ),
         push=push if choice.kind == "image" and not skip_push else None,
     ).run()
 
@@ -91,14 +96,16 @@ class StackWatch:
         how: BuildingFlags,
         *,
         deploy: Deploy,
+        served: Callable[[Stack], None] = lambda _: None,
         push: Push | None = None,
         project: Path | None = None,
     ) -> None:
-        """`load` reads the stack file anew. `push` is called between build and deployment of images. No tests run."""
+        """`load` reads the stack file anew. `served` is told of a stack that is deployed and watched. `push` is called between build and deployment of images. No tests run."""
         self._load = load
         self._choice = choice
         self._how = replace(how, skip_tests=True)
         self._deploy = deploy
+        self._serving = served
         self._push = push
         self._project = project or Path.cwd()
         self._stack = load()
@@ -110,6 +117,7 @@ class StackWatch:
         from hilbert.builder.handler_watch import Watcher
 
         watcher = Watcher(self._watched())
+        self._serving(self._stack)
         out(f"Watching {', '.join(self._stack.functions)} and {self._stack.source}; press Ctrl-C to stop.")
         while True:
             changed = watcher.wait()
@@ -118,6 +126,7 @@ class StackWatch:
                 watcher = Watcher(self._watched())
                 changed = set(self._stack.functions)
             self.update(changed, began)
+            self._serving(self._stack)
 
     def update(self, names: Collection[str], began: float) -> None:
         """Build and deploy these functions; `began` is when the change was seen."""

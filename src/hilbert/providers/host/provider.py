@@ -257,6 +257,8 @@ class HostProvider:
 
     # Logs and diagnostics
 
+    knows_calls = True
+
     async def read_logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
         uid = self._record(query.ref).uid
 

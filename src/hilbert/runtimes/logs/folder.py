@@ -162,14 +162,14 @@ class LogFolder:
             await asyncio.wait(asked, timeout=_FLUSH_MOST)
 
     def _stored(self, query: LogQuery, readers: dict[str, LogReader], since: int) -> Iterator[LogLine]:
-        self._find(query, readers, tail=query.tail)
-        lines = _merge(query.ref, readers, since, final=not query.follow)
+        self._find(query, readers, tail=0 if query.call_id else query.tail)
+        lines = _merge(query, readers, since, final=not query.follow)
         return iter(_last(lines, query.tail)) if query.tail > 0 else lines
 
     def _news(self, query: LogQuery, readers: dict[str, LogReader], since: int) -> Sequence[LogLine]:
         """At most so many lines that a function which writes without end is followed without holding them all."""
         self._find(query, readers, tail=0)
-        return _last(_merge(query.ref, readers, since, final=False), 0)
+        return _last(_merge(query, readers, since, final=False), 0)
 
     def _find(self, query: LogQuery, readers: dict[str, LogReader], *, tail: int) -> None:
         """A reader for each replica that has none yet."""
@@ -229,11 +229,11 @@ class LogFolder:
         task.add_done_callback(self._removals.discard)
 
 
-def _merge(ref: FunctionRef, readers: dict[str, LogReader], since: int, *, final: bool) -> Iterator[LogLine]:
+def _merge(query: LogQuery, readers: dict[str, LogReader], since: int, *, final: bool) -> Iterator[LogLine]:
     def lines(replica: str, reader: LogReader) -> Iterator[LogLine]:
-        for timestamp, text in reader.lines(final=final):
-            if timestamp >= since:
-                yield LogLine(ref, replica, timestamp, text)
+        for timestamp, text, call_id in reader.lines(final=final):
+            if timestamp >= since and query.call_id in ("", call_id):
+                yield LogLine(query.ref, replica, timestamp, text, call_id)
 
     return heapq.merge(*itertools.starmap(lines, readers.items()), key=lambda line: line.timestamp_ns)
 

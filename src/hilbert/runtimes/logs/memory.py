@@ -89,5 +89,7 @@ class MemoryLogs:
             if ref == query.ref and query.instance in ("", replica):
                 parser = LineParser()
                 for line in os.pread(file, os.fstat(file).st_size, 0).splitlines():
-                    found += [LogLine(ref, replica, at, text) for at, text in parser.parse(line) if at >= since]
+                    for at, text, call_id in parser.parse(line):
+                        if at >= since and query.call_id in ("", call_id):
+                            found.append(LogLine(ref, replica, at, text, call_id))
         return sorted(found, key=lambda line: line.timestamp_ns)

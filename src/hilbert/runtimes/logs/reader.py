@@ -1,4 +1,4 @@
-"""Reading one replica's log: `TIMESTAMP TEXT` lines, forward, over the two files that it is made of.
+"""Reading one replica's log: `TIMESTAMP TEXT` or `TIMESTAMP/CALL-ID TEXT` lines, forward, over the two files that it is made of.
 
 Only the keeper writes these files, but what it copies there is the replica's. So nothing in it is believed: a line
 without a stamp takes the time of the one before, a stamp never goes back nor lies in the future, and a line without an
@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from hilbert.runtimes.logs.layout import EARLIER, LIVE, OLD
 
@@ -22,7 +22,16 @@ LINE_MOST: Final = 65536
 """Most bytes of one line's text; the rest follows as lines of their own."""
 
 _CHUNK: Final = 65536
-_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z ")
+_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z(?:/([A-Za-z0-9_.:-]{1,128}))? ")
+
+
+class Line(NamedTuple):
+    """One line of a replica's."""
+
+    timestamp_ns: int
+    text: str
+    call_id: str
+    """As the watchdog wrote it into the stamp; empty for a line of no call."""
 
 
 class LineParser:
@@ -33,19 +42,21 @@ class LineParser:
         self._second = b""
         self._second_ns = 0
 
-    def parse(self, line: bytes) -> Iterator[tuple[int, str]]:
-        """(time in nanoseconds, text), several where the line is long."""
+    def parse(self, line: bytes) -> Iterator[Line]:
+        """Several where the line is long."""
         stamp = _STAMP.match(line)
+        call_id = ""
         if stamp is not None:
             if stamp[1] != self._second:
                 self._second = stamp[1]
                 self._second_ns = _second_ns(stamp[1])
             fraction = int((stamp[2] or b"0").ljust(9, b"0"))
             self._last_ns = max(self._last_ns, min(self._second_ns + fraction, time.time_ns()))
+            call_id = (stamp[3] or b"").decode()
             line = line[stamp.end() :]
         line = line.rstrip(b"\r")
         for begin in range(0, max(len(line), 1), LINE_MOST):
-            yield self._last_ns, line[begin : begin + LINE_MOST].decode("utf-8", "replace")
+            yield Line(self._last_ns, line[begin : begin + LINE_MOST].decode("utf-8", "replace"), call_id)
 
 
 class LogReader:
@@ -78,8 +89,8 @@ class LogReader:
                 return
             lines -= found
 
-    def lines(self, *, final: bool) -> Iterator[tuple[int, str]]:
-        """Lines from here to the end as (time in nanoseconds, text). `final`: one without its newline counts too."""
+    def lines(self, *, final: bool) -> Iterator[Line]:
+        """Lines from here to the end. `final`: one without its newline counts too."""
         if self._descriptor is None:
             self._descriptor = self._open(EARLIER)
             if self._descriptor is None:
@@ -118,7 +129,7 @@ class LogReader:
         self._rest = b""
         return earlier
 
-    def _to_end(self, descriptor: int) -> Iterator[tuple[int, str]]:
+    def _to_end(self, descriptor: int) -> Iterator[Line]:
         while chunk := os.pread(descriptor, _CHUNK, self._position):
             self._position += len(chunk)
             *whole, self._rest = (self._rest + chunk).split(b"\n")
@@ -155,8 +166,8 @@ def last_line(folder: Path, replica: str) -> str:
     try:
         reader.seek_tail(1)
         text = ""
-        for _, line in reader.lines(final=True):
-            text = line.strip() or text
+        for line in reader.lines(final=True):
+            text = line.text.strip() or text
         return text if len(text) <= 200 else text[:197] + "..."
     except OSError:
         return ""

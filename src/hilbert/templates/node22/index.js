@@ -1,6 +1,7 @@
 // Serves function/handler.js to the watchdog. Edit the handler, not this file.
 'use strict';
 
+const { AsyncLocalStorage } = require('node:async_hooks');
 const fs = require('node:fs');
 const http = require('node:http');
 const module_ = require('node:module');
@@ -344,6 +345,40 @@ function teachImport() {
   module_.register(`data:text/javascript,${encodeURIComponent(hook)}`);
 }
 
+const calls = new AsyncLocalStorage();
+
+// The id of a call, as the gateway gives it; empty without one.
+function callId(request) {
+  const id = request.headers['x-call-id'] ?? '';
+  return /^[\w.:-]{1,128}$/.test(id) ? id : '';
+}
+
+// Has the log say which call wrote a line: the watchdog takes lines as `CALL-ID TEXT` on a descriptor of its own.
+function tellCalls() {
+  const descriptor = Number(process.env.WATCHDOG_LOG_FD);
+  delete process.env.WATCHDOG_LOG_FD;
+  if (!descriptor) return;
+  for (const stream of [process.stdout, process.stderr]) {
+    const plain = stream.write;
+    stream.write = function write(piece, encoding, done) {
+      const call_ = calls.getStore();
+      if (!call_?.id) return plain.call(stream, piece, encoding, done);
+      const text = typeof piece === 'string' ? piece : Buffer.from(piece).toString();
+      const lines = ((call_.begun.get(stream) ?? '') + text).split('\n');
+      call_.begun.set(stream, lines.pop());
+      tell(descriptor, call_.id, lines);
+      const then = typeof encoding === 'function' ? encoding : done;
+      if (then) process.nextTick(then);
+      return true;
+    };
+  }
+  return descriptor;
+}
+
+function tell(descriptor, id, lines) {
+  if (lines.length > 0) fs.writeSync(descriptor, lines.map((line) => `${id} ${line}\n`).join(''));
+}
+
 async function load() {
   teachImport();
   const file = path.join(__dirname, 'function', 'handler.js');
@@ -361,11 +396,17 @@ function listener(upstream) {
 }
 
 async function main() {
+  const told = tellCalls();
   const handler = await load();
   const server = http.createServer({ keepAliveTimeout: 30_000, requestTimeout: 0 }, (request, response) => {
-    call(handler, request, response).catch((error) => {
+    const speaker = { id: callId(request), begun: new Map() };
+    calls.run(speaker, () => call(handler, request, response)).catch((error) => {
       console.error(error);
       refuse(response, 500, 'the function failed');
+    });
+    response.once('close', () => {
+      for (const line of speaker.begun.values()) if (line) tell(told, speaker.id, [line]);
+      speaker.begun.clear();
     });
   });
   const place = listener(process.env.upstream_url ?? 'http://127.0.0.1:3000');

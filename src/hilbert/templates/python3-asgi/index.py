@@ -1,10 +1,14 @@
 """Serves the ASGI application in function/handler.py to the watchdog. Edit the handler, not this file."""
 
+import contextvars
+import io
 import os
+import re
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HANDLER = os.path.join(HERE, "function", "handler.py")
+CALL = contextvars.ContextVar("CALL", default=None)
 
 
 def check() -> None:
@@ -25,6 +29,63 @@ def listener(upstream: str) -> dict:
         return {"uds": os.path.join(os.environ.get("TMPDIR") or "/tmp", upstream.removeprefix("unix:"))}
     host, _, port = upstream.partition("//")[2].strip("/").rpartition(":")
     return {"host": host or "127.0.0.1", "port": int(port)}
+
+
+class Told(io.RawIOBase):
+    """Below `sys.stdout` and `sys.stderr`: tells the watchdog which call writes a line, as `CALL-ID TEXT` on a descriptor of its own."""
+
+    def __init__(self, descriptor: int, log: int) -> None:
+        super().__init__()
+        self.descriptor, self.log = descriptor, log
+        self.begun = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+    def write(self, data) -> int:
+        call = CALL.get()
+        id_, begun = call or (b"", {self: self.begun})
+        *lines, rest = (begun.get(self, b"") + bytes(data)).split(b"\n")
+        begun[self] = rest
+        if not call:
+            self.begun = rest
+        self.tell(id_, lines)
+        return len(data)
+
+    def tell(self, id_: bytes, lines: list) -> None:
+        text = memoryview(b"".join(b"%b %b\n" % (id_, line) for line in lines))
+        while text:
+            text = text[os.write(self.log, text) :]
+
+
+def telling_calls(app):
+    """`app`, whose lines in the log name their call."""
+    log = int(os.environ.pop("WATCHDOG_LOG_FD", "0"))
+    if not log:
+        return app
+    streams = [Told(descriptor, log) for descriptor in (1, 2)]
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(one, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
+        for one in streams
+    )
+
+    async def wrapped(scope, receive, send):
+        id_ = next((value for name, value in scope.get("headers", ()) if name == b"x-call-id"), b"")
+        if not re.fullmatch(rb"[\w.:-]{1,128}", id_):
+            return await app(scope, receive, send)
+        begun = {}
+        CALL.set((id_, begun))
+        try:
+            return await app(scope, receive, send)
+        finally:
+            for stream, rest in list(begun.items()):
+                stream.tell(id_, [rest] if rest else [])
+                begun[stream] = b""
+
+    return wrapped
 
 
 def as_seen_by_callers(app):
@@ -73,10 +134,11 @@ def serve() -> None:
     import uvicorn
 
     sys.path[:0] = [os.path.dirname(HANDLER), HERE]
+    telling = telling_calls(lambda scope, receive, send: app(scope, receive, send))
     from function.handler import app
 
     uvicorn.run(
-        as_seen_by_callers(app),
+        as_seen_by_callers(telling),
         **listener(os.environ.get("upstream_url", "http://127.0.0.1:5000")),
         access_log=False,
         proxy_headers=False,

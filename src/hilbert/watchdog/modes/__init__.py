@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.front import Mode
-    from hilbert.watchdog.logs import Log
+    from hilbert.watchdog.logs import Log, Pump
 
 
-def make_mode(config: Config, env: dict[str, str], loop: Loop, log: Log, gone: Callable[[int], None]) -> Mode:
+def make_mode(
+    config: Config, env: dict[str, str], loop: Loop, log: Log, pump: Pump, gone: Callable[[int], None]
+) -> Mode:
     """The mode that `config` names, python aside. Raises `ConfigError` when it cannot work here.
 
-    `gone` is called with the exit status when a process ends that the replica cannot be without.
+    `log` takes the watchdog's own lines, and through `pump` what processes write about a call. `gone` is called with the exit status when a process ends that the replica cannot be without.
     """
     match config.mode:
         case "static":
@@ -27,18 +29,30 @@ def make_mode(config: Config, env: dict[str, str], loop: Loop, log: Log, gone: C
 
             return Static(config)
         case "serializing":
+            from hilbert.watchdog.fork import Forker
             from hilbert.watchdog.modes.serializing import Serializing
 
-            return Serializing(config, env, loop, log)
+            return Serializing(config, Forker(config, env, loop, _errors(config, log, pump)), log)
         case "classic":
+            from hilbert.watchdog.fork import Forker
             from hilbert.watchdog.modes.classic import Classic
 
-            return Classic(config, env, loop, log)
+            return Classic(config, Forker(config, env, loop, _errors(config, log, pump)), log)
         case "http":
+            from hilbert.watchdog.logs import ToldLines
             from hilbert.watchdog.modes.http import Http
 
-            return Http(config, env, log, gone)
+            return Http(config, env, log, pump.pipe(ToldLines(log)), gone)
         case _:
+            from hilbert.watchdog.fork import Forker
             from hilbert.watchdog.modes.streaming import Streaming
 
-            return Streaming(config, env, loop, log)
+            return Streaming(config, Forker(config, env, loop, _errors(config, log, pump)), log)
+
+
+def _errors(config: Config, log: Log, pump: Pump) -> Callable[[bytes], int]:
+    """How a process of one call gets its standard error: a pipe whose lines are that call's."""
+    from hilbert.watchdog.logs import Lines
+
+    origin = b"stderr: " if config.prefix_logs else b""
+    return lambda call: pump.pipe(Lines(log, origin=origin, call=call))

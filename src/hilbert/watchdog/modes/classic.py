@@ -12,7 +12,6 @@ from hilbert.watchdog.modes.streaming import describe_exit
 from hilbert.watchdog.sniff import content_type
 
 if TYPE_CHECKING:
-    from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.logs import Log
 
@@ -24,10 +23,9 @@ class Classic:
 
     ready = True
 
-    def __init__(self, config: Config, env: dict[str, str], loop: Loop, log: Log) -> None:
-        """Raises `ConfigError`."""
+    def __init__(self, config: Config, forker: Forker, log: Log) -> None:
         self._config = config
-        self._forker = Forker(config, env, loop)
+        self._forker = forker
         self._log = log
 
     def accept(self, call: Call) -> Work:
@@ -45,7 +43,7 @@ class Classic:
             body = b""
         if config.marshal_request:
             body = _marshal(call, body)
-        self._log.line("Forking fprocess.")
+        self._log.line("Forking fprocess.", call=call.id)
         return _Classic(
             call, self._forker, self._log, body, self._finish, limit=config.buffer_limit, combine=config.combine_output
         )
@@ -53,14 +51,14 @@ class Classic:
     def _finish(self, call: Call, status: int, output: bytes) -> None:
         if status:
             text = describe_exit(status)
-            self._log.line(text)
+            self._log.line(text, call=call.id)
             call.answer(500, [TEXT], f"{text}\n".encode() + output)
             return
         kind = self._content_type(call, output)
         call.answer(200, [(b"Content-Type", kind)] if kind else [], output)
-        self._log.line(f"Wrote {len(output)} Bytes - Duration: {call.seconds:.6f}s")
+        self._log.line(f"Wrote {len(output)} Bytes - Duration: {call.seconds:.6f}s", call=call.id)
         if self._config.write_debug:
-            self._log.lines(output.split(b"\n"))
+            self._log.lines(output.split(b"\n"), call=call.id)
 
     def _content_type(self, call: Call, output: bytes) -> bytes:
         """The forced type, else the request's, else one found in the content; empty for an empty answer."""

@@ -27,6 +27,9 @@ _IDLE_SECONDS: Final = 4.0
 _PROBE_SECONDS: Final = (0.002, 0.05)
 """First and longest pause between two looks whether the process listens."""
 
+TOLD: Final = "WATCHDOG_LOG_FD"
+"""The variable with the descriptor on which the process may write lines as `CALL-ID TEXT`."""
+
 _GRACE_SECONDS: Final = 5.0
 """Between SIGTERM and SIGKILL for the process when the replica ends."""
 
@@ -34,8 +37,8 @@ _GRACE_SECONDS: Final = 5.0
 class Http:
     """Calls passed on to the process. Ready once it takes connections; calls that come earlier wait for that."""
 
-    def __init__(self, config: Config, env: dict[str, str], log: Log, gone: Callable[[int], None]) -> None:
-        """Start the process. Raises `ConfigError`."""
+    def __init__(self, config: Config, env: dict[str, str], log: Log, told: int, gone: Callable[[int], None]) -> None:
+        """Start the process. `told` takes log lines that name their call; it is closed here. Raises `ConfigError`."""
         import asyncio
 
         self._config = config
@@ -52,10 +55,14 @@ class Http:
         try:
             path = find_program(config.command[0], env.get("PATH", os.defpath))
             null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            os.set_inheritable(told, True)
+            env = env | {TOLD: str(told)}
             self._child: Child = spawn_bound(path, config.command, env, stdin=null)
             os.close(null)
         except OSError as exc:
             raise ConfigError(f"fprocess {config.process_text!r}: {exc}") from exc
+        finally:
+            os.close(told)
         self._loop.add_reader(self._child.pidfd, self._ended)
         self._keep(self._watch_start())
 

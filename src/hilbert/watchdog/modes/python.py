@@ -16,6 +16,7 @@ from hilbert.watchdog.call import Call, Whole, Work
 from hilbert.watchdog.event import Context, EnvironHeaders, Event
 from hilbert.watchdog.flask_calls import FlaskCalls
 from hilbert.watchdog.flask_calls import in_use as flask_in_use
+from hilbert.watchdog.printed import SPEAKER, Speaker
 from hilbert.watchdog.threads import Threads
 
 if TYPE_CHECKING:
@@ -126,10 +127,12 @@ class _Threaded:
         self._written_off = False
         self._returned = False
         self._lock = threading.Lock()
+        self._speaker = Speaker(call.request.headers)
 
     # On the thread
 
     def run(self, make: Callable[[], Answer]) -> None:
+        SPEAKER.set(self._speaker)
         try:
             if self._stopped:
                 return
@@ -144,6 +147,8 @@ class _Threaded:
             report_failure()
             self._post(self._call.fail, 500, _FAILED)
         finally:
+            self._speaker.finish()
+            SPEAKER.set(None)
             with self._lock:
                 self._returned = True
                 if self._written_off:
@@ -193,7 +198,9 @@ class _Threaded:
                 self._written_off = True
                 self._threads.write_off()
         if timeout:
+            token = SPEAKER.set(self._speaker)
             print("The handler has overrun its time; its thread goes on until it returns.", file=sys.stderr)  # noqa: T201
+            SPEAKER.reset(token)
 
 
 class _Task:
@@ -215,6 +222,8 @@ class _Task:
     async def _run(self, coming: Coroutine[Any, Any, Answer]) -> None:
         import asyncio
 
+        speaker = Speaker(self._call.request.headers)
+        SPEAKER.set(speaker)  # In the task's own context.
         try:
             answer = await coming
             if isinstance(answer.body, bytes):
@@ -235,6 +244,8 @@ class _Task:
         except BaseException:  # noqa: BLE001 - the request's boundary: user code may raise anything, SystemExit too
             report_failure()
             self._call.fail(500, _FAILED)
+        finally:
+            speaker.finish()
 
     async def _send(self, data: bytes) -> None:
         if not self._call.write(data):

@@ -11,7 +11,6 @@ from hilbert.watchdog.modes.streaming import describe_exit, refuse_start
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.logs import Log
 
@@ -23,10 +22,9 @@ class Serializing:
 
     ready = True
 
-    def __init__(self, config: Config, env: dict[str, str], loop: Loop, log: Log) -> None:
-        """Raises `ConfigError`."""
+    def __init__(self, config: Config, forker: Forker, log: Log) -> None:
         self._config = config
-        self._forker = Forker(config, env, loop)
+        self._forker = forker
         self._log = log
         self._headers = [(b"Content-Type", (config.content_type or _DEFAULT_TYPE).encode())]
 
@@ -41,7 +39,7 @@ class Serializing:
 
     def _finish(self, call: Call, status: int, output: bytes) -> None:
         if status:
-            self._log.line(describe_exit(status))
+            self._log.line(describe_exit(status), call=call.id)
             call.answer(500, [*self._headers, INTERNAL], describe_exit(status).encode())
         else:
             call.answer(200, self._headers, output)
@@ -88,7 +86,7 @@ class Collected:
         if self._process is not None:
             self._process.stop()
         if timeout:
-            self._log.line(f"Killed the process after {self._call.seconds:.3f}s: its time is over")
+            self._log.line(f"Killed the process after {self._call.seconds:.3f}s: its time is over", call=self._call.id)
 
     def on_output(self, data: bytes) -> None:
         self._size += len(data)
@@ -96,7 +94,10 @@ class Collected:
         if self._size > self._limit and self._process is not None:
             self._process.stop()
             self._parts = []
-            self._log.line(f"Killed the process: its output is over the limit of {self._limit} bytes (buffer_limit)")
+            self._log.line(
+                f"Killed the process: its output is over the limit of {self._limit} bytes (buffer_limit)",
+                call=self._call.id,
+            )
             self._call.fail(500, f"The function's output is over the limit of {self._limit} bytes (buffer_limit)")
 
     def on_room(self) -> None: ...

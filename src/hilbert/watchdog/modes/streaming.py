@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from hilbert.watchdog.fork import Forker, Process
 
 if TYPE_CHECKING:
-    from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.call import Call, Work
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.logs import Log
@@ -20,9 +19,8 @@ class Streaming:
 
     ready = True
 
-    def __init__(self, config: Config, env: dict[str, str], loop: Loop, log: Log) -> None:
-        """Raises `ConfigError`."""
-        self._forker = Forker(config, env, loop)
+    def __init__(self, config: Config, forker: Forker, log: Log) -> None:
+        self._forker = forker
         self._log = log
         self._headers = [(b"Content-Type", (config.content_type or _DEFAULT_TYPE).encode())]
 
@@ -62,7 +60,7 @@ class _Streamed:
         if self._process is not None:
             self._process.stop()
         if timeout:
-            self._log.line(f"Killed the process after {self._call.seconds:.3f}s: its time is over")
+            self._log.line(f"Killed the process after {self._call.seconds:.3f}s: its time is over", call=self._call.id)
 
     # The process
 
@@ -77,7 +75,7 @@ class _Streamed:
 
     def on_exit(self, status: int) -> None:
         if status:
-            self._log.line(describe_exit(status))
+            self._log.line(describe_exit(status), call=self._call.id)
         if self._call.started and status < 0:
             self._call.abort()  # Killed in the middle of its output.
         elif self._call.started:
@@ -90,7 +88,7 @@ class _Streamed:
 
 def refuse_start(call: Call, log: Log, error: OSError) -> None:
     """Answer a call whose process could not be started."""
-    log.line(f"Cannot start the process: {error.strerror}")
+    log.line(f"Cannot start the process: {error.strerror}", call=call.id)
     call.fail(500, "The function's process could not be started; its log says why.")
 
 

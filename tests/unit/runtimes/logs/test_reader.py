@@ -19,7 +19,7 @@ def stamp(second: int, nanos: int = 0) -> str:
 def read(path: Path, *, final: bool = True) -> list[tuple[int, str]]:
     reader = reader_of(path)
     try:
-        return list(reader.lines(final=final))
+        return [line[:2] for line in reader.lines(final=final)]
     finally:
         reader.close()
 
@@ -67,10 +67,10 @@ def test_bytes_that_are_no_text_are_replaced(path: Path) -> None:
 def test_a_reader_comes_back_for_what_was_written_since(path: Path) -> None:
     path.write_text(f"{stamp(1)} one\n{stamp(2)} tw")
     file = reader_of(path)
-    assert [text for _, text in file.lines(final=False)] == ["one"]
+    assert [text for _, text, _ in file.lines(final=False)] == ["one"]
     with path.open("a") as writer:
         writer.write(f"o\n{stamp(3)} three\n")
-    assert [text for _, text in file.lines(final=False)] == ["two", "three"]
+    assert [text for _, text, _ in file.lines(final=False)] == ["two", "three"]
     file.close()
 
 
@@ -79,7 +79,7 @@ def test_the_tail_is_never_short(path: Path) -> None:
     for wanted in (1, 10, 4999, 9000):
         file = reader_of(path)
         file.seek_tail(wanted)
-        texts = [text for _, text in file.lines(final=True)]
+        texts = [text for _, text, _ in file.lines(final=True)]
         assert len(texts) >= min(wanted, 5000)
         assert texts[-1].endswith(" 4999")
         file.close()
@@ -98,7 +98,7 @@ def test_the_file_before_comes_first_and_the_tail_reaches_into_it(path: Path) ->
     for wanted in range(1, 9):
         reader = reader_of(path)
         reader.seek_tail(wanted)
-        texts = [text for _, text in reader.lines(final=True)]
+        texts = [text for _, text, _ in reader.lines(final=True)]
         reader.close()
         assert texts == [f"line {n}" for n in range(8)][-len(texts) :]
         assert len(texts) >= min(wanted, 8)
@@ -108,28 +108,28 @@ def test_a_reader_follows_its_lines_through_changes_of_files(path: Path) -> None
     """The file that was written becomes the one before, and both get other names once the replica is gone."""
     path.write_text(f"{stamp(1)} one\n")
     reader = reader_of(path)
-    assert [text for _, text in reader.lines(final=False)] == ["one"]
+    assert [text for _, text, _ in reader.lines(final=False)] == ["one"]
     with path.open("a") as file:
         file.write(f"{stamp(2)} two\n{stamp(3)} thr")
     path.rename(path.with_suffix(".log.1"))
     path.write_text(f"ee\n{stamp(4)} four\n")
-    assert [text for _, text in reader.lines(final=False)] == ["two", "three", "four"]
+    assert [text for _, text, _ in reader.lines(final=False)] == ["two", "three", "four"]
     path.with_suffix(".log.1").rename(path.with_suffix(".old.1"))
     path.rename(path.with_suffix(".old"))
     with path.with_suffix(".old").open("a") as file:
         file.write(f"{stamp(5)} five\n")
-    assert [text for _, text in reader.lines(final=False)] == ["five"]
+    assert [text for _, text, _ in reader.lines(final=False)] == ["five"]
     reader.close()
 
 
 def test_a_reader_that_was_overtaken_goes_on_with_what_is_left(path: Path) -> None:
     path.write_text(f"{stamp(1)} one\nunfinished")
     reader = reader_of(path)
-    assert [text for _, text in reader.lines(final=False)] == ["one"]
+    assert [text for _, text, _ in reader.lines(final=False)] == ["one"]
     path.unlink()
     path.with_suffix(".log.1").write_text(f"{stamp(8)} eight\n")
     path.write_text(f"{stamp(9)} nine\n")
-    assert [text for _, text in reader.lines(final=False)] == ["eight", "nine"]
+    assert [text for _, text, _ in reader.lines(final=False)] == ["eight", "nine"]
     reader.close()
 
 
@@ -148,3 +148,21 @@ def test_whatever_a_function_writes_can_be_read(tmp_path_factory: pytest.TempPat
     assert times == sorted(times)
     assert len(lines) == len(content.split(b"\n")) - (not content.split(b"\n")[-1])
     assert all("\n" not in text for _, text in lines)
+
+
+def test_the_stamp_says_the_call(path: Path) -> None:
+    """Nothing but the stamp: text that looks like it is text."""
+    path.write_text(
+        f"{stamp(1)[:-1]}Z/a-1 one\n{stamp(2)} {stamp(3)[:-1]}Z/b two\n{stamp(4)[:-1]}Z/bad/id three\nfour\n"
+    )
+    reader = LogReader(path.parent, "a")
+    try:
+        found = [(line.call_id, line.text) for line in reader.lines(final=True)]
+    finally:
+        reader.close()
+    assert found == [
+        ("a-1", "one"),
+        ("", f"{stamp(3)[:-1]}Z/b two"),
+        ("", f"{stamp(4)[:-1]}Z/bad/id three"),
+        ("", "four"),
+    ]
