@@ -21,7 +21,7 @@ import msgspec
 import psutil
 import uvloop
 
-from hilbert.core.model import CallPolicy, Endpoint, Route
+from hilbert.core.model import CallPolicy, Endpoint, Route, StartFault
 from hilbert.core.settings import load
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.config import WorkerConfig
@@ -138,9 +138,10 @@ class Plane:
         namespace: str = "openfaas-fn",
         policy: CallPolicy | None = None,
         open_to_all: bool = False,
+        fault: StartFault | None = None,
     ) -> None:
         """Set a route, and wait until the workers have it."""
-        self.run(self.feed.put, Route(namespace, name, endpoints, policy or CallPolicy(), open_to_all))
+        self.run(self.feed.put, Route(namespace, name, endpoints, policy or CallPolicy(), open_to_all, fault))
         self.settle()
 
     def drop(self, name: str, *, namespace: str = "openfaas-fn") -> None:

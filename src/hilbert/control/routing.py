@@ -120,7 +120,7 @@ class Routing:
         if wrong:
             _log.warning("annotations ignored", function=str(change.ref), reason=wrong)
         open_to_all = change.namespace_annotations.get(ANNOTATION_INGRESS) == "all"
-        return Route(change.ref.namespace, change.ref.name, change.endpoints, policy, open_to_all)
+        return Route(change.ref.namespace, change.ref.name, change.endpoints, policy, open_to_all, change.fault)
 
 
 @contextlib.asynccontextmanager

@@ -199,6 +199,15 @@ class Endpoint(msgspec.Struct, frozen=True, array_like=True):
     """`unix:/absolute/path`, `tcp:IP:PORT`, or `inside:REPLICA:PORT` for a port of the replica's own loopback."""
 
 
+class StartFault(msgspec.Struct, frozen=True, array_like=True):
+    """Why a function is known not to start. It is tried again and again all the same."""
+
+    reason: str
+    """As `FunctionStatus.reason`."""
+    message: str
+    """One sentence without anything that the function wrote: whoever may call it reads this."""
+
+
 class EndpointSet(msgspec.Struct, frozen=True):
     """All that the routing needs of one function, whole (a level, not an edge)."""
 
@@ -207,6 +216,8 @@ class EndpointSet(msgspec.Struct, frozen=True):
     """None: the function is gone."""
     endpoints: tuple[Endpoint, ...] = ()
     namespace_annotations: Mapping[str, str] = {}
+    fault: StartFault | None = None
+    """Given only while there is no endpoint."""
 
 
 class Synced(msgspec.Struct, frozen=True):
@@ -242,6 +253,8 @@ class Route(msgspec.Struct, frozen=True, array_like=True):
     policy: CallPolicy = CallPolicy()
     open: bool = False
     """Functions of other namespaces may call it at `http://gateway:8080`."""
+    fault: StartFault | None = None
+    """Calls are refused with it instead of waiting for a replica."""
 
     @property
     def key(self) -> tuple[str, str]:

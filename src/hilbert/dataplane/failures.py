@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from hilbert.core.model import StartFault
 from hilbert.dataplane.places import Places
 from hilbert.kit.http1 import Headers
 
@@ -88,7 +89,7 @@ def lost(name: str, reason: str) -> Failure:
         "upstream-unreachable",
         "function",
         f"Can't reach service for: {name}.",
-        f"the replica did not answer ({reason}); 'hilbert logs {name.partition('.')[0]}' may say why",
+        f"the replica did not answer ({reason}); 'hilbert logs {name}' may say why",
     )
 
 
@@ -140,7 +141,15 @@ def no_replica(name: str, seconds: float, why: str) -> Failure:
     return Failure(
         503, "activation-timeout", "function", f"No endpoints available for: {name}.",
         f"{why}, and none was free within {seconds:g} s (annotation com.hilbert.timeout.activation or setting "
-        f"gateway.activation_timeout); 'hilbert describe {name.partition('.')[0]}' says more", retry_after=5,
+        f"gateway.activation_timeout); 'hilbert describe {name}' says more", retry_after=5,
+    )  # fmt: skip
+
+
+def not_starting(name: str, fault: StartFault) -> Failure:
+    """No replica comes up, and it is known why."""
+    return Failure(
+        503, "not-starting", "function", f"{name} does not start: {fault.reason}: {fault.message}",
+        f"it is tried again by itself; 'hilbert describe {name}' and 'hilbert logs {name}' say more", retry_after=5,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from hilbert.core.model import CallPolicy, Endpoint
+from hilbert.core.model import CallPolicy, Endpoint, StartFault
 from hilbert.dataplane.counters import RouteCounters
 from hilbert.dataplane.failures import Failure
 from hilbert.dataplane.feed.messages import Entry, route_digest
@@ -83,6 +83,7 @@ class RouteState:
         "born",
         "counters",
         "digest",
+        "fault",
         "name",
         "namespace",
         "open",
@@ -99,6 +100,8 @@ class RouteState:
         self.born = born
         self.policy = CallPolicy()
         self.open = False
+        self.fault: StartFault | None = None
+        """It has no replica and is known not to start."""
         self.replicas: list[Replica] = []
         self.waiting: OrderedDict[Waiter, None] = OrderedDict()
         """In order of arrival; `WaitingRoom` keeps it."""
@@ -210,6 +213,7 @@ class Table:
         self.digest ^= state.digest ^ digest
         state.digest = digest
         state.open = route.open
+        state.fault = route.fault if not route.endpoints else None
         if len(self._policies) > _POLICIES:
             self._policies.clear()
         state.policy = self._policies.setdefault(route.policy, route.policy)

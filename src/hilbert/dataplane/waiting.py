@@ -42,6 +42,9 @@ class WaitingRoom:
     def enter(self, call: Waiter) -> None:
         """Have a call wait, or refuse it when the line of its function is full."""
         state = call.state
+        if state.fault is not None:
+            call.fail(failures.not_starting(str(state), state.fault))
+            return
         if len(state.waiting) >= state.policy.queue_length:
             call.fail(failures.queue_full(str(state), state.policy.queue_length))
             return
@@ -60,7 +63,10 @@ class WaitingRoom:
             self._held -= call.held
 
     def release(self, state: RouteState) -> None:
-        """A replica came or has room again: send waiting calls on their way, in order."""
+        """A replica came or has room again: send waiting calls on their way, in order. Or it is known that none comes."""
+        if state.fault is not None:
+            self.refuse(state, failures.not_starting(str(state), state.fault))
+            return
         waiting = state.waiting
         while waiting:
             call, _ = waiting.popitem(last=False)

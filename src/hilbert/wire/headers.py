@@ -16,6 +16,12 @@ DURATION_SECONDS: Final = "X-Duration-Seconds"
 INTERNAL: Final = "X-OpenFaaS-Internal"
 """On an answer that the platform made, not the function: the part that made it."""
 
+ERROR: Final = "X-Hilbert-Error"
+"""On the same: the error's code (docs/reference/errors.md)."""
+
+NOT_STARTING: Final = "not-starting"
+"""The code for a function that is known not to start."""
+
 CALLBACK_URL: Final = "X-Callback-Url"
 """On a queued call: where its result goes."""
 

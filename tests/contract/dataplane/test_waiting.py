@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hilbert.core.model import CallPolicy, Endpoint, Route
+from hilbert.core.model import CallPolicy, Endpoint, Route, StartFault
 from support.dataplane import Call, Plane, until
 from support.replicas import Replica, echo
 from support.wire import Closed
@@ -131,6 +131,27 @@ def test_function_removed_while_calls_wait(plane: Plane) -> None:
         until(lambda: plane.waiting("doomed") == 1, what="the call to wait")
         plane.drop("doomed")
         assert wire.response().status == 404
+
+
+def test_a_function_that_cannot_start_is_refused_with_the_reason(plane: Plane) -> None:
+    """The call that waits when it becomes known, and those after; once a replica is there, calls flow at once."""
+    fault = StartFault("SecretNotFound", "a secret that it needs is not there")
+    plane.put("broken")
+    with plane.connect() as wire:
+        wire.send(b"GET /function/broken HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: plane.waiting("broken") == 1, what="the call to wait")
+        plane.put("broken", fault=fault)
+        for answer in (wire.response(), plane.call("/function/broken")):
+            assert (answer.status, answer.get("X-Hilbert-Error")) == (503, b"not-starting")
+            assert b"SecretNotFound: a secret that it needs is not there" in answer.body
+            assert b"broken.openfaas-fn" in answer.body
+    plane.put("broken", plane.replica().endpoint)
+    assert plane.call("/function/broken", b"x").body == b"x"
+
+
+def test_a_fault_hinders_no_call_while_a_replica_is_there(plane: Plane) -> None:
+    plane.put("half", plane.replica().endpoint, fault=StartFault("CrashLoop", "a replica exited with status 1"))
+    assert plane.call("/function/half", b"x").body == b"x"
 
 
 def test_max_inflight_queues_instead_of_failing(plane: Plane, pool: ThreadPoolExecutor) -> None:

@@ -68,8 +68,8 @@ async def test_lines_come_back_by_function_and_by_replica(logs: ReplicaLogs) -> 
     await reads(logs, LogQuery(ref=ONE), ["first", "second", "third"])
     await reads(logs, LogQuery(ref=ONE, instance="one-a"), ["first", "second"])
     await reads(logs, LogQuery(ref=ONE, tail=1), ["third"])
-    assert await logs.last_line(ONE, "one-a") == "second"
-    assert await logs.last_line(ONE, "unknown") == ""
+    assert (await logs.last_lines(ONE, "one-a", 2))[-1] == "second"
+    assert list(await logs.last_lines(ONE, "unknown", 2)) == []
 
 
 async def test_lines_come_back_by_call(logs: ReplicaLogs) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hilbert.core.model import CallPolicy, Endpoint
+from hilbert.core.model import CallPolicy, Endpoint, StartFault
 from hilbert.dataplane.failures import Failure
 from hilbert.dataplane.table import Replica, RouteState
 from hilbert.dataplane.waiting import WaitingRoom
@@ -159,3 +159,23 @@ def test_a_replica_that_refuses_is_tried_again_while_calls_wait(room: Room, monk
     room.loop.advance(0.1)
     assert call.sent
     assert room.woken == []
+
+
+FAULT = StartFault("CrashLoop", "a replica exited with status 1 (KeyError)")
+
+
+def test_a_function_that_is_known_not_to_start_refuses_at_once_and_says_why(room: Room) -> None:
+    """Those that wait when it becomes known, and those that come; nobody is woken for it."""
+    before = room.enter(50)
+    room.woken.clear()
+    room.state.fault = FAULT
+    room.room.release(room.state)
+    after = room.enter(50)
+    for call in (before, after):
+        assert call.failure is not None
+        assert (call.failure.status, call.failure.code) == (503, "not-starting")
+        assert call.failure.message == "f.ns does not start: CrashLoop: a replica exited with status 1 (KeyError)"
+        assert "'hilbert describe f.ns'" in call.failure.hint
+    assert (after.waits, room.woken, len(room.state.waiting)) == (False, [], 0)
+    room.state.fault = None
+    assert room.enter(100).failure is None

@@ -11,11 +11,12 @@ from hilbert.cli.frame.failures import Failed, UsageError
 from hilbert.cli.frame.flags import HERE, NO_SOURCE, Connection, Namespace, StackSource, flag
 from hilbert.cli.frame.parsing import seconds
 from hilbert.cli.function.name import full_name, split_name
+from hilbert.cli.function.trouble import trouble_of
 from hilbert.cli.gateway.target import connect
 from hilbert.cli.stack.file import gateway_of
 from hilbert.cli.terminal.output import harmless, warn
 from hilbert.client.tokens import wants_token
-from hilbert.wire.headers import INTERNAL
+from hilbert.wire.headers import ERROR, INTERNAL, NOT_STARTING
 
 if TYPE_CHECKING:
     from hilbert.client.sync import Client
@@ -77,6 +78,12 @@ def invoke(
             )  # fmt: skip
 
         with call() as answer:
+            if answer.head.headers.get(ERROR.lower()) == NOT_STARTING and (why := trouble_of(client, name, namespace)):
+                where = full_name(name, namespace)
+                raise Failed(
+                    f"server returned unexpected status code: {answer.head.status} - {where} does not start: {why}",
+                    hint=f"it is tried again by itself; see its output with 'hilbert logs {where}'",
+                )
             if auth or "authorization" in names or not wants_token(answer.head):
                 _show(answer, full_name(name, namespace))
                 return

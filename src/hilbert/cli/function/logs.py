@@ -13,10 +13,11 @@ import msgspec
 from hilbert.cli.frame.failures import UsageError
 from hilbert.cli.frame.flags import HERE, NO_SOURCE, Connection, Namespace, StackSource, flag
 from hilbert.cli.frame.parsing import seconds
-from hilbert.cli.function.name import split_name
+from hilbert.cli.function.name import full_name, split_name
+from hilbert.cli.function.trouble import trouble_of
 from hilbert.cli.gateway.target import connect
 from hilbert.cli.stack.file import gateway_of
-from hilbert.cli.terminal.output import harmless, out
+from hilbert.cli.terminal.output import harmless, out, warn
 from hilbert.wire.log import LogMessage
 
 Clock = Callable[[str], str]
@@ -56,6 +57,8 @@ def logs(
     when = _clock(time_format)
     as_json = json or output == "json"
     with connect(at, stack=gateway_of(file)) as client:
+        if why := trouble_of(client, name, namespace):
+            warn(harmless(f"{full_name(name, namespace)} does not start: {why}"))
         messages = client.logs(
             name,
             namespace,

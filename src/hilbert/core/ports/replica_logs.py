@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Protocol
 
 from hilbert.core.model import LogLine, LogQuery
@@ -31,8 +31,8 @@ class ReplicaLogs(Protocol):
         """The replica has ended. Its lines stay for a bounded while. Absence is success."""
         ...
 
-    async def last_line(self, ref: FunctionRef, replica: str) -> str:
-        """The last line that is not blank, cut to 200 characters, with all that was written before; empty without."""
+    async def last_lines(self, ref: FunctionRef, replica: str, count: int) -> Sequence[str]:
+        """The last lines, at most `count`, each cut to 200 characters, with all that was written before."""
         ...
 
     def read(self, query: LogQuery, *, alive: Callable[[], bool] = lambda: True) -> AsyncIterator[LogLine]:

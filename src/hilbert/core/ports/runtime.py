@@ -50,7 +50,9 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     """A fixed CamelCase word, when not well."""
     message: str = ""
-    """One public sentence for `reason`; for `exited`, with the status and the last log line."""
+    """One public sentence for `reason`; for `exited`, with the status."""
+    said: str = ""
+    """Of an `exited` one: the line of its log that says most of why, cut short."""
     placement: Mapping[str, str] = {}
 
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from hilbert.core.model import Endpoint, Usage
+from hilbert.core.last_words import exception_in
+from hilbert.core.model import Endpoint, StartFault, Usage
 from hilbert.core.ports import Handle
 from hilbert.core.values import Duration, FunctionRef
 from hilbert.kit.retry import Pace
@@ -16,13 +17,17 @@ from hilbert.providers.host.record import FunctionRecord, ReplicaRecord
 STEADY: Final = 10.0
 """Seconds that a replica must have been ready for its crash to count as the first one again."""
 
+_WORTH_WAITING: Final = 1.0
+"""Seconds until the next start for which calls of a function that was ready before wait rather than fail."""
+
 _RESTART: Final = Pace(first=0.25, most=30.0)
 
 
 class Replica:
     """One replica's life. Changed only by the reconciler."""
 
-    def __init__(self, record: ReplicaRecord, *, stage: Stage, now: float) -> None:
+    def __init__(self, record: ReplicaRecord, *, stage: Stage, now: float, taken_back: bool = False) -> None:
+        """`taken_back`: an earlier run has started it, and it may have been ready then."""
         self.handle: Handle = record.handle
         self.uid = record.uid
         self.revision = Revision.parse(record.revision)
@@ -30,6 +35,9 @@ class Replica:
         self.stage = stage
         self.started_at = now
         self.ready_at: float | None = None
+        self.taken_back = taken_back
+        self.unready = ""
+        """Why it is not ready yet, if that is known."""
         self.stop_at = 0.0
         self.stop_failures = 0
         self.endpoint: Endpoint | None = None
@@ -57,7 +65,10 @@ class Cell:
         self.retry_at = 0.0
         self.reason = ""
         self.message = ""
+        self.fault: StartFault | None = None
+        """Why no replica comes up, once that is known."""
         self.published: tuple[Endpoint, ...] = ()
+        self.published_fault: StartFault | None = None
         self.ready_generation = 0
         self.usage: Usage | None = None
         self.usage_at = 0.0
@@ -79,19 +90,30 @@ class Cell:
             if replica.stage is Stage.READY and replica.uid == self.record.uid and replica.endpoint is not None
         )
 
-    def fail(self, replica: Replica, reason: str, message: str, *, now: float) -> None:
+    def refusal(self) -> StartFault | None:
+        """Why calls are to be refused now. None: one answers, or may soon."""
+        if self.record is None or self.record.replicas == 0 or self.endpoints():
+            return None
+        return self.fault
+
+    def fail(self, replica: Replica, reason: str, message: str, *, said: str = "", told: str = "", now: float) -> None:
         """Note a failure of the current revision and put off the next start.
+
+        `said` is the function's own word on it; `told` takes the place of `message` for those who may only call it.
 
         Replicas that were started before the last failure belong to the same wave and do not lengthen the delay.
         """
-        self.reason, self.message = reason, message
-        if self.failures and replica.started_at < self.failed_at:
-            return
-        if replica.ready_at is not None and now - replica.ready_at >= STEADY:
-            self.failures = 0
-        self.failures += 1
-        self.failed_at = now
-        self.retry_at = now + backoff(self.failures)
+        self.reason, self.message = reason, f"{message}: {said}" if said else message
+        if not self.failures or replica.started_at >= self.failed_at:
+            if replica.ready_at is not None and now - replica.ready_at >= STEADY:
+                self.failures = 0
+            self.failures += 1
+            self.failed_at = now
+            self.retry_at = now + backoff(self.failures)
+        never_ready = replica.ready_at is None and not replica.taken_back
+        if never_ready or self.retry_at - now >= _WORTH_WAITING:
+            name = exception_in(said)
+            self.fault = StartFault(reason, told or (f"{message} ({name})" if name else message))
 
     def succeed(self, *, now: float) -> None:
         """The current revision has all its replicas ready: forget failures once that has lasted.
@@ -108,6 +130,7 @@ class Cell:
         self.failures = 0
         self.retry_at = 0.0
         self.reason = self.message = ""
+        self.fault = None
 
 
 def backoff(failures: int) -> float:

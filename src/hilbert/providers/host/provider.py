@@ -15,6 +15,7 @@ from hilbert.core.errors import (
     QuotaExceeded,
 )
 from hilbert.core.isolation import STRICT, Promise
+from hilbert.core.last_words import LINES, telling_line
 from hilbert.core.model import (
     EndpointSet,
     FunctionSpec,
@@ -26,7 +27,7 @@ from hilbert.core.model import (
     Synced,
     Usage,
 )
-from hilbert.core.ports import Diagnostics, ReplicaLogs, Runtime
+from hilbert.core.ports import Diagnostics, Handle, ReplicaLogs, Runtime
 from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, SingleFlight, spawn
@@ -80,6 +81,7 @@ class HostProvider:
             namespace_of=self._namespace_of,
             required=required,
             changed=self._hub.changed,
+            last_words=self._last_words,
         )
         self._measuring: SingleFlight[tuple[FunctionRef, ...], None] = SingleFlight()
         self._promises: SingleFlight[object, None] = SingleFlight()
@@ -129,6 +131,7 @@ class HostProvider:
             record = await self._store.apply(spec, create=create, pin=pin, max_replicas=self._settings.max_replicas)
             cell = self._take(record)
             cell.reset()
+            cell.published_fault = None  # The new one has not failed.
             self._hub.changed(spec.ref)
             self._reconciler.wake(spec.ref)
 
@@ -320,6 +323,7 @@ class HostProvider:
             return
         cell.record = None
         cell.published = ()
+        cell.published_fault = None
         cell.reset()
         self._hub.changed(ref)
         self._reconciler.wake(ref)
@@ -334,10 +338,14 @@ class HostProvider:
             spec=cell.record.spec,
             endpoints=cell.published,
             namespace_annotations=tenant.namespace.annotations,
+            fault=cell.published_fault,
         )
 
     def _status(self, cell: Cell, record: FunctionRecord) -> FunctionStatus:
         return render_status(cell, record, self._reconciler.revision(record), provider=self.name)
+
+    async def _last_words(self, handle: Handle) -> str:
+        return telling_line(await self._logs.last_lines(handle.ref, handle.replica, LINES))
 
     async def _rewrite_secrets(self, ref: FunctionRef) -> None:
         """Give every running replica of `ref` the values as they are now."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -42,6 +42,12 @@ _STOP_AGAIN: Final = Pace(first=1.0, most=60.0)
 """Until a stop that failed is tried again."""
 _SLOT_MOST: Final = 5.0
 """Most seconds that a booting replica holds its place among those that boot at once."""
+_TOLD: Final = {
+    "SecretNotFound": "a secret that it needs is not there",
+    "ImageUnavailable": "its image is not to be had",
+    "StorageFull": "the disk of this machine is full",
+}
+"""Why a start failed, in words that whoever calls the function may read: without names of the owner's."""
 _GRACE_MOST: Final = Duration.of(3600)
 """Most that a function's `write_timeout` can raise its grace to."""
 _UNHEALTHY_GRACE: Final = Duration.of(5)
@@ -61,7 +67,9 @@ class Reconciler:
         namespace_of: Callable[[FunctionRef], Namespace | None],
         required: frozenset[Promise],
         changed: Callable[[FunctionRef], None],
+        last_words: Callable[[Handle], Awaitable[str]],
     ) -> None:
+        """`last_words` gives the line of a replica's log that says most of what is wrong with it."""
         self._store = store
         self._runtime = runtime
         self._settings = settings
@@ -69,6 +77,7 @@ class Reconciler:
         self._namespace_of = namespace_of
         self._required = required
         self._changed = changed
+        self._last_words = last_words
         self._announcing = isinstance(runtime, Announcing)
         self._queue: KeyedQueue[FunctionRef] = KeyedQueue(
             self._reconcile, name="host", pace=Pace(first=0.05, most=10.0)
@@ -95,7 +104,7 @@ class Reconciler:
         """Take back the replicas of an earlier run, then begin to reconcile."""
         now = self._clock.now()
         for record in replicas:
-            self._hold(self.cell(record.handle.ref), Replica(record, stage=Stage.BOOTING, now=now))
+            self._hold(self.cell(record.handle.ref), Replica(record, stage=Stage.BOOTING, now=now, taken_back=True))
         if replicas:
             self._apply_observations(await self._runtime.check([record.handle for record in replicas]))
         if isinstance(self._runtime, Announcing):
@@ -153,7 +162,7 @@ class Reconciler:
         if handles:
             self._apply_observations(await self._runtime.check(handles))
         now = self._clock.now()
-        self._expire(cell, now)
+        await self._expire(cell, now)
         record = cell.record
         wanted = None if record is None else self.revision(record)
         decision = decide(0 if record is None else record.replicas, wanted, cell.views())
@@ -172,11 +181,18 @@ class Reconciler:
             return None
         return self._next_look(cell, now, waits=decision.start > 0)
 
-    def _expire(self, cell: Cell, now: float) -> None:
+    async def _expire(self, cell: Cell, now: float) -> None:
         limit = self._settings.start_timeout
-        for replica in cell.replicas.values():
-            if replica.stage is Stage.BOOTING and now - replica.started_at >= limit.seconds:
-                self._fail(cell, replica, "ProbeFailing", f"a replica did not become ready within {limit}")
+        late = [
+            replica
+            for replica in cell.replicas.values()
+            if replica.stage is Stage.BOOTING and now - replica.started_at >= limit.seconds
+        ]
+        for replica in late:
+            said = await self._last_words(replica.handle)
+            if replica.stage is Stage.BOOTING:
+                why = f"a replica did not become ready within {limit}"
+                self._fail(cell, replica, "ProbeFailing", f"{why}: {replica.unready}" if replica.unready else why, said)
                 self._drain(replica, now)
 
     def _drain(self, replica: Replica, now: float) -> None:
@@ -188,9 +204,9 @@ class Reconciler:
         replica.settled.set()
 
     def _publish(self, cell: Cell) -> None:
-        endpoints = cell.endpoints()
-        if endpoints != cell.published:
-            cell.published = endpoints
+        endpoints, fault = cell.endpoints(), cell.refusal()
+        if endpoints != cell.published or fault != cell.published_fault:
+            cell.published, cell.published_fault = endpoints, fault
             self._changed(cell.ref)
 
     def _note_success(self, cell: Cell, wanted: Revision | None, now: float) -> None:
@@ -251,7 +267,10 @@ class Reconciler:
                     _log.info("replica ready", function=str(cell.ref), replica=replica.name)
                     replica.ready_at = now
                 replica.stage = Stage.READY
+                cell.fault = None
                 replica.settled.set()
+            elif seen.state == "starting":
+                replica.unready = seen.message
             elif seen.state == "unhealthy":
                 replica.stage = Stage.UNHEALTHY
                 replica.settled.set()
@@ -260,24 +279,24 @@ class Reconciler:
     def _exited(self, cell: Cell, replica: Replica, seen: Observed) -> None:
         if replica.stage is not Stage.DRAINING:
             reason = "CrashLoop" if seen.reason in ("", "Exited") else seen.reason
-            self._fail(cell, replica, reason, seen.message or "a replica ended by itself")
+            self._fail(cell, replica, reason, seen.message or "a replica ended by itself", seen.said)
         replica.grace = Duration(0)
         replica.stop_at = 0.0
         replica.stage = Stage.DRAINING  # What it left behind still has to go.
         replica.settled.set()
 
-    def _fail(self, cell: Cell, replica: Replica, reason: str, message: str) -> None:
+    def _fail(self, cell: Cell, replica: Replica, reason: str, message: str, said: str = "", *, told: str = "") -> None:
         """Note a failure, unless it is of a replica that is not wanted any more."""
         record = cell.record
         if record is None or replica.uid != record.uid or not replica.revision.is_current(self.revision(record)):
             return
-        cell.fail(replica, reason, message, now=self._clock.now())
+        cell.fail(replica, reason, message, said=said, told=told, now=self._clock.now())
         _log.warning(
             "replica failed",
             function=str(cell.ref),
             replica=replica.name,
             reason=reason,
-            message=message,
+            message=cell.message,
             failures=cell.failures,
         )
 
@@ -363,7 +382,7 @@ class Reconciler:
                 await self._runtime.update_secrets(replica.handle, now)
 
     def _start_failed(self, cell: Cell, replica: Replica, reason: str, message: str, error: Exception) -> None:
-        self._fail(cell, replica, reason, message)
+        self._fail(cell, replica, reason, message, told=_TOLD.get(reason, "a replica could not be started"))
         if not isinstance(error, HilbertError):
             _log.error("start failed", function=str(cell.ref), replica=replica.name, exc_info=error)
         replica.grace = Duration(0)

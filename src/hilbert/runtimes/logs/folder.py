@@ -30,7 +30,7 @@ from hilbert.runtimes.logs.keeper import Keeper
 from hilbert.runtimes.logs.layout import replica_of
 from hilbert.runtimes.logs.link import Link
 from hilbert.runtimes.logs.protocol import Drop, Flush, Keep, Retire
-from hilbert.runtimes.logs.reader import LogReader, last_line
+from hilbert.runtimes.logs.reader import LogReader, last_lines
 
 _log = structlog.get_logger("hilbert.logs")
 
@@ -93,11 +93,11 @@ class LogFolder:
         self._live.pop(replica, None)
         self._link.ask(Retire(self._link.number(), ref.namespace, ref.name, replica))
 
-    async def last_line(self, ref: FunctionRef, replica: str) -> str:
+    async def last_lines(self, ref: FunctionRef, replica: str, count: int) -> Sequence[str]:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_MOST):
                 await self._link.ask(Flush(self._link.number(), replica))
-        return await self._in_thread(lambda: last_line(self._folder(ref), replica))
+        return await self._in_thread(lambda: last_lines(self._folder(ref), replica, count))
 
     def drop(self, ref: FunctionRef) -> None:
         self._discard(self._folder(ref))

@@ -41,9 +41,8 @@ class MemoryLogs:
         while len(old) > _OLD_KEPT:
             os.close(self._files.pop((ref, old.pop(0))))
 
-    async def last_line(self, ref: FunctionRef, replica: str) -> str:
-        lines = [line.text.strip() for line in self._lines(LogQuery(ref=ref, instance=replica)) if line.text.strip()]
-        return lines[-1][:200] if lines else ""
+    async def last_lines(self, ref: FunctionRef, replica: str, count: int) -> Sequence[str]:
+        return [line.text[:200] for line in self._lines(LogQuery(ref=ref, instance=replica))[-count:]]
 
     async def read(self, query: LogQuery, *, alive: Callable[[], bool] = lambda: True) -> AsyncIterator[LogLine]:
         stored = self._lines(query)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -160,16 +161,14 @@ def _second_ns(text: bytes) -> int:
         return 0
 
 
-def last_line(folder: Path, replica: str) -> str:
-    """The text of the last line, cut to 200 characters; empty if there is none."""
+def last_lines(folder: Path, replica: str, count: int) -> list[str]:
+    """The texts of the last lines, at most `count`, each cut to 200 characters."""
     reader = LogReader(folder, replica)
     try:
-        reader.seek_tail(1)
-        text = ""
-        for line in reader.lines(final=True):
-            text = line.text.strip() or text
-        return text if len(text) <= 200 else text[:197] + "..."
+        reader.seek_tail(count)
+        texts = deque((line.text for line in reader.lines(final=True)), maxlen=count)
+        return [text if len(text) <= 200 else text[:197] + "..." for text in texts]
     except OSError:
-        return ""
+        return []
     finally:
         reader.close()

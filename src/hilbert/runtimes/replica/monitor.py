@@ -78,7 +78,7 @@ class Monitor:
     ) -> None:
         """`descriptor` is a pidfd, taken over. `ending` says how the process ended.
 
-        `explain` gives, after the end, the reason (`OOMKilled` or nothing) and the last line written.
+        `explain` gives, after the end, the reason (`OOMKilled` or nothing) and the line of the log that says why.
         """
         self.handle = handle
         self.data = ReplicaData.of(handle)
@@ -98,6 +98,9 @@ class Monitor:
         self._changed = changed
         self._reason = ""
         self._message = ""
+        self._said = ""
+        self._answer = 0
+        """Status of the last answer to a readiness request; 0 is none."""
         self._closed = False
         asyncio.get_running_loop().add_reader(descriptor, self._ended)
         self._ready = spawn(self._await_ready(), name=f"readiness {handle.replica}")
@@ -114,9 +117,14 @@ class Monitor:
             state=self.state,
             endpoint=Endpoint(self.handle.replica, self._address) if answers else None,
             reason=self._reason,
-            message=self._message,
+            message=self._message if self.state != "starting" else self._unready(),
+            said=self._said,
             placement=self.data.placement,
         )
+
+    def _unready(self) -> str:
+        said = f"was answered with status {self._answer}" if self._answer else "got no answer"
+        return f"GET {self.data.ready} {said}"
 
     def ask_to_end(self) -> None:
         """Also one that is stopped, which could only end by force otherwise."""
@@ -167,7 +175,7 @@ class Monitor:
         often_until = clock.time() + _ASK_OFTEN
         attempts = 0
         while True:
-            status = await self._ask(self.data.ready, _ANSWER_MOST)
+            status = self._answer = await self._ask(self.data.ready, _ANSWER_MOST)
             if self._good(status):
                 self.state = "ready"
                 self.may_serve = True
@@ -189,8 +197,7 @@ class Monitor:
         reason, last = await self._explain(self.handle)
         self._reason = reason if number == signal.SIGKILL and reason else "Exited"
         self._message = f"a replica ran out of memory and {how}" if self._reason == "OOMKilled" else f"a replica {how}"
-        if last:
-            self._message += f": {last}"
+        self._said = last
         self.state = "exited"
         self.exited.set()
         self.answered.set()

@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from hilbert.core.errors import StartFailed
+from hilbert.core.last_words import LINES, telling_line
 from hilbert.core.model import Usage
 from hilbert.core.network import NetworkKind
 from hilbert.core.ports import Handle, Observed, ReplicaLogs
@@ -226,7 +227,7 @@ class Replicas:
 
     async def _explain(self, handle: Handle) -> tuple[str, str]:
         reason = "OOMKilled" if out_of_memory(ReplicaData.of(handle).groups) else ""
-        return reason, await self.logs.last_line(handle.ref, handle.replica)
+        return reason, telling_line(await self.logs.last_lines(handle.ref, handle.replica, LINES))
 
     async def _probe_all(self) -> None:
         """Ask every replica for its health, in turn, at a bounded rate."""

@@ -30,6 +30,9 @@ _PROBE_SECONDS: Final = (0.002, 0.05)
 TOLD: Final = "WATCHDOG_LOG_FD"
 """The variable with the descriptor on which the process may write lines as `CALL-ID TEXT`."""
 
+_SAY_AFTER: Final = (2.0, 64.0)
+"""Seconds without a listener after which the log says so, first and at most: doubling."""
+
 _GRACE_SECONDS: Final = 5.0
 """Between SIGTERM and SIGKILL for the process when the replica ends."""
 
@@ -108,10 +111,18 @@ class Http:
         import asyncio
 
         pause, longest = _PROBE_SECONDS
+        said, most = _SAY_AFTER
+        began = self._loop.time()
         while True:
             try:
                 connection = await self._pool.connect()
-            except OSError:
+            except OSError as exc:
+                if (waited := self._loop.time() - began) >= said:
+                    self._log.line(
+                        f"The function's process does not take connections at {self._config.upstream} (upstream_url) "
+                        f"after {waited:.0f} s: {exc.strerror or exc}"
+                    )
+                    said += min(said, most)
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, longest)
             else:

@@ -116,7 +116,7 @@ async def test_what_a_replica_that_is_gone_wrote_last_is_not_lost(logs: LogFolde
     """It has written and ended before the keeper has even heard of it."""
     for number in range(20):
         write(logs, f"f-{number}", (number, "last words"))
-    assert [await logs.last_line(REF, f"f-{number}") for number in range(20)] == ["last words"] * 20
+    assert [await logs.last_lines(REF, f"f-{number}", 1) for number in range(20)] == [["last words"]] * 20
 
 
 async def test_a_replica_of_an_earlier_run_goes_on_writing(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ async def test_a_replica_of_an_earlier_run_goes_on_writing(tmp_path: Path) -> No
     first = LogFolder(tmp_path / "logs", pipes=tmp_path / "pipes", limit=1 << 20)
     descriptor = first.open(REF, "f-a")
     os.write(descriptor, b"before\n")
-    assert await first.last_line(REF, "f-a") == "before"
+    assert await first.last_lines(REF, "f-a", 1) == ["before"]
     await first.close()
     os.write(descriptor, b"between\n")
     second = LogFolder(tmp_path / "logs", pipes=tmp_path / "pipes", limit=1 << 20)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilbert.runtimes.logs.reader import LINE_MOST, LogReader, last_line
+from hilbert.runtimes.logs.reader import LINE_MOST, LogReader, last_lines
 
 
 def stamp(second: int, nanos: int = 0) -> str:
@@ -85,10 +85,10 @@ def test_the_tail_is_never_short(path: Path) -> None:
         file.close()
 
 
-def test_the_last_line_is_found_and_short(path: Path) -> None:
-    path.write_text(f"{stamp(1)} one\n{stamp(2)} {'y' * 500}\n\n")
-    assert last_line(path.parent, "a") == "y" * 197 + "..."
-    assert last_line(path.parent, "missing") == ""
+def test_the_last_lines_are_found_and_short(path: Path) -> None:
+    path.write_text(f"{stamp(1)} one\n{stamp(2)} {'y' * 500}\n{stamp(3)} three\n")
+    assert last_lines(path.parent, "a", 2) == ["y" * 197 + "...", "three"]
+    assert last_lines(path.parent, "missing", 2) == []
 
 
 def test_the_file_before_comes_first_and_the_tail_reaches_into_it(path: Path) -> None:

@@ -170,6 +170,8 @@ class Terminated(msgspec.Struct, frozen=True, rename="camel"):
     exit_code: int = 0
     reason: str | None = None
     message: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
 
 
 class Running(msgspec.Struct, frozen=True, rename="camel"):

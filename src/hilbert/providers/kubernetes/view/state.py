@@ -34,6 +34,7 @@ from hilbert.providers.kubernetes.cluster.objects import (
 from hilbert.providers.kubernetes.cluster.reflector import Key, Reflector
 from hilbert.providers.kubernetes.render import function_object
 from hilbert.providers.kubernetes.view import endpoints, tenant_pieces
+from hilbert.providers.kubernetes.view.status import start_fault
 from hilbert.providers.kubernetes.view.tenant_pieces import Pieces
 from hilbert.providers.rules import check_spec
 
@@ -266,7 +267,9 @@ class State:
         if spec is None:
             return EndpointSet(ref, None)
         namespace = self._namespaces[key[0]]
-        return EndpointSet(ref, spec, self.endpoints(key), dict(namespace.annotations))
+        found = self.endpoints(key)
+        fault = None if found or function is None else start_fault(function, self.deployment(key), self.pods(key))
+        return EndpointSet(ref, spec, found, dict(namespace.annotations), fault)
 
     def endpoints(self, key: Key) -> tuple[Endpoint, ...]:
         """Where the function's Pods take calls now."""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 import msgspec
 
-from hilbert.core.model import Phase
+from hilbert.core.last_words import exception_in, telling_line
+from hilbert.core.model import Phase, StartFault
 from hilbert.providers.kubernetes.cluster import names
-from hilbert.providers.kubernetes.cluster.objects import Condition, ContainerStatus, Deployment, FunctionObject, Pod
+from hilbert.providers.kubernetes.cluster.objects import (
+    Condition,
+    ContainerStatus,
+    Deployment,
+    FunctionObject,
+    Pod,
+    Terminated,
+)
 
 _IMAGE: Final = frozenset(
     {
@@ -28,6 +36,7 @@ _START: Final = frozenset(
 )
 _UNREADY_FOR: Final = timedelta(seconds=10)
 """A container that runs for this long and does not answer its probe is worth a word."""
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _LONGEST: Final = 1000
 _LAST_LINES: Final = 3
 
@@ -52,9 +61,23 @@ def condense(
         return Condensed(Phase.IDLE, ready_generation)
     if ready_generation >= generation and available:
         return Condensed(Phase.READY, ready_generation)
-    reason, message = _trouble(deployment, [pod for pod in alive if _generation(pod) >= generation], now)
-    phase = Phase.FAILED if reason else Phase.UPDATING if available else Phase.STARTING
-    return Condensed(phase, ready_generation, reason, message)
+    trouble = _trouble(deployment, [pod for pod in alive if _generation(pod) >= generation], now)
+    phase = Phase.FAILED if trouble.reason else Phase.UPDATING if available else Phase.STARTING
+    return Condensed(phase, ready_generation, trouble.reason, trouble.message)
+
+
+def start_fault(function: FunctionObject, deployment: Deployment | None, pods: Sequence[Pod]) -> StartFault | None:
+    """Why calls of a function without endpoints are to be refused. None: one of its Pods may take them soon."""
+    if deployment is not None and deployment.replicas == 0:
+        return None
+    generation = function.metadata.generation
+    new = [pod for pod in pods if pod.metadata.deletion_timestamp is None and _generation(pod) >= generation]
+    trouble = _trouble(deployment, new, _LONG_AGO)
+    if trouble.lasts:
+        return StartFault(trouble.reason, trouble.told)
+    if not new and not trouble.reason and (told := stalled(function)) is not None:
+        return StartFault(told[0], "the cluster does not take it")
+    return None
 
 
 def stalled(function: FunctionObject) -> tuple[str, str] | None:
@@ -70,68 +93,71 @@ def stalled(function: FunctionObject) -> tuple[str, str] | None:
     return None
 
 
-def _trouble(deployment: Deployment | None, pods: Iterable[Pod], now: datetime) -> tuple[str, str]:
+class _Trouble(NamedTuple):
+    reason: str = ""
+    message: str = ""
+    told: str = ""
+    """The part of the message that whoever calls the function may read."""
+    lasts: bool = False
+    """Waiting for a moment does not help."""
+
+
+def _trouble(deployment: Deployment | None, pods: Iterable[Pod], now: datetime) -> _Trouble:
     for pod in sorted(pods, key=lambda pod: pod.metadata.name):
-        reason, message = _pod_trouble(pod, now)
-        if reason:
-            return reason, message[:_LONGEST]
+        found = _pod_trouble(pod, now)
+        if found.reason:
+            return found._replace(message=found.message[:_LONGEST])
     for condition in (deployment.status.conditions or ()) if deployment is not None else ():
         if condition.type == "ReplicaFailure" and condition.status == "True":
             return _refused(condition.message or "")
         if condition.type == "Progressing" and condition.reason == "ProgressDeadlineExceeded":
-            return (
-                "TooSlow",
-                "the new version did not become ready in time; the previous version, if any, keeps serving",
-            )
-    return "", ""
+            late = "the new version did not become ready in time"
+            return _Trouble("TooSlow", f"{late}; the previous version, if any, keeps serving", late, lasts=True)
+    return _Trouble()
 
 
-def _refused(text: str) -> tuple[str, str]:
+def _refused(text: str) -> _Trouble:
     """Why the cluster takes no Pod."""
-    said = text[:_LONGEST]
     if "exceeded quota" in text:
-        return "QuotaExceeded", f"the namespace's quota is used up: {said}"
-    if "violates PodSecurity" in text:
-        return "PodSecurity", f"the namespace's Pod Security level does not allow the Pod: {said}"
-    if "LimitRange" in text or "maximum" in text or "minimum" in text:
-        return "LimitExceeded", f"the namespace's limits do not allow the Pod: {said}"
-    return "PodRefused", f"the cluster rejected the Pod: {said}"
+        word, told = "QuotaExceeded", "the namespace's quota is used up"
+    elif "violates PodSecurity" in text:
+        word, told = "PodSecurity", "the namespace's Pod Security level does not allow the Pod"
+    elif "LimitRange" in text or "maximum" in text or "minimum" in text:
+        word, told = "LimitExceeded", "the namespace's limits do not allow the Pod"
+    else:
+        word, told = "PodRefused", "the cluster rejected the Pod"
+    return _Trouble(word, f"{told}: {text[:_LONGEST]}", told, lasts=True)
 
 
-def _pod_trouble(pod: Pod, now: datetime) -> tuple[str, str]:
+def _pod_trouble(pod: Pod, now: datetime) -> _Trouble:
     scheduled = _condition(pod.status.conditions, "PodScheduled")
     if scheduled is not None and scheduled.status == "False":
-        return "Unschedulable", f"no node can run the Pod: {scheduled.message or scheduled.reason or 'no reason given'}"
+        told = "no node can run the Pod"  # Until one is added, which some clusters do by themselves.
+        return _Trouble("Unschedulable", f"{told}: {scheduled.message or scheduled.reason or 'no reason given'}", told)
     if pod.status.phase == "Failed" and pod.status.reason:
-        return pod.status.reason, pod.status.message or f"the Pod failed: {pod.status.reason}"
+        told = f"the Pod failed: {pod.status.reason}"
+        return _Trouble(pod.status.reason, pod.status.message or told, told)
     for container in pod.status.container_statuses or ():
         found = _container_trouble(container, now)
-        if found[0]:
+        if found.reason:
             return found
-    return "", ""
+    return _Trouble()
 
 
-def _container_trouble(container: ContainerStatus, now: datetime) -> tuple[str, str]:
+def _container_trouble(container: ContainerStatus, now: datetime) -> _Trouble:
     waiting = container.state.waiting
     reason = (waiting.reason or "") if waiting is not None else ""
     said = (waiting.message or reason) if waiting is not None else ""
     if reason in _IMAGE:
-        return "ImageUnavailable", f"the image cannot be pulled: {said}"
+        told = "the image cannot be pulled"
+        return _Trouble("ImageUnavailable", f"{told}: {said}", told, lasts=True)
     if reason in _START:
-        return "StartFailed", f"the container cannot be started: {said}"
+        told = "the container cannot be started"
+        word = "SecretNotFound" if said.startswith("secret ") and said.endswith(" not found") else "StartFailed"
+        return _Trouble(word, f"{told}: {said}", told, lasts=True)
     ended = container.state.terminated or (container.last_state.terminated if not container.ready else None)
     if ended is not None and (reason == "CrashLoopBackOff" or container.state.terminated or container.restart_count):
-        how = f"exited with status {ended.exit_code}"
-        if ended.reason == "OOMKilled":
-            word, how = "OutOfMemory", "was killed for using more memory than its limit"
-        elif ended.reason in ("StartError", "ContainerCannotRun"):
-            word, how = "StartFailed", "could not be started"
-        else:
-            word = "CrashLoop"
-        lines = [line for line in (ended.message or "").splitlines() if line.strip()][-_LAST_LINES:]
-        tail = f"; last output: {' | '.join(lines)}" if lines else ""
-        restarts = f"{container.restart_count} restart{'' if container.restart_count == 1 else 's'}"
-        return word, f"the container {how}, {restarts}{tail}"
+        return _ended(container, ended, backs_off=reason == "CrashLoopBackOff")
     running = container.state.running
     if (
         not container.ready
@@ -139,8 +165,32 @@ def _container_trouble(container: ContainerStatus, now: datetime) -> tuple[str, 
         and running.started_at is not None
         and now - running.started_at >= _UNREADY_FOR
     ):
-        return "ProbeFailing", "the function is running but its readiness probe on port 8080 gets no good answer"
-    return "", ""
+        told = "the function is running but its readiness probe on port 8080 gets no good answer"
+        return _Trouble("ProbeFailing", told, told)
+    return _Trouble()
+
+
+def _ended(container: ContainerStatus, ended: Terminated, *, backs_off: bool) -> _Trouble:
+    how = f"exited with status {ended.exit_code}"
+    if ended.reason == "OOMKilled":
+        word, how = "OutOfMemory", "was killed for using more memory than its limit"
+    elif ended.reason in ("StartError", "ContainerCannotRun"):
+        word, how = "StartFailed", "could not be started"
+    else:
+        word = "CrashLoop"
+    lines = [line for line in (ended.message or "").splitlines() if line.strip()]
+    telling = telling_line(lines)
+    shown = lines[-_LAST_LINES:] if any(telling in line for line in lines[-_LAST_LINES:]) else [telling]
+    tail = f"; last output: {' | '.join(shown)}" if lines else ""
+    name = exception_in(telling)
+    restarts = f"{container.restart_count} restart{'' if container.restart_count == 1 else 's'}"
+    lived = ended.finished_at - ended.started_at if ended.finished_at and ended.started_at else _UNREADY_FOR
+    return _Trouble(
+        word,
+        f"the container {how}, {restarts}{tail}",
+        f"the container {how} ({name})" if name else f"the container {how}",
+        lasts=backs_off or word == "StartFailed" or lived < _UNREADY_FOR,
+    )
 
 
 def _is_ready(pod: Pod) -> bool:

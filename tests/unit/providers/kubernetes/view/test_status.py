@@ -72,7 +72,7 @@ CASES = [
     ),
     (
         pod(containerStatuses=container(waiting("CreateContainerConfigError", 'secret "db" not found'))),
-        "StartFailed",
+        "SecretNotFound",
         'secret "db" not found',
     ),
     (
