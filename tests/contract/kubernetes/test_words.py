@@ -9,6 +9,7 @@ from hilbert.core.errors import InvalidSpec
 from hilbert.core.model import FunctionSpec, FunctionStatus, Namespace, Phase, Resources
 from hilbert.core.values import NamespaceName, Quantity
 from hilbert.providers.kubernetes.provider import KubernetesProvider
+from hilbert.testing.harness import eventually, watching
 from kubernetes_double import scripts
 from support.cluster import AnyCluster, Double, until
 
@@ -71,6 +72,32 @@ async def test_trouble_of_containers_is_told(cluster: Double, provider: Kubernet
     status = await reason_of(provider, spec, reason)
     assert said in status.message
     await until_stalled(cluster, said)
+
+
+FAULTS = {
+    "crash:1": "the container exited with status 3",
+    "oom:1": "the container was killed for using more memory than its limit",
+    "raise:1": "the container exited with status 1 (KeyError)",
+    "absent:1": "the image cannot be pulled",
+}
+
+
+@pytest.mark.double("what images do is scripted")
+@pytest.mark.parametrize("image", FAULTS)
+async def test_the_routes_say_why_calls_are_refused(cluster: Double, provider: KubernetesProvider, image: str) -> None:
+    """Without a word that the function wrote; and no more once it runs."""
+    cluster.images["crash:1"], cluster.images["oom:1"] = CASES["crash:1"][0], CASES["oom:1"][0]
+    cluster.images["raise:1"] = scripts.Outcome(exits=(1,), log=("Traceback", "KeyError: 'PASSWORD'"))
+    cluster.images["absent:1"] = scripts.absent("absent:1")
+    spec = spec_of(cluster, image)
+    await provider.apply(spec)
+    async with watching(provider) as table:
+        fault = await eventually(lambda: spec.ref in table.sets and table.sets[spec.ref].fault)
+        assert fault.message == FAULTS[image]
+        assert (await reason_of(provider, spec, fault.reason)).reason == fault.reason
+        await provider.apply(spec_of(cluster))
+        await table.ready(spec.ref)
+        assert table.sets[spec.ref].fault is None
 
 
 async def test_an_image_that_cannot_be_had_is_told(cluster: AnyCluster, provider: KubernetesProvider) -> None:

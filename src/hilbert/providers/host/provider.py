@@ -238,18 +238,20 @@ class HostProvider:
         return await self._store.secret_names(namespace)
 
     async def create_secret(self, secret: Secret) -> None:
+        """As the port. Functions that could not start without it are started at once."""
         self._tenant(secret.namespace)
         await self._store.put_secret(secret, create=True)
+        for cell in self._readers_of(secret):
+            cell.retry_at = 0.0
+            self._reconciler.wake(cell.ref)
 
     async def update_secret(self, secret: Secret) -> None:
         self._tenant(secret.namespace)
 
         async def commit() -> None:
             await self._store.put_secret(secret, create=False)
-            for ref in list(self._members.get(secret.namespace, ())):
-                record = self._reconciler.cells[ref].record
-                if record is not None and secret.name in record.spec.secrets:
-                    await self._rewrite_secrets(ref)
+            for cell in self._readers_of(secret):
+                await self._rewrite_secrets(cell.ref)
 
         await self._whole(commit)
 
@@ -346,6 +348,10 @@ class HostProvider:
 
     async def _last_words(self, handle: Handle) -> str:
         return telling_line(await self._logs.last_lines(handle.ref, handle.replica, LINES))
+
+    def _readers_of(self, secret: Secret) -> Sequence[Cell]:
+        cells = [self._reconciler.cells[ref] for ref in self._members.get(secret.namespace, ())]
+        return [cell for cell in cells if cell.record is not None and secret.name in cell.record.spec.secrets]
 
     async def _rewrite_secrets(self, ref: FunctionRef) -> None:
         """Give every running replica of `ref` the values as they are now."""

@@ -10,8 +10,8 @@ import pytest
 
 from hilbert.core.model import Phase
 from hilbert.providers.kubernetes.cluster import kinds
-from hilbert.providers.kubernetes.cluster.objects import Deployment, Pod
-from hilbert.providers.kubernetes.view.status import condense
+from hilbert.providers.kubernetes.cluster.objects import Deployment, FunctionObject, Pod
+from hilbert.providers.kubernetes.view.status import condense, start_fault
 
 NOW = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
 
@@ -158,3 +158,56 @@ def test_trouble_of_an_old_version_is_not_the_new_ones() -> None:
     old = pod(1, containerStatuses=container(waiting("ErrImagePull")))
     found = condense(deployment(), [old], generation=2, available=0, now=NOW)
     assert (found.phase, found.reason) == (Phase.STARTING, "")
+
+
+def function(generation: int = 1, *conditions: dict[str, Any]) -> FunctionObject:
+    body = {"metadata": {"name": "f", "generation": generation}, "spec": {}, "status": {"conditions": conditions}}
+    return kinds.FUNCTIONS.decode(msgspec.json.encode(body))
+
+
+def ended(seconds: int, **more: Any) -> dict[str, Any]:
+    times = {"startedAt": "2026-01-01T12:00:00Z", "finishedAt": f"2026-01-01T12:00:{seconds:02}Z"}
+    return {"terminated": {"exitCode": 1, "reason": "Error", "message": "KeyError: 'PASSWORD'", **times, **more}}
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        (pod(containerStatuses=container(ended(1))), "the container exited with status 1 (KeyError)"),
+        (pod(containerStatuses=container(ended(50))), None),
+        (pod(containerStatuses=container(waiting("CrashLoopBackOff"), ended(50), restarts=3)), "exited with status 1"),
+        (pod(containerStatuses=container({"running": {}}, ended(50), restarts=1)), None),
+        (pod(containerStatuses=container(ended(50, reason="StartError"))), "could not be started"),
+        (pod(containerStatuses=container(waiting("ErrImagePull", "no reg.example/x"))), "the image cannot be pulled"),
+        (pod(containerStatuses=container(waiting("CreateContainerConfigError", 'secret "db" not found'))), "started"),
+        (pod(containerStatuses=container({"running": {"startedAt": "2026-01-01T12:00:00Z"}})), None),
+        (pod(containerStatuses=container(waiting("ContainerCreating"))), None),
+        (pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "Insufficient cpu"}]), None),
+        (pod(generation=0, containerStatuses=container(ended(1))), None),
+    ],
+)
+def test_calls_are_refused_only_where_waiting_is_in_vain(seen: Pod, told: str | None) -> None:
+    """One that ran well may run again in a moment, and a cluster may get another node."""
+    fault = start_fault(function(), deployment(), [seen])
+    assert (fault is not None) == (told is not None)
+    if fault is not None and told is not None:
+        assert told in fault.message
+        for private in ("PASSWORD", "example", "db"):
+            assert private not in fault.message
+
+
+def test_what_the_leader_cannot_deploy_is_refused_and_what_sleeps_is_not() -> None:
+    told = {"type": "Stalled", "status": "True", "reason": "InvalidSpec", "message": "no", "observedGeneration": 1}
+    fault = start_fault(function(1, told), None, [])
+    assert fault is not None
+    assert fault.reason == "InvalidSpec"
+    assert start_fault(function(2, told), None, []) is None
+    failing = pod(containerStatuses=container(ended(1)))
+    assert start_fault(function(), deployment(0), [failing]) is None
+
+
+def test_the_cause_is_shown_where_the_last_lines_are_of_something_else() -> None:
+    log = "TypeError: no key\n    at a (b.js:1:7)\n    at c (d.js:1:7)\n    at e (f.js:1:7)\n\nNode.js v22.1.0"
+    seen = pod(containerStatuses=container(ended(1, message=log)))
+    found = condense(deployment(), [seen], generation=1, available=0, now=NOW)
+    assert found.message.endswith("; last output: TypeError: no key")
