@@ -155,4 +155,4 @@ async def test_what_a_crash_left_is_removed_at_the_next_start(logs: LogFolder) -
     logs.keep_only([OTHER])
     await eventually(lambda: not list(logs._path.glob(".trash*")))
     assert [str(path.relative_to(logs._path)) for path in logs._path.rglob("*.log")] == ["dev/g/g-a.log"]
-    assert os.listdir(logs._path) == ["dev"]
+    await eventually(lambda: os.listdir(logs._path) == ["dev"])
