@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import ROOT, kubernetes, peers, proxying, report, startup, table, whole
+from bench import ROOT, kills, kubernetes, peers, proxying, report, startup, table, whole
 from hilbert.kit import log
 
-NAMES = ("small", "bodies", "latency", "table", "workers", "whole", "kubernetes", "startup")
-BY_THEMSELVES = {"kubernetes", "startup"}
+NAMES = ("small", "bodies", "latency", "table", "workers", "whole", "kubernetes", "startup", "kills")
+BY_THEMSELVES = {"kubernetes", "startup", "kills"}
 """Sections that need no peers."""
 
 
@@ -43,6 +43,12 @@ def main() -> int:
             done(kubernetes.section(where, quick=options.quick))
     if "startup" in options.only:
         done(startup.section(runs=5 if options.quick else 25))
+    if "kills" in options.only:
+        try:
+            done(kills.section(rounds=20 if options.quick else 200))
+        except kills.KillsFailed as exc:
+            sys.stderr.write(f"{exc}\nerror: the kill suite has failed\n")
+            return 1
     if tuple(options.only) == NAMES and not options.quick:
         (ROOT / "docs" / "benchmarks.md").write_text(report.page(sections, rounds=rounds, seconds=seconds))
         print("written: docs/benchmarks.md")

@@ -42,6 +42,15 @@ def _heard(number: int, frame: FrameType | None) -> None:
     """Nothing to do."""
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What a test has to say besides its result, by `record_property`: also of one that ran in another process."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and report.when == "call":
+                for name, said in report.user_properties:
+                    terminalreporter.write_line(f"{name}: {said}")
+
+
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """The event loop that the platform runs on."""

@@ -12,6 +12,7 @@ import structlog
 from hilbert.api import targets
 from hilbert.api.asgi import Answer
 from hilbert.api.endpoint import NAMESPACE, Call, Endpoint, Query
+from hilbert.api.log_streams import LogStreams
 from hilbert.api.problems import RESERVED_WRITE, Told
 from hilbert.core import errors
 from hilbert.core.errors import HilbertError, Invalid
@@ -65,8 +66,9 @@ async def read_logs(call: Call) -> Answer:
             hint="leave call_id out, and have the function print the header X-Call-Id",
         )
     await call.services.provider.get(call.ref)
+    call.services.log_streams.check()
     calls = logs.knows_calls and (call.flag(CALLS) or bool(wanted.call_id))
-    return Answer(200, _lines(logs, wanted, calls=calls), "application/x-ndjson")
+    return Answer(200, _lines(logs, wanted, call.services.log_streams, calls=calls), "application/x-ndjson")
 
 
 def parse_query(
@@ -95,11 +97,12 @@ def parse_query(
     return LogQuery(ref=ref, instance=instance, since=start, tail=count, follow=follow, call_id=call_id)
 
 
-async def _lines(logs: Logs, wanted: LogQuery, *, calls: bool) -> AsyncGenerator[bytes, None]:
+async def _lines(logs: Logs, wanted: LogQuery, streams: LogStreams, *, calls: bool) -> AsyncGenerator[bytes, None]:
     """The status line is gone by now: a failure can only end the stream, and be logged."""
     try:
-        async for line in logs.read_logs(wanted):
-            yield encode_line(line, calls=calls)
+        with streams.counted():
+            async for line in logs.read_logs(wanted):
+                yield encode_line(line, calls=calls)
     except errors.NotFound:
         return
     except HilbertError as exc:
@@ -125,7 +128,13 @@ ENDPOINTS: Final = (
         query=(NAME, NAMESPACE, INSTANCE, SINCE, TAIL, FOLLOW, CALL_ID, CALLS),
         answer=LogMessage,
         media="application/x-ndjson",
-        errors=(errors.BackendUnavailable, errors.FunctionNotFound, errors.Unsupported, UnreadableQuery),
+        errors=(
+            errors.BackendUnavailable,
+            errors.FunctionNotFound,
+            errors.Overloaded,
+            errors.Unsupported,
+            UnreadableQuery,
+        ),
         retold={**RESERVED_WRITE, UnreadableQuery: Told(422, "could not parse the log request")},
     ),
 )

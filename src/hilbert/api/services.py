@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import hilbert
+from hilbert.api.log_streams import LogStreams
 from hilbert.api.traffic import Traffic
 from hilbert.control.activation import Activation
 from hilbert.control.call_counts import CallTotals, NoCalls
@@ -40,6 +41,7 @@ class Services:
     """Where calls are queued; None: this installation has no queue."""
     traffic: Traffic = field(default_factory=Traffic)
     """What the REST API counts of itself."""
+    log_streams: LogStreams = field(default_factory=LogStreams)
     is_ready: Callable[[], bool] = lambda: True
     """Whether calls can be routed."""
     release: str = hilbert.__version__

@@ -33,6 +33,7 @@ from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.http1 import Accept, Headers, Heads, Limits, Pool, ServerConnection, TimerWheel
 from hilbert.kit.inside import Dialer
 from hilbert.kit.lifeline import Lifeline
+from hilbert.kit.process import take_descriptors
 
 _SYNC_WITHIN: Final = 5.0
 """Seconds that a new worker waits for a route table before it takes calls without one, to say what is wrong."""
@@ -225,13 +226,6 @@ class Worker:
             await asyncio.sleep(0.02)
 
 
-def _allow_files() -> None:
-    """Take as many file descriptors as this process may have: each connection is one, on both sides."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def _refuse(status: int, reason: str) -> tuple[Headers, bytes]:
     """The answer to what is no acceptable HTTP request."""
     del status
@@ -254,7 +248,7 @@ def main(argv: list[str]) -> None:
     with os.fdopen(int(argv[1]), "rb") as document:
         config = msgspec.json.decode(document.read(), type=WorkerConfig)
     lifeline = Lifeline(config.lifeline_fd)
-    _allow_files()
+    take_descriptors()  # Each connection is one, on both sides.
     log.configure(level=config.settings.log.level, form=config.settings.log.form)
 
     async def serve() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import resource
 import signal
 from typing import Final
 
@@ -33,6 +35,13 @@ def spare() -> None:
     """
     with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - pathlib is not imported in every process
         file.write(str(_OOM_SPARED))
+
+
+def take_descriptors() -> None:
+    """Have as many file descriptors as this process may have. What it starts inherits the limit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _prctl(option: int, value: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from hilbert.api.log_streams import SHARE as LOG_SHARE
 from hilbert.core import settings
 from hilbert.core.values import Duration, Quantity
 from hilbert.dataplane.places import SHARE
@@ -78,6 +79,7 @@ CLIENTS: Final = (
     Bound("linger", "what a refused client may still send", "cut", fixed=f"{LINGER:g} s, {_size(LINGER_BYTES)}", scope="connection"),
     Bound("tunnel", "time without a byte in a tunnel of which one side has ended", "cut", fixed=f"{HALF_CLOSED:g} s", scope="connection"),
     Bound("connections", "connections", "503, closed", "gateway.max_connections", scope="worker"),
+    Bound("log-streams", "logs that are read at once", "503", fixed=f"1/{LOG_SHARE} of the control process's limit of descriptors", scope="platform"),
     Bound("descriptors", "descriptors open when a connection comes", "503, closed", fixed="5/8 of the process's limit; 7/8 for a source that has less than its part", scope="worker"),
     Bound(
         "source-connections", "connections from one address (IPv6: one /64); behind a trusted proxy, calls of one address",

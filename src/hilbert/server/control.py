@@ -45,6 +45,7 @@ from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.files import write_file
 from hilbert.kit.lifeline import Lifeline
+from hilbert.kit.process import take_descriptors
 from hilbert.server import child
 from hilbert.server.compose import leader_of, running_provider, running_queue
 from hilbert.server.config import ControlConfig
@@ -213,6 +214,7 @@ def main(argv: list[str]) -> int:
     log.configure(level=config.settings.log.level, form=config.settings.log.form)
 
     lifeline = Lifeline(config.lifeline_fd)
+    take_descriptors()
 
     async def control() -> None:
         await Control(config, lifeline).run()

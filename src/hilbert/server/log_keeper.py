@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import socket
 import sys
@@ -19,6 +18,7 @@ import msgspec
 from hilbert.core.settings import Settings
 from hilbert.kit import log
 from hilbert.kit.lifeline import Lifeline
+from hilbert.kit.process import take_descriptors
 from hilbert.runtimes.logs.keeper import Keeper
 from hilbert.server import child
 
@@ -46,8 +46,7 @@ def main(argv: list[str]) -> int:
     lifeline = Lifeline(config.lifeline_fd)
     settings = config.settings
     log.configure(level=settings.log.level, form=settings.log.form)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # Three for each replica.
+    take_descriptors()  # Three for each replica.
     with contextlib.suppress(OSError):
         os.nice(_NICE)
     keeper = Keeper(

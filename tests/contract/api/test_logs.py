@@ -191,3 +191,21 @@ async def test_a_provider_that_does_not_know_calls_says_so(api: Api, provider: S
     provider.lines.put_nowait(line(0))
     provider.lines.put_nowait(None)
     assert "call_id" not in (await api.call("GET", "/system/logs?name=f&calls=1")).text
+
+
+@pytest.mark.bound("log-streams")
+async def test_logs_that_are_read_at_once_have_a_bound(provider: Scripted) -> None:
+    """One more is told so; once a reader has left there is room again."""
+    async with running(provider) as api:
+        api.services.log_streams.most = 1
+        provider.lines.put_nowait(line(1))
+        async with api.open("GET", "/system/logs?name=f&follow=1", HEADERS, b"") as exchange:
+            await anext(aiter(exchange.body()))
+            refused = await api.call("GET", "/system/logs?name=f")
+            assert refused.status == 503
+            assert "reads 1 logs at once" in refused.text
+        await provider.closed.wait()
+        provider.lines.put_nowait(None)
+        async with asyncio.timeout(20):
+            while (await api.call("GET", "/system/logs?name=f")).status != 200:
+                await asyncio.sleep(0.01)

@@ -1,6 +1,7 @@
 """Random kills, stops and restarts of every process under calls and API writes: nothing acknowledged is lost.
 
-`HILBERT_KILL_ROUNDS=200` makes it longer, `HILBERT_KILL_SEED=N` repeats a run; the seed of a run that fails is printed.
+`HILBERT_KILL_ROUNDS=200` makes it longer, `HILBERT_KILL_SEED=N` repeats a run. The end of every run says its seed, also when
+it has failed.
 """
 
 from __future__ import annotations
@@ -185,9 +186,8 @@ def failures(load: SteadyLoad, most: int, what: Callable[[], str]) -> None:
 
 
 @pytest.mark.timeout(60 + 30 * ROUNDS)
-def test_nothing_acknowledged_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
-    with capsys.disabled():
-        print(f"\n[kills: {ROUNDS} rounds, HILBERT_KILL_SEED={SEED}] ", end="", flush=True)
+def test_nothing_acknowledged_is_lost(record_property: Callable[[str, object], None]) -> None:
+    record_property("kills", f"{ROUNDS} rounds, HILBERT_KILL_SEED={SEED}")
     rng = random.Random(SEED)
     with running("gateway.workers=2", "provider.drain_delay=200ms") as platform:
         for name in ("victim", "other"):
@@ -199,7 +199,7 @@ def test_nothing_acknowledged_is_lost(capsys: pytest.CaptureFixture[str]) -> Non
             assert answer.status == 202, answer.text
         until(lambda: recovered(platform), what="the functions", within=60, log=lambda: platform.log)
         there: dict[tuple[str, str], bool] = {}
-        acknowledged = 0
+        acknowledged = calls = failed = 0
         for number in range(ROUNDS):
             turn = Round(platform, rng, number)
             loads = [
@@ -212,9 +212,14 @@ def test_nothing_acknowledged_is_lost(capsys: pytest.CaptureFixture[str]) -> Non
             until(lambda: recovered(platform), what=f"to recover from {turn}", within=60, log=lambda: platform.log)
             writer.check()
             there, acknowledged = writer.there, acknowledged + writer.acknowledged
+            calls += sum(load.calls for load in loads)
+            failed += sum(len(load.failures) for load in loads)
             for load, most in zip(loads, turn.cost, strict=True):
                 failures(load, most, lambda turn=turn, number=number: f"seed {SEED}, round {number}, {turn}")  # type: ignore[misc]
         assert acknowledged > ROUNDS
+        record_property(
+            "kills", f"{acknowledged:,} changes acknowledged, none lost; {calls:,} calls, {failed:,} failed"
+        )
         assert platform.stop() == 0
         until(lambda: not platform.processes(), within=5, what="every process to end", log=lambda: platform.log)
         left = [path for path in (platform.folder / "r").rglob("*") if not path.is_dir() and path.name != "lock"]

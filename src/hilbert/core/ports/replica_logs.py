@@ -36,7 +36,10 @@ class ReplicaLogs(Protocol):
         ...
 
     def read(self, query: LogQuery, *, alive: Callable[[], bool] = lambda: True) -> AsyncIterator[LogLine]:
-        """As `Logs.read_logs`. With `follow`, ends once `alive` is false, with all that was there then."""
+        """As `Logs.read_logs`. With `follow`, ends once `alive` is false, with all that was there then.
+
+        Raises `BackendUnavailable` where what was written cannot be read now.
+        """
         ...
 
     def drop(self, ref: FunctionRef) -> None:

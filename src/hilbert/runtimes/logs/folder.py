@@ -23,6 +23,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from hilbert.core.errors import BackendUnavailable
 from hilbert.core.model import LogLine, LogQuery
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.aio import spawn
@@ -147,6 +148,8 @@ class LogFolder:
                     await asyncio.sleep(_FOLLOW_EVERY)
                 for line in await self._in_thread(lambda: self._news(query, readers, since)):
                     yield line
+        except OSError as exc:  # A disk that fails, or no descriptor left.
+            raise BackendUnavailable(f"the log cannot be read: {exc.strerror}") from exc
         finally:
             for reader in readers.values():
                 reader.close()
