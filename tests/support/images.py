@@ -13,7 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hilbert.images.assemble import MOUNT_POINTS, MOUNTED_FILES, assemble
+from hilbert.images.model import LocalImage
 from hilbert.images.packing import zstd
+from hilbert.images.store import OciStore
+from hilbert.images.unpack import MOST_ENTRIES, Budget, Unpacker, may_give_owners
 
 Member = tuple[tarfile.TarInfo, bytes]
 PACKERS: Mapping[str, Callable[[bytes], bytes]] = {
@@ -77,10 +81,8 @@ class Image:
     ) -> None:
         """`docker`: media types of Docker's own. `packed`: layers as they are stored, in place of packing `layers`."""
         blobs = list(packed) if packed is not None else [PACKERS[packing](one) for one in layers]
-        rootfs = {
-            "type": "layers",
-            "diff_ids": list(diff_ids) if diff_ids is not None else [digest_of(one) for one in layers],
-        }
+        self.diff_ids = list(diff_ids) if diff_ids is not None else [digest_of(one) for one in layers]
+        rootfs = {"type": "layers", "diff_ids": self.diff_ids}
         document = {"architecture": architecture, "os": os, "config": dict(config or {}), "rootfs": rootfs}
         self.config = json.dumps(document).encode()
         kind = "application/vnd.oci.image.layer.v1.tar" + packing
@@ -164,8 +166,36 @@ def put(url: str, data: bytes, headers: Mapping[str, str]) -> None:
         pass
 
 
-def wait_for(condition: Callable[[], bool], *, within: float = 20.0) -> None:
-    end = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+def tree_of(
+    folder: Path, *layers: bytes, most: int = 1 << 30, entries: int = MOST_ENTRIES, owners: bool | None = None
+) -> Path:
+    """The tree that layers unpack to, without a store. Raises what unpacking raises."""
+    budget = Budget(size=most, entries=entries)
+    unpacked = []
+    for number, data in enumerate(layers):
+        place = folder / f"layer{number}"
+        place.mkdir()
+        packed = folder / f"layer{number}.tar"
+        packed.write_bytes(data)
+        unpacker = Unpacker(place, budget, owners=may_give_owners() if owners is None else owners)
+        unpacked.append((unpacker.unpack(packed), place))
+    target = folder / "tree"
+    target.mkdir()
+    assemble(unpacked, target)
+    return target
+
+
+async def load(store: OciStore, folder: Path, image: Image, name: str = "fn:1", namespace: str = "dev") -> LocalImage:
+    """An image as it is once it has been loaded. Raises what loading raises."""
+    layout = image.write_layout(folder / f"layout-{time.monotonic_ns()}", name)
+    await store.load(layout, namespace)
+    found = store.find(name, namespace)
+    assert found is not None
+    return found
+
+
+def paths(tree: Path) -> set[str]:
+    """Everything in a tree but its mount points."""
+    points = {*MOUNT_POINTS, *MOUNTED_FILES, "etc", "var", "var/openfaas"}
+    found = {str(path.relative_to(tree)) for path in tree.rglob("*")}
+    return found - points

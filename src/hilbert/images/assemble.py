@@ -118,9 +118,9 @@ def _link_below(tree: Tree, path: str, linked: str) -> None:
 def _make_mount_points(tree: Tree) -> None:
     """Real folders and files at the places where a runtime mounts: a link there could lead a mount elsewhere."""
     for point in MOUNT_POINTS:
-        _real_folder(tree, point)
+        _real_folder(tree, point, replace=True)
     for file in MOUNTED_FILES:
-        _real_folder(tree, file.rpartition("/")[0])
+        _real_folder(tree, file.rpartition("/")[0], replace=False)
         place = tree.place(file)
         if not os.path.lexists(place) or not stat.S_ISREG(os.lstat(place).st_mode):
             tree.remove(file)
@@ -130,8 +130,8 @@ def _make_mount_points(tree: Tree) -> None:
     os.chmod(tmp, 0o1777)
 
 
-def _real_folder(tree: Tree, path: str) -> None:
-    """The folder, itself and all above it no links."""
+def _real_folder(tree: Tree, path: str, *, replace: bool) -> None:
+    """The folder, itself and all above it no links. `replace` what else is at its place, since it is mounted over."""
     here = ""
     for part in path.split("/"):
         here = f"{here}/{part}" if here else part
@@ -143,7 +143,7 @@ def _real_folder(tree: Tree, path: str) -> None:
         else:
             if stat.S_ISDIR(mode):
                 continue
-            if here != path:
+            if here != path or not replace:
                 raise Hostile(f"its /{here} is not a folder of its own, so nothing can be mounted below it")
             tree.remove(here)
         os.mkdir(place, 0o755)

@@ -26,8 +26,8 @@ from hilbert.kit.retry import Pace
 _ACCEPT: Final = ", ".join((*INDEXES, *MANIFESTS))
 _HUB: Final = "registry-1.docker.io"
 _MOST_TOKEN: Final = 256 * 1024
-_TRIES: Final = 4
-_PACE: Final = Pace(first=0.5, most=5.0)
+_TRIES: Final = 3
+_PACE: Final = Pace(first=0.3, most=5.0)
 _SLOW: Final = 60.0
 _LEAST: Final = 64 * 1024
 """Bytes in `_SLOW` seconds; whoever sends less has stalled."""
@@ -124,7 +124,7 @@ class RegistrySource:
                 try:
                     answer = await stack.enter_async_context(asking)
                 except Unreachable as exc:
-                    if attempt == _TRIES:
+                    if attempt == _TRIES or exc.lasting:
                         raise _unreached(step, host, str(exc)) from exc
                     await asyncio.sleep(_PACE.delay(attempt))
                     continue

@@ -95,15 +95,15 @@ class OciStore:
         try:
             await self._pull(reference, namespace, credentials, progress)
         except Failed as exc:
-            if named is not None and exc.kind == "denied":
+            if named is not None and exc.kind == "denied" and named[0].origin is Origin.GRANTED:
                 keep.remove_name(self.layout, reference, named[0].namespace)
             elif named is not None and exc.kind == "unreachable" and policy is not PullPolicy.ALWAYS:
                 return self._local(image, named[1])  # Nobody has said no.
             raise _unavailable(image, exc) from exc
-        found = self.find(image, namespace)
-        if found is None:
+        named = self._named(reference, namespace)
+        if named is None:
             raise ImageUnavailable(f"image {image} was removed while it was fetched", hint="try again")
-        return found
+        return self._local(image, named[1])
 
     async def load(
         self,

@@ -31,6 +31,11 @@ _ACROSS: Final = frozenset({"authorization"})
 class Unreachable(Exception):
     """No answer. The message is public."""
 
+    def __init__(self, message: str, *, lasting: bool = False) -> None:
+        """`lasting`: it makes no sense to try again at once."""
+        super().__init__(message)
+        self.lasting = lasting
+
 
 class Answer:
     """An HTTP answer whose body is still to be read."""
@@ -46,7 +51,7 @@ class Answer:
             async for piece in self._response.aiter_raw():
                 yield piece
         except httpx2.HTTPError as exc:
-            raise Unreachable(_why(exc)) from exc
+            raise _unreachable(exc) from exc
 
     async def read(self, most: int) -> bytes:
         """The whole body. Raises `Unreachable`, also when it is longer than `most` bytes."""
@@ -90,7 +95,7 @@ class Web:
         left = dict(headers)
         for _ in range(_MOST_REDIRECTS + 1):
             if target.scheme != "https" and not (insecure and target.scheme == "http"):
-                raise Unreachable("it leads to an address without TLS")
+                raise Unreachable("it leads to an address without TLS", lasting=True)
             response = await self._send(method, target, left, body, listed=listed)
             try:
                 if response.status_code not in (301, 302, 303, 307, 308) or "location" not in response.headers:
@@ -128,15 +133,15 @@ class Web:
                     if number + 1 == len(addresses):
                         raise
         except httpx2.HTTPError as exc:
-            raise Unreachable(_why(exc)) from exc
-        raise Unreachable("the name has no address")
+            raise _unreachable(exc) from exc
+        raise Unreachable("the name has no address", lasting=True)
 
 
 def _parse(text: str, *, base: httpx2.URL | None = None) -> httpx2.URL:
     try:
         return base.join(text) if base is not None else httpx2.URL(text)
     except (httpx2.InvalidURL, ValueError) as exc:
-        raise Unreachable("it leads to what is no address") from exc
+        raise Unreachable("it leads to what is no address", lasting=True) from exc
 
 
 async def _allowed(host: str, port: int, *, listed: bool) -> Sequence[str]:
@@ -144,7 +149,7 @@ async def _allowed(host: str, port: int, *, listed: bool) -> Sequence[str]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
-        raise Unreachable(f"there is no host {host}") from exc
+        raise Unreachable(f"there is no host {host}", lasting=True) from exc
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     if listed:
         return addresses
@@ -159,15 +164,15 @@ async def _allowed(host: str, port: int, *, listed: bool) -> Sequence[str]:
     return allowed
 
 
-def _why(exc: Exception) -> str:
-    """One sentence; a chain of libraries says the same several times."""
+def _unreachable(exc: Exception) -> Unreachable:
+    """In one sentence; a chain of libraries says the same several times."""
     cause: BaseException | None = exc
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted: {cause.verify_message}"
+            return Unreachable(f"its certificate is not trusted: {cause.verify_message}", lasting=True)
         if isinstance(cause, ssl.SSLError):
-            return f"TLS failed: {cause.reason}"
+            return Unreachable(f"TLS failed: {cause.reason}", lasting=True)
         cause = cause.__cause__ or cause.__context__
     if isinstance(exc, httpx2.TimeoutException):
-        return "it did not answer in time"
-    return str(exc) or type(exc).__name__
+        return Unreachable("it did not answer in time")
+    return Unreachable(str(exc) or type(exc).__name__)
