@@ -45,86 +45,92 @@ def served(text: bytes = b"x") -> Image:
     return Image(layer(file("app", text)))
 
 
-class TestAnImageThatIsHere:
-    async def test_is_not_had_by_those_who_could_not_pull_it(self, private: Registry, tmp_path: Path) -> None:
-        name = private.push(served(b"secret"), "theirs/app", "1")
-        store = OciStore(tmp_path, settings(private.host))
-        mine = await store.ensure(name, "mine", policy=AUTO, credentials=logins(private))
-        for asked in (name, f"{name}@{mine.digest}", f"{private.host}/theirs/app@{mine.digest}"):
-            assert store.find(asked, "other") is None
-            for policy in (AUTO, PullPolicy.IF_NOT_PRESENT, PullPolicy.ALWAYS, PullPolicy.NEVER):
-                with pytest.raises(ImageUnavailable) as caught:
-                    await store.ensure(asked, "other", policy=policy)
-                assert "mine" not in str(caught.value)
+async def test_an_image_here_is_not_had_by_those_who_could_not_pull_it(self, private: Registry, tmp_path: Path) -> None:
+    name = private.push(served(b"secret"), "theirs/app", "1")
+    store = OciStore(tmp_path, settings(private.host))
+    mine = await store.ensure(name, "mine", policy=AUTO, credentials=logins(private))
+    for asked in (name, f"{name}@{mine.digest}", f"{private.host}/theirs/app@{mine.digest}"):
+        assert store.find(asked, "other") is None
+        for policy in (AUTO, PullPolicy.IF_NOT_PRESENT, PullPolicy.ALWAYS, PullPolicy.NEVER):
+            with pytest.raises(ImageUnavailable) as caught:
+                await store.ensure(asked, "other", policy=policy)
+            assert "mine" not in str(caught.value)
 
-    async def test_is_had_by_those_who_could_and_for_a_time(self, private: Registry, tmp_path: Path) -> None:
-        name = private.push(served(b"both"), "both/app", "1")
-        now = [datetime.now(UTC)]
-        store = OciStore(tmp_path, settings(private.host), now=lambda: now[0])
-        first = await store.ensure(name, "one", policy=AUTO, credentials=logins(private))
-        second = await store.ensure(name, "two", policy=AUTO, credentials=logins(private))
-        assert second.root == first.root
-        assert store.find(name, "two") is not None
-        now[0] += timedelta(hours=2)
-        assert store.find(name, "one") is not None, "it is its own"
-        assert store.find(name, "two") is None
-        with pytest.raises(ImageUnavailable, match="or shows it only"):
-            await store.ensure(name, "two", policy=AUTO)
-        now[0] = datetime.now(UTC)
-        assert store.find(name, "two") is None, "the registry has said no"
 
-    async def test_is_not_had_by_naming_its_parts_in_another_registry(self, private: Registry, tmp_path: Path) -> None:
-        """A registry of the attacker's says that it has the other's layer, and sends none of it."""
-        theirs = served(b"secret layer")
-        name = private.push(theirs, "theirs/layers", "1")
-        (digest,) = (one["digest"] for one in theirs.manifest["layers"])
-        image = served()
-        image.manifest, image.config = theirs.manifest, theirs.config
-        image.blobs = {theirs.manifest["config"]["digest"]: theirs.config}
+async def test_an_image_here_is_had_by_those_who_could_and_for_a_time(self, private: Registry, tmp_path: Path) -> None:
+    name = private.push(served(b"both"), "both/app", "1")
+    now = [datetime.now(UTC)]
+    store = OciStore(tmp_path, settings(private.host), now=lambda: now[0])
+    first = await store.ensure(name, "one", policy=AUTO, credentials=logins(private))
+    second = await store.ensure(name, "two", policy=AUTO, credentials=logins(private))
+    assert second.root == first.root
+    assert store.find(name, "two") is not None
+    now[0] += timedelta(hours=2)
+    assert store.find(name, "one") is not None, "it is its own"
+    assert store.find(name, "two") is None
+    with pytest.raises(ImageUnavailable, match="or shows it only"):
+        await store.ensure(name, "two", policy=AUTO)
+    now[0] = datetime.now(UTC)
+    assert store.find(name, "two") is None, "the registry has said no"
 
-        def claim(method: str, path: str, headers: Mapping[str, str]) -> Answer | None:
-            if digest not in path:
-                return None
-            return (416, {}, b"") if "range" in headers else (200, {}, b"")
 
-        with Served(image, change=claim) as stub:
-            store = OciStore(tmp_path, settings(private.host, stub.host))
-            await store.ensure(name, "theirs", policy=AUTO, credentials=logins(private))
-            with pytest.raises(ImageUnavailable):
-                await store.ensure(stub.name, "mine", policy=AUTO)
-            assert store.find(stub.name, "mine") is None
+async def test_an_image_here_is_not_had_by_naming_its_parts_in_another_registry(
+    self, private: Registry, tmp_path: Path
+) -> None:
+    """A registry of the attacker's says that it has the other's layer, and sends none of it."""
+    theirs = served(b"secret layer")
+    name = private.push(theirs, "theirs/layers", "1")
+    (digest,) = (one["digest"] for one in theirs.manifest["layers"])
+    image = served()
+    image.manifest, image.config = theirs.manifest, theirs.config
+    image.blobs = {theirs.manifest["config"]["digest"]: theirs.config}
 
-    async def test_is_not_had_by_a_digest_that_a_registry_merely_claims(
-        self, private: Registry, tmp_path: Path
-    ) -> None:
-        theirs = served(b"by claim")
-        name = private.push(theirs, "theirs/claimed", "1")
-        claim = {"Docker-Content-Digest": theirs.digest}
-        with Stub(lambda method, path, _: (200, claim, b"") if method == "HEAD" else (404, {}, b"")) as stub:
-            store = OciStore(tmp_path, settings(private.host, stub.host))
-            await store.ensure(name, "theirs", policy=AUTO, credentials=logins(private))
-            with pytest.raises(ImageUnavailable):
-                await store.ensure(f"{stub.host}/repo:1", "mine", policy=AUTO)
+    def claim(method: str, path: str, headers: Mapping[str, str]) -> Answer | None:
+        if digest not in path:
+            return None
+        return (416, {}, b"") if "range" in headers else (200, {}, b"")
 
-    async def test_that_was_loaded_belongs_to_its_namespace_or_to_all(self, tmp_path: Path) -> None:
-        store = OciStore(tmp_path / "oci")
-        await load(store, tmp_path, served(b"own"), "own:1", "dev")
-        await store.load(served(b"all").write_layout(tmp_path / "all", "all:1"), "")
-        assert store.find("own:1", "other") is None
-        assert store.find("all:1", "other") is not None
-        await load(store, tmp_path, served(b"mine"), "all:1", "dev")
-        mine, others = store.find("all:1", "dev"), store.find("all:1", "other")
-        assert mine is not None
-        assert others is not None
-        assert (mine.root / "app").read_bytes() == b"mine"
-        assert (others.root / "app").read_bytes() == b"all"
+    with Served(image, change=claim) as stub:
+        store = OciStore(tmp_path, settings(private.host, stub.host))
+        await store.ensure(name, "theirs", policy=AUTO, credentials=logins(private))
+        with pytest.raises(ImageUnavailable):
+            await store.ensure(stub.name, "mine", policy=AUTO)
+        assert store.find(stub.name, "mine") is None
 
-    async def test_is_gone_with_its_namespace(self, tmp_path: Path) -> None:
-        store = OciStore(tmp_path / "oci")
-        await load(store, tmp_path, served(), "own:1", "dev")
-        store.forget("dev")
-        assert store.find("own:1", "dev") is None
-        assert store.prune(older_than=0).images == 1
+
+async def test_an_image_here_is_not_had_by_a_digest_that_a_registry_merely_claims(
+    self, private: Registry, tmp_path: Path
+) -> None:
+    theirs = served(b"by claim")
+    name = private.push(theirs, "theirs/claimed", "1")
+    claim = {"Docker-Content-Digest": theirs.digest}
+    with Stub(lambda method, path, _: (200, claim, b"") if method == "HEAD" else (404, {}, b"")) as stub:
+        store = OciStore(tmp_path, settings(private.host, stub.host))
+        await store.ensure(name, "theirs", policy=AUTO, credentials=logins(private))
+        with pytest.raises(ImageUnavailable):
+            await store.ensure(f"{stub.host}/repo:1", "mine", policy=AUTO)
+
+
+async def test_an_image_here_that_was_loaded_belongs_to_its_namespace_or_to_all(self, tmp_path: Path) -> None:
+    store = OciStore(tmp_path / "oci")
+    await load(store, tmp_path, served(b"own"), "own:1", "dev")
+    await store.load(served(b"all").write_layout(tmp_path / "all", "all:1"), "")
+    assert store.find("own:1", "other") is None
+    assert store.find("all:1", "other") is not None
+    await load(store, tmp_path, served(b"mine"), "all:1", "dev")
+    mine, others = store.find("all:1", "dev"), store.find("all:1", "other")
+    assert mine is not None
+    assert others is not None
+    assert (mine.root / "app").read_bytes() == b"mine"
+    assert (others.root / "app").read_bytes() == b"all"
+
+
+async def test_an_image_here_is_gone_with_its_namespace(self, tmp_path: Path) -> None:
+    store = OciStore(tmp_path / "oci")
+    await load(store, tmp_path, served(), "own:1", "dev")
+    store.forget("dev")
+    assert store.find("own:1", "dev") is None
+    assert store.prune(older_than=0).images == 1
 
 
 @pytest.mark.parametrize(
