@@ -45,7 +45,7 @@ def served(text: bytes = b"x") -> Image:
     return Image(layer(file("app", text)))
 
 
-async def test_an_image_here_is_not_had_by_those_who_could_not_pull_it(self, private: Registry, tmp_path: Path) -> None:
+async def test_an_image_here_is_not_had_by_those_who_could_not_pull_it(private: Registry, tmp_path: Path) -> None:
     name = private.push(served(b"secret"), "theirs/app", "1")
     store = OciStore(tmp_path, settings(private.host))
     mine = await store.ensure(name, "mine", policy=AUTO, credentials=logins(private))
@@ -57,7 +57,7 @@ async def test_an_image_here_is_not_had_by_those_who_could_not_pull_it(self, pri
             assert "mine" not in str(caught.value)
 
 
-async def test_an_image_here_is_had_by_those_who_could_and_for_a_time(self, private: Registry, tmp_path: Path) -> None:
+async def test_an_image_here_is_had_by_those_who_could_and_for_a_time(private: Registry, tmp_path: Path) -> None:
     name = private.push(served(b"both"), "both/app", "1")
     now = [datetime.now(UTC)]
     store = OciStore(tmp_path, settings(private.host), now=lambda: now[0])
@@ -75,7 +75,7 @@ async def test_an_image_here_is_had_by_those_who_could_and_for_a_time(self, priv
 
 
 async def test_an_image_here_is_not_had_by_naming_its_parts_in_another_registry(
-    self, private: Registry, tmp_path: Path
+    private: Registry, tmp_path: Path
 ) -> None:
     """A registry of the attacker's says that it has the other's layer, and sends none of it."""
     theirs = served(b"secret layer")
@@ -99,7 +99,7 @@ async def test_an_image_here_is_not_had_by_naming_its_parts_in_another_registry(
 
 
 async def test_an_image_here_is_not_had_by_a_digest_that_a_registry_merely_claims(
-    self, private: Registry, tmp_path: Path
+    private: Registry, tmp_path: Path
 ) -> None:
     theirs = served(b"by claim")
     name = private.push(theirs, "theirs/claimed", "1")
@@ -111,7 +111,7 @@ async def test_an_image_here_is_not_had_by_a_digest_that_a_registry_merely_claim
             await store.ensure(f"{stub.host}/repo:1", "mine", policy=AUTO)
 
 
-async def test_an_image_here_that_was_loaded_belongs_to_its_namespace_or_to_all(self, tmp_path: Path) -> None:
+async def test_an_image_here_that_was_loaded_belongs_to_its_namespace_or_to_all(tmp_path: Path) -> None:
     store = OciStore(tmp_path / "oci")
     await load(store, tmp_path, served(b"own"), "own:1", "dev")
     await store.load(served(b"all").write_layout(tmp_path / "all", "all:1"), "")
@@ -125,7 +125,7 @@ async def test_an_image_here_that_was_loaded_belongs_to_its_namespace_or_to_all(
     assert (others.root / "app").read_bytes() == b"all"
 
 
-async def test_an_image_here_is_gone_with_its_namespace(self, tmp_path: Path) -> None:
+async def test_an_image_here_is_gone_with_its_namespace(tmp_path: Path) -> None:
     store = OciStore(tmp_path / "oci")
     await load(store, tmp_path, served(), "own:1", "dev")
     store.forget("dev")
