@@ -36,6 +36,8 @@ _FROM_FUNCTION: Final = _RESPONSE_REPLACED | origins.ACTS_ON_ORIGIN
 
 _FROM_CONTROL: Final = HOP_FIELDS | {b"content-length"}
 
+_WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+
 _METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"HEAD"})
 
 
@@ -86,50 +88,95 @@ class Incoming:
         self.start = b"%b %b HTTP/1.1\r\nHost: " % (request.method, self.path)
         """The upstream's request line, and the beginning of the next."""
         if self.upgrade:
-            passed.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self.upgrade)
+            passed += (b"Connection: Upgrade\r\nUpgrade: ", self.upgrade, b"\r\n")
         elif request.length is None:
             passed.append(b"Transfer-Encoding: chunked\r\n")
-        elif request.length or request.method in (b"POST", b"PUT", b"PATCH"):
+        elif request.length or request.method in _WITH_BODY:
             passed.append(b"Content-Length: %d\r\n" % request.length)
-        passed.append(b"X-Forwarded-Host: %b\r\n" % ((origin and origin.host) or self.host))
+        passed += (b"X-Forwarded-Host: ", (origin and origin.host) or self.host, b"\r\n")
         if self.segment:
-            passed.append(b"X-Forwarded-Prefix: %b%b\r\n" % (_PREFIX, self.segment))
+            passed += (b"X-Forwarded-Prefix: /function/", self.segment, b"\r\n")
         if origin is not None:
             passed += _origin_lines(origin)
         self.lines = b"\r\n" + b"".join(passed)
         """What follows the Host: header lines that are the same for every call with this head."""
 
     def _sort(self, headers: Headers, *, upgrade: bool) -> list[bytes]:
-        """Note what the gateway needs to know; returns the parts of header lines that pass."""
+        """Note what the gateway needs to know; returns the parts of header lines that pass, four of each."""
         passed: list[bytes] = []
         named: Set[bytes] = frozenset()
         for name, value in headers:
-            lowered = name.lower()
-            if lowered not in _REPLACED:
+            kind = _kinds.get(name)
+            if kind is None:
+                kind = _kind(name)
+            if kind <= _LAST_PASSING:
                 passed += (name, b": ", value, b"\r\n")
-                if lowered == b"accept":
+                if not kind:
+                    continue
+                if kind == _ACCEPT:
                     self.accept = value
                     self.browser = self.browser or b"text/html" in value
-                elif lowered == b"user-agent":
+                elif kind == _USER_AGENT:
                     self.browser = self.browser or value.startswith(b"Mozilla/")
-                elif lowered == b"content-type":
+                elif kind == _CONTENT_TYPE:
                     self.content_type = value
-                elif lowered in origins.OF_BROWSERS:
+                else:
                     self.browser = True
-            elif lowered == b"host":
+            elif kind == _HOST:
                 self.host = value
-            elif lowered == b"x-call-id":
+            elif kind == _CALL_ID:
                 if is_call_id(value.decode("latin-1")):
                     self.call_id = value
-            elif lowered == b"connection":
+            elif kind == _CONNECTION:
                 named = named | named_by(value)
-            elif lowered == b"upgrade" and upgrade:
+            elif kind == _UPGRADE and upgrade:
                 self.upgrade = value
         if named:  # Headers that Connection names are this hop's too.
             for at in range(len(passed) - 4, -1, -4):
                 if passed[at].lower() in named:
                     del passed[at : at + 4]
         return passed
+
+
+_ACCEPT: Final = 1
+_USER_AGENT: Final = 2
+_CONTENT_TYPE: Final = 3
+_OF_BROWSER: Final = 4
+_LAST_PASSING: Final = 4
+_DROPPED: Final = 5
+_HOST: Final = 6
+_CALL_ID: Final = 7
+_CONNECTION: Final = 8
+_UPGRADE: Final = 9
+"""What a header is to the gateway; 0 is nothing, which most are."""
+
+_KINDS: Final = {
+    **dict.fromkeys(origins.OF_BROWSERS, _OF_BROWSER),
+    **dict.fromkeys(_REPLACED, _DROPPED),
+    b"accept": _ACCEPT,
+    b"user-agent": _USER_AGENT,
+    b"content-type": _CONTENT_TYPE,
+    b"host": _HOST,
+    b"x-call-id": _CALL_ID,
+    b"connection": _CONNECTION,
+    b"upgrade": _UPGRADE,
+}
+"""By name in lower case."""
+
+_MOST_NAMES: Final = 1024
+_LONGEST_NAME: Final = 64
+
+_kinds: Final[dict[bytes, int]] = {}
+"""By name as it was written. What strangers write is forgotten when it is too much."""
+
+
+def _kind(name: bytes) -> int:
+    kind = _KINDS.get(name.lower(), 0)
+    if len(name) <= _LONGEST_NAME:
+        if len(_kinds) >= _MOST_NAMES:
+            _kinds.clear()
+        _kinds[name] = kind
+    return kind
 
 
 def _split(target: bytes) -> tuple[bytes | None, bytes]:

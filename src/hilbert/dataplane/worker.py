@@ -103,8 +103,8 @@ class Worker:
             write_time=gateway.write_timeout.seconds,
             keep_alive=gateway.keep_alive_timeout.seconds,
         )
-        self._heads = Heads()
-        self._forwarded_heads = Heads()
+        self._heads = Heads(self._limits)
+        self._forwarded_heads = Heads(self._limits)
         """Of requests that come through trusted proxies: other things are made of them."""
         self._stop = asyncio.Event()
         self._inside = Inside(

@@ -15,9 +15,10 @@ answers through the responder, at once or later: `start`, `write` (False: wait f
 """
 
 from hilbert.kit.http1.client import ClientConnection
+from hilbert.kit.http1.heads import Heads
 from hilbert.kit.http1.limits import Limits
 from hilbert.kit.http1.pool import Pool
-from hilbert.kit.http1.request import Headers, Heads, Request
+from hilbert.kit.http1.request import Headers, Request
 from hilbert.kit.http1.responder import Accept, Handler, Responder, Tunnel
 from hilbert.kit.http1.response import Listener, Response
 from hilbert.kit.http1.server import ServerConnection

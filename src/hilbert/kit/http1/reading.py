@@ -3,7 +3,7 @@
 llhttp (through httptools) does the framing and refuses what smuggles: a repeated or signed Content-Length,
 Content-Length beside Transfer-Encoding, bare CR or LF, folded headers, NUL, spaces before a colon, bad chunk sizes.
 This module adds what llhttp leaves to its user: limits, Host, request targets, versions. Two things are done without it:
-a head that it has parsed before is known by its bytes (`Heads`), and the rest of a long body with a Content-Length is counted.
+a head that has come before, or is made of plain lines, needs no parser (`Heads`), and the rest of a long body with a Content-Length is counted.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 import httptools
 
 from hilbert.kit.http1 import refusals
+from hilbert.kit.http1.heads import Heads
 from hilbert.kit.http1.limits import LINGER_BYTES, ChunkMeter
 from hilbert.kit.http1.refusals import Refusal
-from hilbert.kit.http1.request import Headers, Heads, Request
+from hilbert.kit.http1.request import Headers, Request
 from hilbert.kit.http1.responder import Accept, Responder
 
 if TYPE_CHECKING:
@@ -175,13 +176,13 @@ class RequestReader(AsyncioProtocol):
                 self._parse_backlog()
 
     def _take(self, data: bytes) -> bytes:
-        """Take a request whose head is known and that is here whole, or learn its head. Returns what is still to be parsed."""
+        """Take a request whose head needs no parser and that is here whole, or learn its head. Returns what is still to be parsed."""
         end = data.find(b"\r\n\r\n") + 4
         heads = self._heads
         if end < 4 or heads is None:
             return data
         head = data[:end]
-        request = heads.get(head)
+        request = heads.get(head) or heads.read(head)
         if request is None:
             begun = self._begun
             self._ahead = data[end:] if len(data) <= SLICE else None

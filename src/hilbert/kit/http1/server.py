@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from hilbert.kit.http1 import refusals
+from hilbert.kit.http1.heads import Heads
 from hilbert.kit.http1.limits import LINGER, Limits
 from hilbert.kit.http1.reading import BODY, QUEUE, REFUSED, SLICE, UPGRADE, RequestReader
-from hilbert.kit.http1.request import Headers, Heads
+from hilbert.kit.http1.request import Headers
 from hilbert.kit.http1.responder import Accept, Responder, Tunnel, peer_address
 from hilbert.kit.http1.timers import TimerWheel
 
