@@ -13,7 +13,7 @@ from hilbert.dataplane.table import Replica, RouteState
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit.aio import spawn
 from hilbert.kit.http1 import Request, Responder, Response, TimerWheel
-from hilbert.kit.http1.forward import IDEMPOTENT
+from hilbert.kit.http1.forward import IDEMPOTENT, first_value
 
 _TRIES: Final = 4
 """Replicas that may lose a call before it is given up."""
@@ -184,7 +184,7 @@ class FunctionCall(Passage):
             lines, typed, dated = response.derived or headers.from_function(response)
         date = b"" if dated else self._service.wheel.date
         if not typed and response.length != 0:
-            lines += b"Content-Type: %b\r\n" % (self.incoming.content_type or b"text/plain")
+            lines += b"Content-Type: %b\r\n" % (first_value(self.request.headers, b"content-type") or b"text/plain")
         return b"".join((lines, date, b"X-Call-Id: ", self.call_id, b"\r\nX-Start-Time: ", self.started_at, b"\r\n"))
 
     def on_end(self, status: int) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
+from itertools import compress
 from typing import Final
 
 from hilbert.dataplane import origin as origins
 from hilbert.dataplane.forwarded import Origin
 from hilbert.kit.http1 import Headers, Request, Response
 from hilbert.kit.http1.forward import HOP_FIELDS, named_by, passing
+from hilbert.kit.http1.heads import FIRST_OWN, HOST, PLAIN
 from hilbert.wire.headers import is_call_id
 
 _REPLACED: Final = HOP_FIELDS | {
@@ -41,9 +44,6 @@ _WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 _METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"HEAD"})
 
 
-_PREFIX: Final = b"/function/"
-
-
 class Incoming:
     """What the gateway makes of a request's head: where it goes, what passes, what the gateway needs to know itself.
 
@@ -51,11 +51,9 @@ class Incoming:
     """
 
     __slots__ = (
-        "accept",
         "allowed",
         "browser",
         "call_id",
-        "content_type",
         "host",
         "lines",
         "origin",
@@ -69,136 +67,108 @@ class Incoming:
     def __init__(self, request: Request, origin: Origin | None = None) -> None:
         """`origin` is what a trusted proxy says of where the request comes from."""
         self.origin = origin
-        self.accept = b""
         self.browser = False
         """Whether a browser asks; see `dataplane.origin`."""
         self.own = False
         """Whether it asks at a name of the function's namespace alone."""
         self.call_id = b""
-        self.content_type = b""
         self.host = b""
         self.upgrade = b""
         self.allowed = request.method in _METHODS
         """Whether functions can be called with this method."""
-        # A server may ignore that a client would rather speak another protocol (RFC 9110, section 7.8). It is ignored beside a body,
-        # which would stand where the other protocol's first bytes belong.
-        passed = self._sort(request.headers, upgrade=request.upgrade and request.length == 0)
+        lines, kinds = request.lines, request.kinds
+        if kinds is None:
+            kinds = [sort(name.lower(), value) for name, value in request.headers]
+        passed = list(compress(lines, map(_passes, kinds)))
+        if HOST in kinds:
+            self.host = lines[kinds.index(HOST)][_AFTER_HOST:]
+        if max(kinds, default=PLAIN) > _DROPPED:
+            # A server may ignore that a client would rather speak another protocol (RFC 9110, section 7.8). It is ignored beside a
+            # body, which would stand where the other protocol's first bytes belong.
+            named = self._note(lines, kinds, upgrade=request.upgrade and request.length == 0)
+            if named:  # Headers that Connection names are this hop's too.
+                passed = [line for line in passed if line[: line.index(b":")].lower() not in named]
         self.segment, self.path = _split(request.target)
         """The function's name as it stands in the path, None for all that is not `/function/`; and what the upstream is asked for."""
         self.start = b"%b %b HTTP/1.1\r\nHost: " % (request.method, self.path)
         """The upstream's request line, and the beginning of the next."""
         if self.upgrade:
-            passed += (b"Connection: Upgrade\r\nUpgrade: ", self.upgrade, b"\r\n")
+            passed += (b"Connection: Upgrade", b"Upgrade: " + self.upgrade)
         elif request.length is None:
-            passed.append(b"Transfer-Encoding: chunked\r\n")
+            passed.append(b"Transfer-Encoding: chunked")
         elif request.length or request.method in _WITH_BODY:
-            passed.append(b"Content-Length: %d\r\n" % request.length)
-        passed += (b"X-Forwarded-Host: ", (origin and origin.host) or self.host, b"\r\n")
+            passed.append(b"Content-Length: %d" % request.length)
+        passed.append(b"X-Forwarded-Host: " + ((origin and origin.host) or self.host))
         if self.segment:
-            passed += (b"X-Forwarded-Prefix: /function/", self.segment, b"\r\n")
+            passed.append(b"X-Forwarded-Prefix: /function/" + self.segment)
         if origin is not None:
             passed += _origin_lines(origin)
-        self.lines = b"\r\n" + b"".join(passed)
+        self.lines = b"\r\n%b\r\n" % b"\r\n".join(passed)
         """What follows the Host: header lines that are the same for every call with this head."""
 
-    def _sort(self, headers: Headers, *, upgrade: bool) -> list[bytes]:
-        """Note what the gateway needs to know; returns the parts of header lines that pass, four of each."""
-        passed: list[bytes] = []
+    def _note(self, lines: Sequence[bytes], kinds: Sequence[int], *, upgrade: bool) -> Set[bytes]:
+        """Note what only some requests have; returns the names of headers that Connection names."""
         named: Set[bytes] = frozenset()
-        for name, value in headers:
-            kind = _kinds.get(name)
-            if kind is None:
-                kind = _kind(name)
-            if kind <= _LAST_PASSING:
-                passed += (name, b": ", value, b"\r\n")
-                if not kind:
-                    continue
-                if kind == _ACCEPT:
-                    self.accept = value
-                    self.browser = self.browser or b"text/html" in value
-                elif kind == _USER_AGENT:
-                    self.browser = self.browser or value.startswith(b"Mozilla/")
-                elif kind == _CONTENT_TYPE:
-                    self.content_type = value
-                else:
-                    self.browser = True
-            elif kind == _HOST:
-                self.host = value
+        for line, kind in zip(lines, kinds, strict=True):
+            if kind == _OF_BROWSER:
+                self.browser = True
             elif kind == _CALL_ID:
-                if is_call_id(value.decode("latin-1")):
-                    self.call_id = value
+                self.call_id = line[_AFTER_CALL_ID:]
             elif kind == _CONNECTION:
-                named = named | named_by(value)
+                named = named | named_by(line[_AFTER_CONNECTION:])
             elif kind == _UPGRADE and upgrade:
-                self.upgrade = value
-        if named:  # Headers that Connection names are this hop's too.
-            for at in range(len(passed) - 4, -1, -4):
-                if passed[at].lower() in named:
-                    del passed[at : at + 4]
-        return passed
+                self.upgrade = line[_AFTER_UPGRADE:]
+        return named
 
 
-_ACCEPT: Final = 1
-_USER_AGENT: Final = 2
-_CONTENT_TYPE: Final = 3
-_OF_BROWSER: Final = 4
-_LAST_PASSING: Final = 4
-_DROPPED: Final = 5
-_HOST: Final = 6
-_CALL_ID: Final = 7
-_CONNECTION: Final = 8
-_UPGRADE: Final = 9
-"""What a header is to the gateway; 0 is nothing, which most are."""
-
-_KINDS: Final = {
-    **dict.fromkeys(origins.OF_BROWSERS, _OF_BROWSER),
-    **dict.fromkeys(_REPLACED, _DROPPED),
-    b"accept": _ACCEPT,
-    b"user-agent": _USER_AGENT,
-    b"content-type": _CONTENT_TYPE,
-    b"host": _HOST,
-    b"x-call-id": _CALL_ID,
-    b"connection": _CONNECTION,
-    b"upgrade": _UPGRADE,
-}
-"""By name in lower case."""
-
-_MOST_NAMES: Final = 1024
-_LONGEST_NAME: Final = 64
-
-_kinds: Final[dict[bytes, int]] = {}
-"""By name as it was written. What strangers write is forgotten when it is too much."""
+_DROPPED: Final = FIRST_OWN
+_OF_BROWSER: Final = FIRST_OWN + 1
+_CALL_ID: Final = FIRST_OWN + 2
+_CONNECTION: Final = FIRST_OWN + 3
+_UPGRADE: Final = FIRST_OWN + 4
+_AFTER_HOST: Final = len(b"Host: ")
+_AFTER_CALL_ID: Final = len(b"X-Call-Id: ")
+_AFTER_CONNECTION: Final = len(b"Connection: ")
+_AFTER_UPGRADE: Final = len(b"Upgrade: ")
 
 
-def _kind(name: bytes) -> int:
-    kind = _KINDS.get(name.lower(), 0)
-    if len(name) <= _LONGEST_NAME:
-        if len(_kinds) >= _MOST_NAMES:
-            _kinds.clear()
-        _kinds[name] = kind
-    return kind
+_passes: Final = (True, False, False, False, False, True, False, False, False).__getitem__
+"""Whether a line of each kind passes."""
+
+
+def sort(name: bytes, value: bytes) -> int:
+    """What a header is to the gateway, its name in lower case; see `kit.http1.heads`. Most just pass, and are `PLAIN`."""
+    if name in _REPLACED:
+        if name == b"host":
+            return HOST
+        if name == b"x-call-id":
+            return _CALL_ID if is_call_id(value.decode("latin-1")) else _DROPPED
+        if name == b"connection":
+            return _CONNECTION if named_by(value) else _DROPPED
+        return _UPGRADE if name == b"upgrade" else _DROPPED
+    return _OF_BROWSER if origins.is_of_browser(name, value) else PLAIN
+
+
+_called: Final = re.compile(rb"/function/([^/?]*)").match
 
 
 def _split(target: bytes) -> tuple[bytes | None, bytes]:
     """`/function/NAME/rest?query`: `NAME`, and `/rest?query` byte for byte. Another target: None, and the target."""
-    if not target.startswith(_PREFIX):
+    called = _called(target)
+    if called is None:
         return None, target
-    end = target.find(b"/", 10)
-    query = target.find(b"?", 10)
-    if end < 0 or 0 <= query < end:
-        end = query if query >= 0 else len(target)
-    path = target[end:]
-    return target[10:end], path if path.startswith(b"/") else b"/" + path
+    path = target[called.end() :]
+    return called[1], path if path[:1] == b"/" else b"/" + path
 
 
 def _origin_lines(origin: Origin) -> list[bytes]:
     """What a function hears of a request's origin beside X-Forwarded-For and -Host."""
     lines = []
     if origin.scheme:
-        lines.append(b"X-Forwarded-Proto: %b\r\n" % origin.scheme)
+        lines.append(b"X-Forwarded-Proto: " + origin.scheme)
     if origin.forwarded:
         pairs = ((b"for", origin.address), (b"host", origin.host), (b"proto", origin.scheme))
-        lines.append(b"Forwarded: %b\r\n" % b";".join(b'%b="%b"' % pair for pair in pairs if pair[1]))
+        lines.append(b"Forwarded: " + b";".join(b'%b="%b"' % pair for pair in pairs if pair[1]))
     return lines
 
 

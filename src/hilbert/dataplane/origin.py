@@ -54,10 +54,19 @@ _SANDBOX: Final = (
     b"allow-popups-to-escape-sandbox allow-downloads allow-pointer-lock\r\n"
 )
 
-OF_BROWSERS: Final = frozenset(
+_OF_BROWSERS: Final = frozenset(
     {b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"sec-ch-ua", b"upgrade-insecure-requests"}
 )
-"""Headers of a request that only browsers send, in lower case; `headers.Incoming` knows browsers by more."""
+"""Headers of a request that only browsers send, in lower case."""
+
+
+def is_of_browser(name: bytes, value: bytes) -> bool:
+    """Whether a header, its name in lower case, tells that a browser asks."""
+    return (
+        name in _OF_BROWSERS
+        or (name == b"user-agent" and value.startswith(b"Mozilla/"))
+        or (name == b"accept" and b"text/html" in value)
+    )
 
 
 def asks_for_password(value: bytes) -> bool:

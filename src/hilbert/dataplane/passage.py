@@ -112,7 +112,7 @@ class Passage(Hop):
         """Answer with an error of the gateway's own."""
         if self.ended or self.client.finished:
             return
-        lines, body = failures.render(failure, self.call_id, accept=self.incoming.accept)
+        lines, body = failures.render(failure, self.call_id, accept=first_value(self.request.headers, b"accept"))
         self.status = failure.status
         lines += [(b"X-Call-Id", self.call_id), (b"X-Start-Time", self.started_at)]
         if not self._whole and (self.request.length is None or self.request.length > HELD):

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 import uvloop
 
+from hilbert.dataplane import headers
 from hilbert.dataplane.admission import Admission
 from hilbert.dataplane.config import WorkerConfig
 from hilbert.dataplane.failures import HEADER, INTERNAL
@@ -30,7 +31,8 @@ from hilbert.dataplane.table import Table
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
-from hilbert.kit.http1 import Accept, Headers, Heads, Limits, Pool, ServerConnection, TimerWheel
+from hilbert.kit.http1 import Accept, Headers, Limits, Pool, ServerConnection, TimerWheel
+from hilbert.kit.http1.heads import Heads
 from hilbert.kit.inside import Dialer
 from hilbert.kit.lifeline import Lifeline
 from hilbert.kit.process import take_descriptors
@@ -103,8 +105,8 @@ class Worker:
             write_time=gateway.write_timeout.seconds,
             keep_alive=gateway.keep_alive_timeout.seconds,
         )
-        self._heads = Heads(self._limits)
-        self._forwarded_heads = Heads(self._limits)
+        self._heads = Heads(self._limits, headers.sort)
+        self._forwarded_heads = Heads(self._limits, headers.sort)
         """Of requests that come through trusted proxies: other things are made of them."""
         self._stop = asyncio.Event()
         self._inside = Inside(

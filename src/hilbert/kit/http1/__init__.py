@@ -15,7 +15,6 @@ answers through the responder, at once or later: `start`, `write` (False: wait f
 """
 
 from hilbert.kit.http1.client import ClientConnection
-from hilbert.kit.http1.heads import Heads
 from hilbert.kit.http1.limits import Limits
 from hilbert.kit.http1.pool import Pool
 from hilbert.kit.http1.request import Headers, Request
@@ -31,7 +30,6 @@ __all__ = [
     "ClientConnection",
     "Handler",
     "Headers",
-    "Heads",
     "Limits",
     "Listener",
     "Pool",

@@ -10,6 +10,8 @@ that break a rule or a limit, are left to llhttp: nothing is refused here. A pro
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Final
 
 from hilbert.kit.http1.hosts import is_host
@@ -21,48 +23,63 @@ _LONGEST: Final = 2048
 _LONGEST_LINE: Final = 1024
 """Bytes of a header line that is worth remembering."""
 
-_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-_VERSION: Final = b" HTTP/1.1"
-_TARGET: Final = bytes(set(range(0x21, 0x7F)) - {0x23})
-"""What a plain target is made of; a fragment is no part of one."""
-_TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_VALUE: Final = bytes(range(0x20, 0x7F))
-_DIGITS: Final = b"0123456789"
-_SLASH: Final = 0x2F
-_BLANK: Final = 0x20
+_request_line: Final = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\"$-~]*) HTTP/1\.1\r\n").match
+"""A path without a fragment, which is no part of a target."""
+_header_line: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ([!-~](?:[ -~]*[!-~])?)").fullmatch
+_length: Final = re.compile(rb"[0-9]{1,18}").fullmatch
+_AFTER_LENGTH: Final = len(b"Content-Length: ")
 
-_PLAIN: Final = 0
-_HOST: Final = 1
-_LENGTH: Final = 2
-"""What a line is: bits, since there may be one of each but the first."""
+PLAIN: Final = 0
+HOST: Final = 1
+LENGTH: Final = 2
+_OTHER: Final = 3
+"""What a line is. One that is `_OTHER` is left to llhttp, whatever stands beside it."""
+FIRST_OWN: Final = 4
+"""From here on: what a handler tells apart among plain lines."""
 
-_CAREFUL: Final = frozenset({b"connection", b"proxy-connection", b"transfer-encoding", b"upgrade", b"expect"})
-"""Fields that say how the request is framed or what becomes of the connection."""
+_KINDS: Final = {
+    b"host": HOST,
+    b"content-length": LENGTH,
+    **dict.fromkeys((b"connection", b"proxy-connection", b"transfer-encoding", b"upgrade", b"expect"), _OTHER),
+}
+"""By name in lower case. The last ones say how the request is framed, or what becomes of the connection."""
 
-_Line = tuple[tuple[bytes, bytes], int]
-"""Name and value, and what it is."""
+
+def _all_alike(_name: bytes, _value: bytes) -> int:
+    return PLAIN
 
 
 class Heads:
-    """What is known of heads; shared by all connections of a process that have the same limits.
+    """What is known of heads; shared by all connections of a process that have the same limits and handlers of one kind.
 
     What is found here is what llhttp made, or would make, of the same bytes in the same state, so nothing is read in two ways.
-    A head is kept from the second time on, so that heads which never come again cost next to nothing. What is kept is bounded by
-    forgetting everything once it is full: what is in use is soon back.
+    A head is kept when it has come before and has no new line, so that heads which never come again cost next to nothing. What is
+    kept is bounded by forgetting everything once it is full: what is in use is soon back.
     """
 
-    __slots__ = ("_known", "_lines", "_longest", "_most", "_most_body", "_most_lines", "_once", "get")
+    __slots__ = ("_kinds", "_known", "_longest", "_most", "_most_body", "_most_lines", "_once", "_sort", "get")
 
-    def __init__(self, limits: Limits = Limits(), *, most: int = 1024) -> None:  # noqa: B008 - immutable
-        """`most` heads of at most 2 KiB each, and as many lines of at most 1 KiB, are kept."""
+    def __init__(
+        self,
+        limits: Limits = Limits(),  # noqa: B008 - immutable
+        sort: Callable[[bytes, bytes], int] = _all_alike,
+        *,
+        most: int = 1024,
+    ) -> None:
+        """`sort` says what a plain line is to the handler, from its name in lower case and its value: `PLAIN`, or `FIRST_OWN` and up.
+
+        `most` heads of at most 2 KiB each, and as many lines of at most 1 KiB, are kept.
+        """
         self._longest = min(_LONGEST, limits.head)
         self._most_lines = limits.lines
-        self._most_body = limits.body or float("inf")
+        self._most_body = limits.body
+        self._sort = sort
         self._most = most
         self._known: dict[bytes, Request] = {}
-        self._once: set[int] = set()
-        """Hashes of heads that have come once."""
-        self._lines: dict[bytes, _Line] = {}
+        self._kinds: dict[bytes, int] = {}
+        """What the lines are that are known."""
+        self._once = [0] * (4 * most)
+        """Hashes of heads that have come, each in a place that it shares with others: the last one counts."""
         self.get = self._known.get
         """The request whose head has exactly these bytes, or None."""
 
@@ -72,10 +89,9 @@ class Heads:
     def learn(self, head: bytes, request: Request) -> None:
         """Remember a head that was accepted, if it is plain, short, and not new."""
         mark = hash(head)
-        if mark not in self._once:
-            if len(self._once) >= 4 * self._most:
-                self._once.clear()
-            self._once.add(mark)
+        place = mark % len(self._once)
+        if self._once[place] != mark:
+            self._once[place] = mark
         elif len(head) <= _LONGEST and request.plain:
             if len(self._known) >= self._most:
                 self._known.clear()
@@ -85,68 +101,44 @@ class Heads:
         """The request of a head, its empty line included, that is made of plain lines. None: it is the parser's matter."""
         if len(head) > self._longest:
             return None
-        first, *lines = head[:-4].split(b"\r\n")
-        method, _, target = first[:-9].partition(b" ")
-        if (
-            not first.endswith(_VERSION)
-            or method not in _METHODS
-            or not target
-            or target[0] != _SLASH
-            or target.translate(None, _TARGET)
-            or len(lines) > self._most_lines
-        ):
+        first = _request_line(head)
+        if first is None:
             return None
-        request = Request()
-        request.method = method
-        request.target = target
-        headers = request.headers
-        known = self._lines
-        seen = _PLAIN
-        for text in lines:
-            line = known.get(text) or self._line(text)
-            if line is None:
+        lines = head[first.end() : -4].split(b"\r\n")
+        if len(lines) > self._most_lines:
+            return None
+        kinds = list(map(self._kinds.get, lines))
+        new = None in kinds
+        while None in kinds:
+            at = kinds.index(None)
+            kinds[at] = self._kind(lines[at])
+        if _OTHER in kinds or kinds.count(HOST) != 1:
+            return None
+        request = Request(first[1], first[2], lines, kinds)
+        if LENGTH in kinds:
+            if kinds.count(LENGTH) > 1:
                 return None
-            header, kind = line
-            headers.append(header)
-            if kind:
-                if kind & seen:
-                    return None
-                seen |= kind
-                if kind == _LENGTH:
-                    request.length = int(header[1])
-        if not seen & _HOST or (request.length or 0) > self._most_body:
-            return None
-        self.learn(head, request)
+            request.length = int(lines[kinds.index(LENGTH)][_AFTER_LENGTH:])
+            if self._most_body and request.length > self._most_body:
+                return None
+        if not new:
+            self.learn(head, request)
         return request
 
-    def _line(self, text: bytes) -> _Line | None:
-        """What a line that is not known says; None if it is not plain."""
-        name, colon, value = text.partition(b": ")
-        if (
-            not colon
-            or not name
-            or name.translate(None, _TOKEN)
-            or not value
-            or value[0] == _BLANK
-            or value[-1] == _BLANK
-            or value.translate(None, _VALUE)
-        ):
-            return None
+    def _kind(self, line: bytes) -> int:
+        """What a line is that is not known."""
+        parts = _header_line(line)
+        if parts is None:
+            return _OTHER
+        name, value = parts.groups()
         lowered = name.lower()
-        kind = _PLAIN
-        if lowered == b"host":
-            if not is_host(value):
-                return None
-            kind = _HOST
-        elif lowered == b"content-length":
-            if len(value) > 18 or value.translate(None, _DIGITS):
-                return None
-            kind = _LENGTH
-        elif lowered in _CAREFUL and (lowered != b"connection" or value.lower() != b"keep-alive"):
-            return None
-        line = ((name, value), kind)
-        if len(text) <= _LONGEST_LINE:
-            if len(self._lines) >= self._most:
-                self._lines.clear()
-            self._lines[text] = line
-        return line
+        kind = _KINDS.get(lowered, PLAIN)
+        if kind == PLAIN or (kind == _OTHER and lowered == b"connection" and value.lower() == b"keep-alive"):
+            kind = self._sort(lowered, value)  # `keep-alive` says what HTTP/1.1 does anyway.
+        elif kind == _OTHER or (not is_host(value) if kind == HOST else not _length(value)):
+            return _OTHER
+        if len(line) <= _LONGEST_LINE:
+            if len(self._kinds) >= self._most:
+                self._kinds.clear()
+            self._kinds[line] = kind
+        return kind

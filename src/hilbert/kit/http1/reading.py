@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 import httptools
 
 from hilbert.kit.http1 import refusals
-from hilbert.kit.http1.heads import Heads
 from hilbert.kit.http1.limits import LINGER_BYTES, ChunkMeter
 from hilbert.kit.http1.refusals import Refusal
 from hilbert.kit.http1.request import Headers, Request
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from asyncio import Protocol as AsyncioProtocol
 
+    from hilbert.kit.http1.heads import Heads
     from hilbert.kit.http1.limits import Limits
     from hilbert.kit.http1.responder import Tunnel
 else:
@@ -73,6 +73,7 @@ class RequestReader(AsyncioProtocol):
         "_fresh",
         "_head_bytes",
         "_head_size",
+        "_headers",
         "_heads",
         "_held",
         "_held_up",
@@ -107,6 +108,8 @@ class RequestReader(AsyncioProtocol):
         self._waiting: deque[Responder] = deque()
         self._current: Responder | None = None
         self._request = Request()
+        self._headers: Headers = []
+        """Of that request, as far as they have been parsed."""
         self._parsed: Responder | None = None
         """The request whose body is being received."""
         self._trailers: Headers = []
@@ -264,7 +267,7 @@ class RequestReader(AsyncioProtocol):
         limits = self._limits
         if self._head_bytes > limits.head:
             self._reject(431, refusals.too_long(limits))
-        elif len(self._request.headers) > limits.lines:
+        elif len(self._headers) > limits.lines:
             self._reject(431, refusals.too_many(limits))
         elif self._head_bytes == size:
             self._arm()  # From the first byte of a head; those that follow gain it no time.
@@ -326,6 +329,7 @@ class RequestReader(AsyncioProtocol):
         self._fresh = self._between = False
         self._begun += 1
         self._request = Request()
+        self._request.headers = self._headers = []
         self._host = None
         self._head_size = 0
 
@@ -338,8 +342,7 @@ class RequestReader(AsyncioProtocol):
             if len(self._trailers) > self._limits.lines:
                 raise Refusal(431, f"more than {self._limits.lines} trailers")
             return
-        request = self._request
-        request.headers.append((name, value))
+        self._headers.append((name, value))
         size = len(name)
         self._head_size += size + len(value) + 4
         if size not in _SIZES:
@@ -350,13 +353,13 @@ class RequestReader(AsyncioProtocol):
                 raise Refusal(400, "a request must have one Host header")
             self._host = value
         elif lowered == b"content-length":
-            request.length = int(value)
+            self._request.length = int(value)
         elif lowered == b"transfer-encoding":
             refusals.check_coding(value)
-            request.length = None
+            self._request.length = None
         elif lowered == b"expect":
             refusals.check_expectation(value)
-            request.expects_continue = True
+            self._request.expects_continue = True
 
     def on_headers_complete(self) -> None:
         parser, request = self._parser, self._request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 Headers = list[tuple[bytes, bytes]]
@@ -14,10 +15,12 @@ class Request:
     """
 
     __slots__ = (
+        "_headers",
+        "_lines",
         "derived",
         "expects_continue",
-        "headers",
         "keep_alive",
+        "kinds",
         "length",
         "method",
         "target",
@@ -25,13 +28,22 @@ class Request:
         "version",
     )
 
-    def __init__(self) -> None:
-        self.method = b""
-        self.target = b""
+    def __init__(
+        self,
+        method: bytes = b"",
+        target: bytes = b"",
+        lines: Sequence[bytes] | None = None,
+        kinds: Sequence[int] | None = None,
+    ) -> None:
+        """`lines` are the header lines, if they are known as such: `Name: value`."""
+        self.method = method
+        self.target = target
         """The request target, byte for byte."""
         self.version = "1.1"
-        self.headers: Headers = []
-        """In order, names as they were sent."""
+        self._lines = lines
+        self._headers: Headers | None = None
+        self.kinds = kinds
+        """What each line is to the handler, where `Heads` knows."""
         self.length: int | None = 0
         """Bytes of the body; None when it is chunked."""
         self.keep_alive = True
@@ -41,6 +53,25 @@ class Request:
         self.expects_continue = False
         self.derived: Any = None
         """What a handler has made of the head alone: kept, so that it is made once for a head that comes again."""
+
+    @property
+    def headers(self) -> Headers:
+        """In order, names as they were sent."""
+        if self._headers is None:
+            self._headers = [(line[: (at := line.index(b": "))], line[at + 2 :]) for line in self._lines or ()]
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: Headers) -> None:
+        self._headers = headers
+        self._lines = None
+
+    @property
+    def lines(self) -> Sequence[bytes]:
+        """The same as `Name: value`."""
+        if self._lines is None:
+            self._lines = [b"%b: %b" % header for header in self._headers or ()]
+        return self._lines
 
     @property
     def plain(self) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from hilbert.kit.http1 import refusals
-from hilbert.kit.http1.heads import Heads
 from hilbert.kit.http1.limits import LINGER, Limits
 from hilbert.kit.http1.reading import BODY, QUEUE, REFUSED, SLICE, UPGRADE, RequestReader
 from hilbert.kit.http1.request import Headers
@@ -15,6 +14,8 @@ from hilbert.kit.http1.timers import TimerWheel
 
 if TYPE_CHECKING:
     import asyncio
+
+    from hilbert.kit.http1.heads import Heads
 
 _HIGH_WATER: Final = 256 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

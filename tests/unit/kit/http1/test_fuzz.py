@@ -11,10 +11,12 @@ import re
 from urllib.parse import urlsplit
 
 import h11
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hilbert.kit.http1 import Headers, Heads, Limits, Request, Responder, ServerConnection, TimerWheel
+from hilbert.kit.http1 import Headers, Limits, Request, Responder, ServerConnection, TimerWheel
+from hilbert.kit.http1.heads import Heads
 from support.transports import ManualLoop, MemoryTransport
 
 Seen = tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]
@@ -273,12 +275,87 @@ def test_packets_make_no_difference(data: bytes, cuts: list[int]) -> None:
 def test_known_heads_make_no_difference(parts: list[bytes], cuts: list[int]) -> None:
     """A connection that knows heads from others sees the same requests as one that parses everything."""
     heads = Heads()
-    for data in (b"".join(parts), b"".join(reversed(parts)), b"".join(parts) * 2):
+    for data in (b"".join(parts), b"".join(reversed(parts)), b"".join(parts) * 2, b"".join(parts) * 3):
         parsed = ours(data, cuts)
         boundaries = list(itertools.accumulate(map(len, parts)))
         assert ours(data, cuts, heads) == parsed
         assert ours(data, boundaries, heads) == ours(data, boundaries)
         assert ours(data, cuts, heads) == parsed
+
+
+PLAIN = [
+    b"X-A: 1", b"x: y z", b"Accept: */*", b"User-Agent: a/1 (b; c)", b"Content-Length: 3", b"content-length: 0", b"Content-Length: 03",
+    b"Connection: keep-alive", b"connection: Keep-Alive", b"TE: trailers", b"X-%: ~", b"Host: y:80", b"Content-Lengthy: x", b"Hos: t",
+]  # fmt: skip
+
+
+@st.composite
+def nearly_plain(draw: st.DrawFn) -> bytes:
+    """The head of a request that most clients could send, and perhaps one that is one byte away from it."""
+    method = draw(st.sampled_from(METHODS))
+    path = draw(st.one_of(target, st.text(alphabet="/a?%.:&=~+", max_size=8).map(lambda text: b"/" + text.encode())))
+    lines = [b"%b %b HTTP/1.1" % (method, path), b"Host: x", *draw(st.lists(st.sampled_from(PLAIN), max_size=4))]
+    lines += draw(st.lists(line, max_size=1))
+    head = bytearray(b"\r\n".join(lines) + b"\r\n\r\n")
+    if draw(st.booleans()):
+        at = draw(st.integers(0, len(head) - 1))
+        head[at : at + draw(st.integers(0, 1))] = draw(st.binary(max_size=1))
+    return bytes(head)
+
+
+def parsed(head: bytes) -> list[Request]:
+    """What llhttp makes of it."""
+    seen: list[Request] = []
+
+    def accept(request: Request, responder: Responder) -> Collect:
+        seen.append(request)
+        return Collect(request, responder, [])
+
+    connection = ServerConnection(accept, Limits(), TimerWheel(loop=ManualLoop()))  # type: ignore[arg-type]
+    connection.connection_made(MemoryTransport())  # type: ignore[arg-type]  # what it uses of a transport
+    connection.data_received(head)
+    return seen
+
+
+def everything(request: Request) -> tuple[object, ...]:
+    return (
+        request.method, request.target, request.version, request.headers, request.length, request.keep_alive, request.upgrade,
+        request.expects_continue,
+    )  # fmt: skip
+
+
+@settings(max_examples=2000)
+@given(nearly_plain())
+@example(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: x\r\nX: a\nb\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: x\r\n folded: x\r\n\r\n")
+def test_plain_heads_are_what_the_parser_makes_of_them(head: bytes) -> None:
+    """A head that is read without the parser is one that the parser takes, and the same in every respect. Twice: then its lines are known."""
+    heads = Heads()
+    end = head.find(b"\r\n\r\n") + 4
+    for _ in range(2):
+        request = heads.read(head[:end]) if end >= 4 else None
+        if request is not None:
+            assert [everything(one) for one in parsed(head[:end])] == [everything(request)]
+
+
+@pytest.mark.parametrize("line", PLAIN[:5] + PLAIN[7:10])
+def test_most_heads_are_plain(line: bytes) -> None:
+    """Else the property above would say nothing."""
+    request = Heads().read(b"GET /function/f?a=b HTTP/1.1\r\nHost: x:80\r\n%b\r\n\r\n" % line)
+    assert request is not None
+    assert request.lines == [b"Host: x:80", line]
+
+
+def test_limits_are_left_to_the_parser() -> None:
+    """A head that is over one is not plain."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nX: y\r\nContent-Length: 10\r\n\r\n"
+    assert Heads().read(head) is not None
+    assert Heads(Limits(head=len(head) - 1)).read(head) is None
+    assert Heads(Limits(lines=2)).read(head) is None
+    assert Heads(Limits(body=9)).read(head) is None
+    assert Heads().read(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 2048 + b"\r\n\r\n") is None
 
 
 @settings(max_examples=500)
