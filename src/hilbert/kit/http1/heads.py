@@ -107,7 +107,7 @@ class Heads:
         lines = head[first.end() : -4].split(b"\r\n")
         if len(lines) > self._most_lines:
             return None
-        kinds = list(map(self._kinds.get, lines))
+        kinds: list[int] = list(map(self._kinds.get, lines))  # type: ignore[arg-type]  # None is filled in below
         new = None in kinds
         while None in kinds:
             at = kinds.index(None)
