@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from hilbert.kit.http1.hosts import is_host
 from hilbert.kit.http1.limits import Limits
@@ -107,7 +107,7 @@ class Heads:
         lines = head[first.end() : -4].split(b"\r\n")
         if len(lines) > self._most_lines:
             return None
-        kinds: list[int] = list(map(self._kinds.get, lines))  # type: ignore[arg-type]  # None is filled in below
+        kinds: list[Any] = list(map(self._kinds.get, lines))  # of int, once what is new is filled in
         new = None in kinds
         while None in kinds:
             at = kinds.index(None)
