@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -116,6 +117,24 @@ def test_the_end_of_the_process_is_the_replicas_end() -> None:
             function.call(path="/die")
         assert function.wait() == 7
         assert function.texts[-1].endswith("The function's process has ended with status 7")
+
+
+@pytest.mark.parametrize("command", ["sh -c 'exit 7'", "false", "sh -c 'echo no port; kill -9 $$'", "python3 -c 'x('"])
+def test_a_process_that_ends_at_once_is_all_that_the_log_tells_of(command: str) -> None:
+    """Mode http, while connections are just being made: the process's end, and no traceback of ours."""
+    with watchdog(start=False) as function:
+        function.env = dict(function.env) | {
+            "HILBERT_MODE": "http", "fprocess": command, "upstream_url": "unix:never.sock", "TMPDIR": str(function.folder),
+        }  # fmt: skip
+        function.start()
+        with contextlib.ExitStack() as stack:
+            for _ in range(50):
+                with contextlib.suppress(OSError):
+                    stack.enter_context(function.connect())
+            assert function.wait() != 0
+        assert "The function's process has ended with" in function.texts[-1]
+        assert "hilbert" not in function.log
+        assert "Traceback" not in function.log.replace('Traceback (most recent call last):\n  File "<string>"', "")
 
 
 def test_a_process_killed_is_a_replicas_end_by_signal() -> None:

@@ -19,12 +19,6 @@ START_FAILED: Final = 3
 INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
 
-_HINTS: Final = {
-    "gateway-unreachable": "is it running? start one here with 'hilbert up --detach', or name another with --gateway or OPENFAAS_URL",
-    "gateway-timeout": "run 'hilbert doctor' to find out why; some commands wait longer with --timeout",
-}
-"""What to do about failures of the way to the gateway, by error code."""
-
 _HOISTED: Final = {
     "-f": 1, "--yaml": 1, "--filter": 1, "--regex": 1,
     "-g": 1, "--gateway": 1, "-k": 1, "--token": 1, "-n": 1, "--namespace": 1, "--tls-no-verify": 0,
@@ -110,9 +104,9 @@ def _run(argv: list[str]) -> int:
         fail(*explain(exc, argv))
         return USAGE
     except HilbertError as exc:
-        from hilbert.cli.frame.failures import StartFailed, UsageError
+        from hilbert.cli.frame.failures import StartFailed, UsageError, hint_of
 
-        fail(exc.message, exc.hint or _HINTS.get(exc.code, ""))
+        fail(exc.message, hint_of(exc))
         if isinstance(exc, StartFailed):
             return START_FAILED
         return USAGE if isinstance(exc, UsageError) else FAILURE

@@ -184,6 +184,10 @@ def _failure(name: str, status: int, headers: Mapping[str, str], pieces: Iterato
         if len(body) > _MOST_SHOWN:
             break
     text = bytes(body[:_MOST_SHOWN]).decode("utf-8", "replace").strip()
+    if status == 404 and text.startswith(
+        "error finding function "
+    ):  # OpenFaaS's text, in which the status comes twice.
+        return Failed(f"function {name} not found", hint="list the functions of all namespaces with 'hilbert list -A'")
     where = f"it redirects to {headers['location']}" if "location" in headers else ""
     if status in (307, 308):
         where += ", and a body read from a pipe cannot be sent again; use a file instead (< FILE)"

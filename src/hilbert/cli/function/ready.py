@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from hilbert.cli.frame.failures import Failed, UsageError
+from hilbert.cli.frame.failures import Failed, UsageError, hint_of
 from hilbert.cli.frame.flags import HERE, NO_SOURCE, Connection, Namespace, StackSource, flag
 from hilbert.cli.frame.parsing import seconds
 from hilbert.cli.function.name import full_name, split_name
@@ -34,7 +34,7 @@ def ready(
         raise UsageError(f"--attempts {attempts}: must be at least 1")
     name, namespace = split_name(name, namespace)
     what = f"function {full_name(name, namespace)}" if name else "gateway"
-    why = ""
+    why = hint = ""
     with connect(at, stack=gateway_of(file), timeout=max(pause, 1.0)) as client:
         for attempt in range(1, attempts + 1):
             note(f"[{attempt}/{attempts}] Waiting for {what}")
@@ -42,14 +42,14 @@ def ready(
                 if _is_ready(client, name, namespace):
                     out(f"Function {name} is ready" if name else "OpenFaaS gateway is ready")
                     return
-                why = "no replica is ready"
+                why, hint = "no replica is ready", f"find out why with 'hilbert doctor {full_name(name, namespace)}'"
             except Unauthenticated:
                 raise
             except HilbertError as exc:
-                why = exc.message
+                why, hint = exc.message, hint_of(exc)
             if attempt < attempts:
                 time.sleep(pause)
-    raise Failed(f"{what} not ready after {count(attempts, 'attempt')}: {why}")
+    raise Failed(f"{what} is not ready after {count(attempts, 'attempt')}: {why}", hint=hint)
 
 
 def _is_ready(client: Client, name: str, namespace: str) -> bool:

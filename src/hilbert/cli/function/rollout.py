@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from hilbert.cli.frame.failures import Failed
+from hilbert.cli.frame.failures import Failed, hint_of
 from hilbert.cli.function.name import full_name
 from hilbert.cli.terminal.output import fail, note
 from hilbert.cli.terminal.progress import progress
@@ -161,8 +161,9 @@ def _deploy(client: Client, deployment: Deployment, outcome: Outcome, how: Rollo
         raise
     except HilbertError as exc:
         outcome.error, outcome.hint = exc.message, exc.hint
-        if not exc.retryable:
-            outcome.hint = exc.hint or _what_is_missing(client, deployment)
+        if not exc.hint and not exc.retryable:
+            outcome.hint = _what_is_missing(client, deployment)
+        outcome.hint = outcome.hint or hint_of(exc)
 
 
 def _what_is_missing(client: Client, deployment: Deployment) -> str:
@@ -215,7 +216,7 @@ def _wait(client: Client, outcome: Outcome, within: float) -> None:
         except HilbertError as exc:
             lost_since = lost_since or now
             if not exc.retryable or now - lost_since >= min(_LOST_FOR, within):
-                outcome.error, outcome.hint = exc.message, exc.hint
+                outcome.error, outcome.hint = exc.message, hint_of(exc)
                 return
         else:
             lost_since = None

@@ -28,6 +28,7 @@ class ServerConnection(RequestReader):
         "_advancing",
         "_half_close",
         "_loop",
+        "_made",
         "_no_more",
         "_on_lost",
         "_on_made",
@@ -69,6 +70,7 @@ class ServerConnection(RequestReader):
         self._half_close = half_close
         self._loop = wheel.loop
         self._advancing = False
+        self._made = False
         self._no_more = False
         """The client has half-closed."""
         self._refusal: tuple[int, str] | None = None
@@ -84,6 +86,10 @@ class ServerConnection(RequestReader):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from asyncio's
+        self._made = True
+        if self._dead:
+            self.transport.abort()
+            return
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
         self.peer = self.far_end = peer_address(transport.get_extra_info("peername"))
         if self._on_made is not None:
@@ -166,10 +172,11 @@ class ServerConnection(RequestReader):
             self._arm()
 
     def cut(self) -> None:
-        """Close at once, losing what is not yet sent."""
+        """Close at once, losing what is not yet sent. May come before `connection_made`, which then closes."""
         if not self._dead:
             self._die()
-            self.transport.abort()
+            if self._made:
+                self.transport.abort()
 
     def _die(self) -> None:
         """Nothing more is taken or answered."""

@@ -206,6 +206,16 @@ def test_held_head_goes_out_with_the_body() -> None:
     assert bench.sent() == b"ok"
 
 
+def test_a_connection_may_be_cut_before_it_is_made() -> None:
+    """As when a server ends while the kernel hands over one more: what is made then closes at once."""
+    loop = ManualLoop()
+    connection = ServerConnection(lambda *_: pytest.fail("a call"), Limits(), TimerWheel(loop=loop))  # type: ignore[arg-type]
+    connection.cut()
+    transport = MemoryTransport()
+    connection.connection_made(transport)  # type: ignore[arg-type]
+    assert transport.aborted
+
+
 def test_aborted_answer_cuts_the_connection() -> None:
     """The client must not take the part for the whole."""
     bench = Bench()
