@@ -19,7 +19,7 @@ help:
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --editable '.[kubernetes,seal]' --group dev
+	$(BIN)/pip install --quiet --editable '.[kubernetes,seal,sso]' --group dev
 	@touch $@
 
 setup: $(BIN)/.ready

@@ -8,6 +8,7 @@ import contextlib
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +25,20 @@ from hilbert.core import errors
 from hilbert.core.errors import HilbertError
 from hilbert.core.ports import Provider
 from hilbert.core.settings import Settings
+from hilbert.iam.access import Access
+from hilbert.iam.access_store import AccessStore
 from hilbert.iam.basic import Credentials
+from hilbert.iam.federation import Federation
+from hilbert.iam.fetch import Fetch
+from hilbert.iam.issuer_keys import IssuerKeys
+from hilbert.iam.signing import KeyRing
+from hilbert.iam.sqlite_shelf import SqliteShelves
 from hilbert.iam.token_store import TokenStore
 from hilbert.providers.memory import MemoryProvider
 from hilbert.queues.memory import MemoryQueue
 
+URL = "https://gateway.example.com"
+"""By which clients know the gateway: the issuer of its tokens."""
 CREDENTIALS = Credentials(user="admin", password="correct-horse")
 
 
@@ -38,6 +48,10 @@ def error_classes(kind: type[HilbertError] = HilbertError) -> Iterator[type[Hilb
         if child.__module__ == errors.__name__:
             yield child
             yield from error_classes(child)
+
+
+async def no_fetch(url: str, _named: frozenset[str]) -> bytes:
+    raise errors.BackendUnavailable(f"cannot fetch {url}: there is no network in this test")
 
 
 @dataclass(frozen=True)
@@ -133,6 +147,26 @@ class Exchange:
         return event
 
 
+async def signing_in(
+    shelves: SqliteShelves, *, fetch: Fetch = no_fetch, clock: Callable[[], float] | None = None
+) -> dict[str, Any]:
+    """The parts of `Services` that know tokens, on shelves. `clock` is the time of tokens of identity providers."""
+    tokens = TokenStore(shelves.shelf("tokens"))
+    await tokens.load()
+    objects = AccessStore(shelves.shelf("access"), Access())
+    await objects.load()
+    ring = KeyRing(shelves.shelf("issuing_keys"), now=clock or time.time)
+    await ring.load()
+    keys = IssuerKeys(fetch, now=clock or time.monotonic)
+    federation = Federation(objects.access, ring, keys, url=URL, now=clock or time.time)
+    return {
+        "token_store": tokens,
+        "access_registry": objects.access,
+        "access_objects": objects,
+        "sign_on": federation,
+    }
+
+
 @contextlib.asynccontextmanager
 async def running(
     provider: Provider | None = None,
@@ -141,15 +175,17 @@ async def running(
     credentials: Credentials | None = CREDENTIALS,
     totals: CallTotals | None = None,
     is_ready: Callable[[], bool] = lambda: True,
+    fetch: Fetch | None = None,
+    clock: Callable[[], float] | None = None,
 ) -> AsyncIterator[Api]:
     """A gateway on a unix socket, with a `MemoryProvider` unless told otherwise."""
     own = MemoryProvider() if provider is None else None
     folder = Path(tempfile.mkdtemp(prefix="hb-"))
-    tokens = TokenStore(folder / "tokens.db")
-    await tokens.load()
+    shelves = SqliteShelves(folder / "tokens.db")
+    sign_in = await signing_in(shelves, fetch=fetch or no_fetch, clock=clock)
     runs = provider or own or MemoryProvider()
     services = Services(
-        token_store=tokens,
+        **sign_in,
         provider=runs,
         intake=Intake(MemoryQueue(), exists=runs.get),
         settings=settings or Settings(),
@@ -163,7 +199,7 @@ async def running(
     finally:
         if own is not None:
             await own.close()
-        tokens.close()
+        shelves.close()
         shutil.rmtree(folder)
 
 

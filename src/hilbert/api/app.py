@@ -19,7 +19,7 @@ from hilbert.api.services import Services
 def create_app(services: Services) -> App:
     """The whole API. Its way of a request is `docs/internals/api.md`."""
     router = Router(ENDPOINTS)
-    door = Door(services.credentials, services.token_store, hosts=services.hosts)
+    door = Door(services.credentials, services.token_store, services.sign_on, hosts=services.hosts)
     limit = services.settings.gateway.max_api_body.units
 
     async def run(request: Request, match: Match | None) -> Answer:

@@ -14,7 +14,9 @@ from hilbert.api.problems import Refusal
 from hilbert.core.addresses import source_of
 from hilbert.core.identity import ADMINISTRATOR, NOBODY, Caller
 from hilbert.iam.basic import Password
+from hilbert.iam.federation import Federation, is_jwt
 from hilbert.iam.guesses import WrongGuesses
+from hilbert.iam.jose import BadToken, Expired
 from hilbert.iam.token_store import TokenStore
 
 _MOST: Final = 8192
@@ -30,6 +32,7 @@ class Door:
         self,
         credentials: Password | None,
         tokens: TokenStore | None = None,
+        federation: Federation | None = None,
         *,
         hosts: frozenset[str] = frozenset(),
         now: Callable[[], float] = time.monotonic,
@@ -37,6 +40,7 @@ class Door:
         """`hosts` are names, besides those that nobody else can have, under which a gateway without a password answers."""
         self._credentials = credentials
         self._tokens = tokens
+        self._federation = federation
         self._hosts = hosts if credentials is None else None
         self._now = now
         self._guesses = WrongGuesses()
@@ -77,17 +81,27 @@ class Door:
                 f"too many wrong passwords from this address; try again in {seconds} s",
                 headers={"Retry-After": str(seconds)},
             )
-        caller = self._prove(self._credentials, given)
+        try:
+            caller = self._prove(self._credentials, given)
+        except Expired:
+            return NOBODY  # No guess: it was good once, and its holder may not have noticed.
         if caller is NOBODY:
             self._guesses.failed(source, now)
         return caller
 
     def _prove(self, credentials: Password, authorization: str) -> Caller:
-        """The password, or a token: as bearer, or as a password with its name as the user."""
+        """The password, or a token: as bearer, or as a password with its name as the user. Raises `Expired`."""
         scheme, _, given = authorization.partition(" ")
         scheme, given = scheme.lower(), given.strip()
         if len(given) > _MOST:
             return NOBODY
+        if scheme == "bearer" and self._federation is not None and is_jwt(given):
+            try:
+                return self._federation.identify(given)
+            except Expired:
+                raise
+            except BadToken:
+                return NOBODY
         if scheme == "bearer":
             token = self._tokens.prove(given) if self._tokens is not None else None
         elif scheme == "basic" and (pair := _decode(given)) is not None:

@@ -162,6 +162,8 @@ class Endpoint:
     summary: str
     query: tuple[Query, ...] = ()
     body: Body[Any] | None = None
+    form: tuple[Query, ...] = ()
+    """Fields of a form in the body, for the descriptions: the handler reads them from `Call.raw`."""
     is_raw: bool = False
     """The handler takes the request as it came (`Call.raw`), byte for byte, instead of a body."""
     success: int = 200
@@ -170,6 +172,8 @@ class Endpoint:
     media: str = JSON
     errors: tuple[type[HilbertError], ...] = ()
     """Besides those that follow from access, target and body."""
+    problem: Any = None
+    """The type of a refusal with 400, where another standard than ours says how it is written."""
     retold: Retold = field(default_factory=dict)
     """Errors that OpenFaaS's clients know otherwise than the table tells them."""
     aliases: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from hilbert.api import (
+    access,
     alert,
     async_calls,
     dead_letters,
@@ -15,6 +16,7 @@ from hilbert.api import (
     info,
     logs,
     namespaces,
+    oauth,
     openapi,
     pages,
     scaling,
@@ -31,6 +33,8 @@ DESCRIBED: Final[tuple[Endpoint, ...]] = (
     *namespaces.ENDPOINTS,
     *secrets.ENDPOINTS,
     *tokens.ENDPOINTS,
+    *access.ENDPOINTS,
+    *oauth.ENDPOINTS,
     *async_calls.ENDPOINTS,
     *dead_letters.ENDPOINTS,
     *health.ENDPOINTS,

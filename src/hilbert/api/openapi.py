@@ -25,6 +25,7 @@ _STATUSES: Final = {
     409: "It is there already, or something else is in the way.",
     413: "The body is too large.",
     422: "A parameter cannot be read.",
+    429: "Too many wrong credentials from this address.",
     500: "Something failed; each line says what.",
     501: "Not available in this installation.",
     503: "What runs the functions cannot be reached, or a limit is reached.",
@@ -39,7 +40,8 @@ def document(endpoints: Iterable[Endpoint]) -> Json:
     described = [endpoint for endpoint in endpoints if endpoint.documented]
     bodies = [endpoint.body.kind for endpoint in described if endpoint.body is not None]
     answers = [endpoint.answer for endpoint in described if endpoint.answer is not None]
-    kinds = list(dict.fromkeys([*bodies, *answers, Problem]))
+    problems = [endpoint.problem for endpoint in described if endpoint.problem is not None]
+    kinds = list(dict.fromkeys([*bodies, *answers, *problems, Problem]))
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_TEMPLATE)
     by_kind = dict(zip(map(str, kinds), schemas, strict=True))
     paths: Json = {}
@@ -84,11 +86,12 @@ def refusals(endpoint: Endpoint) -> tuple[int, ...]:
 def _operation(endpoint: Endpoint, schemas: Json) -> Json:
     responses: Json = {str(endpoint.success): _success(endpoint, schemas)}
     for status in refusals(endpoint):
+        problem = endpoint.problem if endpoint.problem is not None and status == 400 else Problem
         responses[str(status)] = {
             "description": _STATUSES[status],
             "content": {
                 "text/plain": {"schema": {"type": "string"}},
-                "application/json": {"schema": schemas[str(Problem)]},
+                "application/json": {"schema": schemas[str(problem)]},
             },
         }
     operation: Json = {"tags": [endpoint.group], "summary": endpoint.summary, "responses": responses}
@@ -102,6 +105,11 @@ def _operation(endpoint: Endpoint, schemas: Json) -> Json:
             "required": endpoint.body.empty is not None,
             "content": {"application/json": {"schema": schemas[str(endpoint.body.kind)]}},
         }
+    if endpoint.form:
+        fields = {field.name: {"type": "string", "description": field.description} for field in endpoint.form}
+        required = [field.name for field in endpoint.form if field.required]
+        schema = {"type": "object", "properties": fields, "required": required}
+        operation["requestBody"] = {"content": {"application/x-www-form-urlencoded": {"schema": schema}}}
     if isinstance(endpoint.access, Action):
         operation["x-action"] = endpoint.access.value
     if endpoint.access is Access.PUBLIC:

@@ -18,7 +18,11 @@ from hilbert.core.errors import Unsupported
 from hilbert.core.ports import Logs, Namespaces, Provider, Secrets, capability
 from hilbert.core.settings import Settings
 from hilbert.core.values import RESERVED_NAMESPACES, FunctionRef
+from hilbert.iam.access import Access
+from hilbert.iam.access_store import AccessStore
 from hilbert.iam.basic import Password
+from hilbert.iam.federation import Federation
+from hilbert.iam.guesses import WrongGuesses
 from hilbert.iam.token_store import TokenStore
 
 
@@ -32,6 +36,13 @@ class Services:
     """None: the gateway asks for no password."""
     token_store: TokenStore | None = None
     """None: this installation keeps no tokens."""
+    access_registry: Access | None = None
+    """Issuers, policies and roles; None: this installation has none."""
+    access_objects: AccessStore | None = None
+    """Where they can be changed through the API; None: they come from elsewhere."""
+    sign_on: Federation | None = None
+    """Tokens of identity providers; None: this installation cannot check them."""
+    exchange_failures: WrongGuesses = field(default_factory=WrongGuesses)
     totals: CallTotals = field(default_factory=NoCalls)
     activation: Activation | None = None
     """For the count of wake-ups in the metrics."""
@@ -59,6 +70,33 @@ class Services:
         if self.token_store is None:
             raise Unsupported("this gateway keeps no tokens of its own", hint="use its password")
         return self.token_store
+
+    @property
+    def access(self) -> Access:
+        """Raises `Unsupported`, as do the next two."""
+        if self.access_registry is None:
+            raise Unsupported(f"the {self.provider.name} provider has no issuers, policies and roles")
+        return self.access_registry
+
+    @property
+    def access_store(self) -> AccessStore:
+        if self.access_objects is None:
+            self.access  # noqa: B018 - raises where there is none at all
+            raise Unsupported(
+                "issuers, policies and roles are custom resources here",
+                hint="apply them with kubectl, in the platform's namespace",
+            )
+        return self.access_objects
+
+    @property
+    def federation(self) -> Federation:
+        if self.sign_on is None:
+            self.access  # noqa: B018 - raises where there is none at all
+            raise Unsupported(
+                "single sign-on needs PyJWT and cryptography, which are not installed",
+                hint="install Hilbert with its extra sso, and restart the gateway",
+            )
+        return self.sign_on
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -15,7 +15,7 @@ EVERYTHING: Final = "*"
 
 
 class Action(enum.StrEnum):
-    """What can be done. OpenFaaS's names where it has one; `Token:...` and `System:Alert` are ours."""
+    """What can be done. OpenFaaS's names where it has one; the others are ours."""
 
     FUNCTION_LIST = "Function:List"
     FUNCTION_GET = "Function:Get"
@@ -41,6 +41,11 @@ class Action(enum.StrEnum):
     SYSTEM_INFO = "System:Info"
     SYSTEM_ALERT = "System:Alert"
     """Scale functions of every namespace by AlertManager's alerts."""
+    SYSTEM_GOVERN = "System:Govern"
+    """Change what bounds or weakens a tenant: settings of namespaces that begin with `com.hilbert.`, and the like."""
+    IAM_GET = "Iam:Get"
+    IAM_UPDATE = "Iam:Update"
+    """Change issuers, policies and roles: whoever may can give themselves every right."""
 
 
 class Resource(msgspec.Struct, frozen=True):

@@ -207,6 +207,13 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a registry's yes counts, where an image is here already because another namespace pulled it."""
 
 
+class IamSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Single sign-on."""
+
+    public_url: str = ""
+    """URL by which clients know this gateway, such as `https://functions.example.com`: the issuer of its tokens. Empty: the address that it listens on. A change makes its tokens invalid."""
+
+
 class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The Kubernetes provider."""
 
@@ -265,6 +272,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_limits: DefaultLimitSettings = DefaultLimitSettings()
     tenancy: TenancySettings = TenancySettings()
     images: ImageSettings = ImageSettings()
+    iam: IamSettings = IamSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     log: LogSettings = LogSettings()
     paths: PathSettings = PathSettings()
@@ -281,6 +289,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "upstream_timeout": "gateway.first_byte_timeout",
     "basic_auth": "gateway.basic_auth",
     "secret_mount_path": "gateway.secret_mount_path",
+    "base_host": "iam.public_url",
     "function_namespace": "provider.default_namespace",
     "write_request_uri": "gateway.access_log",
     "HILBERT_STATE_DIR": "paths.state_dir",
@@ -442,12 +451,26 @@ def _check(settings: Settings) -> None:
             raise InvalidSettings(f"{key}: must be at least {least}, not {count}")
     if gateway.trusted_proxies:
         _check_networks("gateway.trusted_proxies", gateway.trusted_proxies)
+    if settings.iam.public_url:
+        _check_url("iam.public_url", settings.iam.public_url)
     if gateway.port and gateway.port == gateway.metrics_port and gateway.host == gateway.metrics_host:
         raise InvalidSettings("gateway.metrics_port: must differ from gateway.port")
     try:
         parse_namespace_name(provider.default_namespace)
     except Invalid as exc:
         raise InvalidSettings(f"provider.default_namespace: {exc.message}") from exc
+
+
+def _check_url(key: str, url: str) -> None:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+    except ValueError:
+        good = False
+    if not good or parts.username is not None or not url.isascii() or any(char <= " " for char in url):
+        raise InvalidSettings(f"{key}: must be a URL without a user, a query or a fragment, not {url!r}")
 
 
 def _check_networks(key: str, networks: str) -> None:

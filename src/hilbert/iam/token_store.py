@@ -1,46 +1,39 @@
-"""Where tokens are kept: all of them in memory, for the door, and in a SQLite file that a crash leaves whole."""
+"""Tokens that exist: all of them in memory, for the door, and on a shelf that a crash leaves whole."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
-from hilbert.core.errors import BackendError, HilbertError, NotFound, QuotaExceeded, StorageFull
+from hilbert.core.errors import HilbertError, NotFound, QuotaExceeded
+from hilbert.core.ports import Shelf
 from hilbert.core.values import NamespaceName
 from hilbert.iam.tokens import Minted, Token, proves, take_apart
 from hilbert.kit.aio import spawn
-from hilbert.kit.sqlite import Database
+
+_log = structlog.get_logger("hilbert.iam")
 
 MOST_PER_NAMESPACE: Final = 100
 MOST: Final = 10_000
 USE_IS_NOTED_EVERY: Final = timedelta(minutes=1)
 
-_MIGRATIONS: Final = ("CREATE TABLE tokens (id TEXT PRIMARY KEY, document BLOB NOT NULL) STRICT;",)
-_UPSERT: Final = "INSERT INTO tokens VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET document = excluded.document"
-
 
 class TokenStore:
     """Every token. A change is in force, here and after a restart, when its method returns."""
 
-    def __init__(self, path: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Open or make the file, with mode 0600. Raises `sqlite3.Error`, `OSError` and `RuntimeError`."""
-        self._database = Database(path, _MIGRATIONS, readers=1)
+    def __init__(self, shelf: Shelf, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._shelf = shelf
         self._now = now
         self._tokens: dict[str, Token] = {}
 
     async def load(self) -> None:
-        """Read all tokens. Comes first."""
-        rows = await self._database.read(lambda db: db.execute("SELECT document FROM tokens").fetchall())
-        found = [msgspec.msgpack.decode(row[0], type=Token) for row in rows]
-        self._tokens = {token.id: token for token in found}
-
-    def close(self) -> None:
-        self._database.close()
+        """Read all tokens, and hear of what other gateways change. Comes first. Raises `BackendError`."""
+        self._take(await self._shelf.load())
+        self._shelf.watch(self._take)
 
     def prove(self, text: str, *, name: str | None = None) -> Token | None:
         """The live token with this text; with `name`, only if it is the token's. Notes that it was used."""
@@ -78,11 +71,7 @@ class TokenStore:
     async def remove(self, number: str) -> None:
         """Revoke a token: nobody gets in with it any more. Raises `NotFound` and `StorageFull`."""
         self.get(number)
-
-        def delete(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM tokens WHERE id = ?", (number,))
-
-        await self._write(delete)
+        await self._shelf.change({}, remove=frozenset({number}))
         self._tokens.pop(number, None)
 
     async def forget_namespace(self, namespace: NamespaceName) -> None:
@@ -114,30 +103,32 @@ class TokenStore:
                     hint="revoke some that are not used any more",
                 )
 
+    def _take(self, documents: Mapping[str, bytes]) -> None:
+        """What is kept now. A document that makes no sense is nobody's token."""
+        found: dict[str, Token] = {}
+        for number, document in documents.items():
+            try:
+                token = msgspec.msgpack.decode(document, type=Token)
+            except msgspec.MsgspecError as exc:
+                _log.warning("a token cannot be read and opens nothing", token=number[:64], reason=str(exc))
+                continue
+            if token.id != number:
+                continue
+            known = self._tokens.get(number)
+            if known is not None and known.last_used and (token.last_used is None or token.last_used < known.last_used):
+                token = msgspec.structs.replace(token, last_used=known.last_used)
+            found[number] = token
+        self._tokens = found
+
     async def _note_use(self, number: str) -> None:
         """Only if it is still there: a revoked token does not come back."""
-
-        def update(db: sqlite3.Connection) -> None:
-            if (token := self._tokens.get(number)) is not None:
-                db.execute("UPDATE tokens SET document = ? WHERE id = ?", (msgspec.msgpack.encode(token), number))
-
+        token = self._tokens.get(number)
+        if token is None:
+            return
         try:
-            await self._write(update)
+            await self._shelf.renew(number, msgspec.msgpack.encode(token))
         except (HilbertError, RuntimeError):
             return  # A full disk, or the end of the process: its use is noted another time.
 
     async def _save(self, token: Token) -> None:
-        row = (token.id, msgspec.msgpack.encode(token))
-
-        def upsert(db: sqlite3.Connection) -> None:
-            db.execute(_UPSERT, row)
-
-        await self._write(upsert)
-
-    async def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        try:
-            await self._database.write(work)
-        except sqlite3.OperationalError as exc:
-            raise StorageFull("the tokens cannot be saved; nothing was changed", detail=str(exc)) from exc
-        except sqlite3.Error as exc:
-            raise BackendError("the tokens cannot be saved", detail=str(exc)) from exc
+        await self._shelf.put(token.id, msgspec.msgpack.encode(token))

@@ -13,7 +13,6 @@ import contextlib
 import functools
 import signal
 import socket
-import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -34,13 +33,12 @@ from hilbert.control.delivery.intake import FullQueue
 from hilbert.control.routing import Routing
 from hilbert.control.scaling.prometheus import Prometheus
 from hilbert.control.scaling.scaler import Scaler
-from hilbert.core.errors import BackendError, HilbertError
+from hilbert.core.errors import HilbertError
 from hilbert.core.ports import Namespaces, Provider
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.feed.publisher import Feed
 from hilbert.dataplane.feed.totals import Totals
 from hilbert.iam.basic import PasswordFolder, load_or_create_credentials
-from hilbert.iam.token_store import TokenStore
 from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.files import write_file
@@ -51,6 +49,7 @@ from hilbert.server.compose import leader_of, running_provider, running_queue
 from hilbert.server.config import ControlConfig
 from hilbert.server.exits import START_FAILED
 from hilbert.server.queueing import Queueing
+from hilbert.server.sign_in import running_sign_in
 from hilbert.server.tally import Tally
 
 _log = structlog.get_logger("hilbert.control")
@@ -89,7 +88,8 @@ class Control:
             await feed.start(socket.socket(fileno=config.feed_fd))
             stack.push_async_callback(feed.close)
             routing = Routing(provider, feed, settings.gateway)
-            tokens = await self._tokens(stack)
+            sign_in = await stack.enter_async_context(running_sign_in(settings, url=config.url))
+            tokens = sign_in.tokens
             if tokens is not None and isinstance(provider, Namespaces):
                 await tokens.keep_only([namespace.name for namespace in await provider.list_namespaces()])
             queue = await stack.enter_async_context(running_queue(settings))
@@ -103,6 +103,9 @@ class Control:
                 settings=settings,
                 credentials=credentials,
                 token_store=tokens,
+                access_registry=sign_in.access,
+                access_objects=sign_in.objects,
+                sign_on=sign_in.federation,
                 totals=totals,
                 activation=activation,
                 scaler=scaler,
@@ -142,22 +145,6 @@ class Control:
         folder = Path(settings.paths.state_dir) / "auth"
         load_or_create_credentials(folder)
         return PasswordFolder(folder)
-
-    async def _tokens(self, stack: contextlib.AsyncExitStack) -> TokenStore | None:
-        """On one host they are kept in the state directory; several gateways of a cluster have no such place in common."""
-        if self._config.settings.provider.name != "host":
-            return None
-        try:
-            store = TokenStore(Path(self._config.settings.paths.state_dir) / "tokens.db")
-            stack.callback(store.close)
-            await store.load()
-        except (sqlite3.Error, OSError, RuntimeError, msgspec.MsgspecError) as exc:
-            raise BackendError(
-                "the file with the tokens cannot be read",
-                detail=str(exc),
-                hint="restore STATE/tokens.db, or move it away",
-            ) from exc
-        return store
 
     def _scaler(self, provider: Provider, totals: Totals, queue: FullQueue | None) -> Scaler:
         settings = self._config.settings.scaling

@@ -11,6 +11,7 @@ import pytest
 from hilbert.api.door import Door
 from hilbert.api.endpoint import Access
 from hilbert.api.endpoints import ENDPOINTS
+from hilbert.api.oauth import DISCOVERY, KEYS, TOKEN
 from hilbert.api.problems import Refusal
 from hilbert.core.identity import ADMINISTRATOR
 from hilbert.core.settings import GatewaySettings, Settings
@@ -58,7 +59,7 @@ def basic(text: str) -> dict[str, str]:
 
 def test_the_public_list_is_short() -> None:
     public = {endpoint.path for endpoint in ENDPOINTS if endpoint.access is Access.PUBLIC}
-    assert public == {"/healthz", "/readyz", "/async-function/{rest}"} | PAGES
+    assert public == {"/healthz", "/readyz", "/async-function/{rest}", TOKEN, DISCOVERY, KEYS} | PAGES
 
 
 @pytest.mark.parametrize("path", PRIVATE)

@@ -33,7 +33,7 @@ IN_A_NAMESPACE = [
     endpoint
     for endpoint in ENDPOINTS
     if isinstance(endpoint.access, Action)
-    and not endpoint.access.startswith(("System:", "Token:"))
+    and not endpoint.access.startswith(("System:", "Token:", "Iam:"))
     and endpoint.access not in (Action.NAMESPACE_LIST, Action.NAMESPACE_CREATE)
 ]
 NAMES = [f"{endpoint.method} {endpoint.path}" for endpoint in IN_A_NAMESPACE]

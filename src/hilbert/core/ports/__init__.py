@@ -14,6 +14,7 @@ from hilbert.core.ports.queue import Queue, QueueRecords
 from hilbert.core.ports.replica_logs import ReplicaLogs
 from hilbert.core.ports.routes import RouteSink
 from hilbert.core.ports.runtime import Handle, Observed, ReplicaPlan, Runtime
+from hilbert.core.ports.shelf import Shelf
 
 __all__ = [
     "Diagnostics",
@@ -30,6 +31,7 @@ __all__ = [
     "RouteSink",
     "Runtime",
     "Secrets",
+    "Shelf",
     "SlowDeletion",
     "capability",
 ]
