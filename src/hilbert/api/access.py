@@ -42,7 +42,7 @@ async def apply_objects(call: Call) -> Answer:
     namespace = call.services.settings.kubernetes.platform_namespace
     documents = [parse_document(dict(one), namespace=namespace) for one in given]
     changes = store.preview(documents) if call.flag(DRY_RUN) else await store.apply(documents)
-    warnings = _warnings(documents)
+    warnings = _warnings(call.services.access, documents)
     return json(
         [
             AccessChange(
@@ -78,13 +78,14 @@ def _delete(kind: str) -> Handler:
     return delete
 
 
-def _warnings(documents: Sequence[Document]) -> dict[tuple[str, str], str]:
+def _warnings(access: Access, documents: Sequence[Document]) -> dict[tuple[str, str], str]:
     """What is allowed, and hardly meant."""
-    trial = Access(documents)
-    return {
+    trial = Access([*access.all(), *documents])
+    unknown = {
         ("Policy", name): f"{', '.join(actions)}: no such action, so it grants nothing"
         for name, actions in trial.unknown_actions().items()
     }
+    return unknown | {("Role", name): why for name, why in trial.open_roles().items()}
 
 
 ENDPOINTS: Final = (

@@ -44,6 +44,13 @@ def _sign_in(services: Services) -> Mapping[str, str]:
     if services.token_store is not None:
         endless = [token for token in services.token_store.all() if token.expires_at is None]
         found["sign-in.endless-tokens"] = str(len(endless))
+    if services.access_registry is not None:
+        for name, why in services.access_registry.open_roles().items():
+            found[f"sign-in.role.{name}"] = why
+        faults = services.sign_on.keys.faults() if services.sign_on is not None else {}
+        for issuer in services.access_registry.issuers():
+            if issuer.iss in faults:
+                found[f"sign-in.issuer.{issuer.name}"] = faults[issuer.iss]
     return found
 
 

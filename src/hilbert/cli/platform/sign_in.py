@@ -35,3 +35,12 @@ def sign_in_findings(facts: Mapping[str, str]) -> Iterator[Finding]:
             f"{count(int(endless), 'token')} will never expire",
             "see them with 'hilbert token list'; make new ones with --expires 90d and revoke these",
         )
+    for key, why in sorted(facts.items()):
+        if key.startswith("sign-in.role."):
+            name = key.removeprefix("sign-in.role.")
+            todo = "add a condition on whose it is, such as jwt:repository_owner_id; see the guide on CI"
+            yield Finding(Level.WARNING, f"the role {name} is open: {why}", todo)
+        elif key.startswith("sign-in.issuer."):
+            name = key.removeprefix("sign-in.issuer.")
+            todo = "check its URL, its certificate, and that this machine reaches it"
+            yield Finding(Level.WARNING, f"the keys of the issuer {name} cannot be fetched: {why}", todo)
