@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from hilbert.core.addresses import is_callable, parse_address
+from hilbert.core.addresses import is_callable, is_here, parse_address
 from hilbert.core.errors import BackendUnavailable
 
 MAX_BYTES: Final = 64 * 1024
@@ -25,6 +25,7 @@ WITHIN: Final = 5.0
 """Seconds from looking up the name to the last byte."""
 _MAX_HEAD: Final = 16 * 1024
 _MAX_ADDRESSES: Final = 4
+_LONGEST: Final = 2048
 _CLUSTER: Final = frozenset({"kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"})
 """Names of the API server inside a cluster."""
 
@@ -78,12 +79,9 @@ class Fetcher:
         return self._tls or ssl.create_default_context()
 
     async def _fetch(self, url: str, named: frozenset[str]) -> bytes:
-        parts = urlsplit(url)
-        host, is_tls, is_named = parts.hostname or "", parts.scheme == "https", authority(url) in named
-        if not authority(url) or parts.scheme not in ("https", "http") or parts.username is not None or len(url) > 2048:
-            raise _failed(url, "that is no address of a key set")
-        if not url.isascii() or any(char <= " " for char in url):
-            raise _failed(url, "that is no address of a key set")
+        _check_url(url)
+        parts, is_named = urlsplit(url), authority(url) in named
+        host, is_tls = parts.hostname or "", parts.scheme == "https"
         if not is_tls and not is_named:
             raise _failed(url, "keys must come by https")
         port = int(authority(url).rpartition(":")[2])
@@ -181,13 +179,20 @@ class _Answer:
         self.is_whole = True
 
 
+def _check_url(url: str) -> None:
+    """Raises `BackendUnavailable` for what is no plain address of a document."""
+    good = bool(authority(url)) and len(url) <= _LONGEST and url.isascii() and all("!" <= char <= "~" for char in url)
+    if not good or urlsplit(url).scheme not in ("https", "http") or urlsplit(url).username is not None:
+        raise _failed(url, "that is no address of a key set")
+
+
 def _is_public(address: str) -> bool:
     parsed = parse_address(address)
-    return parsed is not None and is_callable(parsed, allow_private=False)
+    return parsed is not None and is_callable(parsed, allow_private=False) and not is_here(parsed)
 
 
 def _failed(url: str, why: str) -> BackendUnavailable:
-    return BackendUnavailable(f"cannot fetch {url[:200]}: {why}")
+    return BackendUnavailable(f"cannot fetch {ascii(url[:200])[1:-1]}: {why}")
 
 
 async def _look_up(host: str, port: int) -> Sequence[str]:

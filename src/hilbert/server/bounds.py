@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from hilbert.api.log_streams import SHARE as LOG_SHARE
+from hilbert.api.oauth import MAX_FORM
 from hilbert.core import settings
 from hilbert.core.values import Duration, Quantity
 from hilbert.dataplane.places import SHARE
+from hilbert.iam import federation, fetch, issuer_keys, jose
 from hilbert.iam.guesses import BURST, INTERVAL, MOST_SOURCES
 from hilbert.kit.http1 import Limits
 from hilbert.kit.http1.forward import HALF_CLOSED
@@ -108,6 +110,19 @@ FUNCTIONS: Final = (
     Bound("total", "time for the whole call", "504, or cut", "gateway.total_timeout"),
 )  # fmt: skip
 
+TOKENS: Final = (
+    Bound("exchange-form", "bytes of a request for a token, its query included", "400", fixed=_size(MAX_FORM)),
+    Bound("refused-exchanges", "tokens that were refused", "429", fixed=f"{BURST}, then one every {INTERVAL:g} s", scope="source"),
+    Bound("token-bytes", "bytes of a token that is exchanged", "400", fixed=_size(jose.MAX_TOKEN), scope="token"),
+    Bound("token-depth", "levels of maps and lists in its claims", "400", fixed=str(jose.MAX_DEPTH), scope="token"),
+    Bound("issued-token-bytes", "bytes of a token that the gateway makes of it", "400", fixed=f"{federation.MAX_ISSUED} bytes", scope="token"),
+    Bound("checked-tokens", "tokens that are remembered as checked", "the oldest is forgotten", fixed=f"{federation.MOST_REMEMBERED}, for {federation.REMEMBERED:g} s", scope="platform"),
+    Bound("unknown-key-ids", "looks for a key that is not known", "400", fixed=f"one every {issuer_keys.ASKED_EVERY:g} s", scope="issuer"),
+    Bound("issuer-keys", "keys", "refused", fixed=str(jose.MAX_KEYS), scope="issuer"),
+    Bound("issuer-document", "bytes of an issuer's document", "refused", fixed=_size(fetch.MAX_BYTES), scope="document"),
+    Bound("issuer-time", "time for an issuer's document, from its name to its last byte", "refused", fixed=f"{fetch.WITHIN:g} s", scope="document"),
+)  # fmt: skip
+
 WAITING: Final = (
     Bound("held", "bytes of a body that are kept for a replica, or to be sent again", "reading stops", fixed=_size(HELD)),
     Bound("queue-length", "calls that wait for a replica", "503", "gateway.queue_length", scope="function and worker"),
@@ -119,6 +134,7 @@ TABLES: Final = (
     ("What a client may send, hold and fill", CLIENTS),
     ("What a function may answer", FUNCTIONS),
     ("Calls that wait", WAITING),
+    ("Tokens of identity providers", TOKENS),
 )
 
 BOUNDS: Final = tuple(bound for _, bounds in TABLES for bound in bounds)

@@ -8,7 +8,10 @@ from urllib.parse import urlencode
 
 import pytest
 
+from hilbert.api.oauth import MAX_FORM
+from hilbert.iam import federation
 from hilbert.iam.federation import EXCHANGE, ID_TOKEN
+from hilbert.iam.guesses import BURST
 from hilbert.iam.issuer_keys import ASKED_EVERY, FRESH, USED_FOR
 from hilbert.iam.jose import audiences, take_apart
 from hilbert.iam.signing import KEPT_AFTER, PUBLISHED_BEFORE
@@ -112,6 +115,46 @@ async def test_wrong_requests_are_refused_in_oauths_words(signed: Signed, change
     assert (answer.status, answer.json["error"]) == (400, error)
     assert answer.json["error_description"]
     assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.bound("exchange-form")
+async def test_a_form_that_is_too_large(signed: Signed) -> None:
+    token = signed.issuer.token(groups=["staff"])
+    for form in ({"x": "y" * MAX_FORM}, {f"f{number}": "" for number in range(70)}):
+        answer = await signed.exchange(token, **form)
+        assert (answer.status, answer.json["error"]) == (400, "invalid_request")
+
+
+@pytest.mark.bound("refused-exchanges")
+async def test_whoever_brings_many_bad_tokens_has_to_wait_and_nobody_else(signed: Signed) -> None:
+    statuses = [(await signed.exchange("ey.x.y", source="192.0.2.7")).status for _ in range(BURST + 5)]
+    assert statuses[:BURST] == [400] * BURST
+    assert statuses[-1] == 429
+    late = await signed.exchange(signed.issuer.token(groups=["staff"]), source="192.0.2.7")
+    assert (late.status, late.headers["retry-after"].isdigit()) == (429, True)
+    assert (await signed.exchange(signed.issuer.token(groups=["staff"]))).status == 200
+
+
+@pytest.mark.bound("checked-tokens")
+async def test_tokens_that_are_remembered_are_bounded(signed: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(federation, "MOST_REMEMBERED", 3)
+    tokens = [await signed.signed_in(signed.issuer.token(groups=["staff"])) for _ in range(6)]
+    for token in tokens:
+        assert (await signed.ask(token, "GET", "/system/whoami")).status == 200
+    assert len(signed.api.services.federation._checked) == 3
+
+
+async def test_no_token_is_in_a_log(signed: Signed, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = signed.issuer.token(groups=["staff"])
+    issued = await signed.signed_in(secret)
+    await signed.exchange(secret[:-3] + "AAA", query=True)
+    await signed.ask(issued, "GET", "/system/whoami")
+    await signed.ask(issued[:-3] + "AAA", "GET", "/system/whoami")
+    written = "".join(capsys.readouterr())
+    assert "token exchanged" in written
+    for text in (secret, issued):
+        assert text.rpartition(".")[2][:40] not in written
+        assert text.split(".")[1][:40] not in written
 
 
 async def test_who_has_no_role_gets_nothing(signed: Signed) -> None:
