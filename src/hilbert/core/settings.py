@@ -16,6 +16,7 @@ import msgspec
 
 from hilbert.core.errors import Invalid, InvalidSettings
 from hilbert.core.model import CallPolicy
+from hilbert.core.settings_values import check_networks, check_url, nearest, short_digest
 from hilbert.core.values import (
     DEFAULT_NAMESPACE,
     Duration,
@@ -325,7 +326,7 @@ def load(
     kinds = _kinds()
     for key, (value, origin) in given.items():
         if key not in kinds:
-            raise InvalidSettings(f"unknown setting {key} from {origin}", hint=_nearest(key, kinds))
+            raise InvalidSettings(f"unknown setting {key} from {origin}", hint=nearest(key, kinds))
         section, _, name = key.partition(".")
         tree.setdefault(section, {})[name] = _typed(key, value, kinds[key], origin)
     sections = get_type_hints(Settings)
@@ -450,40 +451,15 @@ def _check(settings: Settings) -> None:
         if count < least:
             raise InvalidSettings(f"{key}: must be at least {least}, not {count}")
     if gateway.trusted_proxies:
-        _check_networks("gateway.trusted_proxies", gateway.trusted_proxies)
+        check_networks("gateway.trusted_proxies", gateway.trusted_proxies)
     if settings.iam.public_url:
-        _check_url("iam.public_url", settings.iam.public_url)
+        check_url("iam.public_url", settings.iam.public_url)
     if gateway.port and gateway.port == gateway.metrics_port and gateway.host == gateway.metrics_host:
         raise InvalidSettings("gateway.metrics_port: must differ from gateway.port")
     try:
         parse_namespace_name(provider.default_namespace)
     except Invalid as exc:
         raise InvalidSettings(f"provider.default_namespace: {exc.message}") from exc
-
-
-def _check_url(key: str, url: str) -> None:
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
-    except ValueError:
-        good = False
-    if not good or parts.username is not None or not url.isascii() or any(char <= " " for char in url):
-        raise InvalidSettings(f"{key}: must be a URL without a user, a query or a fragment, not {url!r}")
-
-
-def _check_networks(key: str, networks: str) -> None:
-    """CIDR ranges or addresses, separated by commas. Raises `InvalidSettings`."""
-    from ipaddress import ip_network
-
-    for one in networks.split(","):
-        try:
-            ip_network(one.strip(), strict=False)
-        except ValueError as exc:
-            raise InvalidSettings(
-                f"{key}: {one.strip()!r} is no address or network", hint="write it like 10.0.0.0/8 or 192.0.2.7"
-            ) from exc
 
 
 def _with_paths(settings: Settings, env: Mapping[str, str]) -> Settings:
@@ -493,22 +469,7 @@ def _with_paths(settings: Settings, env: Mapping[str, str]) -> Settings:
         state = "/var/lib/hilbert" if os.geteuid() == 0 else f"{home}/hilbert"
     state = str(Path(state).absolute())
     if not run:
-        digest = f"{_fnv(state):08x}"
+        digest = f"{short_digest(state):08x}"
         base = env.get("XDG_RUNTIME_DIR") if os.geteuid() != 0 else "/run"
         run = f"{base}/hilbert-{digest}" if base else f"/tmp/hilbert-{os.geteuid()}-{digest}"  # noqa: S108 - checked on use
     return msgspec.structs.replace(settings, paths=PathSettings(state_dir=state, run_dir=str(Path(run).absolute())))
-
-
-def _fnv(text: str) -> int:
-    """A short stable digest (FNV-1a, 32 bits), so that each state directory has its own sockets."""
-    value = 0x811C9DC5
-    for byte in text.encode():
-        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
-    return value
-
-
-def _nearest(key: str, kinds: Mapping[str, Any]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(key, kinds, n=1)
-    return f"did you mean {close[0]}?" if close else "see docs/reference/settings.md"
