@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import uvicorn
@@ -71,11 +72,11 @@ def _refusal(problem: Problematic) -> Answer:
     return Answer(problem.status, problem.body, JSON if problem.as_json else TEXT, problem.headers)
 
 
-def server_config(app: App) -> uvicorn.Config:
-    """How uvicorn is to serve it: behind the workers, which have dealt with strangers' bytes already."""
+def server_config(app: App, *, protocol: type[asyncio.Protocol] | None = None) -> uvicorn.Config:
+    """How uvicorn is to serve it: behind the workers, which have dealt with strangers' bytes already. `protocol` bounds connections."""
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=protocol or "httptools",
         loop="uvloop",
         ws="none",
         lifespan="off",

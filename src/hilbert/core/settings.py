@@ -58,7 +58,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_api_body: Quantity = Quantity.parse("4Mi")
     """Maximum size of a request body sent to the REST API. Larger bodies get 413."""
     max_connections: int = 20000
-    """Maximum number of client connections per worker. When they are all taken, an idle one is closed to make room; if none is idle, further connections are refused immediately. Five eighths of the files that a worker may have open is a second limit."""
+    """Maximum number of client connections per worker. When they are all taken, one that waits for its client is closed to make room, an idle one if there is any; otherwise further connections are refused immediately. Five eighths of the files that a worker may have open is a second limit."""
     max_source_connections: int = 0
     """Maximum number of connections per worker from one address (for IPv6, from one /64 network). 0 means seven eighths of what a worker accepts. Trusted proxies have no such limit."""
     max_tunnels: int = 0

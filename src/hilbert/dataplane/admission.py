@@ -4,12 +4,13 @@ A source is an IPv4 address or an IPv6 network of 64 bits. Behind a trusted prox
 counted are its calls, since the connections are the proxy's. Each worker counts for itself: the kernel spreads connections over the
 workers, so that a source may have up to as many times more as there are workers.
 
-When there is no room, an idle connection makes it: of the source with the most connections the one that has been idle longest. No
-source makes room for itself at the cost of one that has fewer.
+When there is no room, a connection that waits for its client makes it: an idle one, or else one in the middle of a request; of the
+source with the most connections the one that has waited longest. No source makes room for itself at the cost of one that has fewer.
 """
 
 from __future__ import annotations
 
+from math import inf
 from time import monotonic
 from typing import Final
 
@@ -24,9 +25,11 @@ _SAY_EVERY: Final = 10.0
 """Seconds between two lines of log about connections that were turned away."""
 
 _LOOK_EVERY: Final = 0.25
-"""Seconds between two looks at all connections for idle ones: a look costs time for each of them."""
+"""Seconds between two looks at all connections for those that wait: a look costs time for each of them."""
 _CANDIDATES: Final = 256
-"""Idle connections that one look remembers."""
+"""Connections that one look remembers."""
+_STALLED: Final = 1.0
+"""Seconds without a byte after which a connection in the middle of a request counts as waiting."""
 
 _log = structlog.get_logger("hilbert.worker")
 
@@ -37,19 +40,23 @@ class Admission:
     def __init__(self, *, most: int, most_of_source: int, descriptors: int, trusted: TrustedProxies) -> None:
         """`descriptors` is how many the process may have open; `most_of_source` 0 is a share of the room.
 
-        A descriptor's number tells how many are open, since the kernel gives the lowest that is free. Five eighths are for clients
-        and what they call, come who may; a quarter for sources that have less than their part; an eighth for replicas alone, and for
-        the platform's own connections.
+        A descriptor's number tells how many are open, since the kernel gives the lowest that is free. Five eighths are for clients,
+        come who may, and another eighth for what they call; an eighth more is for clients that have less than their part, and all for
+        what those call, and for the platform's own connections.
         """
-        self._for_all = self.crowded = descriptors * 5 // 8
+        self.crowded = descriptors // 2
+        """Above it no connection to an upstream is kept for the next call."""
+        self._for_all = descriptors * 5 // 8
+        self._for_calls = descriptors * 6 // 8
         self._for_few = descriptors * 7 // 8
+        self._last = descriptors * 15 // 16
         self._places = Places(min(most, self._for_all), most_of_source)
         self.calls = Places(self._places.most, self._places.most_of_source)
         """Of sources behind trusted proxies."""
         self._trusted = trusted
         self._connections: dict[ServerConnection, str] = {}
-        self._idle: dict[ServerConnection, None] = {}
-        """Those to close when there is no room, the first to go first, as far as a look has found them."""
+        self._candidates: dict[ServerConnection, None] = {}
+        """Those to end when there is no room, the first to go first, as far as a look has found them."""
         self._looked_at = 0.0
         self._turned_away = 0
         self._said_at = 0.0
@@ -82,6 +89,10 @@ class Admission:
         self._connections[connection] = source
         return ""
 
+    def descriptors_for(self, source: str) -> int:
+        """The highest number that the connection for a call of `source` to an upstream may have; 0 is no such bound."""
+        return 0 if self._places.has_little(source) else self._for_calls
+
     def trusts(self, connection: ServerConnection) -> bool:
         """Whether an admitted connection is a trusted proxy's."""
         return bool(self._trusted) and self._connections.get(connection) == ""
@@ -94,31 +105,40 @@ class Admission:
 
     def _has_descriptors(self, connection: ServerConnection, source: str) -> bool:
         descriptor = connection.transport.get_extra_info("socket").fileno()
-        if descriptor <= self._for_all:
+        if descriptor <= self._for_all or (descriptor <= self._for_few and self._places.has_little(source)):
             return True
         # What makes room is closed at the end of this turn of the event loop: until then there is one more.
-        return descriptor <= self._for_few and (self._places.has_little(source) or self._make_room(source))
+        return descriptor <= self._last and self._make_room(source)
 
     def _make_room(self, source: str, *, own: bool = False) -> bool:
-        """Close an idle connection. False: there is none, but of sources that have no more than `source`; with `own`, none of it."""
-        if self._close_idle(source, own=own):
+        """End a connection that waits for its client. False: there is none, but of sources that have no more than `source`.
+
+        With `own`, only those of `source` count.
+        """
+        if self._end_one(source, own=own):
             return True
         now = monotonic()
         if now - self._looked_at < _LOOK_EVERY:
             return False
         self._looked_at = now
-        idle = [connection for connection in self._connections if connection.idle]
-        idle.sort(key=lambda one: (-self._places.has(self._connections[one]), one.deadline))
-        self._idle = dict.fromkeys(idle[:_CANDIDATES])
-        return self._close_idle(source, own=own)
+        places, owners = self._places, self._connections
+        found = [
+            (not one.idle, -places.has(owner), since, one)
+            for one, owner in owners.items()
+            if (since := one.waits_since) < now - (0 if one.idle else _STALLED)
+        ]
+        found.sort(key=lambda entry: entry[:3])
+        self._candidates = {one: None for _, _, _, one in found[:_CANDIDATES]}
+        return self._end_one(source, own=own)
 
-    def _close_idle(self, source: str, *, own: bool) -> bool:
-        for connection in tuple(self._idle):
+    def _end_one(self, source: str, *, own: bool) -> bool:
+        for connection in tuple(self._candidates):
             owner = self._connections.get(connection)
             if owner is not None and owner != source and (own or self._places.has(owner) <= self._places.has(source)):
                 continue
-            del self._idle[connection]
-            if owner is not None and connection.close_if_idle():
+            del self._candidates[connection]
+            if owner is not None and connection.waits_since < inf:
+                connection.make_room()
                 self.left(connection)
                 return True
         return False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from time import monotonic
 from typing import Final, Protocol
 
-from hilbert.dataplane import headers
+from hilbert.dataplane import failures, headers
 from hilbert.dataplane.headers import Incoming
 from hilbert.dataplane.passage import Passage
 from hilbert.dataplane.places import Places
@@ -26,6 +27,10 @@ class Service(Protocol):
     room: WaitingRoom
     notes: bool
     """`ended` wants to hear."""
+
+    def descriptors_for(self, call: Passage) -> int:
+        """See `Pool.connect`."""
+        ...
 
     def ended(self, call: FunctionCall, status: int) -> None:
         """The call is over; see `Hop.on_end`."""
@@ -98,8 +103,11 @@ class FunctionCall(Passage):
 
     async def _connect(self, replica: Replica) -> None:
         try:
-            connection = await replica.pool.connect()
+            connection = await replica.pool.connect(highest=self._service.descriptors_for(self))
         except OSError as exc:
+            if exc.errno in (errno.EMFILE, errno.ENFILE):
+                self.fail(failures.SHORT)
+                return
             replica.refuse(monotonic())
             if not self.ended:
                 self.again(exc.strerror or str(exc), refused=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 from hilbert.core.model import CallPolicy
@@ -21,7 +22,7 @@ _TRIES: Final = 3
 class ControlCall(Passage):
     """One request for the REST API, whose body has a limit of its own."""
 
-    __slots__ = ("_most", "_places", "_pool", "_room", "_source", "_tries")
+    __slots__ = ("_highest", "_most", "_places", "_pool", "_room", "_source", "_tries")
 
     def __init__(
         self,
@@ -33,11 +34,16 @@ class ControlCall(Passage):
         most: int,
         places: Places,
         source: str,
+        highest: int,
     ) -> None:
-        """`most` is the limit on the body, in bytes; `source` has taken one of `places`, which is given back at the end."""
+        """`most` is the limit on the body, in bytes; `source` has taken one of `places`, which is given back at the end.
+
+        `highest`: see `Pool.connect`.
+        """
         super().__init__(request, responder, incoming, _POLICY)
         self._places = places
         self._source = source
+        self._highest = highest
         self._pool = pool
         self._room = most
         self._most = most
@@ -57,9 +63,10 @@ class ControlCall(Passage):
 
     async def _connect(self) -> None:
         try:
-            connection = await self._pool.connect()
-        except OSError:
-            self.fail(failures.CONTROL_AWAY)
+            connection = await self._pool.connect(highest=self._highest)
+        except OSError as exc:
+            short = exc.errno in (errno.EMFILE, errno.ENFILE)
+            self.fail(failures.SHORT if short else failures.CONTROL_AWAY)
             return
         if self.ended:
             self._pool.release(connection)

@@ -73,6 +73,12 @@ CONTROL_AWAY: Final = Failure(
 )  # fmt: skip
 
 
+SHORT: Final = Failure(
+    503, "too-many-connections", "gateway", "the gateway is short of file descriptors",
+    "try again in a moment; whoever runs it can raise the limit of open files (ulimit -n)", retry_after=1,
+)  # fmt: skip
+
+
 def unknown(name: str) -> Failure:
     return Failure(
         404,

@@ -13,7 +13,7 @@ from hilbert.dataplane.call import FunctionCall, TunnelCall
 from hilbert.dataplane.control_call import ControlCall
 from hilbert.dataplane.forwarded import Origin, TrustedProxies
 from hilbert.dataplane.origin import tenant_of
-from hilbert.dataplane.passage import Refused
+from hilbert.dataplane.passage import Passage, Refused
 from hilbert.dataplane.places import Places
 from hilbert.dataplane.table import RouteState, Table
 from hilbert.dataplane.waiting import WaitingRoom
@@ -105,6 +105,9 @@ class Proxy:
             calls.give_back(origin.source)
         return handler
 
+    def descriptors_for(self, call: Passage) -> int:
+        return self._admission.descriptors_for(source_of(call.client.peer.decode("ascii")))
+
     def ended(self, call: FunctionCall, status: int) -> None:
         origin = call.incoming.origin
         if origin is not None and origin.source:
@@ -138,7 +141,14 @@ class Proxy:
         if not places.take(source):
             return Refused(request, responder, incoming, failures.api_busy(places, source))
         return ControlCall(
-            request, responder, incoming, self._control, most=self._max_api_body, places=places, source=source
+            request,
+            responder,
+            incoming,
+            self._control,
+            most=self._max_api_body,
+            places=places,
+            source=source,
+            highest=self._admission.descriptors_for(source),
         )
 
     def refuse(self, request: Request, responder: Responder, incoming: headers.Incoming, segment: bytes) -> Handler:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import resource
 import signal
 import socket
 import sys
@@ -62,7 +61,7 @@ class Worker:
         self._admission = Admission(
             most=gateway.max_connections,
             most_of_source=gateway.max_source_connections,
-            descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            descriptors=take_descriptors(),  # Each connection is one, on both sides.
             trusted=trusted,
         )
         self._control = Pool(f"unix:{config.control_path}", self._wheel)
@@ -250,7 +249,6 @@ def main(argv: list[str]) -> None:
     with os.fdopen(int(argv[1]), "rb") as document:
         config = msgspec.json.decode(document.read(), type=WorkerConfig)
     lifeline = Lifeline(config.lifeline_fd)
-    take_descriptors()  # Each connection is one, on both sides.
     log.configure(level=config.settings.log.level, form=config.settings.log.form)
 
     async def serve() -> None:

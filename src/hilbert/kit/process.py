@@ -37,11 +37,14 @@ def spare() -> None:
         file.write(str(_OOM_SPARED))
 
 
-def take_descriptors() -> None:
-    """Have as many file descriptors as this process may have. What it starts inherits the limit."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def take_descriptors() -> int:
+    """Have as many file descriptors as this process may have; returns how many that are. What it starts inherits the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        return soft
+    return hard
 
 
 def _prctl(option: int, value: int) -> None:

@@ -21,6 +21,7 @@ from hilbert.kit.http1.forward.hop import HELD
 from hilbert.kit.http1.limits import FRAMING, FRAMING_SHARE, LINGER, LINGER_BYTES
 from hilbert.kit.http1.malformed import LIMITS as ANSWERS
 from hilbert.kit.http1.pool import IDLE_TIME, MOST_IDLE
+from hilbert.server.front import HEAD_BYTES, HEAD_TIME, METRICS
 from hilbert.wire.headers import MAX_CALL_ID
 
 _LIMITS: Final = Limits()
@@ -82,14 +83,16 @@ CLIENTS: Final = (
     Bound("tunnel", "time without a byte in a tunnel of which one side has ended", "cut", fixed=f"{HALF_CLOSED:g} s", scope="connection"),
     Bound("connections", "connections", "503, closed", "gateway.max_connections", scope="worker"),
     Bound("log-streams", "logs that are read at once", "503", fixed=f"1/{LOG_SHARE} of the control process's limit of descriptors", scope="platform"),
-    Bound("descriptors", "descriptors open when a connection comes", "503, closed", fixed="5/8 of the process's limit; 7/8 for a source that has less than its part", scope="worker"),
+    Bound("descriptors", "descriptors open when a connection comes", "503, closed", fixed="5/8 of the process's limit, 6/8 with what is called; 7/8 for a source that has less than its part", scope="worker"),
     Bound(
         "source-connections", "connections from one address (IPv6: one /64); behind a trusted proxy, calls of one address",
         "503", "gateway.max_source_connections", fixed=f"all but 1/{SHARE} of the connections", scope="source and worker",
     ),
-    Bound("idle-connections", "idle connections when all connections or descriptors are taken", "of the source with most, the one idle longest is closed", fixed="none", scope="worker"),
+    Bound("idle-connections", "connections that wait for their client when all connections or descriptors are taken", "idle ones are closed, then stalled ones; of the source with most the one that has waited longest", fixed="none", scope="worker"),
     Bound("tunnels", "calls that ask for an upgrade (WebSockets), as long as they are open", "503", "gateway.max_tunnels", fixed="half of the connections", scope="worker"),
     Bound("api-calls", "requests to the REST API under way", "503", "gateway.max_api_calls", scope="worker"),
+    Bound("control-connections", "connections of workers to the REST API", "503", fixed="5/8 of the process's descriptors", scope="control process"),
+    Bound("metrics-connections", "connections to the metrics port, seven eighths of them from one address", "closed", fixed=f"{METRICS}; {HEAD_TIME:g} s and {_size(HEAD_BYTES)} for a head", scope="control process"),
     Bound("source-places", "tunnels, and requests to the REST API, of one address", "503", fixed=f"all but 1/{SHARE} of those of a worker", scope="source and worker"),
     Bound("wrong-passwords", "wrong passwords", "429", fixed=f"{BURST}, then one every {INTERVAL:g} s", scope="source"),
     Bound("password-sources", "sources whose wrong passwords are remembered", "the oldest is forgotten", fixed=str(MOST_SOURCES), scope="platform"),
@@ -103,8 +106,9 @@ FUNCTIONS: Final = (
     Bound("interim-answers", "interim answers (1xx)", "502, cut", fixed=f"{ANSWERS.interim}, and one for each second"),
     Bound(
         "idle-upstreams", "connections to a replica that wait for the next call", "closed",
-        fixed=f"{MOST_IDLE}, for {IDLE_TIME:g} s, and none above 5/8 of the process's descriptors", scope="replica and worker",
+        fixed=f"{MOST_IDLE}, for {IDLE_TIME:g} s, and none above half of the process's descriptors", scope="replica and worker",
     ),
+    Bound("log-files", "descriptors open in the log keeper when a replica starts", "its log is thrown away", fixed="5/8 of the process's limit", scope="platform"),
     Bound("first-byte", "time until the answer begins", "504", "gateway.first_byte_timeout"),
     Bound("idle-answer", "time between two bytes of an answer", "cut", "gateway.idle_timeout"),
     Bound("total", "time for the whole call", "504, or cut", "gateway.total_timeout"),

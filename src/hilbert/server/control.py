@@ -48,6 +48,7 @@ from hilbert.server import child
 from hilbert.server.compose import leader_of, running_provider, running_queue
 from hilbert.server.config import ControlConfig
 from hilbert.server.exits import START_FAILED
+from hilbert.server.front import METRICS, api_connections, bounded
 from hilbert.server.queueing import Queueing
 from hilbert.server.sign_in import running_sign_in
 from hilbert.server.tally import Tally
@@ -113,10 +114,16 @@ class Control:
                 is_ready=lambda: routing.is_synced,
             )
             await stack.enter_async_context(
-                _serving(server_config(create_app(services)), socket.socket(fileno=config.control_fd))
+                _serving(
+                    server_config(create_app(services), protocol=bounded(api_connections(take_descriptors()))),
+                    socket.socket(fileno=config.control_fd),
+                )
             )
             await stack.enter_async_context(
-                _serving(server_config(create_metrics_app(services)), socket.socket(fileno=config.metrics_fd))
+                _serving(
+                    server_config(create_metrics_app(services), protocol=bounded(METRICS)),
+                    socket.socket(fileno=config.metrics_fd),
+                )
             )
             await routing.wait_synced()
             scaler.start()

@@ -46,13 +46,13 @@ def main(argv: list[str]) -> int:
     lifeline = Lifeline(config.lifeline_fd)
     settings = config.settings
     log.configure(level=settings.log.level, form=settings.log.form)
-    take_descriptors()  # Three for each replica.
     with contextlib.suppress(OSError):
         os.nice(_NICE)
     keeper = Keeper(
         Path(settings.paths.state_dir) / LOGS,
         Path(settings.paths.run_dir) / PIPES,
         limit=settings.process.log_bytes.units,
+        descriptors=take_descriptors(),
         listener=socket.socket(fileno=config.listen_fd),
     )
     signal.signal(signal.SIGTERM, lambda *_: keeper.stop())

@@ -108,6 +108,26 @@ def test_descriptors_are_kept_for_calls(few: Plane) -> None:
             wire.close()
 
 
+@pytest.mark.bound("descriptors")
+def test_descriptors_are_kept_for_calls_when_all_requests_come_at_once(few: Plane) -> None:
+    """Connections that wait first, each of which then makes a call that stalls, and needs another descriptor."""
+    wires: list[Wire] = []
+    try:
+        victim = Victim(few, "127.0.0.2")
+        stalled, _ = few.function(lambda call: call.body())
+        wires = [few.connect_from("127.0.0.1") for _ in range(150)]
+        until(lambda: few.open_files() >= 140, what="them to be there")
+        for wire in wires:
+            wire.send(b"POST /function/%b HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n" % stalled.encode())
+        for _ in range(50):
+            victim.call_on_another()
+            assert few.open_files() < 256
+        assert not victim.wrong, victim.wrong
+    finally:
+        for wire in wires:
+            wire.close()
+
+
 GET = b"GET /function/%b HTTP/1.1\r\nHost: x\r\n\r\n"
 UPGRADE = b"GET /function/%b HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from typing import Final, Protocol
 
@@ -66,8 +68,10 @@ class Pool:
                 connection.cut()
         return None
 
-    async def connect(self) -> ClientConnection:
-        """A new connection. Raises `OSError`."""
+    async def connect(self, *, highest: int = 0) -> ClientConnection:
+        """A new connection. Raises `OSError`: EMFILE, if its descriptor would have a number above `highest`, unless that is 0."""
+        if highest and _next_descriptor() > highest:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         kind, _, place = self.address.partition(":")
         if kind == "unix":
             _, connection = await self._loop.create_unix_connection(lambda: ClientConnection(self), place)
@@ -117,3 +121,13 @@ class Pool:
         kind, _, place = self.address.partition(":")
         if kind == "inside" and self._dialer is not None:
             self._dialer.forget(place.rpartition(":")[0])
+
+
+def _next_descriptor() -> int:
+    """The number that the next descriptor will have, or one that is too high if there is none."""
+    try:
+        number = os.open("/", os.O_PATH)
+    except OSError:
+        return 1 << 30
+    os.close(number)
+    return number

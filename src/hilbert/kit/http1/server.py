@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
 from hilbert.kit.http1 import refusals
@@ -200,15 +201,27 @@ class ServerConnection(RequestReader):
 
     @property
     def idle(self) -> bool:
-        """Nothing is under way, and nothing has come of a next request; `deadline` tells since when."""
+        """Nothing is under way, and nothing has come of a next request."""
         return self._current is None and not self._head_bytes and self._tunnel is None and not self._dead
 
-    def close_if_idle(self) -> bool:
-        """Close it, as at the end of `Limits.keep_alive`, unless something is under way."""
-        idle = self.idle
-        if idle:
+    @property
+    def waits_since(self) -> float:
+        """When it began to wait for the client: for a request, the rest of a head, more of a body. Infinite: it does not."""
+        limits = self._limits
+        if self._dead or self._tunnel is not None:
+            return inf
+        if self._current is None:
+            return self.deadline - (limits.head_time if self._head_bytes else limits.keep_alive)
+        if self._parsed is self._current and self._current.request.length != 0 and not self._held_up:
+            return self.deadline - limits.body_time
+        return inf
+
+    def make_room(self) -> None:
+        """End it, whatever the client still meant to send."""
+        if self.idle:
             self._close()
-        return idle
+        else:
+            self.cut()
 
     def become_tunnel(self, tunnel: Tunnel) -> None:
         self._tunnel = tunnel

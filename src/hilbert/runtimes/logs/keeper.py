@@ -97,8 +97,12 @@ class _Client:
 class Keeper:
     """Serves `listener` and the pipes in `pipes`, until `stop`."""
 
-    def __init__(self, logs: Path, pipes: Path, *, limit: int, listener: socket.socket | None = None) -> None:
-        """`limit` is in bytes, for each replica."""
+    def __init__(
+        self, logs: Path, pipes: Path, *, limit: int, listener: socket.socket | None = None, descriptors: int = 1024
+    ) -> None:
+        """`limit` is in bytes, for each replica. `descriptors` is how many the process may open; a replica takes three."""
+        self._crowded = descriptors * 5 // 8
+        """A replica whose pipe has a higher number gets no file: what it writes is thrown away, so that it need not wait."""
         self._logs = logs
         self._pipes = pipes
         self._half = max(limit // 2, 4096)
@@ -238,9 +242,12 @@ class Keeper:
         try:
             if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
                 raise OSError(errno.EINVAL, "not a pipe", request.replica)
-            with contextlib.suppress(FileNotFoundError):
-                where = self._logs / request.namespace / request.function
-                folder = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            if pipe > self._crowded:
+                _log.warning("output of a replica is thrown away: open files are short", replica=request.replica)
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    where = self._logs / request.namespace / request.function
+                    folder = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
             output = _Output(request, pipe, folder)
             self._sources.register(pipe, select.EPOLLIN)
         except BaseException:

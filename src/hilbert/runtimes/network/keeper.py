@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import select
 import selectors
 import signal
@@ -29,6 +28,7 @@ from hilbert.core.errors import HilbertError
 from hilbert.core.network import Egress
 from hilbert.kit import handover
 from hilbert.kit.inside import COUNT_MOST
+from hilbert.kit.process import take_descriptors
 from hilbert.runtimes.network import setting_up
 from hilbert.runtimes.network.addresses import Pool, own_addresses
 from hilbert.runtimes.network.kept import Kept
@@ -52,15 +52,20 @@ _LOOK_EVERY: Final = 0.002
 _TELL_MOST: Final = 1.0
 """Seconds for a control process to have room for an answer."""
 
+_CROWDED: Final = (
+    "- the network keeper has nearly as many files open as it may; raise the limit of open files (ulimit -n)"
+)
+
 _decoder = msgspec.json.Decoder(type=ToKeeper)
 
 
 class Keeper:
     """Single-threaded; everything happens in `run`."""
 
-    def __init__(self, config: Config) -> None:
-        """Listen at both sockets. Raises `OSError`."""
+    def __init__(self, config: Config, *, descriptors: int = 1024) -> None:
+        """Listen at both sockets. `descriptors` is how many the process may open. Raises `OSError`."""
         self._config = config
+        self._crowded = descriptors * 7 // 8
         self._pool = Pool(config.pool)
         self._selector = selectors.DefaultSelector()
         self._clients: set[socket.socket] = set()
@@ -185,6 +190,9 @@ class Keeper:
         except (ValueError, HilbertError) as exc:
             self._tell(client, Attached(replica=order.replica, error=f"the order is not understood: {exc}"))
             return
+        if network > self._crowded:  # The kernel gives the lowest number that is free, so it tells how many are open.
+            self._tell(client, Attached(replica=order.replica, error=_CROWDED))
+            return
         task = setting_up.Order(
             network=os.dup(network),
             uplink=order.uplink,
@@ -274,9 +282,7 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.chdir("/")
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    keeper = Keeper(config)
+    keeper = Keeper(config, descriptors=take_descriptors())
     sys.stdout.write("ready\n")
     sys.stdout.close()
     keeper.run()

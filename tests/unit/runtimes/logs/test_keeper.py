@@ -23,14 +23,14 @@ LIMIT = 40_000
 class Bench:
     """A keeper in a thread, and one connection to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, descriptors: int = 4096) -> None:
         self.logs = folder / "logs"
         self.pipes = folder / "pipes"
         (self.logs / "dev" / "f").mkdir(parents=True)
         self.pipes.mkdir()
         self.ours, theirs = socket.socketpair()
         self.ours.settimeout(20)
-        self.keeper = Keeper(self.logs, self.pipes, limit=LIMIT)
+        self.keeper = Keeper(self.logs, self.pipes, limit=LIMIT, descriptors=descriptors)
         self.keeper.join(theirs)
         self.thread = threading.Thread(target=self.keeper.run)
         self.thread.start()
@@ -155,6 +155,20 @@ def test_what_was_dropped_gets_no_more_lines_nor_does_a_namesake(bench: Bench) -
     bench.ask(Retire(3, "dev", "f", "f-a"))
     assert os.listdir(folder) == []
     assert (bench.logs / "trash" / "f-a.log").read_bytes() == b"before\n"
+
+
+@pytest.mark.bound("log-files")
+def test_a_replica_writes_on_when_open_files_are_short(tmp_path: Path) -> None:
+    """Its lines are lost, and it never waits for its pipe."""
+    bench = Bench(tmp_path, descriptors=1)
+    try:
+        pipe = bench.begin("f-a")
+        for _ in range(64):
+            os.write(pipe, b"x" * 65536)
+        bench.flush("f-a")
+        assert bench.taken() == 0
+    finally:
+        bench.close()
 
 
 def test_what_is_no_pipe_is_not_opened(bench: Bench, tmp_path: Path) -> None:
