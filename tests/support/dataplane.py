@@ -21,6 +21,7 @@ import msgspec
 import psutil
 import uvloop
 
+from hilbert.core.limits import CallLimits
 from hilbert.core.model import CallPolicy, Endpoint, Route, StartFault
 from hilbert.core.settings import load
 from hilbert.core.values import FunctionRef
@@ -139,9 +140,14 @@ class Plane:
         policy: CallPolicy | None = None,
         open_to_all: bool = False,
         fault: StartFault | None = None,
+        limits: CallLimits | None = None,
+        namespace_limits: CallLimits | None = None,
     ) -> None:
         """Set a route, and wait until the workers have it."""
-        self.run(self.feed.put, Route(namespace, name, endpoints, policy or CallPolicy(), open_to_all, fault))
+        route = Route(
+            namespace, name, endpoints, policy or CallPolicy(), limits, namespace_limits, open=open_to_all, fault=fault
+        )
+        self.run(self.feed.put, route)
         self.settle()
 
     def drop(self, name: str, *, namespace: str = "openfaas-fn") -> None:
@@ -183,6 +189,7 @@ class Plane:
         config = WorkerConfig(
             settings=self.settings,
             index=index,
+            workers=len(self.sockets),
             listen_fd=self.sockets[index].fileno(),
             feed_path=str(self.folder / "feed.sock"),
             control_path=str(self.folder / "control.sock"),

@@ -52,6 +52,7 @@ async def exposition(services: Services) -> bytes:
             *_calls(services.totals),
             *_functions(statuses),
             *_scaling(services),
+            *_limits(services),
             *_data_plane(services.totals),
             *_platform(services, statuses, up=up),
         ]
@@ -128,6 +129,16 @@ def _scaling(services: Services) -> Iterable[Metric]:
         "hilbert_scaling_changes", "Counts that scaling has changed.", value=scaler.changes if scaler is not None else 0
     )
     return target, load, wanted, changes
+
+
+def _limits(services: Services) -> Iterable[Metric]:
+    refused = CounterMetricFamily(
+        "hilbert_limit_refused", "Calls refused by a limit.", labels=("namespace", "function", "limit")
+    )
+    for (namespace, name), use in services.limits.uses().items() if services.limits is not None else ():
+        refused.add_metric([namespace, name, "rate"], use.refused_rate)
+        refused.add_metric([namespace, name, "concurrency"], use.refused_concurrency)
+    return (refused,)
 
 
 def _data_plane(totals: CallTotals) -> Iterable[Metric]:

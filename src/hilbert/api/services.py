@@ -12,6 +12,7 @@ from hilbert.api.traffic import Traffic
 from hilbert.control.activation import Activation
 from hilbert.control.call_counts import CallTotals, NoCalls
 from hilbert.control.delivery.intake import Intake
+from hilbert.control.limits.keeper import Limits
 from hilbert.control.scaling.scaler import Scaler
 from hilbert.control.tenancy import Tenancy
 from hilbert.core.errors import Unsupported
@@ -48,6 +49,8 @@ class Services:
     """For the count of wake-ups in the metrics."""
     scaler: Scaler | None = None
     """None: nothing scales by load here."""
+    limits: Limits | None = None
+    """How limits on calls are used; None: nobody enforces any here."""
     intake: Intake | None = None
     """Where calls are queued; None: this installation has no queue."""
     traffic: Traffic = field(default_factory=Traffic)

@@ -18,6 +18,7 @@ from hilbert.client.faults import Subject, error_of
 from hilbert.core.errors import Invalid
 from hilbert.wire.function import DeleteFunction, Deployment, Function, ScaleFunction
 from hilbert.wire.info import GatewayInfo
+from hilbert.wire.limits import LimitStatus
 from hilbert.wire.log import LogMessage
 from hilbert.wire.namespace import MARK, MARK_VALUE, NamespaceInfo
 from hilbert.wire.reading import parse
@@ -174,6 +175,11 @@ def delete_namespace(name: str, *, force: bool) -> Call[None]:
     query = {"force": "true" if force else ""}
     request = _request("DELETE", f"/system/namespace/{_segment(name)}", query=query, document=document)
     return Call(request, _nothing, subject="namespace", name=name)
+
+
+def list_limits(namespace: str) -> Call[list[LimitStatus]]:
+    request = _request("GET", "/system/limits", query={"namespace": namespace})
+    return Call(request, _list_of(LimitStatus), subject="namespace", name=namespace)
 
 
 def list_secrets(namespace: str) -> Call[list[SecretInfo]]:

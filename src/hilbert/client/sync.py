@@ -24,6 +24,7 @@ from hilbert.core.settings import environment
 from hilbert.wire.function import Deployment, Function
 from hilbert.wire.headers import CALLBACK_URL
 from hilbert.wire.info import GatewayInfo
+from hilbert.wire.limits import LimitStatus
 from hilbert.wire.log import LogMessage
 from hilbert.wire.namespace import NamespaceInfo
 from hilbert.wire.scaling import Scaling
@@ -187,6 +188,10 @@ class Client:
         self._run(calls.delete_namespace(name, force=force))
 
     # Secrets.
+
+    def list_limits(self, namespace: str = "") -> list[LimitStatus]:
+        """The limits on the calls of a namespace and its functions. Raises `NamespaceNotFound`."""
+        return self._run(calls.list_limits(namespace))
 
     def list_secrets(self, namespace: str = "") -> list[SecretInfo]:
         """The names of a namespace's secrets; values are never given."""

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from hilbert.core.errors import InvalidSpec
+from hilbert.core.limits import CallLimits
 from hilbert.core.model import (
     ANNOTATION_MAX_INFLIGHT,
     ANNOTATION_QUEUE_LENGTH,
@@ -43,6 +44,8 @@ def call_policy(spec: FunctionSpec, namespace_annotations: Mapping[str, str], se
     """
     times = {**namespace_annotations, **spec.annotations}
 
+    CallLimits.of(spec.annotations)
+
     def seconds(key: str, default: Duration) -> float:
         return duration_annotation(times, key, default).seconds
 
@@ -72,7 +75,16 @@ def usable_policy(
         return call_policy(plain, {}, settings), exc.message
 
 
+def usable_limits(annotations: Mapping[str, str]) -> CallLimits | None:
+    """The limits that annotations set; wrong ones, which can come from elsewhere, set none."""
+    try:
+        return CallLimits.of(annotations)
+    except InvalidSpec:
+        return None
+
+
 def check_namespace_policy(annotations: Mapping[str, str]) -> None:
     """Raise `InvalidSpec` for a namespace's annotation that no function could honour, naming it."""
     for key in _TIMES:
         duration_annotation(annotations, key, Duration(0))
+    CallLimits.of(annotations)

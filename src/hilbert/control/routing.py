@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from hilbert.control.call_policy import usable_policy
+from hilbert.control.call_policy import usable_limits, usable_policy
 from hilbert.core.model import ANNOTATION_INGRESS, EndpointSet, Route, Synced
 from hilbert.core.ports import Provider, RouteSink
 from hilbert.core.settings import GatewaySettings
@@ -120,7 +120,16 @@ class Routing:
         if wrong:
             _log.warning("annotations ignored", function=str(change.ref), reason=wrong)
         open_to_all = change.namespace_annotations.get(ANNOTATION_INGRESS) == "all"
-        return Route(change.ref.namespace, change.ref.name, change.endpoints, policy, open_to_all, change.fault)
+        return Route(
+            change.ref.namespace,
+            change.ref.name,
+            change.endpoints,
+            policy,
+            limits=usable_limits(change.spec.annotations),
+            namespace_limits=usable_limits(change.namespace_annotations),
+            open=open_to_all,
+            fault=change.fault,
+        )
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from hilbert.core.errors import HilbertError, Invalid, InvalidSpec
+from hilbert.core.limits import CallLimits
 from hilbert.core.values import (
     Duration,
     FunctionRef,
@@ -251,6 +252,10 @@ class Route(msgspec.Struct, frozen=True, array_like=True):
     name: str
     endpoints: tuple[Endpoint, ...] = ()
     policy: CallPolicy = CallPolicy()
+    limits: CallLimits | None = None
+    """Of the function."""
+    namespace_limits: CallLimits | None = None
+    """Of its namespace, whose functions share them."""
     open: bool = False
     """Functions of other namespaces may call it at `http://gateway:8080`."""
     fault: StartFault | None = None

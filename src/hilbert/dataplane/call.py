@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from hilbert.dataplane import failures, headers
+from hilbert.dataplane.gates import Gate, leave
 from hilbert.dataplane.headers import Incoming
 from hilbert.dataplane.passage import Passage
 from hilbert.dataplane.places import Places
@@ -50,6 +51,7 @@ class FunctionCall(Passage):
         "_waits",
         "began",
         "deadline",
+        "gates",
         "state",
         "wheel_due",
     )
@@ -70,6 +72,8 @@ class FunctionCall(Passage):
         self._sent = 0.0
         self._waits = False
         self.deadline = self.wheel_due = 0.0
+        self.gates: tuple[Gate, ...] = ()
+        """Limits that count it while it lasts."""
         state.counters.begin()
         if policy.total:
             self._arm()
@@ -201,6 +205,8 @@ class FunctionCall(Passage):
         if self.wheel_due:
             self._service.wheel.forget(self)
         self.state.counters.end(status, monotonic() - self.began)
+        if self.gates:
+            leave(self.gates)
         replica = self._replica
         if replica is not None:
             self._replica = None

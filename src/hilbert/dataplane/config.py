@@ -12,6 +12,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: Settings
     index: int
+    workers: int = 1
+    """How many there are."""
     listen_fd: int
     """Listening TCP socket, this worker's own share of the port."""
     feed_path: str

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from hilbert.core.limits import Scope
 from hilbert.core.model import StartFault
 from hilbert.dataplane.places import Places
 from hilbert.kit.http1 import Headers
@@ -28,6 +29,8 @@ class Failure(NamedTuple):
     hint: str = ""
     retry_after: int = 0
     """Seconds; 0 is no advice."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """More of them."""
 
 
 def render(failure: Failure, call_id: bytes, *, accept: bytes) -> tuple[Headers, bytes]:
@@ -36,6 +39,7 @@ def render(failure: Failure, call_id: bytes, *, accept: bytes) -> tuple[Headers,
     headers.append((HEADER, failure.code.encode()))
     if failure.retry_after:
         headers.append((b"Retry-After", b"%d" % failure.retry_after))
+    headers += failure.headers
     if b"json" in accept.lower():
         body = msgspec.json.encode(
             {
@@ -139,6 +143,19 @@ def api_busy(calls: Places, source: str) -> Failure:
     return Failure(
         503, "too-many-api-calls", "gateway", f"{most} requests to the REST API are under way {what} already",
         "wait for some to end, or raise the setting gateway.max_api_calls", retry_after=1,
+    )  # fmt: skip
+
+
+def limit_reached(scope: Scope, kind: str, value: str, seconds: int, policy: bytes) -> Failure:
+    """A limit on the calls of a namespace or a function. `policy` is what `RateLimit-Policy` says of it."""
+    namespace, name = scope
+    whose = f"function {name}.{namespace}" if name else f"namespace {namespace}"
+    who = "its owner" if name else "an administrator"
+    item = b'"%b-%b";r=0;t=%d' % (b"function" if name else b"namespace", kind.encode(), seconds)
+    return Failure(
+        429, "limit-reached", "client", f"{whose} has reached its limit of {value}",
+        f"try again in {seconds} s; {who} can raise its annotation com.hilbert.limits.{kind}", seconds,
+        ((b"RateLimit", item), (b"RateLimit-Policy", policy)),
     )  # fmt: skip
 
 

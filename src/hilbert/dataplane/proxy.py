@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -12,6 +13,7 @@ from hilbert.dataplane.admission import Admission
 from hilbert.dataplane.call import FunctionCall, TunnelCall
 from hilbert.dataplane.control_call import ControlCall
 from hilbert.dataplane.forwarded import Origin, TrustedProxies
+from hilbert.dataplane.gates import enter, leave
 from hilbert.dataplane.origin import tenant_of
 from hilbert.dataplane.passage import Passage, Refused
 from hilbert.dataplane.places import Places
@@ -72,15 +74,22 @@ class Proxy:
         """To a function."""
         if not incoming.allowed:
             return Refused(request, responder, incoming, failures.METHOD)
+        gates = state.gates
+        if gates and (refused := enter(gates, monotonic())) is not None:
+            state.counters.begin()
+            state.counters.end(refused.status, 0.0)
+            return Refused(request, responder, incoming, refused)
         if incoming.upgrade:
             source = _source(responder, incoming)
             if not self._tunnels.take(source):
+                leave(gates)
                 return Refused(request, responder, incoming, failures.tunnels_taken(self._tunnels, source))
             call: FunctionCall = TunnelCall(
                 self, state, request, responder, incoming, places=self._tunnels, source=source
             )
         else:
             call = FunctionCall(self, state, request, responder, incoming)
+        call.gates = gates
         if state.waiting or not call.dispatch(call.began):
             if not state.replicas:
                 state.counters.cold_starts += 1

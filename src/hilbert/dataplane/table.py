@@ -8,12 +8,16 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Final, Protocol
+from weakref import WeakValueDictionary
 
-from hilbert.core.model import CallPolicy, Endpoint, StartFault
+from hilbert.core.limits import CallLimits, Scope, ScopeShare, ScopeUse
+from hilbert.core.model import CallPolicy, Endpoint, Route, StartFault
 from hilbert.dataplane.counters import RouteCounters
 from hilbert.dataplane.failures import Failure
 from hilbert.dataplane.feed.messages import Entry, route_digest
+from hilbert.dataplane.gates import Gate
 from hilbert.kit.http1 import Pool
 
 _POLICIES: Final = 1024
@@ -84,6 +88,7 @@ class RouteState:
         "counters",
         "digest",
         "fault",
+        "gates",
         "name",
         "namespace",
         "open",
@@ -102,6 +107,8 @@ class RouteState:
         self.open = False
         self.fault: StartFault | None = None
         """It has no replica and is known not to start."""
+        self.gates: tuple[Gate, ...] = ()
+        """Limits that its calls have to pass; few functions have any."""
         self.replicas: list[Replica] = []
         self.waiting: OrderedDict[Waiter, None] = OrderedDict()
         """In order of arrival; `WaitingRoom` keeps it."""
@@ -147,8 +154,13 @@ class RouteState:
 class Table:
     """All routes. `version` and `digest` tell whether it is what the control process has."""
 
-    def __init__(self, default_namespace: str, make_pool: Callable[[str], Pool]) -> None:
+    def __init__(self, default_namespace: str, make_pool: Callable[[str], Pool], *, workers: int = 1) -> None:
+        """`workers` is how many divide the limits until they are told their parts."""
         self._default = default_namespace
+        self._workers = workers
+        self._gates: WeakValueDictionary[Scope, Gate] = WeakValueDictionary()
+        """Kept by the routes that they belong to, and by calls under way."""
+        self._used: list[Gate] = []
         self._make_pool = make_pool
         self._states: dict[tuple[str, str], RouteState] = {}
         self.by_segment: dict[bytes, RouteState] = {}
@@ -180,6 +192,19 @@ class Table:
         self._changed.append(state)
         if len(self._changed) == 1:
             self.on_changed()
+
+    def take_used(self) -> list[ScopeUse]:
+        """Limits whose use has changed since this was last asked."""
+        used = [gate.report() for gate in self._used]
+        self._used.clear()
+        return used
+
+    def share(self, shares: Iterable[ScopeShare]) -> None:
+        """This worker's parts of limits."""
+        for share in shares:
+            gate = self._gates.get(share.scope)
+            if gate is not None:
+                gate.take(share.rate, share.concurrency, monotonic())
 
     def replace(self, entries: Iterable[Entry], *, epoch: str, version: int) -> list[RouteState]:
         """Take a snapshot. Returns the states that are gone; their waiting calls must be told."""
@@ -214,6 +239,7 @@ class Table:
         state.digest = digest
         state.open = route.open
         state.fault = route.fault if not route.endpoints else None
+        state.gates = self._gates_of(route)
         if len(self._policies) > _POLICIES:
             self._policies.clear()
         state.policy = self._policies.setdefault(route.policy, route.policy)
@@ -249,6 +275,20 @@ class Table:
         for state in self._states.values():
             for replica in state.replicas:
                 replica.pool.close()
+
+    def _gates_of(self, route: Route) -> tuple[Gate, ...]:
+        if route.limits is None and route.namespace_limits is None:
+            return ()
+        given = ((route.namespace, route.name), route.limits), ((route.namespace, ""), route.namespace_limits)
+        return tuple(self._gate(scope, limits) for scope, limits in given if limits is not None)
+
+    def _gate(self, scope: Scope, limits: CallLimits) -> Gate:
+        gate = self._gates.get(scope)
+        if gate is None:
+            gate = self._gates[scope] = Gate(scope, limits, self._used, workers=self._workers, now=monotonic())
+        else:
+            gate.change(limits, workers=self._workers, now=monotonic())
+        return gate
 
     def _segments(self, key: tuple[str, str]) -> list[bytes]:
         namespace, name = key

@@ -70,6 +70,7 @@ class Worker:
         self._table = Table(
             config.settings.provider.default_namespace,
             lambda address: Pool(address, self._wheel, crowded=crowded, dialer=self._dialer),
+            workers=config.workers,
         )
         room = WaitingRoom(
             self._wheel.loop, wake=lambda state: self._link.wake(state), max_bytes=gateway.max_waiting_bytes.units

@@ -30,6 +30,7 @@ from hilbert.api.services import Services
 from hilbert.client.running import first_steps
 from hilbert.control.activation import Activation
 from hilbert.control.delivery.intake import FullQueue
+from hilbert.control.limits.keeper import Limits
 from hilbert.control.routing import Routing
 from hilbert.control.scaling.prometheus import Prometheus
 from hilbert.control.scaling.scaler import Scaler
@@ -88,6 +89,9 @@ class Control:
             feed = Feed(totals, activation.wake)
             await feed.start(socket.socket(fileno=config.feed_fd))
             stack.push_async_callback(feed.close)
+            limits = Limits(feed)
+            limits.start()
+            stack.push_async_callback(limits.stop)
             routing = Routing(provider, feed, settings.gateway)
             sign_in = await stack.enter_async_context(running_sign_in(settings, url=config.url))
             tokens = sign_in.tokens
@@ -110,6 +114,7 @@ class Control:
                 totals=totals,
                 activation=activation,
                 scaler=scaler,
+                limits=limits,
                 intake=queueing.intake if queueing is not None else None,
                 is_ready=lambda: routing.is_synced,
             )

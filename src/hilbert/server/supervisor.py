@@ -216,6 +216,7 @@ class Supervisor:
         return WorkerConfig(
             settings=self._settings,
             index=index,
+            workers=len(self._workers),
             listen_fd=self._public[index].fileno(),
             feed_path=str(self._run / "feed.sock"),
             control_path=str(self._run / "control.sock"),

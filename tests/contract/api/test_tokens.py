@@ -250,7 +250,7 @@ def expected(endpoint: Endpoint, role: Role, place: str) -> set[int]:
     if is_about_a_namespace(endpoint):
         if place == "two":  # A list has one place to name a namespace, so it is asked for its own.
             lists = (
-                endpoint.path in ("/system/functions", "/system/secrets", "/system/async/dead")
+                endpoint.path in ("/system/functions", "/system/secrets", "/system/async/dead", "/system/limits")
                 and endpoint.method == "GET"
             )
             return (done if held else {403}) if lists else {400}

@@ -63,6 +63,11 @@ SCALING = b"""{"name": "figlet", "namespace": "openfaas-fn", "replicas": 4, "ava
  "reason": "Load", "message": "rps 17.25, for 4.5 a replica", "load": 17.25, "wanted": 4}]}"""
 
 
+LIMITS = b"""[{"namespace": "dev", "function": "", "limit": "rate", "value": 50, "burst": 100, "used": 12, "refused": 3,
+ "raisedBy": "administrator"}, {"namespace": "dev", "function": "figlet", "limit": "concurrency", "value": 4, "burst": 0,
+ "used": 4, "refused": 0, "raisedBy": "owner"}]"""
+
+
 def prepare(gateway: Gateway, folder: Path) -> None:
     """What every session finds."""
     gateway.namespaces["dev"] = {"name": "dev", "labels": {"openfaas": "1"}, "annotations": {"openfaas": "1", "b": "2"}}
@@ -92,6 +97,7 @@ def prepare(gateway: Gateway, folder: Path) -> None:
         for n, text in enumerate(["started\n", "\x1b]0;title\x07\x1b[2J\u202eevil\n", 'say "hi"\n'])
     ]
     gateway.script |= {
+        ("GET", "/system/limits"): [Reply(body=LIMITS), Reply(body=LIMITS), Reply(body=b"[]")],
         ("GET", "/system/scaling/figlet"): [Reply(body=SCALING)] * 2,
         ("GET", "/system/scaling/broken"): [
             Reply(body=b'{"name": "broken", "namespace": "dev", "replicas": 2, "available": 0, "message": "no label"}')

@@ -16,6 +16,12 @@ COMMANDS: Final = (
         ("hilbert namespaces",),
     ),
     Command(
+        "limits",
+        "namespace.limits:limits",
+        "Show the limits on the calls of a namespace and of its functions, and how they are used.",
+        ("hilbert limits -n dev", "hilbert limits -n dev -o json"),
+    ),
+    Command(
         "namespace list", "namespace.commands:list_names", "List namespaces.", ("hilbert namespace list",), ("ls",)
     ),
     Command(

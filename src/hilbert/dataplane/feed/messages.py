@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from hilbert.core.limits import ScopeShare, ScopeUse
 from hilbert.core.model import Route
 
 LENGTH_BYTES: Final = 4
@@ -98,9 +99,17 @@ class Levels(msgspec.Struct, frozen=True, tag="levels", array_like=True):
     version: int
     size: int
     connections: int
+    limits: list[ScopeUse] = []
+    """Limits whose use has changed."""
 
 
-Down = Snapshot | Delta
+class Shares(msgspec.Struct, frozen=True, tag="shares", array_like=True):
+    """Down: the worker's parts of limits."""
+
+    shares: list[ScopeShare]
+
+
+Down = Snapshot | Delta | Shares
 Up = Hello | Resync | Applied | Wake | Levels
 
 _encoder = msgspec.msgpack.Encoder()

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import secrets
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, cast
 
 import msgspec
 import structlog
 
+from hilbert.core.limits import ScopeShare, ScopeUse
 from hilbert.core.model import Route
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.dataplane.feed.messages import (
@@ -21,6 +22,7 @@ from hilbert.dataplane.feed.messages import (
     Hello,
     Levels,
     Resync,
+    Shares,
     Snapshot,
     Unframer,
     Up,
@@ -58,6 +60,7 @@ class Feed:
         self._flush_due = False
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
+        self.on_use: Callable[[str, Sequence[ScopeUse]], None] = lambda _worker, _uses: None
 
     @property
     def size(self) -> int:
@@ -67,6 +70,17 @@ class Feed:
     @property
     def version(self) -> int:
         return self._version
+
+    def enforcing(self) -> Sequence[str]:
+        """Incarnations of the workers that are connected."""
+        return [link.incarnation for link in self._links if link.incarnation]
+
+    def share(self, worker: str, shares: Sequence[ScopeShare]) -> None:
+        """Tell a worker its parts of limits."""
+        data = frame(Shares(list(shares)))
+        for link in self._links:
+            if link.incarnation == worker:
+                link.send(data)
 
     async def start(self, sock: socket.socket) -> None:
         """Serve workers on a listening unix socket."""
@@ -180,6 +194,8 @@ class Feed:
                     if (born := self._born.get((route.namespace, route.name))) and (born == route.born or not mine)
                 ]
                 self._totals.update(link.incarnation, link.name, message, counted)
+                if message.limits:
+                    self.on_use(link.incarnation, message.limits)
 
 
 class _Link(asyncio.Protocol):

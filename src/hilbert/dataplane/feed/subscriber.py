@@ -18,6 +18,7 @@ from hilbert.dataplane.feed.messages import (
     Hello,
     Levels,
     Resync,
+    Shares,
     Snapshot,
     Unframer,
     Up,
@@ -109,6 +110,7 @@ class Link:
                 version=self._table.version,
                 size=len(self._table),
                 connections=self._connections(),
+                limits=table.take_used(),
             )
         )
         return bool(changed)
@@ -127,6 +129,9 @@ class Link:
 
     def received(self, message: Down) -> None:
         table = self._table
+        if isinstance(message, Shares):
+            table.share(message.shares)
+            return
         if isinstance(message, Snapshot):
             if table.complete and table.epoch == message.epoch and table.version == message.version:
                 self._send(Applied(table.version))

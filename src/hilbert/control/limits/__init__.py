@@ -1,0 +1,1 @@
+"""Limits on calls, divided over the workers that enforce them."""

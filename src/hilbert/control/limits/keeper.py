@@ -1,0 +1,135 @@
+"""Divides limits over the workers each second, by what each was asked for, and knows how they are used."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from hilbert.control.limits.shares import divide, divide_whole
+from hilbert.core.limits import CallLimits, Scope, ScopeShare, ScopeUse
+from hilbert.kit.aio import Clock, RealClock, cancel, spawn
+
+_EVERY: Final = 1.0
+"""Seconds between two divisions."""
+_FORGET_AFTER: Final = 60.0
+"""Seconds after which a scope that nobody calls is forgotten: its workers divide it as at first."""
+
+
+class Enforcers(Protocol):
+    """The workers that are connected."""
+
+    on_use: Callable[[str, Sequence[ScopeUse]], None]
+    """Called with a worker's name and the limits whose use has changed."""
+
+    def enforcing(self) -> Sequence[str]:
+        """Names of the workers that are connected now."""
+        ...
+
+    def share(self, worker: str, shares: Sequence[ScopeShare]) -> None:
+        """Tell a worker its parts. One that is gone is not told."""
+        ...
+
+
+class LimitUse(msgspec.Struct, frozen=True):
+    """How a limit is used, over all workers that are connected."""
+
+    limits: CallLimits
+    rate: float
+    """Calls that came in the last second, refused ones included."""
+    inflight: int
+    refused_rate: int
+    """Since the workers' start."""
+    refused_concurrency: int
+
+
+class _Seen:
+    """One worker's use of one scope."""
+
+    __slots__ = ("asked", "before", "use")
+
+    def __init__(self, use: ScopeUse) -> None:
+        self.use = use
+        self.before = use.asked
+        self.asked = 0.0
+        """In the last second."""
+
+
+class Limits:
+    """Of one gateway."""
+
+    def __init__(self, workers: Enforcers, *, clock: Clock | None = None) -> None:
+        self._workers = workers
+        self._clock = clock or RealClock()
+        self._scopes: dict[Scope, dict[str, _Seen]] = {}
+        self._used_at: dict[Scope, float] = {}
+        self._task: asyncio.Task[None] | None = None
+        workers.on_use = self.used
+
+    def start(self) -> None:
+        self._task = spawn(self._run(), name="limits")
+
+    async def stop(self) -> None:
+        await cancel(self._task)
+        self._task = None
+
+    def used(self, worker: str, uses: Sequence[ScopeUse]) -> None:
+        """A worker says what its limits were asked for."""
+        now = self._clock.now()
+        for use in uses:
+            seen = self._scopes.setdefault(use.scope, {}).get(worker)
+            if seen is None:
+                seen = self._scopes[use.scope][worker] = _Seen(use)
+                seen.before = 0
+            seen.use = use
+            self._used_at[use.scope] = now
+
+    def uses(self) -> Mapping[Scope, LimitUse]:
+        """Limits that were used lately."""
+        return {scope: _sum(workers) for scope, workers in self._scopes.items()}
+
+    def divide(self) -> None:
+        """Tell each worker its parts of the limits that are used."""
+        now = self._clock.now()
+        names = list(self._workers.enforcing())
+        told: dict[str, list[ScopeShare]] = {name: [] for name in names}
+        for scope, workers in list(self._scopes.items()):
+            for gone in workers.keys() - told.keys():
+                del workers[gone]
+            if not workers or now - self._used_at[scope] > _FORGET_AFTER:
+                del self._scopes[scope], self._used_at[scope]
+                continue
+            for seen in workers.values():
+                seen.asked, seen.before = float(seen.use.asked - seen.before), seen.use.asked
+            limits = next(iter(workers.values())).use.limits
+            rates = divide(limits.rate, [workers[name].asked if name in workers else 0.0 for name in names])
+            places = [0] * len(names)
+            if limits.concurrency:
+                wanted = [
+                    float(workers[name].use.inflight) + workers[name].asked / 10 if name in workers else 0.0
+                    for name in names
+                ]
+                places = divide_whole(limits.concurrency, wanted)
+            for name, rate, place in zip(names, rates, places, strict=True):
+                told[name].append(ScopeShare(scope, rate, place))
+        for name, shares in told.items():
+            if shares:
+                self._workers.share(name, shares)
+
+    async def _run(self) -> None:
+        while True:
+            await self._clock.sleep(_EVERY)
+            self.divide()
+
+
+def _sum(workers: Mapping[str, _Seen]) -> LimitUse:
+    uses = [seen.use for seen in workers.values()]
+    return LimitUse(
+        limits=uses[0].limits,
+        rate=sum(seen.asked for seen in workers.values()),
+        inflight=sum(use.inflight for use in uses),
+        refused_rate=sum(use.refused_rate for use in uses),
+        refused_concurrency=sum(use.refused_concurrency for use in uses),
+    )

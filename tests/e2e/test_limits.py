@@ -1,0 +1,85 @@
+"""Limits on calls on a real platform: set by whoever governs, held together by all workers, seen by whoever asks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from support.platform import Platform, running, until
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Platform]:
+    with running("gateway.workers=2", "provider.drain_delay=100ms") as started:
+        yield started
+
+
+def namespace(platform: Platform, name: str, **annotations: str) -> None:
+    document = {
+        "name": name,
+        "labels": {"openfaas": "1"},
+        "annotations": {f"com.hilbert.limits.{key}": value for key, value in annotations.items()},
+    }
+    answer = platform.api("POST", "/system/namespace/", document)
+    assert answer.status == 201, answer.text
+    spec = {"service": "echo", "image": "functions/alpine:latest", "envProcess": "cat", "namespace": name}
+    assert platform.api("POST", "/system/functions", spec).status == 202
+    until(
+        lambda: platform.call(f"/function/echo.{name}", b"x").status == 200,
+        what="the function",
+        log=lambda: platform.log,
+    )
+
+
+def test_two_workers_hold_one_rate_together(platform: Platform) -> None:
+    """Over some seconds: the burst, the rate, and at most one second of what the division can be off."""
+    namespace(platform, "metered", rate="20", burst="20")
+    end = time.monotonic() + 4
+
+    def calls() -> int:
+        return sum(
+            platform.call("/function/echo.metered", b"x").status == 200
+            for _ in iter(lambda: time.monotonic() < end, False)
+        )
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        let_in = sum(one.result() for one in [pool.submit(calls) for _ in range(8)])
+    took = time.monotonic() - began
+    assert let_in <= 20 + 20 * took + 20
+    assert let_in >= 20
+    (found,) = json.loads(platform.api("GET", "/system/limits?namespace=metered").body)
+    assert (found["limit"], found["value"], found["burst"], found["raisedBy"]) == ("rate", 20.0, 20, "administrator")
+    assert found["refused"] > 0
+
+
+def test_a_limit_that_means_nothing_is_refused(platform: Platform) -> None:
+    for wrong in (
+        {"com.hilbert.limits.rate": "many"},
+        {"com.hilbert.limits.rate": "0"},
+        {"com.hilbert.limits.burst": "5"},
+        {"com.hilbert.limits.concurrency": "-1"},
+    ):
+        answer = platform.api(
+            "POST", "/system/namespace/", {"name": "odd", "labels": {"openfaas": "1"}, "annotations": wrong}
+        )
+        assert answer.status == 400, answer.text
+        assert next(iter(wrong)) in answer.text
+
+
+def test_a_lower_limit_holds_soon_and_none_opens_again(platform: Platform) -> None:
+    namespace(platform, "changing")
+    limited = {"name": "changing", "labels": {"openfaas": "1"}, "annotations": {"com.hilbert.limits.rate": "0.01"}}
+    assert platform.api("PUT", "/system/namespace/changing", limited).status == 202
+    until(lambda: platform.call("/function/echo.changing").status == 429, what="the limit", log=lambda: platform.log)
+    assert (
+        platform.api(
+            "PUT", "/system/namespace/changing", {"name": "changing", "labels": {"openfaas": "1"}, "annotations": {}}
+        ).status
+        == 202
+    )
+    until(lambda: platform.call("/function/echo.changing").status == 200, what="no limit", log=lambda: platform.log)
