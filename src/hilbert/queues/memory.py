@@ -21,6 +21,7 @@ from hilbert.core.ports.queue import (
     QueueCounts,
     QueuedCall,
 )
+from hilbert.core.ports.schedules import Mark
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.queues.bounds import check_bounds, fingerprint_of, not_found
 
@@ -46,7 +47,7 @@ class _Entry(msgspec.Struct):
 
 
 class MemoryQueue:
-    """A `Queue` with its `QueueRecords`. Every look-up walks over what there is: meant to be read, not to be fast."""
+    """A `Queue` with its `QueueRecords` and `Marks`. Every look-up walks over what there is: meant to be read, not to be fast."""
 
     def __init__(self, bounds: QueueBounds | None = None) -> None:
         self._bounds = bounds or QueueBounds()
@@ -54,6 +55,7 @@ class MemoryQueue:
         self._last = 0
         self._accepted: dict[FunctionRef, int] = {}
         self._forgotten: dict[FunctionRef, int] = {}
+        self._marks: dict[tuple[FunctionRef, int], Mark] = {}
 
     async def put(self, calls: Sequence[QueuedCall], *, now: float) -> Sequence[str]:
         ids: list[str] = []
@@ -204,6 +206,7 @@ class MemoryQueue:
         chosen = [entry for entry in self._of(ref) if entry.state in OPEN]
         for entry in chosen:
             _cancel(entry, now, reason)
+        await self.forget_marks(ref)
         return len(chosen)
 
     async def forget_namespace(self, namespace: NamespaceName) -> None:
@@ -211,6 +214,23 @@ class MemoryQueue:
         for table in (self._accepted, self._forgotten):
             for ref in [ref for ref in table if ref.namespace == namespace]:
                 del table[ref]
+        self._marks = {key: mark for key, mark in self._marks.items() if mark.ref.namespace != namespace}
+
+    async def marks(self, namespace: NamespaceName | None = None) -> Sequence[Mark]:
+        return [mark for _, mark in sorted(self._marks.items()) if namespace in (None, mark.ref.namespace)]
+
+    async def advance(self, mark: Mark, call: QueuedCall | None = None, *, now: float) -> bool:
+        before = self._marks.get((mark.ref, mark.index))
+        if mark.version != (before.version if before is not None else 0) + 1:
+            return False
+        if call is not None:
+            (accepted,) = await self.put([call], now=now)
+            mark = msgspec.structs.replace(mark, call=accepted)
+        self._marks[mark.ref, mark.index] = mark
+        return True
+
+    async def forget_marks(self, ref: FunctionRef, *, start: int = 0) -> None:
+        self._marks = {key: mark for key, mark in self._marks.items() if mark.ref != ref or mark.index < start}
 
     async def expire(self, *, now: float) -> int:
         gone: list[_Entry] = []

@@ -31,6 +31,7 @@ from hilbert.core.ports.queue import (
     QueuedCall,
     QueueRecords,
 )
+from hilbert.core.ports.schedules import Marks
 from hilbert.core.values import FunctionRef, NamespaceName
 
 BOUNDS: Final = QueueBounds(function_calls=6, function_bytes=60, namespace_calls=8, namespace_bytes=80, finished=4)
@@ -42,8 +43,8 @@ G: Final = FunctionRef.parse("g.here")
 ELSEWHERE: Final = FunctionRef.parse("f.there")
 
 
-class FullQueue(Queue, QueueRecords, Protocol):
-    """Both ports at once."""
+class FullQueue(Queue, QueueRecords, Marks, Protocol):
+    """All three ports at once. `hilbert.testing.schedule_marks` has the suite of the third."""
 
 
 class QueueSubject(Protocol):

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from hilbert.core.errors import HilbertError
 from hilbert.core.ports.queue import OPEN, Again, CallState, Finished, GivenUp, Outcome
+from hilbert.core.ports.schedules import Mark
 from hilbert.queues.memory import MemoryQueue
 from hilbert.testing.queue import BOUNDS, ELSEWHERE, HERE, THERE, F, FullQueue, G, call
 
@@ -69,6 +70,20 @@ class QueueMachine(RuleBasedStateMachine):
         names = [f"new-{self.fresh + number}" for number in range(count)]
         self.fresh += count
         self.both(lambda queue: queue.put([call(name, ref, due=self.now) for name in names], now=self.now))
+
+    @rule(ref=_REFS, index=st.integers(0, 1), behind=st.integers(0, 1), key=st.sampled_from(["", "k1"]))
+    def advance(self, ref: Any, index: int, behind: int, key: str) -> None:
+        """A tick of a schedule: by whoever knows its mark, or by somebody who is behind."""
+        known = [mark for mark in self.run(self.model.marks()) if (mark.ref, mark.index) == (ref, index)]
+        version = (known[0].version if known else 0) + 1 - behind
+        mark = Mark(ref=ref, index=index, version=version, rule="* * * * *", tick=self.now)
+        self.fresh += 1
+        made = call(f"new-{self.fresh}", ref, due=self.now, key=key)
+        self.both(lambda queue: queue.advance(mark, made, now=self.now))
+
+    @rule(ref=_REFS, start=st.integers(0, 1))
+    def forget_marks(self, ref: Any, start: int) -> None:
+        self.both(lambda queue: queue.forget_marks(ref, start=start))
 
     @rule(data=st.data(), count=st.integers(0, 3), length=st.sampled_from([1.0, 60.0]))
     def lease(self, data: st.DataObject, count: int, length: float) -> None:
@@ -175,6 +190,10 @@ class QueueMachine(RuleBasedStateMachine):
         assert found[0] == found[1]
         for counts in found[0].values():
             assert counts.accepted == counts.queued + counts.running + counts.finished + counts.dead + counts.forgotten
+
+    @invariant()
+    def marks_are_the_same(self) -> None:
+        assert self.run(self.subject.marks()) == self.run(self.model.marks())
 
     @invariant()
     def an_end_is_an_end(self) -> None:

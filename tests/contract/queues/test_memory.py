@@ -8,6 +8,7 @@ import pytest
 
 from hilbert.queues.memory import MemoryQueue
 from hilbert.testing.queue import BOUNDS, QueueContract
+from hilbert.testing.schedule_marks import MarksContract
 
 
 @dataclass
@@ -21,4 +22,8 @@ def subject() -> Subject:
 
 
 class TestMemory(QueueContract):
+    pass
+
+
+class TestMemoryMarks(MarksContract):
     pass

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hilbert.queues.sqlite import SqliteQueue
 from hilbert.testing.queue import BOUNDS, FullQueue, QueueContract
 from hilbert.testing.queue_machine import QueueMachine
+from hilbert.testing.schedule_marks import MarksContract
 
 
 @dataclass
@@ -31,6 +32,10 @@ async def subject(tmp_path: Path) -> AsyncIterator[Subject]:
 
 
 class TestSqlite(QueueContract):
+    pass
+
+
+class TestSqliteMarks(MarksContract):
     pass
 
 

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from hilbert.control.delivery.callbacks import Target
 from hilbert.control.delivery.request import DEPTH_FIELD, MOST_DEPTH, Fields, QueuedRequest
 from hilbert.core.errors import Invalid, KeyReused
-from hilbert.core.ports import Queue, QueueRecords
+from hilbert.core.ports import Marks, Queue, QueueRecords
 from hilbert.core.ports.queue import CallRecord, QueuedCall
 from hilbert.core.values import Duration, FunctionRef, NamespaceName, whole_or
 from hilbert.kit.http1.forward import HOP_FIELDS, passing
@@ -40,8 +40,8 @@ _OURS: Final = HOP_FIELDS | {
 """About the queueing, or for the gateway to say; all others go to the function."""
 
 
-class FullQueue(Queue, QueueRecords, Protocol):
-    """A queue with what is kept of its calls."""
+class FullQueue(Queue, QueueRecords, Marks, Protocol):
+    """A queue with what is kept of its calls, and of schedules."""
 
 
 class Intake:

@@ -14,6 +14,7 @@ from hilbert.core.ports.queue import Queue, QueueRecords
 from hilbert.core.ports.replica_logs import ReplicaLogs
 from hilbert.core.ports.routes import RouteSink
 from hilbert.core.ports.runtime import Handle, Observed, ReplicaPlan, Runtime
+from hilbert.core.ports.schedules import Marks
 from hilbert.core.ports.shelf import Shelf
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Handle",
     "Leader",
     "Logs",
+    "Marks",
     "Namespaces",
     "Observed",
     "Provider",

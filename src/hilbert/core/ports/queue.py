@@ -231,11 +231,14 @@ class QueueRecords(Protocol):
         ...
 
     async def cancel_function(self, ref: FunctionRef, *, reason: str, now: float) -> int:
-        """Cancel every open call of a function, as when it is removed; the number of them. Idempotent."""
+        """Cancel every open call of a function, as when it is removed, and forget its marks (`core.ports.schedules`).
+
+        The number of calls. Idempotent.
+        """
         ...
 
     async def forget_namespace(self, namespace: NamespaceName) -> None:
-        """Forget all of a namespace in one step: calls, answers, dead letters, keys, counts. Absence is success."""
+        """Forget all of a namespace in one step: calls, answers, dead letters, keys, counts, marks. Absence is success."""
         ...
 
     async def expire(self, *, now: float) -> int:

@@ -24,11 +24,12 @@ from hilbert.core.ports.queue import (
     QueueCounts,
     QueuedCall,
 )
+from hilbert.core.ports.schedules import Mark
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.kit.files import sync
 from hilbert.kit.sqlite import Database, Work
 from hilbert.queues.bounds import not_found
-from hilbert.queues.sqlite import transactions
+from hilbert.queues.sqlite import marks, transactions
 from hilbert.queues.sqlite.reserve import DEFAULT_SIZE, Reserve
 from hilbert.queues.sqlite.schema import MIGRATIONS, STATES
 
@@ -44,7 +45,7 @@ _log = structlog.get_logger("hilbert.queue")
 
 
 class SqliteQueue:
-    """A `Queue` with its `QueueRecords`. One process at a time has the file open; opening gives back all leases."""
+    """A `Queue` with its `QueueRecords` and `Marks`. One process at a time has the file open; opening gives back all leases."""
 
     def __init__(self, database: Database, reserve: Reserve, lock: int, bounds: QueueBounds) -> None:
         """Use `open`."""
@@ -92,19 +93,12 @@ class SqliteQueue:
             self._lock = -1
 
     async def put(self, calls: Sequence[QueuedCall], *, now: float) -> Sequence[str]:
-        if not self._reserve.hold():
-            raise StorageFull(
-                "the disk is full: no calls are accepted, those in the queue are still made",
-                hint="make room on the disk of the state directory, or purge dead letters",
-            )
+        self._check_room()
         if self._putting >= _MOST_PUTTING:
             raise QueueFull("too many calls are being queued at this moment", hint="try again", retry_after=1)
         self._putting += 1
         try:
             return await self._write(lambda connection: transactions.put(connection, calls, now, self._bounds))
-        except StorageFull:
-            self._reserve.give_up()
-            raise
         finally:
             self._putting -= 1
 
@@ -165,11 +159,29 @@ class SqliteQueue:
     async def forget_namespace(self, namespace: NamespaceName) -> None:
         await self._write(lambda connection: transactions.forget_namespace(connection, namespace))
 
+    async def marks(self, namespace: NamespaceName | None = None) -> Sequence[Mark]:
+        return await self._read(lambda connection: marks.read(connection, namespace))
+
+    async def advance(self, mark: Mark, call: QueuedCall | None = None, *, now: float) -> bool:
+        if call is not None:
+            self._check_room()
+        return await self._write(lambda connection: transactions.advance(connection, mark, call, now, self._bounds))
+
+    async def forget_marks(self, ref: FunctionRef, *, start: int = 0) -> None:
+        await self._write(lambda connection: marks.forget(connection, ref, start))
+
     async def expire(self, *, now: float) -> int:
         total = 0
         while gone := await self._write(lambda connection: transactions.expire(connection, now, self._bounds.finished)):
             total += gone
         return total
+
+    def _check_room(self) -> None:
+        if not self._reserve.hold():
+            raise StorageFull(
+                "the disk is full: no calls are accepted, those in the queue are still made",
+                hint="make room on the disk of the state directory, or purge dead letters",
+            )
 
     async def _write(self, work: Work[T]) -> T:
         if self._broken:

@@ -3,6 +3,7 @@
 Requests and answers stand beside the rows, so that rows stay small and lending touches few pages. `wake` is when a call
 can be leased: it is due then, or its lease ends. `counts` has a line for each function and one, with an empty function,
 for each namespace; each transaction keeps them in step with the rows.
+`marks` says how far schedules have come.
 """
 
 from __future__ import annotations
@@ -60,6 +61,20 @@ MIGRATIONS: Final = (
         dead INTEGER NOT NULL DEFAULT 0,
         size INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (namespace, function)
+    ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE marks (
+        namespace TEXT NOT NULL,
+        function TEXT NOT NULL,
+        place INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        rule TEXT NOT NULL,
+        tick REAL NOT NULL,
+        call TEXT NOT NULL,
+        waiting REAL NOT NULL,
+        paused INTEGER NOT NULL,
+        PRIMARY KEY (namespace, function, place)
     ) WITHOUT ROWID;
     """,
 )

@@ -11,8 +11,10 @@ import msgspec
 
 from hilbert.core.errors import KeyReused, LeaseLost
 from hilbert.core.ports.queue import KEPT_FOR, Again, Finished, Lease, Outcome, QueueBounds, QueuedCall
+from hilbert.core.ports.schedules import Mark
 from hilbert.core.values import FunctionRef
 from hilbert.queues.bounds import check_bounds, digest_of, fingerprint_of, not_found
+from hilbert.queues.sqlite import marks
 from hilbert.queues.sqlite.schema import CANCELLED, DEAD, FAILED, QUEUED, RUNNING, SUCCEEDED
 
 _NAMES: Final = ("queued", "running", "finished", "finished", "finished", "dead")
@@ -86,6 +88,18 @@ def put(connection: sqlite3.Connection, calls: Sequence[QueuedCall], now: float,
     for ref in changes:
         check_bounds(bounds, ref, function=_load(connection, ref, ref.name), namespace=_load(connection, ref, ""))
     return ids
+
+
+def advance(
+    connection: sqlite3.Connection, mark: Mark, call: QueuedCall | None, now: float, bounds: QueueBounds
+) -> bool:
+    if not marks.is_next(connection, mark):
+        return False
+    if call is not None:
+        (accepted,) = put(connection, [call], now, bounds)
+        mark = msgspec.structs.replace(mark, call=accepted)
+    marks.write(connection, mark)
+    return True
 
 
 def lease(connection: sqlite3.Connection, ref: FunctionRef, limit: int, now: float, until: float) -> list[Lease]:
@@ -174,6 +188,7 @@ def cancel_function(connection: sqlite3.Connection, ref: FunctionRef, reason: st
         "SELECT number, function, state, size FROM calls WHERE namespace = ? AND function = ? AND state < 2", _pair(ref)
     ).fetchall()
     _cancel(connection, ref.namespace, rows, now, reason)
+    marks.forget(connection, ref)
     return len(rows)
 
 
@@ -205,6 +220,7 @@ def forget_namespace(connection: sqlite3.Connection, namespace: str) -> None:
         )
     connection.execute("DELETE FROM calls WHERE namespace = ?", (namespace,))
     connection.execute("DELETE FROM counts WHERE namespace = ?", (namespace,))
+    connection.execute("DELETE FROM marks WHERE namespace = ?", (namespace,))
 
 
 def expire(connection: sqlite3.Connection, now: float, most: int) -> int:

@@ -99,7 +99,13 @@ def test_when_the_clocks_are_changed(text: str, after: str, expected: list[str])
 def test_every_counts_from_its_anchor() -> None:
     when = parse("@every 90s")
     assert when == Every(90)
-    assert [when.next(after, anchor=1000.7) for after in (1000.7, 1089.9, 1090, 5000, 10)] == [1090, 1090, 1180, 5050, 1090]
+    assert [when.next(after, anchor=1000.7) for after in (1000.7, 1089.9, 1090, 5000, 10)] == [
+        1090,
+        1090,
+        1180,
+        5050,
+        1090,
+    ]
     assert parse("@every 10ms") == Every(1), "a second at least"
     assert parse("@every 1h30m") == Every(5400)
 
@@ -154,7 +160,7 @@ _NUMBERS = st.lists(st.integers(0, 59), min_size=1, max_size=3, unique=True)
     minutes=_NUMBERS,
     hours=st.lists(st.integers(0, 23), min_size=1, max_size=3, unique=True),
     zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]),
-    start=st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 1), timezones=st.just(UTC)),
+    start=st.integers(0, 334 * 86_400).map(lambda seconds: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)),
 )  # fmt: skip
 def test_against_a_search_minute_by_minute(minutes: list[int], hours: list[int], zone: str, start: datetime) -> None:
     when = parse(f"CRON_TZ={zone} {','.join(map(str, minutes))} {','.join(map(str, hours))} * * *")
