@@ -21,6 +21,8 @@ from hilbert.api.app import create_app, server_config
 from hilbert.api.services import Services
 from hilbert.control.call_counts import CallTotals, NoCalls
 from hilbert.control.delivery.intake import Intake
+from hilbert.control.leader import SoleLeader
+from hilbert.control.schedules.firing import Firing
 from hilbert.core import errors
 from hilbert.core.errors import HilbertError
 from hilbert.core.ports import Provider
@@ -178,16 +180,18 @@ async def running(
     fetch: Fetch | None = None,
     clock: Callable[[], float] | None = None,
 ) -> AsyncIterator[Api]:
-    """A gateway on a unix socket, with a `MemoryProvider` unless told otherwise."""
+    """A gateway on a unix socket, with a `MemoryProvider` unless told otherwise. It fires no schedules."""
     own = MemoryProvider() if provider is None else None
     folder = Path(tempfile.mkdtemp(prefix="hb-"))
     shelves = SqliteShelves(folder / "tokens.db")
     sign_in = await signing_in(shelves, fetch=fetch or no_fetch, clock=clock)
     runs = provider or own or MemoryProvider()
+    queue = MemoryQueue()
     services = Services(
         **sign_in,
         provider=runs,
-        intake=Intake(MemoryQueue(), exists=runs.get),
+        intake=Intake(queue, exists=runs.get),
+        firing=Firing(queue, runs, leader=SoleLeader()),
         settings=settings or Settings(),
         credentials=credentials,
         totals=totals or NoCalls(),

@@ -6,12 +6,14 @@ import re
 import time
 from typing import Final
 
+import msgspec
+
 from hilbert.api.asgi import TEXT, Answer, json
 from hilbert.api.endpoint import Access, Call, Endpoint, nothing
 from hilbert.control.delivery.intake import Intake
-from hilbert.control.delivery.request import QueuedAnswer
+from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
 from hilbert.core import errors
-from hilbert.core.errors import CallNotFound, Unsupported
+from hilbert.core.errors import CallNotFound, Forbidden, Unsupported
 from hilbert.core.identity import Action, Resource
 from hilbert.core.ports.queue import CallRecord
 from hilbert.iam.rights import may
@@ -22,6 +24,7 @@ from hilbert.wire.queued import QueuedCallStatus, status_of
 GROUP: Final = "Queued calls"
 PATH: Final = "/async-function/{rest}"
 RESULT: Final = "/result"
+REQUEST: Final = "/request"
 
 _SPLIT: Final = re.compile(rb"/async-function/([^/?]*)([^?]*)(\?.*)?", re.DOTALL)
 _WRITE: Final = (errors.BackendUnavailable, errors.StorageFull)
@@ -43,11 +46,40 @@ async def cancel_call(call: Call) -> Answer:
 
 
 async def get_call(call: Call) -> Answer:
-    number, wants_result = call.name.removesuffix(RESULT), call.name.endswith(RESULT)
+    number, slash, part = call.name.partition("/")
+    if slash + part not in ("", RESULT, REQUEST):
+        raise CallNotFound(f"no call {call.name}")
     record = await _intake(call).look_up(number)
-    if not may(call.caller, Action.FUNCTION_GET, Resource(record.ref.namespace, record.ref)):
+    about = Resource(record.ref.namespace, record.ref)
+    if not may(call.caller, Action.FUNCTION_GET, about):
         raise CallNotFound(f"no call {number}")
-    return _result(record) if wants_result else json(status_of(record, now=time.time()))
+    if not part:
+        return json(status_of(record, now=time.time()))
+    if not may(call.caller, Action.FUNCTION_PAYLOAD, about):
+        raise Forbidden(
+            f"this needs the right {Action.FUNCTION_PAYLOAD} on {record.ref.namespace}:{record.ref.name}",
+            hint="ask whoever administers the namespace or the gateway",
+        )
+    if part == RESULT[1:]:
+        return _result(record)
+    return _request(record, await _intake(call).queue.body(record.ref.namespace, number))
+
+
+def _request(record: CallRecord, kept: bytes) -> Answer:
+    """The body of the request, with its method, path and headers beside it."""
+    try:
+        request = QueuedRequest.load(kept)
+    except msgspec.MsgspecError as exc:
+        raise CallNotFound(f"the stored request of call {record.id} cannot be read", detail=str(exc)) from exc
+    fields = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in request.fields}
+    shown = {
+        headers.CALL_ID: record.id,
+        "X-Hilbert-Method": request.method,
+        "X-Hilbert-Path": headers.one_line(request.target.decode("latin-1")),
+        "Content-Disposition": "attachment",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Answer(200, request.body, headers.one_line(fields.get("content-type", "application/octet-stream")), shown)
 
 
 def _result(record: CallRecord) -> Answer:
@@ -122,9 +154,9 @@ ENDPOINTS: Final = (
         handler=get_call,
         access=Access.SIGNED_IN,
         group=GROUP,
-        summary="Get the state of the queued call whose id the path names, or with /result behind it its answer",
+        summary="Get the state of the queued call whose id the path names, or its answer or request with /result or /request behind it",
         answer=QueuedCallStatus,
-        errors=(errors.BackendUnavailable, errors.CallNotFound, errors.Unsupported),
+        errors=(errors.BackendUnavailable, errors.CallNotFound, errors.Forbidden, errors.Unsupported),
         documented=False,
     ),
 )

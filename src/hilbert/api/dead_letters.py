@@ -14,7 +14,6 @@ from hilbert.core import errors
 from hilbert.core.errors import Invalid, Unsupported
 from hilbert.core.identity import Action
 from hilbert.core.ports.queue import CallState
-from hilbert.core.values import parse_whole
 from hilbert.wire.queued import DeadLetters, Done, QueuedCallStatus, status_of
 
 GROUP: Final = "Dead letters"
@@ -34,8 +33,8 @@ async def list_dead(call: Call) -> Answer:
         call.namespace.name,
         function=call.query(FUNCTION),
         state=CallState.DEAD,
-        after=_whole(call, AFTER, 0, least=0),
-        limit=_whole(call, LIMIT, MOST_LISTED, least=1, most=MOST_LISTED),
+        after=call.whole(AFTER, 0),
+        limit=call.whole(LIMIT, MOST_LISTED, least=1, most=MOST_LISTED),
     )
     now = time.time()
     return json([status_of(record, now=now) for record in found])
@@ -66,14 +65,6 @@ def _queue(call: Call) -> FullQueue:
     if call.services.intake is None:
         raise Unsupported(f"the {call.services.provider.name} provider has no queue yet")
     return call.services.intake.queue
-
-
-def _whole(call: Call, parameter: Query, default: int, *, least: int, most: int = 2**63 - 1) -> int:
-    text = call.query(parameter)
-    try:
-        return parse_whole(text, least=least, most=most) if text else default
-    except Invalid as exc:
-        raise Invalid(f"{parameter.name}: {exc.message}") from exc
 
 
 ENDPOINTS: Final = (

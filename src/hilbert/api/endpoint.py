@@ -16,7 +16,7 @@ from hilbert.api.services import Services
 from hilbert.core.errors import HilbertError, Invalid
 from hilbert.core.identity import Action, Caller, Resource
 from hilbert.core.model import Namespace
-from hilbert.core.values import FunctionRef
+from hilbert.core.values import MOST_WHOLE, FunctionRef, parse_whole
 from hilbert.wire.reading import decode
 
 B = TypeVar("B")
@@ -101,6 +101,14 @@ class Call:
         if parameter not in self.endpoint.query:
             raise RuntimeError(f"{self.endpoint.path} declares no parameter {parameter.name}")
         return self._parameters.get(parameter.name, "")
+
+    def whole(self, parameter: Query, default: int, *, least: int = 0, most: int = MOST_WHOLE) -> int:
+        """A parameter that is a whole number. Raises `Invalid`, naming it."""
+        text = self.query(parameter)
+        try:
+            return parse_whole(text, least=least, most=most) if text else default
+        except Invalid as exc:
+            raise Invalid(f"{parameter.name}: {exc.message}") from exc
 
     def flag(self, parameter: Query) -> bool:
         """A parameter as Go's `strconv.ParseBool` reads it, with false for what is neither."""

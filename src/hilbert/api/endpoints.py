@@ -20,7 +20,9 @@ from hilbert.api import (
     oauth,
     openapi,
     pages,
+    queues,
     scaling,
+    schedules,
     secrets,
     tokens,
 )
@@ -38,7 +40,9 @@ DESCRIBED: Final[tuple[Endpoint, ...]] = (
     *access.ENDPOINTS,
     *oauth.ENDPOINTS,
     *async_calls.ENDPOINTS,
+    *queues.ENDPOINTS,
     *dead_letters.ENDPOINTS,
+    *schedules.ENDPOINTS,
     *health.ENDPOINTS,
     *info.ENDPOINTS,
 )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from hilbert.api import targets
-from hilbert.api.asgi import Answer, json
+from hilbert.api.asgi import TEXT, Answer, json
 from hilbert.api.endpoint import NAMESPACE, Body, Call, Endpoint, Query, nothing
 from hilbert.api.problems import NAMESPACE_NOT_VALID, RESERVED_READ, Retold, Told
 from hilbert.control.call_policy import call_policy, usable_policy
+from hilbert.control.delivery.retries import RetryPolicy, policy_of
+from hilbert.control.schedules.rules import rules_of, warnings_of
 from hilbert.core import errors
 from hilbert.core.errors import Invalid
 from hilbert.core.identity import Action, Resource
-from hilbert.core.model import FunctionStatus, Namespace
+from hilbert.core.model import FunctionSpec, FunctionStatus, Namespace
 from hilbert.iam.rights import may
+from hilbert.wire import headers
 from hilbert.wire.function import DeleteFunction, Deployment, Function, ScaleFunction
+from hilbert.wire.schedule import nobody_fires
 from hilbert.wire.specification import from_status, to_spec
 
 GROUP: Final = "Functions"
@@ -78,7 +83,19 @@ async def _deploy(call: Call, deployment: Deployment, *, create: bool) -> Answer
     spec = to_spec(deployment, call.namespace.name)
     call_policy(spec, call.namespace.annotations, call.services.settings.gateway)
     await call.services.provider.apply(spec, create=create)
-    return nothing(202)
+    warnings = _warnings(call, spec)
+    return Answer(202, b"", TEXT, {headers.WARNING: headers.one_line("; ".join(warnings))} if warnings else {})
+
+
+def _warnings(call: Call, spec: FunctionSpec) -> list[str]:
+    """What has no effect, though it was accepted: OpenFaaS takes any annotation."""
+    space = call.namespace.annotations
+    rules = rules_of(spec.ref, spec.annotations, space)
+    _, wrong = policy_of({**space, **spec.annotations}, RetryPolicy())
+    found = [*warnings_of(rules, time.time()), *wrong]
+    if rules.schedules and call.services.firing is None:
+        found.append(nobody_fires(spec.ref))
+    return found
 
 
 def _shown(call: Call, namespace: Namespace, status: FunctionStatus) -> Function:

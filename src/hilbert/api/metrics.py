@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from hilbert.api.asgi import App, Receive, Scope, Send
+from hilbert.api.queue_metrics import queue_families
 from hilbert.api.services import Services
 from hilbert.control.call_counts import CallTotals
 from hilbert.core.errors import HilbertError
@@ -54,6 +55,7 @@ async def exposition(services: Services) -> bytes:
             *_scaling(services),
             *_limits(services),
             *_data_plane(services.totals),
+            *await queue_families(services),
             *_platform(services, statuses, up=up),
         ]
     )

@@ -11,9 +11,11 @@ from hilbert.api.log_streams import LogStreams
 from hilbert.api.traffic import Traffic
 from hilbert.control.activation import Activation
 from hilbert.control.call_counts import CallTotals, NoCalls
+from hilbert.control.delivery.dispatcher import Dispatcher
 from hilbert.control.delivery.intake import Intake
 from hilbert.control.limits.keeper import Limits
 from hilbert.control.scaling.scaler import Scaler
+from hilbert.control.schedules.firing import Firing
 from hilbert.control.tenancy import Tenancy
 from hilbert.core.errors import Unsupported
 from hilbert.core.ports import Logs, Namespaces, Provider, Secrets, capability
@@ -52,7 +54,11 @@ class Services:
     limits: Limits | None = None
     """How limits on calls are used; None: nobody enforces any here."""
     intake: Intake | None = None
-    """Where calls are queued; None: this installation has no queue."""
+    """Where calls are queued; None: this installation has no queue, nor the two that follow."""
+    dispatcher: Dispatcher | None = None
+    """What has come of queued calls."""
+    firing: Firing | None = None
+    """Schedules; None: they are left to a cron-connector."""
     traffic: Traffic = field(default_factory=Traffic)
     """What the REST API counts of itself."""
     log_streams: LogStreams = field(default_factory=LogStreams)

@@ -14,6 +14,8 @@ class Accepted(msgspec.Struct, frozen=True):
     """False: a function of that name was updated."""
     status: int
     """HTTP status: 202, or 200 of some gateways."""
+    warning: str = ""
+    """What of it has no effect, such as a schedule that nobody can read; empty: nothing."""
 
 
 class Invocation(msgspec.Struct, frozen=True):

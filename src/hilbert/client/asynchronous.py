@@ -129,11 +129,11 @@ class AsyncClient:
 
     async def create_function(self, deployment: Deployment) -> Accepted:
         """Raises `Invalid`, and `Conflict` or `UnexpectedAnswer` when it is there already."""
-        return Accepted(created=True, status=await self._run(calls.create_function(deployment)))
+        return await self._run(calls.create_function(deployment))
 
     async def update_function(self, deployment: Deployment) -> Accepted:
         """Replace the whole specification. Raises `FunctionNotFound` and `Invalid`."""
-        return Accepted(created=False, status=await self._run(calls.update_function(deployment)))
+        return await self._run(calls.update_function(deployment))
 
     async def delete_function(self, name: str, namespace: str = "") -> None:
         """Raises `FunctionNotFound`."""

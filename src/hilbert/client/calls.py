@@ -13,10 +13,12 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from hilbert.client.answers import Accepted
 from hilbert.client.codec import BrokenAnswer, Head, Pieces, Request, check_headers
 from hilbert.client.faults import Subject, error_of
 from hilbert.core.errors import Invalid
 from hilbert.wire.function import DeleteFunction, Deployment, Function, ScaleFunction
+from hilbert.wire.headers import WARNING
 from hilbert.wire.info import GatewayInfo
 from hilbert.wire.limits import LimitStatus
 from hilbert.wire.log import LogMessage
@@ -85,6 +87,10 @@ def _status(head: Head, _body: bytes) -> int:
     return head.status
 
 
+def _accepted(*, created: bool) -> Callable[[Head, bytes], Accepted]:
+    return lambda head, _body: Accepted(created, head.status, head.headers.get(WARNING.lower(), ""))
+
+
 def _one(kind: type[T]) -> Callable[[Head, bytes], T]:
     return lambda _head, body: parse(body, kind)
 
@@ -123,14 +129,14 @@ def get_function(name: str, namespace: str, *, usage: bool) -> Call[Function]:
     return Call(request, _one(Function), subject="function", name=name)
 
 
-def create_function(deployment: Deployment) -> Call[int]:
+def create_function(deployment: Deployment) -> Call[Accepted]:
     request = _request("POST", "/system/functions", document=deployment)
-    return Call(request, _status, subject="function", name=deployment.service)
+    return Call(request, _accepted(created=True), subject="function", name=deployment.service)
 
 
-def update_function(deployment: Deployment) -> Call[int]:
+def update_function(deployment: Deployment) -> Call[Accepted]:
     request = _request("PUT", "/system/functions", document=deployment)
-    return Call(request, _status, subject="function", name=deployment.service)
+    return Call(request, _accepted(created=False), subject="function", name=deployment.service)
 
 
 def delete_function(name: str, namespace: str) -> Call[None]:

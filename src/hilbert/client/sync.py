@@ -127,11 +127,11 @@ class Client:
 
     def create_function(self, deployment: Deployment) -> Accepted:
         """Raises `Invalid`, and `Conflict` or `UnexpectedAnswer` when it is there already."""
-        return Accepted(created=True, status=self._run(calls.create_function(deployment)))
+        return self._run(calls.create_function(deployment))
 
     def update_function(self, deployment: Deployment) -> Accepted:
         """Replace the whole specification. Raises `FunctionNotFound` and `Invalid`."""
-        return Accepted(created=False, status=self._run(calls.update_function(deployment)))
+        return self._run(calls.update_function(deployment))
 
     def delete_function(self, name: str, namespace: str = "") -> None:
         """Raises `FunctionNotFound`."""

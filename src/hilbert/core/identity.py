@@ -25,7 +25,9 @@ class Action(enum.StrEnum):
     FUNCTION_SCALE = "Function:Scale"
     FUNCTION_LOGS = "Function:Logs"
     FUNCTION_INVOKE = "Function:Invoke"
-    """Call a function that asks its callers who they are. No endpoint of the REST API needs it."""
+    """Call a function that asks its callers who they are, and queue many calls at once."""
+    FUNCTION_PAYLOAD = "Function:Payload"
+    """See requests and answers of queued calls, which may hold what the namespace's users have sent."""
     NAMESPACE_LIST = "Namespace:List"
     NAMESPACE_GET = "Namespace:Get"
     NAMESPACE_CREATE = "Namespace:Create"
@@ -38,6 +40,10 @@ class Action(enum.StrEnum):
     TOKEN_LIST = "Token:List"  # noqa: S105
     TOKEN_CREATE = "Token:Create"  # noqa: S105
     TOKEN_REVOKE = "Token:Revoke"  # noqa: S105
+    SCHEDULE_LIST = "Schedule:List"
+    SCHEDULE_UPDATE = "Schedule:Update"
+    """Pause and resume schedules."""
+    SCHEDULE_RUN = "Schedule:Run"
     SYSTEM_INFO = "System:Info"
     SYSTEM_ALERT = "System:Alert"
     """Scale functions of every namespace by AlertManager's alerts."""

@@ -135,6 +135,8 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Maximum number of queued calls of one namespace."""
     namespace_bytes: Quantity = Quantity.parse("4Gi")
     """Maximum size of the queued requests of one namespace."""
+    schedules: bool = True
+    """Call functions at the times that their annotation `schedule` says. Turn it off where a cron-connector does this for all of them."""
     private_callbacks: bool = False
     """Allow call-backs to private networks (10.0.0.0/8 and the like). This machine and link-local addresses are never called."""
 

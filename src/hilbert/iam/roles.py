@@ -21,7 +21,7 @@ class Role(enum.StrEnum):
     INVOKER = "invoker"
     """Call functions."""
     VIEWER = "viewer"
-    """Look at everything but the values of secrets."""
+    """Look at everything but the values of secrets, and what calls carry."""
     DEPLOYER = "deployer"
     """Deploy, scale and remove functions as well, for CI."""
     DEVELOPER = "developer"
@@ -37,6 +37,7 @@ _VIEW: Final = (
     Action.NAMESPACE_LIST,
     Action.NAMESPACE_GET,
     Action.SECRET_LIST,
+    Action.SCHEDULE_LIST,
 )
 _DEPLOY: Final = (
     *_VIEW,
@@ -45,6 +46,9 @@ _DEPLOY: Final = (
     Action.FUNCTION_UPDATE,
     Action.FUNCTION_DELETE,
     Action.FUNCTION_SCALE,
+    Action.FUNCTION_PAYLOAD,
+    Action.SCHEDULE_UPDATE,
+    Action.SCHEDULE_RUN,
 )
 _DEVELOP: Final = (*_DEPLOY, Action.SECRET_CREATE, Action.SECRET_UPDATE, Action.SECRET_DELETE)
 

@@ -116,6 +116,8 @@ class Control:
                 scaler=scaler,
                 limits=limits,
                 intake=queueing.intake if queueing is not None else None,
+                dispatcher=queueing.dispatcher if queueing is not None else None,
+                firing=queueing.firing if queueing is not None else None,
                 is_ready=lambda: routing.is_synced,
             )
             await stack.enter_async_context(

@@ -1,4 +1,4 @@
-"""Queued calls in the control process: the queue, who accepts, and who delivers, put together."""
+"""Queued calls in the control process: the queue, who accepts, who delivers, and who fires schedules, put together."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from hilbert.control.delivery.dispatcher import DeliverySettings, Dispatcher
 from hilbert.control.delivery.intake import FullQueue, Intake
 from hilbert.control.delivery.retries import RetryPolicy
 from hilbert.control.leader import SoleLeader
+from hilbert.control.schedules.firing import Firing
 from hilbert.core.errors import HilbertError
 from hilbert.core.ports import Namespaces, Provider
 from hilbert.core.settings import QueueSettings
@@ -41,11 +42,12 @@ class Queueing:
         self._provider = provider
         self._wheel = TimerWheel()
         self._gateway = Pool(f"tcp:{_address(url)}", self._wheel)
-        self._dispatcher = Dispatcher(
+        leader = SoleLeader()
+        self.dispatcher = Dispatcher(
             queue,
             GatewayCalls(self._gateway),
             annotations=self._annotations,
-            leader=SoleLeader(),
+            leader=leader,
             callbacks=HttpCallBacks(
                 self._gateway, self._wheel, version=hilbert.__version__, allow_private=settings.private_callbacks
             ),
@@ -61,7 +63,10 @@ class Queueing:
             ),
         )
         self.intake = Intake(
-            queue, exists=provider.get, accepted=self._dispatcher.poke, cancelled=self._dispatcher.break_off
+            queue, exists=provider.get, accepted=self.dispatcher.poke, cancelled=self.dispatcher.break_off
+        )
+        self.firing = (
+            Firing(queue, provider, leader=leader, accepted=self.dispatcher.poke) if settings.schedules else None
         )
 
     @contextlib.asynccontextmanager
@@ -69,13 +74,17 @@ class Queueing:
         """Deliver while the block runs. Begin once the routes are known."""
         if isinstance(self._provider, Namespaces):
             await self.intake.catch_up([found.name for found in await self._provider.list_namespaces()])
-        self._dispatcher.start()
+        self.dispatcher.start()
+        if self.firing is not None:
+            self.firing.start()
         expiring = spawn(self._expire(), name="expire queued calls")
         try:
             yield
         finally:
             await cancel(expiring)
-            await self._dispatcher.stop()
+            if self.firing is not None:
+                await self.firing.stop()
+            await self.dispatcher.stop()
             self._gateway.close()
             self._wheel.close()
 

@@ -25,6 +25,9 @@ NOT_STARTING: Final = "not-starting"
 CALLBACK_URL: Final = "X-Callback-Url"
 """On a queued call: where its result goes."""
 
+WARNING: Final = "X-Hilbert-Warning"
+"""On the answer to a deployment: what was accepted and has no effect, in one line."""
+
 FORWARDED_FOR: Final = "X-Forwarded-For"
 FORWARDED_HOST: Final = "X-Forwarded-Host"
 FORWARDED_URI: Final = "X-Forwarded-Uri"
@@ -33,6 +36,15 @@ MAX_CALL_ID: Final = 128
 """Characters of a caller's call id; longer ones are replaced."""
 
 _CALL_ID_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
+
+
+_LONGEST_LINE: Final = 1_000
+
+
+def one_line(text: str) -> str:
+    """`text` as a header can carry it: printable ASCII, not too long."""
+    shown = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
+    return shown if len(shown) <= _LONGEST_LINE else f"{shown[: _LONGEST_LINE - 3]}..."
 
 
 def is_call_id(text: str) -> bool:

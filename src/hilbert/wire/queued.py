@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -25,6 +26,51 @@ class Done(msgspec.Struct, frozen=True):
     """What a change of several calls came to."""
 
     count: int
+
+
+class QueueStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The queue of one function."""
+
+    function: str
+    namespace: str
+    pending: int
+    """Calls that wait, for their time, their turn or their next attempt."""
+    in_flight: int
+    dead: int
+    bytes: int
+    """Of the requests that are kept: waiting, running and dead ones."""
+    finished_per_minute: int
+    """Calls that have ended in the last minute, as far as this gateway has made them."""
+    oldest_at: datetime | None = None
+    """When the call was queued that has waited longest."""
+
+
+class BatchCall(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One call of several that are queued at once."""
+
+    function: str
+    method: str = "POST"
+    path: str = "/"
+    """Below the function, with its query."""
+    headers: Mapping[str, str] = {}
+    """Also `X-Callback-Url`, `X-Delay`, `X-Run-At` and `Idempotency-Key`, which mean what they do with one call."""
+    body: str = ""
+    """As text."""
+    body_base64: str = ""
+    """As bytes; instead of `body`."""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls to queue, all or none."""
+
+    namespace: str = ""
+    calls: tuple[BatchCall, ...]
+
+
+class QueuedIds(msgspec.Struct, frozen=True, rename="camel"):
+    """Calls that were queued, in the order in which they were asked for."""
+
+    call_ids: tuple[str, ...]
 
 
 class QueuedCallStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -53,7 +53,7 @@ def test_every_other_operation_names_its_right() -> None:
     actions = [operation.get("x-action") for methods in DESCRIPTION["paths"].values() for operation in methods.values()]
     assert actions.count(None) == len(PUBLIC) + len({"/system/whoami", "/system/can-i"})
     assert {action for action in actions if action} == {action.value for action in Action} - {
-        Action.FUNCTION_INVOKE,
+        Action.FUNCTION_PAYLOAD,
         Action.SYSTEM_GOVERN,
     }
 

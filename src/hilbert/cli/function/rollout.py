@@ -12,7 +12,7 @@ import msgspec
 
 from hilbert.cli.frame.failures import Failed, hint_of
 from hilbert.cli.function.name import full_name
-from hilbert.cli.terminal.output import fail, note
+from hilbert.cli.terminal.output import fail, harmless, note, warn
 from hilbert.cli.terminal.progress import progress
 from hilbert.cli.terminal.wording import count
 from hilbert.client.answers import Accepted
@@ -62,6 +62,8 @@ class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
     seconds: float = 0.0
     error: str = ""
     hint: str = ""
+    warning: str = ""
+    """What was accepted and has no effect."""
 
 
 def roll_out(
@@ -96,6 +98,8 @@ def report(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.ready:
             note(f"{full_name(outcome.name, outcome.namespace)} is ready ({outcome.seconds:.1f} s)")
+        if outcome.warning:
+            warn(harmless(f"{full_name(outcome.name, outcome.namespace)}: {outcome.warning}"))
     failed = [outcome for outcome in outcomes if outcome.error]
     if len(outcomes) == 1 and failed:
         raise Failed(failed[0].error, hint=failed[0].hint)
@@ -156,7 +160,7 @@ def _deploy(client: Client, deployment: Deployment, outcome: Outcome, how: Rollo
             accepted = client.deploy(deployment)
         else:
             accepted = client.create_function(deployment)
-        outcome.created, outcome.status = accepted.created, accepted.status
+        outcome.created, outcome.status, outcome.warning = accepted.created, accepted.status, accepted.warning
     except Unauthenticated:
         raise
     except HilbertError as exc:

@@ -16,6 +16,7 @@ import structlog
 from hilbert.control.delivery import fair
 from hilbert.control.delivery.calling import INTERNAL, Calls, GatewayAway, Unreached
 from hilbert.control.delivery.concurrency import Concurrency
+from hilbert.control.delivery.outcomes import Outcomes
 from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
 from hilbert.control.delivery.retries import Decision, RetryPolicy, decide, policy_of
 from hilbert.core.errors import CallNotFound, FunctionNotFound, HilbertError, LeaseLost, NamespaceNotFound
@@ -100,8 +101,7 @@ class Dispatcher:
         """Every lease that is kept, with its epoch and its task."""
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.outcomes: Counter[str] = Counter()
-        """Attempts by what came of them: `succeeded`, `failed`, `retried`, `dead`, `lost`, `callback-failed`."""
+        self.outcomes = Outcomes()
 
     def start(self) -> None:
         self._tasks = [
@@ -120,6 +120,10 @@ class Dispatcher:
                 await self._queue.settle(
                     call, epoch, Again(due=self._wall(), reason="the gateway stopped"), now=self._wall()
                 )
+
+    def per_minute(self, ref: FunctionRef) -> int:
+        """Queued calls of a function that have ended in the last minute."""
+        return self.outcomes.per_minute(ref, self._clock.now())
 
     def poke(self) -> None:
         """Something was put, or a place has become free: look now."""
@@ -169,6 +173,7 @@ class Dispatcher:
                 self._begin(lease)
             unused = (count - len(leases)) * self._costs.get(ref, 1.0)
             self._tags = fair.correct(self._tags, ref, estimated=unused, took=0.0)
+        self.outcomes.keep_only([entry.ref for entry in counts])
         busy = {entry.ref for entry in counts if entry.queued or entry.running}
         for table in (self._limits, self._costs):
             for ref in table.keys() - busy:
@@ -209,7 +214,7 @@ class Dispatcher:
             with place:
                 await self._attempt(lease, place)
         except asyncio.CancelledError:
-            self.outcomes["lost"] += 1
+            self._tell(ref, "lost")
             raise
         finally:
             if self._held.get(lease.call.id, (0, None))[0] == lease.epoch:
@@ -260,7 +265,7 @@ class Dispatcher:
             place.close()  # A call-back takes up no slot.
             told = await self._callbacks.tell(lease, request, answer, took=took, attempts=policy.attempts)
             if not told:
-                self.outcomes["callback-failed"] += 1
+                self._tell(ref, "callback-failed")
         await self._settle(lease, *self._outcome(decision, policy, answer))
 
     def _outcome(self, decision: Decision, policy: RetryPolicy, answer: QueuedAnswer | None) -> tuple[Outcome, str]:
@@ -285,14 +290,17 @@ class Dispatcher:
             try:
                 await self._queue.settle(lease.call.id, lease.epoch, outcome, now=self._wall())
             except LeaseLost:
-                self.outcomes["lost"] += 1
+                self._tell(lease.call.ref, "lost")
                 return
             except HilbertError as exc:
                 _log.warning("an outcome is not kept yet", call_id=lease.call.id, reason=exc.message)
                 await self._clock.sleep(backoff.failed())
                 continue
-            self.outcomes[word] += 1
+            self._tell(lease.call.ref, word)
             return
+
+    def _tell(self, ref: FunctionRef, word: str) -> None:
+        self.outcomes.count(ref, word, self._clock.now())
 
     async def _cancel(self, lease: Lease, reason: str) -> None:
         with contextlib.suppress(CallNotFound):

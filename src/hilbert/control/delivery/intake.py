@@ -40,6 +40,10 @@ _OURS: Final = HOP_FIELDS | {
 """About the queueing, or for the gateway to say; all others go to the function."""
 
 
+Asked = tuple[FunctionRef, str, bytes, Fields, bytes]
+"""A request: function, method, path and query below it, headers, body."""
+
+
 class FullQueue(Queue, QueueRecords, Marks, Protocol):
     """A queue with what is kept of its calls, and of schedules."""
 
@@ -62,6 +66,8 @@ class Intake:
         self._accepted = accepted
         self._cancelled = cancelled
         self._wall = wall
+        self.submitted = 0
+        """Calls accepted since the process began."""
 
     async def accept(self, ref: FunctionRef, method: str, target: bytes, fields: Fields, body: bytes) -> str:
         """Queue a request for a function; the call's id, once the call cannot be lost any more.
@@ -69,6 +75,24 @@ class Intake:
         Raises `Invalid` for headers without a meaning, `FunctionNotFound`, `KeyReused`, `QueueFull`, `StorageFull` and
         `BackendUnavailable`.
         """
+        call = self._prepare(ref, method, target, fields, body)
+        await self._exists(ref)
+        (accepted,) = await self._put(call, self._wall())
+        self.submitted += 1
+        self._accepted()
+        return accepted
+
+    async def accept_all(self, requests: Sequence[Asked]) -> Sequence[str]:
+        """Queue several requests, all or none; their calls' ids, in order. Raises as `accept`."""
+        calls = [self._prepare(*request) for request in requests]
+        for ref in {call.ref for call in calls}:
+            await self._exists(ref)
+        accepted = await self.queue.put(calls, now=self._wall())
+        self.submitted += len(accepted)
+        self._accepted()
+        return accepted
+
+    def _prepare(self, ref: FunctionRef, method: str, target: bytes, fields: Fields, body: bytes) -> QueuedCall:
         said = {name.lower(): value.decode("latin-1").strip() for name, value in fields}
         callback = said.get(b"x-callback-url", "")
         if callback:
@@ -84,12 +108,11 @@ class Intake:
         key = said.get(b"idempotency-key", "")
         if len(key) > _LONGEST_KEY or not (key.isascii() and key.isprintable()):
             raise Invalid(f"Idempotency-Key: must be at most {_LONGEST_KEY} printable ASCII characters")
-        await self._exists(ref)
         passed = tuple(passing(list(fields), _OURS))
         request = QueuedRequest(method, target, passed, body, callback, depth)
         # Without a key each request is a call of its own, whatever id it came with.
         fingerprint = _fingerprint(ref, request) if key else secrets.token_bytes(16)
-        call = QueuedCall(
+        return QueuedCall(
             id=_id_of(said.get(b"x-call-id", "")),
             ref=ref,
             due=due,
@@ -97,9 +120,6 @@ class Intake:
             key=key,
             fingerprint=fingerprint,
         )
-        (accepted,) = await self._put(call, now)
-        self._accepted()
-        return accepted
 
     async def _put(self, call: QueuedCall, now: float) -> Sequence[str]:
         try:

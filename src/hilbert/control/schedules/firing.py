@@ -115,10 +115,13 @@ class Firing:
             for schedule in rules.schedules
         ]
 
-    def wrong(self, ref: FunctionRef) -> Sequence[str]:
-        """What the annotations of a function say that nobody can understand."""
-        rules = self._known.rules.get(ref)
-        return rules.wrong if rules is not None else ()
+    def all_wrong(self, namespace: NamespaceName) -> Iterable[tuple[FunctionRef, Sequence[str]]]:
+        """What the annotations of a namespace's functions say that nobody can understand."""
+        return [
+            (ref, rules.wrong)
+            for ref, rules in sorted(self._known.rules.items())
+            if ref.namespace == namespace and rules.wrong
+        ]
 
     async def pause(self, ref: FunctionRef, *, paused: bool) -> int:
         """Fire none of a function's schedules until they are resumed, or resume them; the number of schedules.

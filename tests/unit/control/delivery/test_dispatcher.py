@@ -149,7 +149,7 @@ async def test_a_call_is_made_and_ends() -> None:
         record = await at.record("a")
         assert (record.state, record.attempts, record.answer) == (CallState.SUCCEEDED, 1, b"")
         assert at.calls.begun == ["a"]
-        assert at.dispatcher.outcomes == {"succeeded": 1}
+        assert at.dispatcher.outcomes.totals == {"succeeded": 1}
 
 
 async def test_an_answer_is_kept_where_the_function_says_so() -> None:
@@ -305,7 +305,7 @@ async def test_a_call_back_takes_up_no_slot() -> None:
         at.backs.gate.set()
         await at.settle()
         assert (await at.record("0")).state is CallState.SUCCEEDED
-        assert at.dispatcher.outcomes == {"succeeded": 12, "callback-failed": 12}
+        assert at.dispatcher.outcomes.totals == {"succeeded": 12, "callback-failed": 12}
 
 
 async def test_calls_of_a_removed_function_are_cancelled() -> None:

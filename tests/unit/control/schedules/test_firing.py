@@ -295,8 +295,8 @@ async def test_what_cannot_be_asked(world: World) -> None:
         await firing.run(G, index=2)
     with pytest.raises(NotFound, match="has no schedule"):
         await firing.run(FunctionRef.parse("f.there"))
-    assert len(firing.wrong(G)) == 1
-    assert firing.wrong(FunctionRef.parse("f.there")) == ()
+    ((ref, wrong),) = firing.all_wrong(HERE)
+    assert (ref, len(wrong)) == (G, 1)
     assert len(await firing.list(HERE, function="g")) == 2
     assert await firing.list(NamespaceName("there")) == []
 
