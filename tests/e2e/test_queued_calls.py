@@ -166,7 +166,7 @@ def test_a_removed_function_takes_its_calls_along(platform: Platform) -> None:
 
 def test_the_command_line_queues(platform: Platform) -> None:
     done = platform.hilbert("invoke", "echo", "--async", "--gateway", platform.url, stdin=b"by the command line")
-    number = done.stderr.decode().partition("Call id: ")[2].split()[0]
+    number = done.stdout.decode().strip()
     assert ended(platform, number)["state"] == "succeeded"
     assert result(platform, number).body == b"by the command line"
 

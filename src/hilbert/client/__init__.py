@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from hilbert.wire.info import GatewayInfo, ProviderInfo, VersionInfo
     from hilbert.wire.log import LogMessage
     from hilbert.wire.namespace import NamespaceInfo
+    from hilbert.wire.queued import BatchCall, QueuedCallStatus, QueueStatus
+    from hilbert.wire.schedule import ScheduleInfo, ScheduleProblem, Schedules
     from hilbert.wire.secret import SecretInfo
     from hilbert.wire.token import Identity, NewToken, TokenInfo
 
@@ -67,6 +69,7 @@ __all__ = [
     "BackendError",
     "BackendUnavailable",
     "BasicAuth",
+    "BatchCall",
     "BrokenAnswer",
     "CallTimeouts",
     "Client",
@@ -92,10 +95,15 @@ __all__ = [
     "Overloaded",
     "ProviderInfo",
     "QueueFull",
+    "QueueStatus",
+    "QueuedCallStatus",
     "QuotaExceeded",
     "RateLimited",
     "RedirectRefused",
     "ResourceAmounts",
+    "ScheduleInfo",
+    "ScheduleProblem",
+    "Schedules",
     "SecretInfo",
     "SecretNotFound",
     "StartFailed",
@@ -111,6 +119,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Schedules": "hilbert.wire.schedule",
+    "ScheduleProblem": "hilbert.wire.schedule",
+    "ScheduleInfo": "hilbert.wire.schedule",
+    "QueueStatus": "hilbert.wire.queued",
+    "QueuedCallStatus": "hilbert.wire.queued",
+    "BatchCall": "hilbert.wire.queued",
     "TokenInfo": "hilbert.wire.token",
     "NewToken": "hilbert.wire.token",
     "Identity": "hilbert.wire.token",

@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 from hilbert import __version__
 from hilbert.client import calls, running
 from hilbert.client.answers import Accepted, Invocation
+from hilbert.client.async_queued import AsyncQueued
 from hilbert.client.async_transport import AsyncStream, AsyncTransport
 from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.calls import MAX_ANSWER, Call, Pairs
@@ -24,7 +25,6 @@ from hilbert.client.url import DEFAULT_URL, parse_url
 from hilbert.core.errors import FunctionNotFound
 from hilbert.core.settings import environment
 from hilbert.wire.function import Deployment, Function
-from hilbert.wire.headers import CALLBACK_URL
 from hilbert.wire.info import GatewayInfo
 from hilbert.wire.limits import LimitStatus
 from hilbert.wire.log import LogMessage
@@ -36,7 +36,7 @@ from hilbert.wire.token import Identity, NewToken, TokenInfo
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncQueued):
     """One gateway, for any number of tasks of one event loop.
 
     Every method raises `GatewayUnreachable` and `GatewayTimeout` when there is no answer, `Unauthenticated` and
@@ -346,10 +346,16 @@ class AsyncClient:
         query: Pairs = (),
         headers: Pairs = (),
         callback_url: str = "",
+        key: str = "",
+        delay: float = 0.0,
     ) -> str:
-        """Queue a call and return its call id. Raises `FunctionNotFound`, `QueueFull` and `Unsupported`."""
+        """Queue a call and return its call id. Raises `FunctionNotFound`, `QueueFull` and `Unsupported`.
+
+        `key` is its idempotency key: the same request with the same key gives the first one's id, and another raises
+        `Conflict`. `delay`, in seconds, puts it off.
+        """
         given = tuple(headers.items() if isinstance(headers, Mapping) else headers)
-        extra = ((CALLBACK_URL, callback_url),) if callback_url else ()
+        extra = calls.about_queueing(callback_url, key, delay)
         call = calls.invoke(
             name,
             namespace,
@@ -364,10 +370,6 @@ class AsyncClient:
         answer = await stream.read(MAX_ANSWER)
         call.check(stream.head, answer)
         return stream.head.headers.get("x-call-id", "")
-
-    async def cancel_async(self, call_id: str) -> None:
-        """Take a queued call back, or stop it. Raises `NotFound`."""
-        await self._run(calls.cancel(call_id))
 
     async def _run(self, call: Call[T]) -> T:
         stream = await self._transport.send(call.request.adding(self._auth), timeout=self.timeout)

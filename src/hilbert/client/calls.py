@@ -18,7 +18,7 @@ from hilbert.client.codec import BrokenAnswer, Head, Pieces, Request, check_head
 from hilbert.client.faults import Subject, error_of
 from hilbert.core.errors import Invalid
 from hilbert.wire.function import DeleteFunction, Deployment, Function, ScaleFunction
-from hilbert.wire.headers import WARNING
+from hilbert.wire.headers import CALLBACK_URL, WARNING
 from hilbert.wire.info import GatewayInfo
 from hilbert.wire.limits import LimitStatus
 from hilbert.wire.log import LogMessage
@@ -79,8 +79,8 @@ class Call(Generic[T]):
             )
 
 
-def _nothing(_head: Head, _body: bytes) -> None:
-    return None
+def nothing(_head: Head, _body: bytes) -> None:
+    """An answer without a meaning of its own."""
 
 
 def _status(head: Head, _body: bytes) -> int:
@@ -91,16 +91,19 @@ def _accepted(*, created: bool) -> Callable[[Head, bytes], Accepted]:
     return lambda head, _body: Accepted(created, head.status, head.headers.get(WARNING.lower(), ""))
 
 
-def _one(kind: type[T]) -> Callable[[Head, bytes], T]:
+def one(kind: type[T]) -> Callable[[Head, bytes], T]:
+    """An answer that is one document."""
     return lambda _head, body: parse(body, kind)
 
 
-def _list_of(kind: type[T]) -> Callable[[Head, bytes], list[T]]:
+def list_of(kind: type[T]) -> Callable[[Head, bytes], list[T]]:
+    """An answer that is a list; `null` is an empty one."""
     many: type[list[T] | None] = list[kind] | None  # type: ignore[valid-type, assignment]  # a type made at run time
     return lambda _head, body: parse(body, many) or []
 
 
-def _request(method: str, path: str, *, query: Values | None = None, document: object = None) -> Request:
+def request(method: str, path: str, *, query: Values | None = None, document: object = None) -> Request:
+    """A request of the REST API; empty parameters are left out."""
     given = {key: value for key, value in (query or {}).items() if value}
     return Request(
         method=method,
@@ -111,38 +114,38 @@ def _request(method: str, path: str, *, query: Values | None = None, document: o
 
 
 def info() -> Call[GatewayInfo]:
-    return Call(_request("GET", "/system/info"), _one(GatewayInfo))
+    return Call(request("GET", "/system/info"), one(GatewayInfo))
 
 
 def health() -> Call[None]:
-    return Call(_request("GET", "/healthz"), _nothing)
+    return Call(request("GET", "/healthz"), nothing)
 
 
 def list_functions(namespace: str) -> Call[list[Function]]:
-    request = _request("GET", "/system/functions", query={"namespace": namespace})
-    return Call(request, _list_of(Function), subject="namespace", name=namespace)
+    sent = request("GET", "/system/functions", query={"namespace": namespace})
+    return Call(sent, list_of(Function), subject="namespace", name=namespace)
 
 
 def get_function(name: str, namespace: str, *, usage: bool) -> Call[Function]:
     query = {"namespace": namespace, "usage": "1" if usage else ""}
-    request = _request("GET", f"/system/function/{_segment(name)}", query=query)
-    return Call(request, _one(Function), subject="function", name=name)
+    sent = request("GET", f"/system/function/{segment(name)}", query=query)
+    return Call(sent, one(Function), subject="function", name=name)
 
 
 def create_function(deployment: Deployment) -> Call[Accepted]:
-    request = _request("POST", "/system/functions", document=deployment)
-    return Call(request, _accepted(created=True), subject="function", name=deployment.service)
+    sent = request("POST", "/system/functions", document=deployment)
+    return Call(sent, _accepted(created=True), subject="function", name=deployment.service)
 
 
 def update_function(deployment: Deployment) -> Call[Accepted]:
-    request = _request("PUT", "/system/functions", document=deployment)
-    return Call(request, _accepted(created=False), subject="function", name=deployment.service)
+    sent = request("PUT", "/system/functions", document=deployment)
+    return Call(sent, _accepted(created=False), subject="function", name=deployment.service)
 
 
 def delete_function(name: str, namespace: str) -> Call[None]:
     document = DeleteFunction(function_name=name, namespace=namespace)
-    request = _request("DELETE", "/system/functions", document=document)
-    return Call(request, _nothing, subject="function", name=name)
+    sent = request("DELETE", "/system/functions", document=document)
+    return Call(sent, nothing, subject="function", name=name)
 
 
 def get_scaling(name: str, namespace: str) -> Call[Scaling]:
@@ -152,35 +155,35 @@ def get_scaling(name: str, namespace: str) -> Call[Scaling]:
 
 def scale_function(name: str, namespace: str, replicas: int) -> Call[None]:
     document = ScaleFunction(service_name=name, replicas=replicas, namespace=namespace)
-    request = _request("POST", f"/system/scale-function/{_segment(name)}", document=document)
-    return Call(request, _nothing, subject="function", name=name)
+    sent = request("POST", f"/system/scale-function/{segment(name)}", document=document)
+    return Call(sent, nothing, subject="function", name=name)
 
 
 def list_namespaces() -> Call[list[str]]:
-    return Call(_request("GET", "/system/namespaces"), _list_of(str))
+    return Call(request("GET", "/system/namespaces"), list_of(str))
 
 
 def get_namespace(name: str, *, deleting: bool) -> Call[NamespaceInfo]:
-    request = _request("GET", f"/system/namespace/{_segment(name)}", query={"deleting": "true" if deleting else ""})
-    return Call(request, _one(NamespaceInfo), subject="namespace", name=name)
+    sent = request("GET", f"/system/namespace/{segment(name)}", query={"deleting": "true" if deleting else ""})
+    return Call(sent, one(NamespaceInfo), subject="namespace", name=name)
 
 
 def create_namespace(name: str, *, labels: Values, annotations: Values) -> Call[None]:
     document = _namespace(name, labels, annotations)
-    return Call(_request("POST", "/system/namespace/", document=document), _nothing, subject="namespace", name=name)
+    return Call(request("POST", "/system/namespace/", document=document), nothing, subject="namespace", name=name)
 
 
 def update_namespace(name: str, *, labels: Values, annotations: Values) -> Call[None]:
     document = _namespace(name, labels, annotations)
-    request = _request("PUT", f"/system/namespace/{_segment(name)}", document=document)
-    return Call(request, _nothing, subject="namespace", name=name)
+    sent = request("PUT", f"/system/namespace/{segment(name)}", document=document)
+    return Call(sent, nothing, subject="namespace", name=name)
 
 
 def delete_namespace(name: str, *, force: bool) -> Call[None]:
     document = NamespaceInfo(name=name, labels={MARK: MARK_VALUE})
     query = {"force": "true" if force else ""}
-    request = _request("DELETE", f"/system/namespace/{_segment(name)}", query=query, document=document)
-    return Call(request, _nothing, subject="namespace", name=name)
+    sent = request("DELETE", f"/system/namespace/{segment(name)}", query=query, document=document)
+    return Call(sent, nothing, subject="namespace", name=name)
 
 
 def list_limits(namespace: str) -> Call[list[LimitStatus]]:
@@ -189,41 +192,41 @@ def list_limits(namespace: str) -> Call[list[LimitStatus]]:
 
 
 def list_secrets(namespace: str) -> Call[list[SecretInfo]]:
-    request = _request("GET", "/system/secrets", query={"namespace": namespace})
-    return Call(request, _list_of(SecretInfo), subject="namespace", name=namespace)
+    sent = request("GET", "/system/secrets", query={"namespace": namespace})
+    return Call(sent, list_of(SecretInfo), subject="namespace", name=namespace)
 
 
 def put_secret(method: str, name: str, value: bytes, namespace: str) -> Call[int]:
     """`POST` creates, `PUT` updates. Always `rawValue`, which keeps every byte."""
     raw = binascii.b2a_base64(value, newline=False).decode()
     document = SecretRequest(name=name, namespace=namespace, raw_value=raw)
-    return Call(_request(method, "/system/secrets", document=document), _status, subject="secret", name=name)
+    return Call(request(method, "/system/secrets", document=document), _status, subject="secret", name=name)
 
 
 def delete_secret(name: str, namespace: str) -> Call[None]:
     document = SecretRequest(name=name, namespace=namespace)
-    return Call(_request("DELETE", "/system/secrets", document=document), _nothing, subject="secret", name=name)
+    return Call(request("DELETE", "/system/secrets", document=document), nothing, subject="secret", name=name)
 
 
 def list_tokens() -> Call[list[TokenInfo]]:
-    return Call(_request("GET", "/system/tokens"), _list_of(TokenInfo))
+    return Call(request("GET", "/system/tokens"), list_of(TokenInfo))
 
 
 def create_token(name: str, role: str, namespaces: Sequence[str], expires_in: str) -> Call[NewToken]:
     document = TokenRequest(name=name, role=role, namespaces=tuple(namespaces), expires_in=expires_in)
-    return Call(_request("POST", "/system/tokens", document=document), _one(NewToken))
+    return Call(request("POST", "/system/tokens", document=document), one(NewToken))
 
 
 def revoke_token(number: str) -> Call[None]:
-    return Call(_request("DELETE", f"/system/tokens/{_segment(number)}"), _nothing)
+    return Call(request("DELETE", f"/system/tokens/{segment(number)}"), nothing)
 
 
 def whoami() -> Call[Identity]:
-    return Call(_request("GET", "/system/whoami"), _one(Identity))
+    return Call(request("GET", "/system/whoami"), one(Identity))
 
 
 def can_i(action: str, resource: str) -> Call[Verdict]:
-    return Call(_request("GET", "/system/can-i", query={"action": action, "resource": resource}), _one(Verdict))
+    return Call(request("GET", "/system/can-i", query={"action": action, "resource": resource}), one(Verdict))
 
 
 def logs(
@@ -249,7 +252,7 @@ def logs(
         "call_id": call_id,
         "calls": "true" if calls else "",
     }
-    return Call(_request("GET", "/system/logs", query=query), _list_of(LogMessage), subject="function", name=name)
+    return Call(request("GET", "/system/logs", query=query), list_of(LogMessage), subject="function", name=name)
 
 
 def invoke(
@@ -269,23 +272,29 @@ def invoke(
     fields = _pairs(headers, "headers")
     check_headers(fields)
     full = f"{name}.{namespace}" if namespace else name
-    target = f"/{'async-' if queued else ''}function/{_segment(full)}"
+    target = f"/{'async-' if queued else ''}function/{segment(full)}"
     if path:
         target += "/" + quote(path.lstrip("/"), safe="/:@!$&'()*+,;=-._~%")
     if parameters := _pairs(query, "query"):
         target += f"?{urlencode(parameters)}"
-    request = Request(method=method.upper(), target=target, headers=fields)
+    sent = Request(method=method.upper(), target=target, headers=fields)
     if isinstance(body, str):
-        request = msgspec.structs.replace(request, body=body.encode())
+        sent = msgspec.structs.replace(sent, body=body.encode())
     elif isinstance(body, (bytes, bytearray, memoryview)):
-        request = msgspec.structs.replace(request, body=bytes(body))
+        sent = msgspec.structs.replace(sent, body=bytes(body))
     else:
-        request = msgspec.structs.replace(request, pieces=body)
-    return Call(request, _nothing, subject="function", name=full)
+        sent = msgspec.structs.replace(sent, pieces=body)
+    return Call(sent, nothing, subject="function", name=full)
 
 
-def cancel(call_id: str) -> Call[None]:
-    return Call(_request("DELETE", f"/async-function/{_segment(call_id)}"), _nothing)
+def about_queueing(callback_url: str, key: str, delay: float) -> tuple[tuple[str, str], ...]:
+    """Headers that say how a call is queued."""
+    said = (
+        (CALLBACK_URL, callback_url),
+        ("Idempotency-Key", key),
+        ("X-Delay", f"{round(delay * 1000)}ms" if delay else ""),
+    )
+    return tuple((name, value) for name, value in said if value)
 
 
 class LogReader:
@@ -327,7 +336,7 @@ def _pairs(given: Pairs, what: str) -> tuple[tuple[str, str], ...]:
     return pairs
 
 
-def _segment(text: str) -> str:
+def segment(text: str) -> str:
     """One segment of a path; the gateway refuses what is no name. Raises `Invalid` for what would be another path."""
     if not text or text in (".", ".."):
         raise Invalid("a name is needed" if not text else f"({text}) is not a name")

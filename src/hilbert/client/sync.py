@@ -16,13 +16,13 @@ from hilbert.client.answers import Accepted, Invocation
 from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.calls import MAX_ANSWER, Call, Pairs
 from hilbert.client.readiness import POLL, is_ready, not_ready_in_time
+from hilbert.client.sync_queued import Queued
 from hilbert.client.tokens import FunctionToken, exchange
 from hilbert.client.transport import Stream, Transport
 from hilbert.client.url import DEFAULT_URL, parse_url
 from hilbert.core.errors import FunctionNotFound
 from hilbert.core.settings import environment
 from hilbert.wire.function import Deployment, Function
-from hilbert.wire.headers import CALLBACK_URL
 from hilbert.wire.info import GatewayInfo
 from hilbert.wire.limits import LimitStatus
 from hilbert.wire.log import LogMessage
@@ -34,7 +34,7 @@ from hilbert.wire.token import Identity, NewToken, TokenInfo
 T = TypeVar("T")
 
 
-class Client:
+class Client(Queued):
     """One gateway. Not for use by several threads at once; make one each.
 
     Every method raises `GatewayUnreachable` and `GatewayTimeout` when there is no answer, `Unauthenticated` and
@@ -342,10 +342,16 @@ class Client:
         query: Pairs = (),
         headers: Pairs = (),
         callback_url: str = "",
+        key: str = "",
+        delay: float = 0.0,
     ) -> str:
-        """Queue a call and return its call id. Raises `FunctionNotFound`, `QueueFull` and `Unsupported`."""
+        """Queue a call and return its call id. Raises `FunctionNotFound`, `QueueFull` and `Unsupported`.
+
+        `key` is its idempotency key: the same request with the same key gives the first one's id, and another raises
+        `Conflict`. `delay`, in seconds, puts it off.
+        """
         given = tuple(headers.items() if isinstance(headers, Mapping) else headers)
-        extra = ((CALLBACK_URL, callback_url),) if callback_url else ()
+        extra = calls.about_queueing(callback_url, key, delay)
         call = calls.invoke(
             name,
             namespace,
@@ -360,10 +366,6 @@ class Client:
         answer = stream.read(MAX_ANSWER)
         call.check(stream.head, answer)
         return stream.head.headers.get("x-call-id", "")
-
-    def cancel_async(self, call_id: str) -> None:
-        """Take a queued call back, or stop it. Raises `NotFound`."""
-        self._run(calls.cancel(call_id))
 
     def _run(self, call: Call[T]) -> T:
         stream = self._transport.send(call.request.adding(self._auth), timeout=self.timeout)

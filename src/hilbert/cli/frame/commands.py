@@ -11,6 +11,7 @@ from hilbert.cli import (
     namespace,
     password,
     platform,
+    queued,
     secret,
     source,
     stack,
@@ -22,7 +23,7 @@ from hilbert.cli.frame.command import Command
 
 NOUNS: Final = (
     *namespace.NOUNS, *store.NOUNS, *template.NOUNS, *image.NOUNS, *secret.NOUNS, *token.NOUNS, *password.NOUNS,
-    *platform.NOUNS,
+    *queued.NOUNS, *platform.NOUNS,
 )  # fmt: skip
 
 _COMPLETION: Final = Command(
@@ -36,6 +37,7 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
     "Platform": platform.COMMANDS,
     "Gateway": gateway.COMMANDS,
     "Functions": function.COMMANDS,
+    "Queued calls and schedules": queued.COMMANDS,
     "From source to function": (*source.COMMANDS, *template.COMMANDS, *image.COMMANDS),
     "Function store": store.COMMANDS,
     "Namespaces": namespace.COMMANDS,

@@ -32,7 +32,19 @@ def completion(
 def render_bash() -> str:
     """A bash script; no other package is needed."""
     cases = "\n".join(f'    "{path}") words="{" ".join(words)}" ;;' for path, words in _next_words())
-    functions = _patterns("describe", "doctor", "invoke", "logs", "ready", "remove", "scale")
+    functions = _patterns(
+        "describe",
+        "doctor",
+        "invoke",
+        "logs",
+        "ready",
+        "remove",
+        "scale",
+        "schedules next",
+        "schedules pause",
+        "schedules resume",
+        "schedules run",
+    )
     namespaces = _patterns("namespace delete", "namespace get", "namespace update")
     return f"""# bash completion of hilbert: source <(hilbert completion bash)
 _hilbert() {{

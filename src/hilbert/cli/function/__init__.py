@@ -27,6 +27,7 @@ COMMANDS: Final = (
         (
             "echo Hilbert | hilbert invoke figlet",
             "hilbert invoke env --namespace dev --method GET --query verbose=1 < /dev/null",
+            "hilbert invoke report --async --wait < data.csv",
             "hilbert invoke resize --async -H 'X-Callback-Url: http://example.com/done' < photo.jpg",
             'hilbert invoke github --sign X-Hub-Signature-256 --key "$SECRET" < event.json',
         ),

@@ -23,10 +23,15 @@ from hilbert.cli.function.name import full_name, split_name
 from hilbert.cli.gateway.target import connect
 from hilbert.cli.stack.file import gateway_of
 from hilbert.cli.terminal.document import write_document
+from hilbert.cli.terminal.moments import moment_text
 from hilbert.cli.terminal.output import harmless, out
-from hilbert.core.errors import FunctionNotFound
+from hilbert.client.faults import UnexpectedAnswer
+from hilbert.client.sync import Client
+from hilbert.core.errors import Forbidden, FunctionNotFound, NotFound, Unsupported
 from hilbert.wire.function import CallTimeouts, Function, ResourceAmounts
+from hilbert.wire.schedule import ScheduleInfo, Schedules
 
+NONE: Final = Schedules()
 _COLUMN: Final = 21
 _MEBIBYTE: Final = 1024 * 1024
 _TIMEOUTS: Final = {
@@ -42,7 +47,9 @@ def state_of(function: Function) -> str:
     return "Ready" if function.available_replicas > 0 else "Not Ready"
 
 
-def render_description(function: Function, url: str, async_url: str, *, verbose: bool) -> Iterable[str]:
+def render_description(
+    function: Function, url: str, async_url: str, *, schedules: Schedules = NONE, verbose: bool
+) -> Iterable[str]:
     """Lines of `describe`; what is not set is left out unless `verbose`."""
     detail = function.hilbert
     blocks: list[tuple[str, list[str]]] = [
@@ -59,6 +66,7 @@ def render_description(function: Function, url: str, async_url: str, *, verbose:
         ("Function Process", [function.env_process or "<default>"]),
         ("URL", [url]),
         ("Async URL", [async_url]),
+        ("Schedules", _schedules(schedules)),
         ("Labels", _entries(function.labels)),
         ("Annotations", _entries(function.annotations)),
         ("Constraints", list(function.constraints or ())),
@@ -93,6 +101,24 @@ def _usage(function: Function) -> list[str]:
     return [f"RAM: {usage.total_memory_bytes / _MEBIBYTE:.2f} MB", f"CPU: {usage.cpu:.0f} Mi"]
 
 
+def _schedules(found: Schedules) -> list[str]:
+    def when(one: ScheduleInfo) -> str:
+        return f"next at {moment_text(one.next[0])}" if one.next else "paused" if one.paused else "never"
+
+    lines = [f"{one.schedule} ({one.timezone}): {when(one)}" for one in found.schedules]
+    return lines + [f"not understood: {problem.problem}" for problem in found.problems]
+
+
+def _find_schedules(client: Client, function: Function) -> Schedules:
+    """Those of a function that says that it has some; none where the gateway fires none."""
+    if "cron-function" not in (function.annotations or {}).get("topic", ""):
+        return NONE
+    try:
+        return client.list_schedules(function.namespace, function=function.name, count=1)
+    except (Unsupported, UnexpectedAnswer, NotFound, Forbidden):  # Other gateways, and callers who may not look.
+        return NONE
+
+
 def _timeouts(timeouts: CallTimeouts | None) -> list[str]:
     """Zero is no limit."""
     given: dict[str, str] = msgspec.to_builtins(timeouts) if timeouts is not None else {}
@@ -124,6 +150,7 @@ def describe(
             # Some gateways count in the list only.
             listed = {entry.name: entry.invocation_count for entry in client.list_functions(namespace)}
             function = msgspec.structs.replace(function, invocation_count=listed.get(name, 0.0))
+        schedules = _find_schedules(client, function)
         where = full_name(name, namespace)
         urls = f"{client.url}/function/{where}", f"{client.url}/async-function/{where}"
     if shape.format != "table":
@@ -138,5 +165,5 @@ def describe(
             shape.format,
         )
         return
-    for line in render_description(function, *urls, verbose=verbose):
+    for line in render_description(function, *urls, schedules=schedules, verbose=verbose):
         out(harmless(line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -14,8 +15,9 @@ from hilbert.cli.function.name import full_name, split_name
 from hilbert.cli.function.trouble import trouble_of
 from hilbert.cli.gateway.target import connect
 from hilbert.cli.stack.file import gateway_of
-from hilbert.cli.terminal.output import harmless, warn
+from hilbert.cli.terminal.output import harmless, out, warn
 from hilbert.client.tokens import wants_token
+from hilbert.core.errors import NotFound
 from hilbert.wire.headers import ERROR, INTERNAL, NOT_STARTING
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def invoke(
     query: Annotated[tuple[str, ...], flag("Query parameter KEY=VALUE; repeatable.", "--query")] = (),
     path: Annotated[str, flag("Path after the function's name.", "--path")] = "",
     queued: Annotated[bool, flag("Queue the call instead of waiting for its answer.", "--async", "-a")] = False,
+    wait: Annotated[bool, flag("With --async: wait until the call has ended, and write its answer.", "--wait")] = False,
     sign: Annotated[str, flag("Header to put an HMAC of the body into; needs --key.", "--sign")] = "",
     key: Annotated[str, flag("Key for --sign.", "--key")] = "",
     auth: Annotated[bool, flag("First get a token for the function from the identity service.", "--auth")] = False,
@@ -49,6 +52,8 @@ def invoke(
     method = method.upper()
     if method not in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"):
         raise UsageError(f"--method {method}: must be GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS")
+    if wait and not queued:
+        raise UsageError("--wait is for --async; without it, the answer is waited for anyway")
     if bool(sign) != bool(key):
         raise UsageError("signing requires both --sign <header-value> and --key <key-value>")
     headers = [_header(text) for text in header]
@@ -68,7 +73,12 @@ def invoke(
             headers.append(_authorization(client, name, namespace))
         if queued and isinstance(body, bytes):
             call_id = client.invoke_async(name, body, namespace=namespace, path=path, query=queries, headers=headers)
-            sys.stderr.write(f"Function submitted asynchronously.\nCall id: {harmless(call_id)}\n")
+            sys.stderr.write("Function submitted asynchronously.\n")
+            if not wait:
+                out(harmless(call_id))
+                return
+            sys.stderr.write(f"Call id: {harmless(call_id)}\n")
+            _show_result(client, call_id, limit)
             return
 
         def call() -> AbstractContextManager[Stream]:
@@ -95,6 +105,26 @@ def invoke(
         headers.append(_authorization(client, name, namespace))
         with call() as answer:
             _show(answer, full_name(name, namespace))
+
+
+def _show_result(client: Client, call_id: str, limit: float) -> None:
+    """The answer to a queued call, once it has ended. Raises `Failed` for anything but a success."""
+    call = client.wait_call(call_id, timeout=limit)
+    answer = None
+    if call.has_result:
+        with contextlib.suppress(NotFound):
+            answer = client.call_result(call_id)
+    if answer is not None and call.state == "succeeded":
+        sys.stdout.buffer.write(answer.body)
+        sys.stdout.buffer.flush()
+        return
+    name = f"{call.function}.{call.namespace}"
+    if call.state == "succeeded":
+        warn(f"its answer is not kept; for that, give {name} the annotation com.hilbert.async.results, e.g. 1h")
+        return
+    if answer is not None:
+        raise _failure(name, answer.status, answer.headers, iter((answer.body,)))
+    raise Failed(f"the call is {call.state}: {call.reason}", hint=f"see 'hilbert calls show {call_id}'")
 
 
 def _authorization(client: Client, name: str, namespace: str) -> tuple[str, str]:

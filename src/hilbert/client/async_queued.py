@@ -1,0 +1,101 @@
+"""Queued calls and schedules, for the asynchronous client. Says what `sync_queued` says, with `await`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TypeVar
+
+from hilbert.client import queued_calls as calls
+from hilbert.client.answers import Invocation
+from hilbert.client.calls import Call
+from hilbert.client.faults import GatewayTimeout
+from hilbert.client.queued_calls import has_ended
+from hilbert.wire.queued import BatchCall, QueuedCallStatus, QueueStatus
+from hilbert.wire.schedule import Schedules
+
+T = TypeVar("T")
+
+
+class AsyncQueued:
+    """The part of `AsyncClient` that is about them."""
+
+    async def _run(self, call: Call[T]) -> T:
+        raise NotImplementedError
+
+    # Queued calls.
+
+    async def list_queues(self, namespace: str = "") -> list[QueueStatus]:
+        """Functions with queued calls, of one namespace or of all that the caller may see."""
+        return await self._run(calls.list_queues(namespace))
+
+    async def list_calls(
+        self, namespace: str = "", *, function: str = "", state: str = "", after: int = 0, limit: int = 0
+    ) -> list[QueuedCallStatus]:
+        """Queued calls of a namespace, also those that have ended; of one function or state (`dead`) only.
+
+        A page has up to `limit` of them, at most 500; go on with `after`, the last one's `number`. Raises `Invalid`.
+        """
+        return await self._run(calls.list_calls(namespace, function=function, state=state, after=after, limit=limit))
+
+    async def get_call(self, call_id: str) -> QueuedCallStatus:
+        """The state of a queued call. Raises `NotFound`."""
+        return await self._run(calls.get_call(call_id))
+
+    async def call_result(self, call_id: str) -> Invocation:
+        """The answer to a queued call. Raises `NotFound` when none is kept, and `Forbidden`."""
+        return await self._run(calls.call_result(call_id))
+
+    async def call_request(self, call_id: str) -> bytes:
+        """The body of a queued call's request, while it is kept. Raises `NotFound` and `Forbidden`."""
+        return await self._run(calls.call_request(call_id))
+
+    async def wait_call(
+        self,
+        call_id: str,
+        *,
+        timeout: float = 60.0,  # noqa: ASYNC109 - the deadline is for many requests
+    ) -> QueuedCallStatus:
+        """Wait until a queued call has ended. Raises `NotFound`, and `GatewayTimeout` after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        pause = calls.FIRST_LOOK
+        while not has_ended(found := await self.get_call(call_id)):
+            if time.monotonic() >= deadline:
+                raise GatewayTimeout(f"call {call_id} has not ended in {timeout:g} seconds; it is {found.state}")
+            await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(pause * 1.5, calls.LAST_LOOK)
+        return found
+
+    async def cancel_async(self, call_id: str) -> None:
+        """Take a queued call back, or stop it. Raises `NotFound`."""
+        await self._run(calls.cancel(call_id))
+
+    async def invoke_batch(self, batch: Sequence[BatchCall], namespace: str = "") -> list[str]:
+        """Queue up to 1,000 calls of a namespace's functions, all or none; their ids, in order.
+
+        Raises `FunctionNotFound`, `Invalid` and `QueueFull`.
+        """
+        return list((await self._run(calls.invoke_batch(batch, namespace))).call_ids)
+
+    async def redrive(self, call_ids: Sequence[str] = (), namespace: str = "", *, function: str = "") -> int:
+        """Queue dead letters of a namespace again: those named, or without names all, of one function only; how many."""
+        return (await self._run(calls.dead_letters("POST", namespace, call_ids, function))).count
+
+    async def purge(self, call_ids: Sequence[str] = (), namespace: str = "", *, function: str = "") -> int:
+        """Forget dead letters, chosen as in `redrive`; how many."""
+        return (await self._run(calls.dead_letters("DELETE", namespace, call_ids, function))).count
+
+    # Schedules.
+
+    async def list_schedules(self, namespace: str = "", *, function: str = "", count: int = 5) -> Schedules:
+        """The schedules of a namespace, or of one function, each with its next `count` times. Raises `Unsupported`."""
+        return await self._run(calls.list_schedules(namespace, function, count))
+
+    async def pause_schedules(self, name: str, namespace: str = "", *, paused: bool = True) -> int:
+        """Pause a function's schedules, or resume them with `paused=False`; how many. Raises `NotFound` and `Conflict`."""
+        return (await self._run(calls.pause_schedules(name, namespace, paused=paused))).count
+
+    async def run_schedule(self, name: str, namespace: str = "", *, index: int | None = None) -> str:
+        """Queue the call of a function's schedule now; its id. Raises `NotFound`, and `Invalid` if it has several."""
+        return (await self._run(calls.run_schedule(name, namespace, index))).call_id
