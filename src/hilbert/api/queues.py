@@ -122,7 +122,7 @@ def _asked(namespace: NamespaceName, one: BatchCall) -> Asked:
         raise Invalid("give body or bodyBase64, not both")
     try:
         body = binascii.a2b_base64(one.body_base64, strict_mode=True) if one.body_base64 else one.body.encode()
-    except binascii.Error as exc:
+    except ValueError as exc:  # Also for what is not ASCII.
         raise Invalid(f"bodyBase64: {exc}") from exc
     fields = tuple((name.encode(), value.encode()) for name, value in one.headers.items())
     return FunctionRef(namespace, parse_function_name(one.function)), one.method, one.path.encode(), fields, body

@@ -22,6 +22,8 @@ from hilbert.api.oauth import DISCOVERY, KEYS, TOKEN
 from hilbert.api.openapi import document
 from hilbert.api.services import Services
 from hilbert.control.delivery.intake import Intake
+from hilbert.control.leader import SoleLeader
+from hilbert.control.schedules.firing import Firing
 from hilbert.core.errors import QuotaExceeded
 from hilbert.core.identity import Action
 from hilbert.core.model import FunctionSpec, ScalingPolicy
@@ -91,13 +93,15 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     async def serve() -> None:
         nonlocal server, port
         provider = Small()
+        queue = MemoryQueue()
         shelves = SqliteShelves(tmp_path_factory.mktemp("tokens") / "tokens.db")
         services = Services(
             provider=provider,
             settings=Settings(),
             credentials=CREDENTIALS,
             **await signing_in(shelves),
-            intake=Intake(MemoryQueue(), exists=provider.get),
+            intake=Intake(queue, exists=provider.get),
+            firing=Firing(queue, provider, leader=SoleLeader()),
         )
         config = server_config(create_app(services))
         config.host, config.port = "127.0.0.1", 0

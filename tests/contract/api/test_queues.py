@@ -147,6 +147,7 @@ async def test_a_batch_is_queued_in_order(api: Api) -> None:
         ({"function": "f", "headers": {"X-Callback-Url": "nonsense"}}, 400, "call-back"),
         ({"function": "f", "body": "a", "bodyBase64": "YQ=="}, 400, "not both"),
         ({"function": "f", "bodyBase64": "?"}, 400, "bodyBase64"),
+        ({"function": "f", "bodyBase64": "\u00fc"}, 400, "bodyBase64"),
         ({"body": "a"}, 400, "function"),
     ],
 )  # fmt: skip

@@ -18,6 +18,7 @@ FOLDERS = (
     "platform",
     "gateway",
     "function",
+    "queued",
     "source",
     "template",
     "token",
