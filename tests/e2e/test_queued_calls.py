@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -169,6 +170,32 @@ def test_the_command_line_queues(platform: Platform) -> None:
     number = done.stdout.decode().strip()
     assert ended(platform, number)["state"] == "succeeded"
     assert result(platform, number).body == b"by the command line"
+
+
+def scheduled_times(platform: Platform, name: str) -> list[str]:
+    """What the calls of a function that have succeeded say they were for, in the order in which they were queued."""
+    listed = json.loads(platform.api("GET", f"/system/async/calls?function={name}&state=succeeded").body)
+    prefix = "Http_X_Scheduled_Time="
+    lines = [line for call in listed for line in result(platform, call["callId"]).text.splitlines()]
+    return [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+
+
+def test_each_tick_of_a_schedule_is_one_call_also_when_the_control_process_is_killed(platform: Platform) -> None:
+    deploy(platform, "clock", "env", topic="cron-function", schedule="@every 1s")
+    until(lambda: len(scheduled_times(platform, "clock")) >= 2, what="two ticks", log=lambda: platform.log)
+    before = len(scheduled_times(platform, "clock"))
+    (control,) = platform.children("hilbert.server.control")
+    control.kill()
+    until(lambda: platform.api("GET", "/system/functions").status == 200, what="the control plane")
+    until(lambda: len(scheduled_times(platform, "clock")) >= before + 3, what="more ticks", log=lambda: platform.log)
+    paused = platform.api("PUT", "/system/schedules/clock", {"paused": True})
+    assert (paused.status, json.loads(paused.body)) == (202, {"count": 1})
+    times = [datetime.fromisoformat(text) for text in scheduled_times(platform, "clock")]
+    assert len(times) == len(set(times)), "no tick twice"
+    first = min(times)
+    missing = {first + timedelta(seconds=n) for n in range(len(times))} - set(times)
+    # Of those that were queued last, some may not have ended yet.
+    assert all(moment > sorted(times)[before] for moment in missing), "none is left out"
 
 
 def test_no_acknowledged_call_is_lost_whatever_is_killed() -> None:
