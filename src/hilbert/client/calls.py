@@ -149,8 +149,8 @@ def delete_function(name: str, namespace: str) -> Call[None]:
 
 
 def get_scaling(name: str, namespace: str) -> Call[Scaling]:
-    request = _request("GET", f"/system/scaling/{_segment(name)}", query={"namespace": namespace})
-    return Call(request, _one(Scaling), subject="function", name=name)
+    sent = request("GET", f"/system/scaling/{segment(name)}", query={"namespace": namespace})
+    return Call(sent, one(Scaling), subject="function", name=name)
 
 
 def scale_function(name: str, namespace: str, replicas: int) -> Call[None]:
