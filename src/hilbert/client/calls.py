@@ -187,8 +187,8 @@ def delete_namespace(name: str, *, force: bool) -> Call[None]:
 
 
 def list_limits(namespace: str) -> Call[list[LimitStatus]]:
-    request = _request("GET", "/system/limits", query={"namespace": namespace})
-    return Call(request, _list_of(LimitStatus), subject="namespace", name=namespace)
+    sent = request("GET", "/system/limits", query={"namespace": namespace})
+    return Call(sent, list_of(LimitStatus), subject="namespace", name=namespace)
 
 
 def list_secrets(namespace: str) -> Call[list[SecretInfo]]:
