@@ -178,7 +178,11 @@ class Fetcher:
             if self._depot.source_of(descriptor.digest, self._source.place) is not None:
                 self._advance(descriptor.size)
                 return
-            await self._source.fetch(descriptor, partial, self._advance)
+            try:
+                await self._source.fetch(descriptor, partial, self._advance)
+            except OSError:
+                partial.unlink(missing_ok=True)  # What is on a full disk keeps it full.
+                raise
             size, digest = await asyncio.to_thread(_measure, partial)
             if (size, digest) != (descriptor.size, descriptor.digest):
                 partial.unlink(missing_ok=True)

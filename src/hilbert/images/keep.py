@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from hilbert.images.records import ImageRecord, Layout, NameRecord, Origin, hex_of
-from hilbert.images.reference import Reference
+from hilbert.images.reference import Reference, familiar
 from hilbert.images.source import Failed
 from hilbert.kit.files import write_file
 from hilbert.kit.staging import locked, stage, sweep
@@ -86,7 +86,7 @@ def listed(layout: Layout) -> list[Stored]:
         if image is not None:
             found.append(
                 Stored(
-                    image=record.name,
+                    image=familiar(record.name),
                     namespace=record.namespace,
                     digest=record.digest,
                     origin=record.origin,

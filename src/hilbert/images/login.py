@@ -52,14 +52,18 @@ def parse_docker_config(data: bytes) -> Credentials:
     return Credentials(logins={_registry(server): _login(server, entry) for server, entry in file.auths.items()})
 
 
-def parse_pull_secret(data: bytes, *, registry: str = "") -> Credentials:
-    """What a secret holds: docker's `config.json`, or `USER:PASSWORD` for one registry. Raises `Invalid`."""
+def parse_pull_secret(data: bytes) -> Credentials:
+    """What a secret with a login holds: docker's `config.json`, or `USER:PASSWORD@REGISTRY`. Raises `Invalid`.
+
+    The registry must be named: a function's image may come from another one, which must not be shown the password.
+    """
     if data.lstrip()[:1] == b"{":
         return parse_docker_config(data)
-    user, colon, password = data.decode("utf-8", "replace").strip().partition(":")
-    if not (user and colon and password and registry):
-        raise Invalid("the secret holds neither docker's config.json nor USER:PASSWORD")
-    return Credentials(logins={registry: Login(username=user, password=password)})
+    login, _, registry = data[:_MOST].decode("utf-8", "replace").strip().rpartition("@")
+    user, _, password = login.partition(":")
+    if not (user and password and registry):
+        raise Invalid("the secret holds neither docker's config.json nor USER:PASSWORD@REGISTRY")
+    return Credentials(logins={_registry(registry): Login(username=user, password=password)})
 
 
 def login_for(credentials: Credentials | None, registry: str) -> Login | None:

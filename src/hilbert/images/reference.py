@@ -83,6 +83,11 @@ class Reference(msgspec.Struct, frozen=True):
         return f"{self.place}@{digest}"
 
 
+def familiar(full: str) -> str:
+    """A full name as people write it: without the registry that is implied."""
+    return full.removeprefix(f"{DOCKER_HUB}/library/").removeprefix(f"{DOCKER_HUB}/")
+
+
 def _wrong(text: str, why: str) -> InvalidSpec:
     return InvalidSpec(
         f"{text[:120]!r} is not an image's name: {why}", hint="write it like registry.example.com/team/web:1.0"

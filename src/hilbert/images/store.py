@@ -24,7 +24,7 @@ from hilbert.images.keep import Freed, Stored
 from hilbert.images.login import parse_docker_config
 from hilbert.images.model import Credentials, LocalImage, Progress, PullPolicy, Step
 from hilbert.images.records import ImageRecord, Layout, NameRecord, Origin
-from hilbert.images.reference import Reference
+from hilbert.images.reference import Reference, familiar
 from hilbert.images.registry_places import Place, Registries
 from hilbert.images.source import Failed
 from hilbert.kit.aio import SingleFlight
@@ -54,9 +54,28 @@ class OciStore:
         self._now = now
         self._flights: SingleFlight[tuple[str, str], Sequence[Brought]] = SingleFlight()
         self._told: dict[tuple[str, str], list[Progress]] = {}
+        self._asked: dict[tuple[str, str], str] = {}
+        """For which deployment the registry was asked last, by name and namespace."""
         self._slots = asyncio.Semaphore(_JOBS)
         self._namespace_slots: dict[str, asyncio.Semaphore] = {}
         self._running: set[asyncio.Task[Sequence[Brought]]] = set()
+
+    @property
+    def policy(self) -> PullPolicy:
+        """When a registry is asked, by the settings."""
+        return PullPolicy(self._settings.pull_policy)
+
+    def revision(self, image: str, namespace: str) -> str:
+        """Changes when deploying the same name again would run something else, or has to ask the registry whether it would.
+
+        Empty: the image is not here. Raises `InvalidSpec`.
+        """
+        reference = Reference.parse(image)
+        named = self._named(reference, namespace)
+        if named is None:
+            return ""
+        asks = self._asks(self.policy, reference, named[0])
+        return f"{named[1].digest} {self._now().isoformat()}" if asks else named[1].digest
 
     def find(self, image: str, namespace: str) -> LocalImage | None:
         """The image if it is here and this namespace may use it. Reads two small files.
@@ -75,14 +94,17 @@ class OciStore:
         image: str,
         namespace: str,
         *,
-        policy: PullPolicy,
+        policy: PullPolicy | None = None,
         credentials: Credentials | None = None,
         progress: Progress | None = None,
+        once: str = "",
     ) -> LocalImage:
-        """The image, fetched if `policy` says so. Calls for one image and namespace share one fetch.
+        """The image, fetched if `policy` says so, by default the setting's. Calls for one image and namespace share one fetch.
 
+        `once`: whoever asks again with the same text, as the replicas of one deployment do, gets what is here if it is here.
         Raises `InvalidSpec`, and `ImageUnavailable` with the step that failed and what to do.
         """
+        policy = policy or self.policy
         reference = Reference.parse(image)
         named = self._named(reference, namespace)
         if policy is PullPolicy.NEVER and (named is None or not self._is_fresh(named[0])):
@@ -90,7 +112,8 @@ class OciStore:
                 f"image {image} is not on this machine for namespace {namespace}, and the pull policy is Never",
                 hint=f"bring it with 'hilbert images pull' or 'hilbert images load --namespace {namespace}'",
             )
-        if named is not None and not self._asks(policy, reference, named[0]):
+        again = once != "" and self._asked.get((reference.full, namespace)) == once
+        if named is not None and (not self._asks(policy, reference, named[0]) or (again and self._is_fresh(named[0]))):
             return self._local(image, named[1])
         try:
             await self._pull(reference, namespace, credentials, progress)
@@ -99,11 +122,26 @@ class OciStore:
                 keep.remove_name(self.layout, reference, named[0].namespace)
             elif named is not None and exc.kind == "unreachable" and policy is not PullPolicy.ALWAYS:
                 return self._local(image, named[1])  # Nobody has said no.
-            raise _unavailable(image, exc) from exc
-        named = self._named(reference, namespace)
-        if named is None:
-            raise ImageUnavailable(f"image {image} was removed while it was fetched", hint="try again")
-        return self._local(image, named[1])
+            raise _unavailable(f"image {image} cannot be fetched", exc) from exc
+        if once:
+            self._asked[reference.full, namespace] = once
+        return self._fetched(image, reference, namespace)
+
+    async def pull(
+        self,
+        image: str,
+        namespace: str,
+        *,
+        credentials: Credentials | None = None,
+        progress: Progress | None = None,
+    ) -> LocalImage:
+        """What the registry has under this name now, for a namespace, or for all if it is empty. Raises as `ensure`."""
+        reference = Reference.parse(image)
+        try:
+            await self._pull(reference, namespace, credentials, progress)
+        except Failed as exc:
+            raise _unavailable(f"image {image} cannot be fetched", exc) from exc
+        return self._fetched(image, reference, namespace)
 
     async def load(
         self,
@@ -124,7 +162,7 @@ class OciStore:
         try:
             return await self._run(job, namespace, progress)
         except Failed as exc:
-            raise _unavailable(str(file), exc) from exc
+            raise _unavailable(f"{file} cannot be loaded", exc) from exc
 
     def export(self, image: str, namespace: str, file: Path) -> None:
         """Write an image to a tar file that `hilbert images load`, docker, podman and skopeo read. Blocks.
@@ -146,7 +184,7 @@ class OciStore:
         return keep.listed(self.layout)
 
     def remove(self, image: str, namespace: str | None = None) -> str:
-        """Take a name away, in one namespace or in all; its full form. `prune` then frees what it needed.
+        """Take a name away, in one namespace or in all; the name with its tag. `prune` then frees what it needed.
 
         Raises `InvalidSpec`, `ImageUnavailable` where there is none, and `StorageFull`.
         """
@@ -156,7 +194,7 @@ class OciStore:
                 raise ImageUnavailable(f"image {image} is not on this machine", hint="see 'hilbert images list'")
         except OSError as exc:
             raise StorageFull(f"cannot remove {image}: {exc.strerror}") from exc
-        return reference.full
+        return familiar(reference.full)
 
     def forget(self, namespace: str) -> None:
         """Take away all names of a namespace that is deleted: a namesake made later finds none. Raises `OSError`."""
@@ -200,7 +238,7 @@ class OciStore:
 
     async def close(self) -> None:
         """End the fetches under way; what they have is continued by the next."""
-        for task in list(self._running):
+        for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
@@ -211,6 +249,12 @@ class OciStore:
             if record is not None and image is not None and self.layout.root(image.chain).is_dir():
                 return record, image
         return None
+
+    def _fetched(self, image: str, reference: Reference, namespace: str) -> LocalImage:
+        named = self._named(reference, namespace)
+        if named is None:
+            raise ImageUnavailable(f"image {image} was removed while it was fetched", hint="try again")
+        return self._local(image, named[1])
 
     def _is_fresh(self, record: NameRecord) -> bool:
         return record.origin is not Origin.GRANTED or self._now() - record.checked_at < self._access
@@ -306,5 +350,5 @@ def _installation(path: str) -> Credentials:
         raise InvalidSettings(f"images.credentials: {path}: {exc.message}") from exc
 
 
-def _unavailable(image: str, exc: Failed) -> ImageUnavailable:
-    return ImageUnavailable(f"image {image} cannot be fetched; {exc.step}: {exc.reason}", hint=exc.hint)
+def _unavailable(what: str, exc: Failed) -> ImageUnavailable:
+    return ImageUnavailable(f"{what}; {exc.step}: {exc.reason}", hint=exc.hint)
