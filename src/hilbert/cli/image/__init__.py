@@ -32,7 +32,7 @@ COMMANDS: Final = (
         "Read container images from a file: what 'docker save' writes, or an OCI layout.",
         (
             "hilbert images load web.tar --namespace dev",
-            "docker save web:1.0 | hilbert images load -",
+            "docker save web:1.0 | hilbert images load /dev/stdin",
             "hilbert images load ./layout --name web:1.0 --shared",
         ),
     ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -54,10 +53,10 @@ def load(
     store = open_store()
     with progress(f"reading {file}") as line, tempfile.TemporaryDirectory() as folder:
         path = Path(file)
-        if file == "-":
-            path = Path(folder) / "stdin.tar"
-            with path.open("wb") as spooled:
-                shutil.copyfileobj(sys.stdin.buffer, spooled)
+        if path.is_fifo():  # Nothing in it can be read twice.
+            path = Path(folder) / "spooled.tar"
+            with Path(file).open("rb") as source, path.open("wb") as spooled:
+                shutil.copyfileobj(source, spooled)
         brought = asyncio.run(store.load(path, whose, name=name, progress=_shown(line, file)))
     for one in brought:
         out(f"{harmless(one.name)}  {one.digest}")
