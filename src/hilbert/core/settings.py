@@ -184,7 +184,7 @@ class DefaultLimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     open_files: int = 16384
     """Open files of one process."""
     scratch: Quantity = Quantity.parse("256Mi")
-    """Bytes in `/tmp`, and half as much each in `/dev/shm` and in the rest, where the sandbox has folders of its own."""
+    """Bytes in `/tmp`, and half as much each in `/dev/shm` and in the rest, where the sandbox has folders of its own. Elsewhere, bytes in `TMPDIR`: a replica with more is ended."""
 
 
 class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -76,7 +76,7 @@ class HostRuntime:
         self._process = ProcessStarter(
             self.replicas, found, images=self._images, default_limits=self._default_limits, bound=self._bound
         )
-        self.replicas.open(uplink=found.abilities.uplink, owner=found.user)
+        self.replicas.open(uplink=found.abilities.uplink, owner=found.user, scratch=scratch)
         _log.info("process runtime", sandbox=found.sandbox.level, **found.shortcomings())
         for name, text in found.facts().items():
             if name.startswith("warning."):

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from hilbert.core.model import Endpoint
 from hilbert.core.network import NetworkUse
@@ -71,6 +73,50 @@ for folder in (os.environ["TMPDIR"], "/dev/shm", "/var/tmp", "/run", "/"):
         pass
 print(total)
 """
+ONE_FILE = """
+import os
+total = 0
+try:
+    with open(os.environ["TMPDIR"] + "/one", "wb") as file:
+        while total < 64 << 20:
+            total += os.write(file.fileno(), b"x" * 65536)
+except OSError:
+    pass
+print(total)
+"""
+MANY_WAYS = {
+    "many files": """
+for number in range(24):
+    with open(f"{folder}/{number}", "wb") as file:
+        file.write(b"x" * (1 << 20))
+""",
+    "removed but open": """
+held = []
+for number in range(24):
+    held.append(open(f"{folder}/{number}", "wb", buffering=0))
+    held[-1].write(b"x" * (1 << 20))
+    os.unlink(f"{folder}/{number}")
+""",
+    "reserved and not written": """
+for number in range(24):
+    with open(f"{folder}/{number}", "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 1 << 20)
+""",
+    "inodes": """
+for number in range(6000):
+    os.mkdir(f"{folder}/{number}")
+""",
+    "a folder that cannot be read": """
+os.mkdir(folder + "/closed")
+inner = os.open(folder + "/closed", os.O_RDONLY)
+os.mkdir("deep", dir_fd=inner)
+path = folder + "/closed/deep"
+for _ in range(150):
+    path += "/d"
+    os.mkdir(path)
+""",
+}
+"""What goes beyond the limit in less than a second, in files that are each within it."""
 SPIN = """
 import os
 for _ in range(8):
@@ -152,13 +198,30 @@ async def test_open_files(scene: Scene) -> None:
 
 
 async def test_scratch_space(scene: Scene) -> None:
-    """Bounded where the sandbox has folders of its own; elsewhere no bound is promised."""
+    """Bounded at every moment where the sandbox has folders of its own; elsewhere it is measured, and not promised."""
     async with scene.victim_answers():
-        total = await number(scene.attacker, SCRATCH)
+        total = await number(scene.attacker, SCRATCH if scene.harness.level == "bubblewrap" else ONE_FILE)
+    assert total <= 2 * LIMITS.scratch.units
     if scene.harness.level == "bubblewrap":
-        assert 0 < total <= 2 * LIMITS.scratch.units
+        assert total > 0
     else:
         assert "scratch" not in scene.harness.runtime.machine.promises(NetworkUse())
+
+
+@pytest.mark.parametrize("way", MANY_WAYS)
+async def test_a_replica_that_takes_too_much_scratch_space_is_ended(scene: Scene, way: str) -> None:
+    """Where its folder is on disk; what it took is removed, and the status says why."""
+    if scene.harness.level == "bubblewrap":
+        pytest.skip("its own folders are bounded at every moment")
+    folder = scene.harness.folder / "run" / "r" / scene.attacker.replica.rpartition("-")[2]
+    code = f"import os, time\nfolder = os.environ['TMPDIR']\n{MANY_WAYS[way]}\ntime.sleep(60)\n"
+    with structlog.testing.capture_logs() as logs:
+        async with scene.victim_answers():
+            assert await number(scene.attacker, code) == -1
+        await eventually(lambda: not folder.exists())
+    said = [entry for entry in logs if entry["event"] == "replica failed"]
+    assert [entry["reason"] for entry in said] == ["ScratchFull"]
+    await eventually(lambda: os.listdir(scene.harness.folder / "run" / "trash") == [])
 
 
 async def test_cpu(scene: Scene) -> None:

@@ -270,6 +270,7 @@ _REMEDIES: Final = {
     "PodSecurity": "it asks for more than the namespace's Pod Security level allows; check its profile",
     "ProbeFailing": "the function runs but does not answer: check that it listens and that its handler loads",
     "QuotaExceeded": "scale something down, or ask for a larger quota",
+    "ScratchFull": "it writes more temporary files than default_limits.scratch allows",
     "SecretNotFound": "create the secret that is missing; the function then starts by itself",
     "StartFailed": "the message names the cause; run 'hilbert doctor' on the platform's machine for more",
     "TooSlow": "check in its log how far it gets, and that it listens in time",

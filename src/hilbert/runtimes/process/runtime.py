@@ -33,6 +33,7 @@ from hilbert.runtimes.replica.handle import ReplicaData
 from hilbert.runtimes.replica.limits import Allowance
 from hilbert.runtimes.replica.monitor import EndOfChild
 from hilbert.runtimes.replica.replicas import Replicas
+from hilbert.runtimes.replica.scratch import ON_DISK
 
 _READY_PATH: Final = "com.openfaas.ready.http.path"
 _HEALTH_PATH: Final = "com.openfaas.health.http.path"
@@ -86,6 +87,8 @@ class ProcessStarter:
             )
         folder = self._replicas.place(plan.replica)
         allowance = Allowance.of(plan.spec.limits, self._default_limits)
+        if machine.sandbox.level in ON_DISK:
+            allowance = msgspec.structs.replace(allowance, file_bytes=self._default_limits.scratch.units)
         data = ReplicaData(
             folder=str(folder),
             groups=machine.limiter.groups(plan.replica),

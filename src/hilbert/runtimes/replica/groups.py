@@ -120,6 +120,11 @@ class UsageMeter:
         self._last.pop(replica, None)
 
 
+def members_of(groups: Sequence[str], pid: int) -> list[int]:
+    """Processes of a replica: of its groups, or without any `pid` and all below it."""
+    return [member for group in dict.fromkeys(groups) for member in _members(group)] or list(descendants(pid))
+
+
 def _members(group: str) -> list[int]:
     try:
         return [int(line) for line in (Path(group) / "cgroup.procs").read_text().split()]

@@ -43,6 +43,8 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     """Processes and threads."""
     open_files: int = 0
     """Of one process."""
+    file_bytes: int = 0
+    """Of one file: where scratch space is on disk, what may come between two looks at it."""
 
     @classmethod
     def of(cls, limits: Resources | None, defaults: DefaultLimitSettings) -> Allowance:
@@ -261,6 +263,8 @@ def _common_limits(pid: int, allowance: Allowance) -> None:
     files = min(allowance.open_files or most, most) if most != resource.RLIM_INFINITY else allowance.open_files or most
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, files))
     resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+    if allowance.file_bytes:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (allowance.file_bytes, allowance.file_bytes))
     with contextlib.suppress(PermissionError):
         _write(Path(f"/proc/{pid}/oom_score_adj"), str(_OOM_SCORE))
 

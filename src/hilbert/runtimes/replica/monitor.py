@@ -101,6 +101,8 @@ class Monitor:
         self._said = ""
         self._answer = 0
         """Status of the last answer to a readiness request; 0 is none."""
+        self._verdict = ""
+        """Why it was ended, if it was for what it did."""
         self._closed = False
         asyncio.get_running_loop().add_reader(descriptor, self._ended)
         self._ready = spawn(self._await_ready(), name=f"readiness {handle.replica}")
@@ -135,6 +137,10 @@ class Monitor:
             proc.send(self._descriptor if main is None else main, signal.Signals(number))
         if main is not None:
             os.close(main)
+
+    def condemn(self, why: str) -> None:
+        """It is about to be ended for what it did."""
+        self._verdict = why
 
     async def probe(self, within: float) -> bool:
         """One health request. True when it was answered well in time, or the replica is not to be asked now."""
@@ -196,6 +202,8 @@ class Monitor:
         how, number = await self._ending.wait()
         reason, last = await self._explain(self.handle)
         self._reason = reason if number == signal.SIGKILL and reason else "Exited"
+        if self._verdict:
+            self._reason, how = "ScratchFull", f"was ended: {self._verdict}"
         self._message = f"a replica ran out of memory and {how}" if self._reason == "OOMKilled" else f"a replica {how}"
         self._said = last
         self.state = "exited"

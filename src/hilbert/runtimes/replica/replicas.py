@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ from hilbert.runtimes.replica.folder import put_secrets, remove_secrets
 from hilbert.runtimes.replica.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
 from hilbert.runtimes.replica.handle import ReplicaData
 from hilbert.runtimes.replica.monitor import Ending, Monitor
+from hilbert.runtimes.replica.scratch import ON_DISK, ScratchWatch
 from hilbert.runtimes.replica.trash import Trash
 
 _log = structlog.get_logger("hilbert.replicas")
@@ -63,20 +64,28 @@ class Replicas:
         self._monitors: dict[str, Monitor] = {}
         self._subscribers: list[Callable[[str], None]] = []
         self._pulse: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
         self._meter = UsageMeter()
         self._uplink = ""
         self._owner: Callable[[int], tuple[int, int] | None] = lambda _: None
 
-    def open(self, *, uplink: str, owner: Callable[[int], tuple[int, int] | None]) -> None:
-        """`uplink` is how packets leave a replica's network here; `owner` gives the user of a namespace by its number."""
+    def open(self, *, uplink: str, owner: Callable[[int], tuple[int, int] | None], scratch: int = 0) -> None:
+        """`uplink` is how packets leave a replica's network here; `owner` gives the user of a namespace by its number.
+
+        `scratch`: bytes that a replica may have in scratch space that is on disk; 0 is no limit.
+        """
         self._uplink = uplink
         self._owner = owner
         self._trash.open()
         self._pulse = spawn(self._probe_all(), name="health")
+        if scratch:
+            self._measuring = spawn(
+                ScratchWatch(scratch, self._on_disk, self._end_for_scratch).run(), name="scratch space"
+            )
 
     async def close(self) -> None:
         """Look after no replica any more. They go on."""
-        await cancel(self._pulse)
+        await cancel(self._pulse, self._measuring)
         await asyncio.gather(*(monitor.close() for monitor in self._monitors.values()))
         self._monitors.clear()
         if self._dialer is not None:
@@ -220,6 +229,20 @@ class Replicas:
             _log.warning("a replica has lost its network", replica=order.replica, reason=exc.detail or exc.message)
         finally:
             os.close(descriptor)
+
+    def _on_disk(self) -> Iterator[tuple[str, Path, int, tuple[str, ...]]]:
+        """Replicas whose scratch space is a folder on disk."""
+        for name, monitor in self._monitors.items():
+            data = monitor.data
+            if data.placement.get("sandbox") in ON_DISK and data.pid and not monitor.exited.is_set():
+                yield name, Path(data.folder) / "tmp", data.pid, data.groups
+
+    def _end_for_scratch(self, replica: str, why: str) -> None:
+        monitor = self._monitors.get(replica)
+        if monitor is not None and not monitor.exited.is_set():
+            monitor.condemn(why)
+            _log.warning("a replica is ended", function=str(monitor.ref), replica=replica, reason=why)
+            spawn(asyncio.to_thread(_kill, monitor.data), name=f"end {replica}")
 
     def _announce(self, replica: str) -> None:
         for changed in self._subscribers:
