@@ -358,3 +358,21 @@ def test_up_watch_shows_what_functions_write(platform: Platform, tmp_path: Path,
     plain = hilbert(platform, tmp_path, "logs", name, "--tail=false", "--calls")
     assert re.search(r"\[call-1\] .*seen by all", plain)
     assert said("--call-id", "no-such-call") == []
+
+
+def test_up_writes_a_document_for_scripts(platform: Platform, tmp_path: Path) -> None:
+    """Nothing else reaches standard output, whatever was built and started for it."""
+    hilbert(platform, tmp_path, "new", "noted", "--lang", "python3-http", "--quiet")
+    done = subprocess.run(
+        [HILBERT, "up", "--output", "json"],
+        env=platform.environ,
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    (found,) = json.loads(done.stdout)
+    assert (found["name"], found["status"], found["ready"]) == ("noted", 202, True)
+    assert ask(f"{found['url']}?name=Ada") == "Hello, Ada!\n"
+    for wrong in (("--watch",), ("--only-gateway",), ("--skip-deploy",)):
+        assert "--output needs functions" in hilbert(platform, tmp_path, "up", "-o", "json", *wrong, expect=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from hilbert.cli.frame.app import build_app
 from hilbert.cli.frame.command_help import Page, page_of
@@ -12,6 +12,12 @@ from hilbert.cli.frame.flags import flag
 from hilbert.cli.frame.help import first_line
 from hilbert.cli.frame.spellings import next_words, spellings
 from hilbert.cli.terminal.output import out
+
+_TAKING_FUNCTIONS: Final = (
+    "describe", "doctor", "invoke", "logs", "ready", "remove", "restart", "scale",
+    "schedules next", "schedules pause", "schedules resume", "schedules run",
+)  # fmt: skip
+_TAKING_NAMESPACES: Final = ("namespace delete", "namespace get", "namespace update")
 
 
 def completion(
@@ -32,20 +38,8 @@ def completion(
 def render_bash() -> str:
     """A bash script; no other package is needed."""
     cases = "\n".join(f'    "{path}") words="{" ".join(words)}" ;;' for path, words in _next_words())
-    functions = _patterns(
-        "describe",
-        "doctor",
-        "invoke",
-        "logs",
-        "ready",
-        "remove",
-        "scale",
-        "schedules next",
-        "schedules pause",
-        "schedules resume",
-        "schedules run",
-    )
-    namespaces = _patterns("namespace delete", "namespace get", "namespace update")
+    functions = _patterns(*_TAKING_FUNCTIONS)
+    namespaces = _patterns(*_TAKING_NAMESPACES)
     return f"""# bash completion of hilbert: source <(hilbert completion bash)
 _hilbert() {{
   local path="" word words="" current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}"
@@ -113,12 +107,41 @@ def render_fish() -> str:
             lines.append(
                 f"complete -c hilbert -n {_quoted(seen)} -a {last} -d {_quoted(first_line(page.command.help))}"
             )
-        seen = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in (*parents, last))
+        seen = _seen((*parents, last))
         for entry in page.flags:
             names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in entry.names)
             value = f" -x -a {_quoted(' '.join(entry.choices))}" if entry.choices else " -r" if entry.value else ""
+            if "--namespace" in entry.names:
+                value = " -x -a '(__hilbert_namespaces)'"
+            elif "--lang" in entry.names:
+                value = " -x -a '(__hilbert_languages)'"
             lines.append(f"complete -c hilbert -n {_quoted(seen)} {names}{value} -d {_quoted(entry.help)}")
-    return "\n".join(lines) + "\n"
+    for paths, names in ((_TAKING_FUNCTIONS, "__hilbert_functions"), (_TAKING_NAMESPACES, "__hilbert_namespaces")):
+        for command in all_commands():
+            if command.path in paths:
+                typed = (_quoted(_seen(spelling)) for spelling in spellings(command))
+                lines += [f"complete -c hilbert -n {condition} -a '({names})'" for condition in typed]
+    return "\n".join([*lines, _FISH_NAMES])
+
+
+_FISH_NAMES: Final = """\
+function __hilbert_functions
+  set -l at
+  set -l words (commandline -opc)
+  for n in (seq (count $words))
+    if contains -- $words[$n] -n --namespace; and test $n -lt (count $words)
+      set at -n $words[(math $n + 1)]
+    end
+  end
+  hilbert list -q $at 2>/dev/null | string match -r '^[A-Za-z0-9._-]+$'
+end
+function __hilbert_namespaces
+  hilbert namespaces 2>/dev/null | string replace -f -r '^ - ' '' | string match -r '^[A-Za-z0-9._-]+$'
+end
+function __hilbert_languages
+  hilbert new --list 2>/dev/null | string replace -f -r '^- ' '' | string match -r '^[A-Za-z0-9._-]+$'
+end
+"""
 
 
 def _pages() -> list[Page]:

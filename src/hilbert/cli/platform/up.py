@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from hilbert.cli.frame.failures import UsageError
-from hilbert.cli.frame.flags import HERE, NO_FILE, Connection, Namespace, StackFile, flag
+from hilbert.cli.frame.flags import HERE, NO_FILE, PLAIN, Connection, Namespace, Shape, StackFile, flag
 from hilbert.cli.frame.parsing import pairs
 from hilbert.cli.function.deploy import CAREFULLY, RolloutFlags, deploy_file
 from hilbert.cli.function.specification import UNSAID, Specification
@@ -19,6 +20,7 @@ from hilbert.cli.source.publish import publish_stack
 from hilbert.cli.source.push import images_to_push, push_images
 from hilbert.cli.source.remote_builder import ONE_PLATFORM, PublishFlags
 from hilbert.cli.stack.file import find_stack_file, load_stack_file
+from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import note, out
 from hilbert.cli.terminal.progress import progress
 from hilbert.client import running
@@ -60,6 +62,7 @@ def up(
     file: StackFile = NO_FILE,
     rollout: RolloutFlags = CAREFULLY,
     at: Connection = HERE,
+    shape: Shape = PLAIN,
 ) -> None:
     described = bool(name or lang or handler or image)
     if only_gateway and (file.yaml or described):
@@ -72,6 +75,11 @@ def up(
         raise UsageError("--publish needs a stack file and cannot be used with --watch or --skip-push")
     if shrinkwrap and (watch or only_gateway or detach):
         raise UsageError("--shrinkwrap cannot be used with --watch, --only-gateway or --detach")
+    deploys = not (only_gateway or skip_deploy) and bool(described or find_stack_file(file))
+    if shape.format != "table":
+        if watch or shrinkwrap or not (deploys or detach):
+            raise UsageError("--output needs functions to deploy or --detach, and cannot be used with --watch")
+        how = replace(how, quiet=True)
     settings = _settings(port=port, host=host, workers=workers, state_dir=state_dir, given=given)
     if not only_gateway and (described or find_stack_file(file)):
         if described:
@@ -83,24 +91,26 @@ def up(
             shrinkwrap_stack(stack, how, parallel=rollout.parallel)
             return
         if not skip_deploy:
-            _ensure_gateway(stack.provider.gateway, settings, at)
+            _ensure_gateway(stack.provider.gateway, settings, at, quiet=shape.format != "table")
         if publish and not all(function.skip_build for function in stack.functions.values()):
             publish_stack(stack, how, to, parallel=rollout.parallel)
         elif not publish:
             build_and_push(stack, how, at, parallel=rollout.parallel, skip_push=skip_push)
         if not skip_deploy:
-            deploy_file(stack, namespace=namespace, tag=tag_of(how.tag), said=said, rollout=rollout, at=at)
+            deploy_file(stack, namespace=namespace, tag=tag_of(how.tag), said=said, rollout=rollout, at=at, shape=shape)
         if watch:
             from hilbert.cli.platform.watch import watch_stack
 
             watch_stack(file, how, namespace=namespace, said=said, rollout=rollout, at=at, skip_push=skip_push)
     elif detach:
-        start(settings)
+        gateway = start(settings, quiet=shape.format != "table")
+        if shape.format != "table":
+            write_document({"url": gateway.url, "pid": gateway.pid, "metrics_url": gateway.metrics_url}, shape.format)
     else:
         process.run_in_foreground(_flags(settings))
 
 
-def _ensure_gateway(stack_gateway: str, settings: dict[str, str], at: Connection) -> None:
+def _ensure_gateway(stack_gateway: str, settings: dict[str, str], at: Connection, *, quiet: bool) -> None:
     """Start a platform in the background if nothing answers and this machine's own is meant."""
     environ = environment()
     target = resolve(at.gateway, stack=stack_gateway, environ=environ)
@@ -113,7 +123,7 @@ def _ensure_gateway(stack_gateway: str, settings: dict[str, str], at: Connection
         else:
             return
     note(f"No gateway answers at {target.url}; starting one.")
-    start(settings)
+    start(settings, quiet=quiet)
 
 
 def build_and_push(stack: Stack, how: BuildingFlags, at: Connection, *, parallel: int, skip_push: bool = False) -> None:
@@ -126,16 +136,19 @@ def build_and_push(stack: Stack, how: BuildingFlags, at: Connection, *, parallel
         push_images(images, builder=how.builder, parallel=parallel, quiet=how.quiet)
 
 
-def start(settings: dict[str, str]) -> running.LocalGateway:
-    """Start the platform in the background and say where it is. Raises `StartFailed`."""
+def start(settings: dict[str, str], *, quiet: bool = False) -> running.LocalGateway:
+    """Start the platform in the background and say where it is, unless `quiet`. Raises `StartFailed`."""
     loaded = core_settings.load(flags=dict(settings))
     state = Path(loaded.settings.paths.state_dir)
     there = running.read(state)
     if there is not None and running.is_alive(there):
-        out(f"The gateway is already running at {there.url} (pid {there.pid}).")
+        if not quiet:
+            out(f"The gateway is already running at {there.url} (pid {there.pid}).")
         return there
     with progress("starting the platform"):
         gateway = process.start_detached(_flags(settings), state)
+    if quiet:
+        return gateway
     out(f"The gateway is running at {gateway.url} (pid {gateway.pid}).")
     for line in running.first_steps(gateway.url, state):
         note(line.replace(" in another terminal", ""))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +61,45 @@ FAKE = """hilbert() {
 def test_bash_offers_names(words: tuple[str, ...], offered: list[str]) -> None:
     """Of functions, namespaces and templates, as the gateway has them now; nothing in a name is run."""
     assert [word for word in complete(*words, before=FAKE) if not word.startswith("-")] == offered
+
+
+FISH_FAKE = """function hilbert
+  switch "$argv"
+    case "list -q"
+      printf '%s\\n' figlet 'f$(touch hacked)'
+    case "list -q -n dev" "list -q --namespace dev"
+      echo web
+    case namespaces
+      printf 'Namespaces:\\n - dev\\n - prod\\n'
+    case "new --list"
+      printf 'Languages available as templates:\\n- bash\\n- node22\\n'
+  end
+end"""
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not here")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("hilbert describe f", {"figlet"}),
+        ("hilbert rm -n dev w", {"web"}),
+        ("hilbert logs --namespace dev w", {"web"}),
+        ("hilbert list -n ", {"dev", "prod"}),
+        ("hilbert ns delete p", {"prod"}),
+        ("hilbert namespace get d", {"dev"}),
+        ("hilbert new x --lang no", {"node22"}),
+    ],
+)
+def test_fish_offers_names(line: str, offered: set[str], tmp_path: Path) -> None:
+    """The same names as bash does."""
+    script = f"{completion.render_fish()}\n{FISH_FAKE}\ncomplete -C '{line}'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script], capture_output=True, text=True, check=True, cwd="/",
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    found = {one.split("\t")[0] for one in done.stdout.splitlines()}
+    assert offered <= found
+    assert not [name for name in found if "$" in name]
 
 
 def test_every_command_is_offered_by_every_shell() -> None:
