@@ -375,4 +375,21 @@ def test_up_writes_a_document_for_scripts(platform: Platform, tmp_path: Path) ->
     assert (found["name"], found["status"], found["ready"]) == ("noted", 202, True)
     assert ask(f"{found['url']}?name=Ada") == "Hello, Ada!\n"
     for wrong in (("--watch",), ("--only-gateway",), ("--skip-deploy",)):
-        assert "--output needs functions" in hilbert(platform, tmp_path, "up", "-o", "json", *wrong, expect=2)
+        assert "--output needs functions" in hilbert(platform, tmp_path, "up", "--output", "json", *wrong, expect=2)
+
+
+def test_windows_line_ends_are_told(platform: Platform, tmp_path: Path) -> None:
+    """Of shell scripts, with the command that mends them; a stack file and a Python handler may have them."""
+    hilbert(platform, tmp_path, "new", "shell", "--lang", "bash", "--quiet")
+    hilbert(platform, tmp_path, "new", "snake", "--lang", "python3-http", "--quiet", "--append", "stack.yaml")
+    for file in (tmp_path / "shell" / "handler.sh", tmp_path / "snake" / "handler.py", tmp_path / "stack.yaml"):
+        file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    said = hilbert(platform, tmp_path, "build", "--skip-tests")
+    assert "shell: handler.sh has Windows line ends (CRLF)" in said
+    assert said.count("CRLF") == 1
+    command = re.search(r"mend it with: (.*)", said)
+    assert command is not None
+    subprocess.run(command[1], shell=True, check=True, cwd=tmp_path)
+    assert "CRLF" not in hilbert(platform, tmp_path, "up")
+    for name in ("shell", "snake"):
+        assert ask(f"{platform.url}/function/{name}?name=Ada") == "Hello, Ada!\n"

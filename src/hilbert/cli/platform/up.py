@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from hilbert.cli.frame.failures import UsageError
-from hilbert.cli.frame.flags import HERE, NO_FILE, PLAIN, Connection, Namespace, Shape, StackFile, flag
+from hilbert.cli.frame.flags import HERE, NO_FILE, Connection, Format, Namespace, Shape, StackFile, flag
 from hilbert.cli.frame.parsing import pairs
 from hilbert.cli.function.deploy import CAREFULLY, RolloutFlags, deploy_file
 from hilbert.cli.function.specification import UNSAID, Specification
@@ -62,7 +62,7 @@ def up(
     file: StackFile = NO_FILE,
     rollout: RolloutFlags = CAREFULLY,
     at: Connection = HERE,
-    shape: Shape = PLAIN,
+    output: Annotated[Format, flag("Output format of what was deployed or started.", "--output")] = "table",
 ) -> None:
     described = bool(name or lang or handler or image)
     if only_gateway and (file.yaml or described):
@@ -76,7 +76,7 @@ def up(
     if shrinkwrap and (watch or only_gateway or detach):
         raise UsageError("--shrinkwrap cannot be used with --watch, --only-gateway or --detach")
     deploys = not (only_gateway or skip_deploy) and bool(described or find_stack_file(file))
-    if shape.format != "table":
+    if output != "table":
         if watch or shrinkwrap or not (deploys or detach):
             raise UsageError("--output needs functions to deploy or --detach, and cannot be used with --watch")
         how = replace(how, quiet=True)
@@ -91,21 +91,29 @@ def up(
             shrinkwrap_stack(stack, how, parallel=rollout.parallel)
             return
         if not skip_deploy:
-            _ensure_gateway(stack.provider.gateway, settings, at, quiet=shape.format != "table")
+            _ensure_gateway(stack.provider.gateway, settings, at, quiet=output != "table")
         if publish and not all(function.skip_build for function in stack.functions.values()):
             publish_stack(stack, how, to, parallel=rollout.parallel)
         elif not publish:
             build_and_push(stack, how, at, parallel=rollout.parallel, skip_push=skip_push)
         if not skip_deploy:
-            deploy_file(stack, namespace=namespace, tag=tag_of(how.tag), said=said, rollout=rollout, at=at, shape=shape)
+            deploy_file(
+                stack,
+                namespace=namespace,
+                tag=tag_of(how.tag),
+                said=said,
+                rollout=rollout,
+                at=at,
+                shape=Shape(output=output),
+            )
         if watch:
             from hilbert.cli.platform.watch import watch_stack
 
             watch_stack(file, how, namespace=namespace, said=said, rollout=rollout, at=at, skip_push=skip_push)
     elif detach:
-        gateway = start(settings, quiet=shape.format != "table")
-        if shape.format != "table":
-            write_document({"url": gateway.url, "pid": gateway.pid, "metrics_url": gateway.metrics_url}, shape.format)
+        gateway = start(settings, quiet=output != "table")
+        if output != "table":
+            write_document({"url": gateway.url, "pid": gateway.pid, "metrics_url": gateway.metrics_url}, output)
     else:
         process.run_in_foreground(_flags(settings))
 

@@ -19,7 +19,14 @@ from hilbert.cli.gateway.target import client_for, find_auth, resolve
 from hilbert.cli.platform.function_output import FunctionOutput
 from hilbert.cli.source.build_flags import BuildingFlags, tag_of
 from hilbert.cli.source.build_progress import show_failure
-from hilbert.cli.source.build_stack import bundle_work, image_work, in_namespace, requests_of, watched_paths
+from hilbert.cli.source.build_stack import (
+    bundle_work,
+    image_work,
+    in_namespace,
+    requests_of,
+    warn_of_line_ends,
+    watched_paths,
+)
 from hilbert.cli.source.bundle_or_image import Choice, choose
 from hilbert.cli.source.push import images_to_push, push_images
 from hilbert.cli.stack.file import deployments_of, load_stack_file
@@ -162,6 +169,7 @@ class StackWatch:
         requests = requests_of(stack, flags, tag=self._how.tag, project=self._project)
         if not requests:
             return "the new specification"
+        warn_of_line_ends(requests[0])
         work = bundle_work(flags) if self._choice.kind == "bundle" else image_work(flags, builder=self._how.builder)
         job = Job(name)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,6 +74,17 @@ def requests_of(stack: Stack, flags: BuildFlags, *, tag: str, project: Path) -> 
     return requests
 
 
+def warn_of_line_ends(request: BuildRequest) -> None:
+    """Say which scripts of a handler were saved with Windows line ends, and how to mend that."""
+    from hilbert.builder.line_ends import scripts_with_crlf
+
+    for path in scripts_with_crlf(request.handler):
+        warn(
+            f"{request.name}: {path} has Windows line ends (CRLF), which a shell does not understand; "
+            f"mend it with: sed -i 's/\\r$//' {shlex.quote(str(request.handler / path))}"
+        )
+
+
 def watched_paths(request: BuildRequest) -> list[Path]:
     """What a function is made of: its handler, the project's extra paths, and its template if the project has it."""
     from hilbert.builder.templates import FOLDER, folder_name
@@ -104,6 +116,8 @@ def build_stack(
     if not requests:
         return []
     check_templates([request.lang for request in requests], place)
+    for request in requests:
+        warn_of_line_ends(request)
     if not how.quiet:
         note(f"Building {'container images' if choice.kind == 'image' else 'bundles'}: {choice.reason}.")
     if choice.kind == "bundle" and not shrinkwrap:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from hilbert import __version__
-from hilbert.providers.kubernetes.install import plan, values
+from hilbert.providers.kubernetes.install import monitoring, plan, values
 from hilbert.providers.kubernetes.install.yaml_text import dump_each
 
 _PLATFORM: Final = "hx-platform"
@@ -51,6 +51,7 @@ def files() -> dict[str, str]:
         + _if(".Values.clusterRole", _dump(cluster), otherwise=_range(_dump(functions))),
         "templates/gateway.yaml": _dump(_chosen(item) for item in split.gateway),
         "templates/ingress.yaml": _INGRESS,
+        "templates/monitoring.yaml": _if(".Values.serviceMonitor.enabled", _monitoring()),
         "templates/credentials.yaml": _CREDENTIALS,
         "templates/NOTES.txt": _NOTES,
     }
@@ -106,6 +107,17 @@ def _container(container: dict[str, Any]) -> None:
         "[{{ range $i, $name := .Values.settingsFrom }}{{ if $i }}, {{ end }}{secretRef: {name: {{ toJson $name }}}}"
         "{{ end }}]"
     )
+
+
+def _monitoring() -> str:
+    service, monitor = monitoring.objects(_PLATFORM)
+    labels = json.dumps(monitor["metadata"]["labels"])
+    monitor["metadata"]["labels"] = (
+        f"{{{{ merge (dict) .Values.serviceMonitor.labels (fromJson `{labels}`) | toJson }}}}"
+    )
+    monitor["spec"]["endpoints"][0]["interval"] = _json(".Values.serviceMonitor.interval")
+    way_in = _dump([monitoring.policy(_PLATFORM, _json(".Values.serviceMonitor.prometheusNamespace"))])
+    return _dump([service, monitor]) + _if(".Values.serviceMonitor.prometheusNamespace", way_in)
 
 
 def _json(expression: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from hilbert.providers.kubernetes.install import chart, plan
+from hilbert.providers.kubernetes.install import chart, monitoring, plan
 from hilbert.providers.kubernetes.install.yaml_text import dump as dump_one
 from hilbert.providers.kubernetes.install.yaml_text import dump_each
 
@@ -39,6 +39,13 @@ def every() -> dict[str, str]:
         "overlays/split/rights.yaml": dump(split.rights),
         "overlays/split/tenants.yaml": dump(split.tenants),
         "overlays/split/gateway.yaml": dump([patch]),
+        "components/service-monitor/kustomization.yaml": _kustomization(["monitoring.yaml"], component=True),
+        "components/service-monitor/monitoring.yaml": dump(
+            [
+                *monitoring.objects(plan.Options().namespace),
+                monitoring.policy(plan.Options().namespace, monitoring.PROMETHEUS_NAMESPACE),
+            ]
+        ),
         **{f"chart/{path}": text for path, text in chart.files().items()},
     }
 
@@ -47,10 +54,12 @@ def dump(manifests: Iterable[Mapping[str, Any]]) -> str:
     return HEADER + dump_each(manifests)
 
 
-def _kustomization(resources: list[str], *, patches: list[dict[str, str]] | None = None) -> str:
+def _kustomization(
+    resources: list[str], *, patches: list[dict[str, str]] | None = None, component: bool = False
+) -> str:
     body: dict[str, Any] = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
+        "apiVersion": f"kustomize.config.k8s.io/{'v1alpha1' if component else 'v1beta1'}",
+        "kind": "Component" if component else "Kustomization",
         "resources": resources,
     }
     if patches:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from hilbert.providers.kubernetes.install import gateway, plan
+from hilbert.providers.kubernetes.install import gateway, monitoring, plan
 
 TEXT: Final = f"""\
 # Rights in all namespaces annotated openfaas="1". With false no ClusterRole is made, and the function namespaces are
@@ -52,6 +52,15 @@ ingress:
   # Secret with a certificate for the host; empty: no TLS here.
   tlsSecret: ""
   annotations: {{}}
+
+serviceMonitor:
+  # Make a ServiceMonitor, for a cluster with the Prometheus Operator.
+  enabled: false
+  # Labels by which your Prometheus finds it, such as release: prometheus
+  labels: {{}}
+  interval: {monitoring.INTERVAL}
+  # Namespace of Prometheus, whose Pods may then read the metrics; empty: only those of the gateway's own namespace.
+  prometheusNamespace: ""
 
 # Where the gateway runs, and what its Pods carry.
 nodeSelector: {{}}
@@ -101,6 +110,12 @@ SCHEMA: Final[dict[str, Any]] = {
             "if": {"properties": {"enabled": {"const": True}}, "required": ["enabled"]},
             "then": {"properties": {"host": {"minLength": 1}}, "required": ["host"]},
         },
+        serviceMonitor=_object(
+            enabled=_FLAG,
+            labels=_STRINGS,
+            interval={"type": "string", "pattern": "^([0-9]+(ms|[smhd]))+$"},
+            prometheusNamespace={"anyOf": [{"const": ""}, _LABEL]},
+        ),
         nodeSelector=_STRINGS,
         tolerations={"type": "array", "items": {"type": "object"}},
         affinity={"type": "object"},

@@ -135,6 +135,30 @@ def test_what_is_not_asked_for_is_not_there() -> None:
     assert "Secret" not in {manifest["kind"] for manifest in helm.rendered(CHART, {"generateBasicAuth": False})}
 
 
+def test_a_service_monitor_by_value() -> None:
+    """Prometheus finds the metrics port by labels, on a Service that nothing outside can reach, and may go there."""
+    assert not [item for item in helm.rendered(CHART) if "metrics" in item["metadata"]["name"]]
+    values = {"serviceMonitor": {"enabled": True, "labels": {"release": "prom"}, "interval": "10s"}}
+    made = by_identity(helm.rendered(CHART, values))
+    service = made["Service", "openfaas", "gateway-metrics"]
+    monitor = made["ServiceMonitor", "openfaas", "gateway-metrics"]
+    assert monitor["metadata"]["labels"]["release"] == "prom"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    ports = {port["name"]: port["targetPort"] for port in service["spec"]["ports"]}
+    (container,) = made["Deployment", "openfaas", "gateway"]["spec"]["template"]["spec"]["containers"]
+    for endpoint in monitor["spec"]["endpoints"]:
+        assert ports[endpoint["port"]] in {port["name"] for port in container["ports"]}
+        assert endpoint["interval"] == "10s"
+    assert service["spec"]["selector"] == made["Service", "openfaas", "gateway"]["spec"]["selector"]
+    assert service["spec"]["clusterIP"] == "None"
+    assert ("NetworkPolicy", "openfaas", "gateway-metrics") not in made
+    values["serviceMonitor"]["prometheusNamespace"] = "watching"
+    policy = by_identity(helm.rendered(CHART, values))["NetworkPolicy", "openfaas", "gateway-metrics"]
+    kubernetes_validate.validate(policy, "1.32", strict=True)
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "watching"}
+
+
 def test_values_cannot_break_out_of_their_place() -> None:
     """A value is a value, whatever is in it."""
     image = 'x:1"\n        command: ["sh"]'
@@ -162,6 +186,8 @@ def test_helm_lints_it_without_a_warning(values: dict[str, Any]) -> None:
         ({"serviceType": "Public"}, "serviceType"),
         ({"ingress": {"enabled": True}}, "host"),
         ({"clusterRole": "no"}, "clusterRole"),
+        ({"serviceMonitor": {"enabled": True, "interval": "often"}}, "interval"),
+        ({"serviceMonitor": {"prometheusNamespace": "Big"}}, "prometheusNamespace"),
     ],
 )
 def test_values_that_cannot_work_are_refused_by_name(values: dict[str, Any], said: str) -> None:

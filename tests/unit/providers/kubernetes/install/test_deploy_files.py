@@ -56,6 +56,22 @@ def test_kustomize_makes_the_plan(overlay: str, cluster_role: bool) -> None:
     assert made == wanted
 
 
+def test_kustomize_adds_a_service_monitor(tmp_path: Path) -> None:
+    """As the guide says: an overlay of one's own, with the component."""
+    kubectl = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    shutil.copytree(DEPLOY, tmp_path / "kubernetes")
+    overlay = tmp_path / "kubernetes" / "overlays" / "ours"
+    overlay.mkdir()
+    text = "resources: [../cluster-wide]\ncomponents: [../../components/service-monitor]\n"
+    (overlay / "kustomization.yaml").write_text(text)
+    done = subprocess.run([kubectl, "kustomize", str(overlay)], capture_output=True, check=True)
+    made = by_identity(list(yaml.safe_load_all(done.stdout)))
+    for kind in ("Service", "ServiceMonitor", "NetworkPolicy"):
+        assert (kind, "openfaas", "gateway-metrics") in made
+
+
 def sort_environment(manifest: dict[str, Any]) -> None:
     if manifest["kind"] == "Deployment":
         for container in manifest["spec"]["template"]["spec"]["containers"]:
