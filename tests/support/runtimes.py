@@ -232,3 +232,24 @@ class _Echo(asyncio.Protocol):
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(self._received)}\r\n\r\n"
         self._transport.write(head.encode() + bytes(self._received))
         self._received.clear()
+
+
+class PreparingRuntime(FakeRuntime):
+    """Fetches images, which takes until the test lets it go on; one called `missing` cannot be had."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.asked: list[tuple[FunctionSpec, int, bytes]] = []
+        self.here = asyncio.Event()
+        self.cancelled = 0
+
+    async def prepare(self, spec: FunctionSpec, *, generation: int, pull_secret: bytes) -> None:
+        self.asked.append((spec, generation, pull_secret))
+        if spec.image == "missing":
+            raise ImageUnavailable("image missing cannot be fetched")
+        try:
+            if spec.image == "slow":
+                await self.here.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise

@@ -41,6 +41,9 @@ ANNOTATION_INGRESS: Final = "com.hilbert.ingress"
 ANNOTATION_ISOLATION: Final = "com.hilbert.isolation"
 """On a namespace: what must be promised of its replicas (`core.isolation`): `strict`, or names separated by commas."""
 
+ANNOTATION_PULL_SECRET: Final = "com.hilbert.pull-secret"  # noqa: S105 - a name
+"""On a namespace or a function: the secret of that namespace with logins to registries of container images."""
+
 ANNOTATION_MAX_INFLIGHT: Final = "com.hilbert.max-inflight"
 """On a function: calls that one replica takes at once; the rest wait in the gateway. 0 is no limit."""
 

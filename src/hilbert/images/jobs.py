@@ -19,6 +19,8 @@ from hilbert.images.records import Origin
 from hilbert.images.registry_places import Place
 from hilbert.images.source import Failed, Kind
 
+_LONGEST: Final = 3600.0
+"""Seconds for one job."""
 _QUIET: Final = 300.0
 """Seconds without a sign of life, after which the process is ended."""
 _LONGEST_LINE: Final = 1 << 20
@@ -74,12 +76,14 @@ async def run(job: Job, progress: Progress | None) -> Sequence[Brought]:
             raise RuntimeError("both are pipes")
         process.stdin.write(msgspec.json.encode(job))
         process.stdin.close()
+        end = asyncio.get_running_loop().time() + _LONGEST
         while True:
             try:
-                async with asyncio.timeout(_QUIET):
+                async with asyncio.timeout_at(min(end, asyncio.get_running_loop().time() + _QUIET)):
                     line = await process.stdout.readline()
             except TimeoutError as exc:
-                raise Failed("fetching the image", f"nothing happened for {_QUIET:.0f} s", hint="try again") from exc
+                why = f"nothing happened for {_QUIET:.0f} s, or it took more than {_LONGEST:.0f} s"
+                raise Failed("fetching the image", why, hint="try again: what has come is kept") from exc
             if not line:
                 raise Failed(
                     "fetching the image",

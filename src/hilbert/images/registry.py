@@ -29,7 +29,7 @@ _MOST_TOKEN: Final = 256 * 1024
 _TRIES: Final = 3
 _PACE: Final = Pace(first=0.3, most=5.0)
 _SLOW: Final = 60.0
-_LEAST: Final = 64 * 1024
+_LEAST: Final = 1 << 20
 """Bytes in `_SLOW` seconds; whoever sends less has stalled."""
 
 
@@ -204,7 +204,7 @@ async def _write(answer: Answer, file: BinaryIO, *, most: int, told: Callable[[i
 def _unreached(step: str, host: str, why: str) -> Failed:
     if "certificate" in why:
         hint = "name the authority's certificate in images.ca_file"
-    elif "no host" in why:
+    elif "no such host" in why:
         hint = "check the registry in the image's name"
     else:
         hint = "check that it runs and can be reached from here, and try again"

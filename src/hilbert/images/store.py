@@ -30,7 +30,7 @@ from hilbert.images.source import Failed
 from hilbert.kit.aio import SingleFlight
 from hilbert.kit.staging import locked
 
-_JOBS: Final = 4
+_JOBS: Final = 12
 """Fetches at once."""
 _NAMESPACE_JOBS: Final = 2
 """Of one namespace."""

@@ -149,7 +149,7 @@ async def _allowed(host: str, port: int, *, listed: bool) -> Sequence[str]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
-        raise Unreachable(f"there is no host {host}", lasting=True) from exc
+        raise Unreachable("there is no such host", lasting=True) from exc
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     if listed:
         return addresses

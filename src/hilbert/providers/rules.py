@@ -11,6 +11,7 @@ from hilbert.core.model import (
     ANNOTATION_INGRESS,
     ANNOTATION_ISOLATION,
     ANNOTATION_NETWORK,
+    ANNOTATION_PULL_SECRET,
     LABEL_SCALE_MIN,
     MOST_REPLICAS,
     FunctionSpec,
@@ -18,7 +19,7 @@ from hilbert.core.model import (
     ScalingPolicy,
 )
 from hilbert.core.network import ANNOTATION_EGRESS, Egress, NetworkKind, NetworkUse
-from hilbert.core.values import RESERVED_NAMESPACES, whole_or
+from hilbert.core.values import RESERVED_NAMESPACES, SecretName, parse_secret_name, whole_or
 from hilbert.providers import quota
 
 _NETWORKS: Final = tuple(NetworkKind)
@@ -33,6 +34,10 @@ def check_spec(spec: FunctionSpec) -> None:
     network = spec.annotations.get(ANNOTATION_NETWORK)
     if network is not None and network not in _NETWORKS:
         raise InvalidSpec(f"annotation {ANNOTATION_NETWORK}: must be one of {', '.join(_NETWORKS)}")
+    try:
+        _pull_secret(spec.annotations)
+    except Invalid as exc:
+        raise InvalidSpec(exc.message) from exc
 
 
 def network_of(spec: FunctionSpec, imposed: Mapping[str, str]) -> NetworkUse:
@@ -61,6 +66,20 @@ def required_promises(annotations: Mapping[str, str]) -> frozenset[Promise]:
         raise Invalid(f"annotation {ANNOTATION_ISOLATION}: {exc.message}") from exc
 
 
+def pull_secret(spec: FunctionSpec, imposed: Mapping[str, str]) -> SecretName | None:
+    """The secret with logins to registries: the function's own choice, else its namespace's."""
+    return _pull_secret(spec.annotations) or _pull_secret(imposed)
+
+
+def _pull_secret(annotations: Mapping[str, str]) -> SecretName | None:
+    """Raises `Invalid`."""
+    name = annotations.get(ANNOTATION_PULL_SECRET)
+    try:
+        return parse_secret_name(name) if name else None
+    except Invalid as exc:
+        raise Invalid(f"annotation {ANNOTATION_PULL_SECRET}: {exc.message}") from exc
+
+
 def initial_replicas(labels: Mapping[str, str]) -> int:
     """How many replicas a new function has."""
     return ScalingPolicy.of(labels).min
@@ -80,17 +99,17 @@ def check_namespace(namespace: Namespace) -> None:
     if ANNOTATION_EGRESS in namespace.annotations:
         Egress.parse(namespace.annotations[ANNOTATION_EGRESS])
     required_promises(namespace.annotations)
+    _pull_secret(namespace.annotations)
     quota.check_annotations(namespace.annotations)
 
 
-def check_no_host_networks(annotations: Mapping[str, str]) -> None:
-    """Raise `Invalid` for annotations that only replicas' networks on a single host can honour."""
-    for key in (ANNOTATION_EGRESS, ANNOTATION_INGRESS):
+def check_no_host_annotations(annotations: Mapping[str, str]) -> None:
+    """Raise `Invalid` for annotations that only a single host can honour."""
+    networks = "on Kubernetes, use com.hilbert.network.internet and com.hilbert.network.gateway"
+    secrets = "on Kubernetes, name a secret of the type docker-registry among the function's secrets"
+    for key, hint in ((ANNOTATION_EGRESS, networks), (ANNOTATION_INGRESS, networks), (ANNOTATION_PULL_SECRET, secrets)):
         if key in annotations:
-            raise Invalid(
-                f"annotation {key}: is for functions on a single host",
-                hint="on Kubernetes, use com.hilbert.network.internet and com.hilbert.network.gateway",
-            )
+            raise Invalid(f"annotation {key}: is for functions on a single host", hint=hint)
 
 
 def _check_choice(annotations: Mapping[str, str], key: str, known: tuple[str, ...]) -> None:

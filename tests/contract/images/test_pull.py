@@ -215,7 +215,7 @@ async def test_what_is_not_there_and_who_is_not_there(open_registry: Registry, t
         assert "tag" in caught.value.hint
     with pytest.raises(ImageUnavailable, match="cannot be reached"):
         await store.ensure("127.0.0.1:1/x:1", "dev", policy=AUTO)
-    with pytest.raises(ImageUnavailable, match="there is no host"):
+    with pytest.raises(ImageUnavailable, match="there is no such host"):
         await store.ensure("no-such-host.invalid/x:1", "dev", policy=AUTO)
 
 

@@ -29,6 +29,18 @@ class Pinning(Protocol):
 
 
 @runtime_checkable
+class Preparing(Protocol):
+    """Has something to fetch before a replica can start, such as its image."""
+
+    async def prepare(self, spec: FunctionSpec, *, generation: int, pull_secret: bytes) -> None:
+        """Return once it is here, which may take minutes. Replicas of one generation share what is fetched.
+
+        `pull_secret`: logins of the function's namespace; empty: none. Raises `ImageUnavailable`. May be cancelled.
+        """
+        ...
+
+
+@runtime_checkable
 class Forgetting(Protocol):
     """Keeps things that belong to a namespace, such as its images."""
 

@@ -25,11 +25,11 @@ from hilbert.kit.aio import Clock, KeyedQueue, cancel, spawn
 from hilbert.kit.retry import Pace
 from hilbert.providers.host.cell import STEADY, Cell, Replica
 from hilbert.providers.host.decide import Revision, Stage, decide
-from hilbert.providers.host.extra import Announcing
+from hilbert.providers.host.extra import Announcing, Preparing
 from hilbert.providers.host.record import FunctionRecord, ReplicaRecord
 from hilbert.providers.host.store import Store
 from hilbert.providers.quota import with_limits
-from hilbert.providers.rules import network_of, required_promises
+from hilbert.providers.rules import network_of, pull_secret, required_promises
 
 _log = structlog.get_logger("hilbert.host")
 
@@ -40,6 +40,8 @@ _POLL_BOOTING: Final = 0.025
 """Seconds between checks when the runtime does not announce changes."""
 _STOP_AGAIN: Final = Pace(first=1.0, most=60.0)
 """Until a stop that failed is tried again."""
+_LOOK_AGAIN: Final = 1.0
+"""Seconds after which a replica that waits for its image is looked at: it may not be wanted any more."""
 _SLOT_MOST: Final = 5.0
 """Most seconds that a booting replica holds its place among those that boot at once."""
 _TOLD: Final = {
@@ -328,6 +330,12 @@ class Reconciler:
         task.add_done_callback(self._tasks.discard)
 
     async def _start(self, cell: Cell, replica: Replica, record: FunctionRecord) -> None:
+        try:
+            await self._prepare(cell, replica, record)
+        except Exception as exc:  # noqa: BLE001 - as below
+            self._not_started(cell, replica, exc)
+            self.wake(cell.ref)
+            return
         async with self._slots:
             if not self._still_wanted(cell, replica):  # It may have waited long for its slot.
                 self._drop(cell, replica)
@@ -336,13 +344,32 @@ class Reconciler:
             try:
                 await self._run_start(replica, record)
                 replica.stage = Stage.BOOTING
-            except HilbertError as exc:
-                self._start_failed(cell, replica, type(exc).__name__, exc.message, exc)
             except Exception as exc:  # noqa: BLE001 - a runtime's bug must not leave the replica half started
-                self._start_failed(cell, replica, "StartFailed", "a replica could not be started", exc)
+                self._not_started(cell, replica, exc)
             self.wake(cell.ref)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(replica.settled.wait(), _SLOT_MOST)
+
+    async def _prepare(self, cell: Cell, replica: Replica, record: FunctionRecord) -> None:
+        """Have the runtime fetch what it needs, for as long as the replica is wanted. It holds up nobody's start."""
+        if not isinstance(self._runtime, Preparing):
+            return
+        spec = record.spec
+        namespace = self._namespace_of(spec.ref)
+        secret = pull_secret(spec, namespace.annotations if namespace is not None else {})
+        names = (secret,) if secret is not None else ()
+        values = await self._store.secret_values(record.tenant, names)
+        login = values[secret] if secret is not None else b""
+        fetching = asyncio.get_running_loop().create_task(
+            self._runtime.prepare(spec, generation=record.generation, pull_secret=login), name=f"prepare {replica.name}"
+        )
+        try:
+            while not (await asyncio.wait({fetching}, timeout=_LOOK_AGAIN))[0] and self._still_wanted(cell, replica):
+                pass
+            if fetching.done():
+                fetching.result()
+        finally:
+            await cancel(fetching)
 
     def _still_wanted(self, cell: Cell, replica: Replica) -> bool:
         record = cell.record
@@ -381,9 +408,12 @@ class Reconciler:
             if now != plan.secrets:
                 await self._runtime.update_secrets(replica.handle, now)
 
-    def _start_failed(self, cell: Cell, replica: Replica, reason: str, message: str, error: Exception) -> None:
+    def _not_started(self, cell: Cell, replica: Replica, error: Exception) -> None:
+        known = isinstance(error, HilbertError)
+        reason = type(error).__name__ if known else "StartFailed"
+        message = error.message if isinstance(error, HilbertError) else "a replica could not be started"
         self._fail(cell, replica, reason, message, told=_TOLD.get(reason, "a replica could not be started"))
-        if not isinstance(error, HilbertError):
+        if not known:
             _log.error("start failed", function=str(cell.ref), replica=replica.name, exc_info=error)
         replica.grace = Duration(0)
         replica.stop_at = 0.0

@@ -28,7 +28,7 @@ from hilbert.providers.kubernetes.cluster.objects import Manifest, NamespaceObje
 from hilbert.providers.kubernetes.keep.upkeep_queue import UpkeepQueue
 from hilbert.providers.kubernetes.render import tenant
 from hilbert.providers.kubernetes.view.state import State
-from hilbert.providers.rules import check_namespace, check_no_host_networks
+from hilbert.providers.rules import check_namespace, check_no_host_annotations
 
 _log = structlog.get_logger("hilbert.kubernetes.namespaces")
 
@@ -205,7 +205,7 @@ class NamespaceKeeper:
         if self._state.is_reserved(name):
             raise ReservedNamespace(f"namespace {name} is reserved")
         check_namespace(namespace)
-        check_no_host_networks(namespace.annotations)
+        check_no_host_annotations(namespace.annotations)
         tenant.check(namespace.annotations)
         there = AlreadyExists(
             f"namespace {name} already exists",
@@ -223,7 +223,7 @@ class NamespaceKeeper:
         self._require_rights()
         found = self._state.require(namespace.name)
         check_namespace(namespace)
-        check_no_host_networks(namespace.annotations)
+        check_no_host_annotations(namespace.annotations)
         tenant.check(namespace.annotations)
         is_ours = found.labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
         manifest = _manifest(namespace, is_ours=is_ours)
