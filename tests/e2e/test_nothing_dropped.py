@@ -62,6 +62,21 @@ def test_update(platform: Platform) -> None:
     assert not load.failures, load.failures[:3]
 
 
+def test_restart(platform: Platform) -> None:
+    """Every replica is another one afterwards; the image of the same name is what it is now."""
+    assert (
+        platform.api("POST", "/system/functions", body("again", labels={"com.openfaas.scale.min": "2"})).status == 202
+    )
+    until(lambda: ready(platform, "again", 2), what="two replicas", log=lambda: platform.log)
+    with SteadyLoad(platform.url + "/function/again", body=b"x").on() as load:
+        for generation in (2, 3):
+            answer = platform.api("POST", "/system/restart-function/again")
+            assert answer.status == 202, answer.text
+            until(lambda g=generation: ready(platform, "again", 2, g), what="new replicas", log=lambda: platform.log)  # type: ignore[misc]
+            load.wait_for(20)
+    assert not load.failures, load.failures[:3]
+
+
 def test_broken_update_keeps_the_old_version(platform: Platform) -> None:
     """A version that never becomes ready never replaces the one that answers, and the status says why."""
     good = body("careful", envProcess="echo good")

@@ -175,6 +175,7 @@ class Gateway:
             "functions": self._functions,
             "function": self._function,
             "scale-function": self._scale,
+            "restart-function": self._restart,
             "namespaces": self._namespaces,
             "namespace": self._namespace,
             "secrets": self._secrets,
@@ -262,6 +263,14 @@ class Gateway:
         if entry is None:
             return _text(404, "not found")
         entry["replicas"] = call.json["replicas"]
+        return Reply(202)
+
+    def _restart(self, call: Call) -> Reply:
+        entry = self.functions.get((call.query.get("namespace") or "openfaas-fn", call.path.rpartition("/")[2]))
+        if entry is None:
+            return _text(404, "not found")
+        if "hilbert" in entry:
+            entry["hilbert"]["generation"] += 1
         return Reply(202)
 
     def _namespaces(self, _call: Call) -> Reply:

@@ -79,6 +79,11 @@ async def scale_function(call: Call) -> Answer:
     return nothing(202)
 
 
+async def restart_function(call: Call) -> Answer:
+    await call.services.restarts.restart(call.ref)
+    return nothing(202)
+
+
 async def _deploy(call: Call, deployment: Deployment, *, create: bool) -> Answer:
     spec = to_spec(deployment, call.namespace.name)
     call_policy(spec, call.namespace.annotations, call.services.settings.gateway)
@@ -192,6 +197,19 @@ ENDPOINTS: Final = (
         body=SCALE,
         success=202,
         errors=(*_WRITE, errors.FunctionNotFound, errors.QuotaExceeded),
+        retold=RESERVED_READ,
+    ),
+    Endpoint(
+        method="POST",
+        path="/system/restart-function/{name}",
+        handler=restart_function,
+        access=Action.FUNCTION_UPDATE,
+        target=targets.function(targets.in_path),
+        group=GROUP,
+        summary="Replace all replicas of a function by new ones, one after the other, without losing a call",
+        query=(NAMESPACE,),
+        success=202,
+        errors=(*_WRITE, errors.FunctionNotFound, errors.Unsupported),
         retold=RESERVED_READ,
     ),
 )

@@ -18,7 +18,7 @@ from hilbert.control.scaling.scaler import Scaler
 from hilbert.control.schedules.firing import Firing
 from hilbert.control.tenancy import Tenancy
 from hilbert.core.errors import Unsupported
-from hilbert.core.ports import Logs, Namespaces, Provider, Secrets, capability
+from hilbert.core.ports import Logs, Namespaces, Provider, Restarts, Secrets, capability
 from hilbert.core.settings import Settings
 from hilbert.core.values import RESERVED_NAMESPACES, FunctionRef
 from hilbert.iam.access import Access
@@ -124,6 +124,11 @@ class Services:
     @property
     def secrets(self) -> Secrets:
         return capability(self.provider, Secrets)  # type: ignore[type-abstract]  # a Protocol is what is asked for
+
+    @property
+    def restarts(self) -> Restarts:
+        """Raises `Unsupported`."""
+        return capability(self.provider, Restarts)  # type: ignore[type-abstract]  # a Protocol is what is asked for
 
     @property
     def logs(self) -> Logs:

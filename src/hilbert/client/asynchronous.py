@@ -147,6 +147,10 @@ class AsyncClient(AsyncQueued):
         """Set the number of replicas; 0 stops all until the next call. Raises `FunctionNotFound`."""
         await self._run(calls.scale_function(name, namespace, replicas))
 
+    async def restart_function(self, name: str, namespace: str = "") -> None:
+        """Replace all replicas by new ones, one after the other; `wait_ready` waits for them. Raises `FunctionNotFound`."""
+        await self._run(calls.restart_function(name, namespace))
+
     async def wait_ready(self, name: str, namespace: str = "", *, timeout: float = 60.0) -> Function:  # noqa: ASYNC109 - as Client has it
         """Wait until the newest deployment of a function can be called; one that is scaled to zero can.
 

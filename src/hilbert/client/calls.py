@@ -159,6 +159,11 @@ def scale_function(name: str, namespace: str, replicas: int) -> Call[None]:
     return Call(sent, nothing, subject="function", name=name)
 
 
+def restart_function(name: str, namespace: str) -> Call[None]:
+    request = _request("POST", f"/system/restart-function/{_segment(name)}", query={"namespace": namespace})
+    return Call(request, _nothing, subject="function", name=name)
+
+
 def list_namespaces() -> Call[list[str]]:
     return Call(request("GET", "/system/namespaces"), list_of(str))
 

@@ -145,6 +145,10 @@ class Client(Queued):
         """Set the number of replicas; 0 stops all until the next call. Raises `FunctionNotFound`."""
         self._run(calls.scale_function(name, namespace, replicas))
 
+    def restart_function(self, name: str, namespace: str = "") -> None:
+        """Replace all replicas by new ones, one after the other; `wait_ready` waits for them. Raises `FunctionNotFound`."""
+        self._run(calls.restart_function(name, namespace))
+
     def wait_ready(self, name: str, namespace: str = "", *, timeout: float = 60.0) -> Function:
         """Wait until the newest deployment of a function can be called; one that is scaled to zero can.
 

@@ -103,7 +103,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     default_namespace: str = DEFAULT_NAMESPACE
     """Namespace of functions deployed without one."""
     grace: Duration = Duration.of(30)
-    """How long a stopping replica may take to finish its calls. A function's `write_timeout` can raise this."""
+    """How long a stopping replica may take to finish its calls. A function with a longer `write_timeout` has that, except when the platform stops."""
     drain_delay: Duration = Duration.of(0.5)
     """Time between taking a replica out of the routes and telling it to stop."""
     start_timeout: Duration = Duration.of(60)

@@ -99,6 +99,15 @@ class MemoryProvider:
         await function.resize(replicas, self._folder)
         self._hub.changed(ref)
 
+    async def restart(self, ref: FunctionRef) -> None:
+        function = self._function(ref)
+        old = list(function.servers)
+        await function.resize(2 * len(old), self._folder)
+        for endpoint in old:
+            function.drop(endpoint)
+        function.generation += 1
+        self._hub.changed(ref)
+
     async def remove(self, ref: FunctionRef) -> None:
         self._check(ref.namespace)
         function = self._functions.pop(ref, None)
@@ -253,6 +262,9 @@ class _Function:
             self.servers[Endpoint(replica, f"unix:{path}")] = server
         while len(self.servers) > replicas:
             self._stop(*self.servers.popitem())
+
+    def drop(self, endpoint: Endpoint) -> None:
+        self._stop(endpoint, self.servers.pop(endpoint))
 
     def _stop(self, endpoint: Endpoint, server: asyncio.AbstractServer) -> None:
         server.close()

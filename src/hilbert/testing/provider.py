@@ -32,6 +32,7 @@ from hilbert.core.model import (
     LogQuery,
     Phase,
 )
+from hilbert.core.ports import Restarts
 from hilbert.testing.harness import (
     PATIENCE,
     Harness,
@@ -179,6 +180,31 @@ class ProviderContract(TenantContract):
             await eventually(rolled_out)
             await eventually(lambda: table.sets[spec.ref].spec == spec_of(harness, env={"version": "2"}))
             assert all(len(seen.endpoints) >= 2 for seen in table.history[since:] if seen.ref == spec.ref)
+
+    async def test_a_restart_replaces_every_replica_and_is_never_without_one(self, harness: Harness) -> None:
+        """Also one that changes nothing else; what is not there cannot be restarted."""
+        provider, spec = harness.provider, spec_of(harness)
+        if not isinstance(provider, Restarts):
+            pytest.skip("this provider restarts nothing")
+        await provider.apply(spec)
+        async with watching(provider) as table:
+            await provider.scale(spec.ref, 2)
+            before = {*await table.ready(spec.ref, 2)}
+            since = len(table.history)
+            await provider.restart(spec.ref)
+
+            def replaced() -> bool:
+                now = {*table.endpoints(spec.ref)}
+                return len(now) == 2 and now.isdisjoint(before)
+
+            await eventually(replaced)
+            assert all(seen.endpoints for seen in table.history[since:])
+            for endpoint in table.endpoints(spec.ref):
+                assert await harness.call(endpoint, b"x") == (200, b"x")
+        status = await provider.get(spec.ref)
+        assert (status.spec, status.replicas, status.available, status.phase) == (spec, 2, 2, Phase.READY)
+        with pytest.raises(FunctionNotFound):
+            await provider.restart(spec_of(harness, "nobody").ref)
 
     async def test_watchers_come_late_and_see_all(self, harness: Harness) -> None:
         """Levels: a new watcher gets each function once before `Synced`, whatever happened before."""

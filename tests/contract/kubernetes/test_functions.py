@@ -20,7 +20,7 @@ from hilbert.core.errors import (
     InvalidSpec,
     SecretNotFound,
 )
-from hilbert.core.model import FunctionSpec, Phase
+from hilbert.core.model import FunctionSpec, Phase, Secret
 from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import Duration, FunctionRef, SecretName
 from hilbert.providers.kubernetes.cluster import kinds
@@ -171,6 +171,17 @@ async def test_the_same_spec_again_rolls_out_unless_the_image_is_fixed(
         before = deployment(cluster)["metadata"]["generation"]
         await provider.apply(spec)
         assert (deployment(cluster)["metadata"]["generation"] > before) is rolls
+
+
+async def test_the_same_spec_again_rolls_out_where_a_secret_may_have_changed(
+    cluster: AnyCluster, provider: KubernetesProvider, echo: FunctionSpec
+) -> None:
+    await provider.create_secret(Secret(echo.ref.namespace, SecretName("key"), b"1"))
+    spec = msgspec.structs.replace(echo, image="echo@sha256:" + "ab" * 32, secrets=(SecretName("key"),))
+    await provider.apply(spec)
+    before = deployment(cluster)["metadata"]["generation"]
+    await provider.apply(spec)
+    assert deployment(cluster)["metadata"]["generation"] > before
 
 
 async def test_a_deployment_of_somebody_else_is_left_alone(

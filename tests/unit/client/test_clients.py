@@ -59,12 +59,18 @@ def test_functions(client: Either, gateway: Gateway) -> None:
         {"A": "1"},
         datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC),
     )
+    client.do("restart_function", "f")
     client.do("scale_function", "f", 0)
     found = client.do("get_function", "f", usage=True)
     assert (found.replicas, found.hilbert.phase, found.full_name) == (0, "idle", "f.openfaas-fn")
     assert gateway.last("GET", "/system/function/f").query == {"usage": "1"}
     client.do("delete_function", "f")
-    for method, words in (("get_function", ()), ("delete_function", ()), ("scale_function", (1,))):
+    for method, words in (
+        ("get_function", ()),
+        ("delete_function", ()),
+        ("scale_function", (1,)),
+        ("restart_function", ()),
+    ):
         with pytest.raises(errors.FunctionNotFound):
             client.do(method, "f", *words)
     with pytest.raises(errors.Invalid, match="namespace not valid"):

@@ -66,6 +66,13 @@ COMMANDS: Final = (
         ("hilbert scaling figlet", "hilbert scaling nodeinfo -n dev --watch"),
     ),
     Command(
+        "restart",
+        "function.restart:restart",
+        "Replace the replicas of a function by new ones, one after the other.\n\n"
+        "No call is lost. A function that reads its secrets when it starts has their present values afterwards.",
+        ("hilbert restart figlet", "hilbert restart nodeinfo -n dev --no-wait"),
+    ),
+    Command(
         "logs",
         "function.logs:logs",
         "Show and follow the log of a function.",

@@ -83,7 +83,7 @@ def roll_out(
             with open_client() as client:
                 _deploy(client, deployments[number], outcome, how)
                 if not outcome.error and how.wait:
-                    _wait(client, outcome, how.ready_within)
+                    wait_until_ready(client, outcome, how.ready_within)
                 if not quiet and not outcome.error:
                     line.say(f"Deployed. {outcome.status}{_PHRASES.get(outcome.status, '')}.\nURL: {outcome.url}\n")
             waiting.discard(outcome.name)
@@ -203,7 +203,7 @@ def _says_taken(error: HilbertError) -> bool:
     return isinstance(error, AlreadyExists) or "already exists" in error.message
 
 
-def _wait(client: Client, outcome: Outcome, within: float) -> None:
+def wait_until_ready(client: Client, outcome: Outcome, within: float) -> None:
     """Ask until the function is ready, or is seen to fail, or the time is over; the answer goes into `outcome`."""
     name = full_name(outcome.name, outcome.namespace)
     began = time.monotonic()

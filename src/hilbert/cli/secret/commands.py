@@ -11,12 +11,13 @@ from hilbert.cli.frame.flags import HERE, PLAIN, Connection, Namespace, Shape, f
 from hilbert.cli.function.name import full_name
 from hilbert.cli.gateway.target import connect
 from hilbert.cli.terminal.document import write_document
-from hilbert.cli.terminal.output import harmless, note, out
+from hilbert.cli.terminal.output import harmless, note, out, warn
 from hilbert.client.sync import Client
-from hilbert.core.errors import AlreadyExists, SecretNotFound
+from hilbert.core.errors import AlreadyExists, HilbertError, SecretNotFound
 
 _FOLDER: Final = ".secrets"
 _MOST: Final = 1024 * 1024
+_MOST_NAMED: Final = 10
 _PHRASES: Final = {200: "200 OK", 202: "202 Accepted"}
 
 FromLiteral = Annotated[str, flag("The value; other users can see it, so prefer standard input.", "--from-literal")]
@@ -50,6 +51,7 @@ def create(
                 ) from exc
             note(f"Secret {name} already exists, updating...")
             out(f"Updated: {_phrase(client.update_secret(name, value, namespace))}")
+            _say_who_has_it(client, name, namespace)
         else:
             out(f"Created: {_phrase(status)}")
 
@@ -71,7 +73,8 @@ def update(
             status = client.update_secret(name, value, namespace)
         except SecretNotFound as exc:
             raise Failed(f"unable to find secret: {name}") from exc
-    out(f"Updated: {_phrase(status)}")
+        out(f"Updated: {_phrase(status)}")
+        _say_who_has_it(client, name, namespace)
 
 
 def list_secrets(*, namespace: Namespace = "", at: Connection = HERE, shape: Shape = PLAIN) -> None:
@@ -155,6 +158,21 @@ def _put(client: Client, name: str, value: bytes, namespace: str) -> bool:
         client.update_secret(name, value, namespace)
         return False
     return True
+
+
+def _say_who_has_it(client: Client, name: str, namespace: str) -> None:
+    """Name the functions that may go on with the value of before: those that read it only when they start."""
+    try:
+        users = sorted(one.name for one in client.list_functions(namespace) if name in one.secrets and one.replicas)
+    except HilbertError:
+        return
+    if not users:
+        return
+    shown = users if len(users) <= _MOST_NAMED else [*users[:_MOST_NAMED], f"{len(users) - _MOST_NAMED} more"]
+    warn(
+        f"{', '.join(shown)}: the file has the new value within seconds. A function that reads it only when it starts "
+        f"needs a restart: hilbert restart {full_name(users[0], namespace)}"
+    )
 
 
 def _value(literal: str, file: str, trim: bool | None) -> bytes:

@@ -7,7 +7,7 @@ Features that not every provider has are capability Protocols. `capability(provi
 `Unsupported`; nothing pretends.
 """
 
-from hilbert.core.ports.capabilities import Diagnostics, Logs, Namespaces, Secrets, SlowDeletion, capability
+from hilbert.core.ports.capabilities import Diagnostics, Logs, Namespaces, Restarts, Secrets, SlowDeletion, capability
 from hilbert.core.ports.leader import Leader
 from hilbert.core.ports.provider import Provider
 from hilbert.core.ports.queue import Queue, QueueRecords
@@ -30,6 +30,7 @@ __all__ = [
     "QueueRecords",
     "ReplicaLogs",
     "ReplicaPlan",
+    "Restarts",
     "RouteSink",
     "Runtime",
     "Secrets",

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from hilbert.core.errors import Unsupported
 from hilbert.core.model import LogLine, LogQuery, Namespace, Secret
-from hilbert.core.values import NamespaceName, SecretName
+from hilbert.core.values import FunctionRef, NamespaceName, SecretName
 
 
 @runtime_checkable
@@ -45,6 +45,18 @@ class SlowDeletion(Protocol):
 
     async def still_deleting(self, name: NamespaceName) -> str | None:
         """What it waits for, as a sentence. None for a namespace that is not being deleted, there or not."""
+        ...
+
+
+@runtime_checkable
+class Restarts(Protocol):
+    """Capability: replicas can be replaced by new ones of the same specification."""
+
+    async def restart(self, ref: FunctionRef) -> None:
+        """Promise that every replica of now is replaced, one after the other as in an update, so that no call is lost.
+
+        Raises `FunctionNotFound`.
+        """
         ...
 
 

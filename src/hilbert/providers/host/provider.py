@@ -159,6 +159,18 @@ class HostProvider:
 
         await self._whole(commit)
 
+    async def restart(self, ref: FunctionRef) -> None:
+        self._record(ref)
+
+        async def commit() -> None:
+            cell = self._take(await self._store.restart(ref))
+            cell.reset()
+            cell.published_fault = None
+            self._hub.changed(ref)
+            self._reconciler.wake(ref)
+
+        await self._whole(commit)
+
     async def remove(self, ref: FunctionRef) -> None:
         self._tenant(ref.namespace)
 

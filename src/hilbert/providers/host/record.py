@@ -29,6 +29,8 @@ class FunctionRecord(msgspec.Struct, frozen=True, kw_only=True):
     pin: str
     """What the image meant when this generation was applied; the runtime's own text."""
     created_at: datetime
+    secret_stamps: str = ""
+    """Which values its secrets had then: a stamp changes with each."""
 
 
 class ReplicaRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -78,6 +79,11 @@ MIGRATIONS: Final = (
     WHERE json_type(annotations, '$."com.hilbert.sandbox"') IS NOT NULL;
     UPDATE replicas SET revision = replace(replace(replace(
         revision, '/bubblewrap', '/files,ipc,processes,remains'), '/landlock', '/files'), '/process', '/');
+    """,
+    # Which values of its secrets a generation was made for: a deployment after a change of one is a new generation.
+    """
+    ALTER TABLE secrets ADD COLUMN stamp TEXT NOT NULL DEFAULT '';
+    ALTER TABLE functions ADD COLUMN secret_stamps TEXT NOT NULL DEFAULT '';
     """,
 )
 
@@ -255,24 +261,26 @@ class Store:
                 raise AlreadyExists(f"function {ref} already exists")
             if create is False and old is None:
                 raise FunctionNotFound(f"function {ref} not found")
-            known = {name for (name,) in db.execute("SELECT name FROM secrets WHERE tenant = ?", (tenant,))}
+            known = dict(db.execute("SELECT name, stamp FROM secrets WHERE tenant = ?", (tenant,)).fetchall())
             for secret in spec.secrets:
                 if secret not in known:
                     raise SecretNotFound(f"unable to find secret: {secret}")
+            stamps = "".join(known[secret] for secret in spec.secrets)
             text = msgspec.json.encode(spec).decode()
             replicas = initial if old is None else updated_replicas(spec.labels, old.replicas)
             _check_quota(db, tenant, spec, replicas)
             if old is None:
                 db.execute(
-                    "INSERT INTO functions (tenant, namespace, name, spec, replicas, generation, pin, created_at)"
-                    " VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
-                    (tenant, ref.namespace, ref.name, text, initial, pin, datetime.now(UTC).isoformat()),
+                    "INSERT INTO functions (tenant, namespace, name, spec, replicas, generation, pin, created_at,"
+                    " secret_stamps) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)",
+                    (tenant, ref.namespace, ref.name, text, initial, pin, datetime.now(UTC).isoformat(), stamps),
                 )
             else:
-                generation = old.generation + (old.spec != spec or old.pin != pin)
+                changed = old.spec != spec or old.pin != pin or old.secret_stamps != stamps
                 db.execute(
-                    "UPDATE functions SET spec = ?, replicas = ?, generation = ?, pin = ? WHERE uid = ?",
-                    (text, replicas, generation, pin, old.uid),
+                    "UPDATE functions SET spec = ?, replicas = ?, generation = ?, pin = ?, secret_stamps = ?"
+                    " WHERE uid = ?",
+                    (text, replicas, old.generation + changed, pin, stamps, old.uid),
                 )
             return _found(db, ref)
 
@@ -285,6 +293,15 @@ class Store:
             found = _found(db, ref)
             _check_quota(db, found.tenant, found.spec, replicas)
             db.execute("UPDATE functions SET replicas = ? WHERE uid = ?", (replicas, found.uid))
+            return _found(db, ref)
+
+        return await self._write(work)
+
+    async def restart(self, ref: FunctionRef) -> FunctionRecord:
+        """Begin a new generation of the same spec. Raises `FunctionNotFound`."""
+
+        def work(db: sqlite3.Connection) -> FunctionRecord:
+            db.execute("UPDATE functions SET generation = generation + 1 WHERE uid = ?", (_found(db, ref).uid,))
             return _found(db, ref)
 
         return await self._write(work)
@@ -357,7 +374,13 @@ class Store:
             if create:
                 (count,) = db.execute("SELECT count(*) FROM secrets WHERE tenant = ?", (tenant,)).fetchone()
                 quota.check_secrets(_annotations(db, tenant), count, f"secret {secret.name}")
-            db.execute("INSERT OR REPLACE INTO secrets (tenant, name, value) VALUES (?, ?, ?)", (*key, secret.value))
+            same = "SELECT 1 FROM secrets WHERE tenant = ? AND name = ? AND value = ?"
+            if exists and db.execute(same, (*key, secret.value)).fetchone():
+                return
+            db.execute(
+                "INSERT OR REPLACE INTO secrets (tenant, name, value, stamp) VALUES (?, ?, ?, ?)",
+                (*key, secret.value, token_hex(8)),
+            )
 
         await self._write(work)
 
@@ -381,7 +404,7 @@ class Store:
 
 
 _TENANTS: Final = "SELECT number, name, labels, annotations, created_at FROM namespaces"
-_FUNCTIONS: Final = "SELECT uid, tenant, spec, replicas, generation, pin, created_at FROM functions"
+_FUNCTIONS: Final = "SELECT uid, tenant, spec, replicas, generation, pin, created_at, secret_stamps FROM functions"
 _REPLICAS: Final = "SELECT uid, revision, grace_ns, handle FROM replicas"
 
 
@@ -418,7 +441,7 @@ def _replica(row: tuple[Any, ...]) -> ReplicaRecord:
 
 
 def _function(row: tuple[Any, ...]) -> FunctionRecord:
-    uid, tenant, spec, replicas, generation, pin, created_at = row
+    uid, tenant, spec, replicas, generation, pin, created_at, secret_stamps = row
     return FunctionRecord(
         uid=uid,
         tenant=tenant,
@@ -427,6 +450,7 @@ def _function(row: tuple[Any, ...]) -> FunctionRecord:
         generation=generation,
         pin=pin,
         created_at=datetime.fromisoformat(created_at),
+        secret_stamps=secret_stamps,
     )
 
 

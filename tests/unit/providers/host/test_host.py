@@ -441,6 +441,37 @@ async def test_an_updated_secret_reaches_running_replicas() -> None:
         assert harness.world.bodies[without.replica].secrets == {}
 
 
+async def test_a_deployment_after_a_change_of_a_secret_starts_new_replicas() -> None:
+    """Also after it was made anew; not after the same value came again, nor for a secret of others."""
+    async with host() as harness:
+        provider, name = harness.provider, SecretName("token")
+        spec = spec_of(harness, secrets=(name,))
+        await provider.create_secret(Secret(DEFAULT_NAMESPACE, name, b"1"))
+        await provider.create_secret(Secret(DEFAULT_NAMESPACE, SecretName("other"), b"1"))
+        await provider.apply(spec)
+
+        async def generation() -> int:
+            await provider.apply(spec)
+            return (await provider.get(spec.ref)).generation
+
+        assert await generation() == 1
+        await provider.update_secret(Secret(DEFAULT_NAMESPACE, name, b"1"))
+        await provider.update_secret(Secret(DEFAULT_NAMESPACE, SecretName("other"), b"2"))
+        assert await generation() == 1
+        await provider.update_secret(Secret(DEFAULT_NAMESPACE, name, b"2"))
+        assert await generation() == 2
+        assert await generation() == 2
+        await provider.delete_secret(DEFAULT_NAMESPACE, name)
+        await provider.create_secret(Secret(DEFAULT_NAMESPACE, name, b"2"))
+        assert await generation() == 3
+        async with watching(provider) as table:
+            await eventually(lambda: harness.world.started[-1].generation == 3)
+            (endpoint,) = await eventually(
+                lambda: [one for one in table.endpoints(spec.ref) if one.replica == harness.world.started[-1].replica]
+            )
+            assert harness.world.bodies[endpoint.replica].plan.secrets == {"token": b"2"}
+
+
 async def test_a_secret_updated_during_a_start_is_not_missed() -> None:
     async with host(SlowRuntime) as harness:
         provider, name = harness.provider, SecretName("token")

@@ -14,7 +14,7 @@ import structlog
 
 from hilbert.core.errors import BackendUnavailable, HilbertError
 from hilbert.core.model import Phase
-from hilbert.providers.kubernetes.cluster import kinds
+from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused
 from hilbert.providers.kubernetes.cluster.objects import Deployment, FunctionObject, Manifest
@@ -81,6 +81,7 @@ class Operator:
             deployment,
             self._state.pods(key),
             generation=function.metadata.generation,
+            rollout=function.annotations.get(names.ANNOTATION_ROLLOUT, ""),
             available=len(self._state.endpoints(key)),
             now=datetime.now(UTC),
         )

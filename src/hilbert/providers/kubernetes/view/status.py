@@ -51,17 +51,24 @@ class Condensed(msgspec.Struct, frozen=True):
 
 
 def condense(
-    deployment: Deployment | None, pods: Sequence[Pod], *, generation: int, available: int, now: datetime
+    deployment: Deployment | None,
+    pods: Sequence[Pod],
+    *,
+    generation: int,
+    rollout: str = "",
+    available: int,
+    now: datetime,
 ) -> Condensed:
-    """`generation` is the Function's, `available` counts ready endpoints, `now` has a time zone."""
+    """`generation` and `rollout` are the Function's, `available` counts ready endpoints, `now` has a time zone."""
     alive = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
-    ready_generation = max((_generation(pod) for pod in alive if _is_ready(pod)), default=0)
+    of = {pod.metadata.name: _generation_of(pod, generation, rollout) for pod in alive}
+    ready_generation = max((of[pod.metadata.name] for pod in alive if _is_ready(pod)), default=0)
     wanted = deployment.replicas if deployment is not None else 1
     if wanted == 0:
         return Condensed(Phase.IDLE, ready_generation)
     if ready_generation >= generation and available:
         return Condensed(Phase.READY, ready_generation)
-    trouble = _trouble(deployment, [pod for pod in alive if _generation(pod) >= generation], now)
+    trouble = _trouble(deployment, [pod for pod in alive if of[pod.metadata.name] >= generation], now)
     phase = Phase.FAILED if trouble.reason else Phase.UPDATING if available else Phase.STARTING
     return Condensed(phase, ready_generation, trouble.reason, trouble.message)
 
@@ -70,8 +77,12 @@ def start_fault(function: FunctionObject, deployment: Deployment | None, pods: S
     """Why calls of a function without endpoints are to be refused. None: one of its Pods may take them soon."""
     if deployment is not None and deployment.replicas == 0:
         return None
-    generation = function.metadata.generation
-    new = [pod for pod in pods if pod.metadata.deletion_timestamp is None and _generation(pod) >= generation]
+    generation, rollout = function.metadata.generation, function.annotations.get(names.ANNOTATION_ROLLOUT, "")
+    new = [
+        pod
+        for pod in pods
+        if pod.metadata.deletion_timestamp is None and _generation_of(pod, generation, rollout) >= generation
+    ]
     trouble = _trouble(deployment, new, _LONG_AGO)
     if trouble.lasts:
         return StartFault(trouble.reason, trouble.told)
@@ -198,9 +209,12 @@ def _is_ready(pod: Pod) -> bool:
     return ready is not None and ready.status == "True"
 
 
-def _generation(pod: Pod) -> int:
+def _generation_of(pod: Pod, generation: int, rollout: str) -> int:
+    """Of a Pod; the one before where the same generation has been rolled out again since."""
     text = pod.annotations.get(names.ANNOTATION_GENERATION, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    found = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    again = found == generation and pod.annotations.get(names.ANNOTATION_ROLLOUT, "") != rollout
+    return found - 1 if again else found
 
 
 def _condition(conditions: Sequence[Condition] | None, kind: str) -> Condition | None:
