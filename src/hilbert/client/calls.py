@@ -160,8 +160,8 @@ def scale_function(name: str, namespace: str, replicas: int) -> Call[None]:
 
 
 def restart_function(name: str, namespace: str) -> Call[None]:
-    request = _request("POST", f"/system/restart-function/{_segment(name)}", query={"namespace": namespace})
-    return Call(request, _nothing, subject="function", name=name)
+    sent = request("POST", f"/system/restart-function/{segment(name)}", query={"namespace": namespace})
+    return Call(sent, nothing, subject="function", name=name)
 
 
 def list_namespaces() -> Call[list[str]]:
