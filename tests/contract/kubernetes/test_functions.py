@@ -165,23 +165,15 @@ async def test_a_scaling_by_others_is_kept_by_updates(
 async def test_the_same_spec_again_rolls_out_unless_the_image_is_fixed(
     cluster: AnyCluster, provider: KubernetesProvider, echo: FunctionSpec
 ) -> None:
-    for image, rolls in (("echo:latest", True), ("echo@sha256:" + "ab" * 32, False)):
-        spec = msgspec.structs.replace(echo, image=image)
+    """Or a secret may have another value."""
+    key, fixed = SecretName("key"), "echo@sha256:" + "ab" * 32
+    await provider.create_secret(Secret(echo.ref.namespace, key, b"1"))
+    for image, secrets, rolls in (("echo:latest", (), True), (fixed, (), False), (fixed, (key,), True)):
+        spec = msgspec.structs.replace(echo, image=image, secrets=secrets)
         await provider.apply(spec)
         before = deployment(cluster)["metadata"]["generation"]
         await provider.apply(spec)
         assert (deployment(cluster)["metadata"]["generation"] > before) is rolls
-
-
-async def test_the_same_spec_again_rolls_out_where_a_secret_may_have_changed(
-    cluster: AnyCluster, provider: KubernetesProvider, echo: FunctionSpec
-) -> None:
-    await provider.create_secret(Secret(echo.ref.namespace, SecretName("key"), b"1"))
-    spec = msgspec.structs.replace(echo, image="echo@sha256:" + "ab" * 32, secrets=(SecretName("key"),))
-    await provider.apply(spec)
-    before = deployment(cluster)["metadata"]["generation"]
-    await provider.apply(spec)
-    assert deployment(cluster)["metadata"]["generation"] > before
 
 
 async def test_a_deployment_of_somebody_else_is_left_alone(

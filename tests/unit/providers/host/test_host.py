@@ -24,11 +24,10 @@ from hilbert.core.model import (
     Namespace,
     Phase,
     Resources,
-    Secret,
 )
 from hilbert.core.network import ANNOTATION_EGRESS, NetworkKind, NetworkUse
 from hilbert.core.settings import ProviderSettings
-from hilbert.core.values import DEFAULT_NAMESPACE, Duration, NamespaceName, Quantity, SecretName
+from hilbert.core.values import Duration, NamespaceName, Quantity
 from hilbert.kit.aio import ManualClock
 from hilbert.providers.host.cell import backoff
 from hilbert.testing.harness import eventually, spec_of, watching
@@ -423,82 +422,6 @@ async def test_a_namesake_of_a_deleted_namespace_has_another_number() -> None:
                 await provider.get(spec.ref)
         first, second = (plan.tenant for plan in harness.world.started)
         assert first != second
-
-
-async def test_an_updated_secret_reaches_running_replicas() -> None:
-    async with host() as harness:
-        provider, name = harness.provider, SecretName("token")
-        spec, other = spec_of(harness, secrets=(name,)), spec_of(harness, "other")
-        await provider.create_secret(Secret(DEFAULT_NAMESPACE, name, b"old"))
-        await provider.apply(spec)
-        await provider.apply(other)
-        async with watching(provider) as table:
-            (endpoint,) = await table.ready(spec.ref)
-            (without,) = await table.ready(other.ref)
-        assert harness.world.bodies[endpoint.replica].secrets == {"token": b"old"}
-        await provider.update_secret(Secret(DEFAULT_NAMESPACE, name, b"new"))
-        assert harness.world.bodies[endpoint.replica].secrets == {"token": b"new"}
-        assert harness.world.bodies[without.replica].secrets == {}
-
-
-async def test_a_deployment_after_a_change_of_a_secret_starts_new_replicas() -> None:
-    """Also after it was made anew; not after the same value came again, nor for a secret of others."""
-    async with host() as harness:
-        provider, name = harness.provider, SecretName("token")
-        spec = spec_of(harness, secrets=(name,))
-        await provider.create_secret(Secret(DEFAULT_NAMESPACE, name, b"1"))
-        await provider.create_secret(Secret(DEFAULT_NAMESPACE, SecretName("other"), b"1"))
-        await provider.apply(spec)
-
-        async def generation() -> int:
-            await provider.apply(spec)
-            return (await provider.get(spec.ref)).generation
-
-        assert await generation() == 1
-        await provider.update_secret(Secret(DEFAULT_NAMESPACE, name, b"1"))
-        await provider.update_secret(Secret(DEFAULT_NAMESPACE, SecretName("other"), b"2"))
-        assert await generation() == 1
-        await provider.update_secret(Secret(DEFAULT_NAMESPACE, name, b"2"))
-        assert await generation() == 2
-        assert await generation() == 2
-        await provider.delete_secret(DEFAULT_NAMESPACE, name)
-        await provider.create_secret(Secret(DEFAULT_NAMESPACE, name, b"2"))
-        assert await generation() == 3
-        async with watching(provider) as table:
-            await eventually(lambda: harness.world.started[-1].generation == 3)
-            (endpoint,) = await eventually(
-                lambda: [one for one in table.endpoints(spec.ref) if one.replica == harness.world.started[-1].replica]
-            )
-            assert harness.world.bodies[endpoint.replica].plan.secrets == {"token": b"2"}
-
-
-async def test_a_secret_updated_during_a_start_is_not_missed() -> None:
-    async with host(SlowRuntime) as harness:
-        provider, name = harness.provider, SecretName("token")
-        await provider.create_secret(Secret(DEFAULT_NAMESPACE, name, b"old"))
-        spec = spec_of(harness, secrets=(name,))
-        await provider.apply(spec)
-        runtime = harness.runtime
-        assert isinstance(runtime, SlowRuntime)
-        await eventually(lambda: runtime.waiting)
-        await provider.update_secret(Secret(DEFAULT_NAMESPACE, name, b"new"))
-        runtime.go.set()
-        async with watching(provider) as table:
-            (endpoint,) = await table.ready(spec.ref)
-        await eventually(lambda: harness.world.bodies[endpoint.replica].secrets == {"token": b"new"})
-
-
-async def test_a_secret_updated_before_a_death_reaches_replicas_after_it() -> None:
-    async with host() as harness:
-        name = SecretName("token")
-        await harness.provider.create_secret(Secret(DEFAULT_NAMESPACE, name, b"old"))
-        spec = spec_of(harness, secrets=(name,))
-        await harness.provider.apply(spec)
-        async with watching(harness.provider) as table:
-            (endpoint,) = await table.ready(spec.ref)
-        await harness.provider._store.put_secret(Secret(DEFAULT_NAMESPACE, name, b"new"), create=False)
-        await harness.restart()
-        assert harness.world.bodies[endpoint.replica].secrets == {"token": b"new"}
 
 
 async def test_stopping_all_replicas_leaves_none_and_the_next_run_starts_them_again() -> None:
