@@ -30,7 +30,7 @@ from hilbert.dataplane.table import Table
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
-from hilbert.kit.http1 import Accept, Headers, Limits, Pool, ServerConnection, TimerWheel
+from hilbert.kit.http1 import Accept, Headers, Limits, Outbox, Pool, ServerConnection, TimerWheel
 from hilbert.kit.http1.heads import Heads
 from hilbert.kit.inside import Dialer
 from hilbert.kit.lifeline import Lifeline
@@ -64,12 +64,13 @@ class Worker:
             descriptors=take_descriptors(),  # Each connection is one, on both sides.
             trusted=trusted,
         )
-        self._control = Pool(f"unix:{config.control_path}", self._wheel)
+        self._outbox = Outbox(self._wheel.loop)
+        self._control = Pool(f"unix:{config.control_path}", self._wheel, outbox=self._outbox)
         crowded = self._admission.crowded
         self._dialer = Dialer(Path(config.dial_path))
         self._table = Table(
             config.settings.provider.default_namespace,
-            lambda address: Pool(address, self._wheel, crowded=crowded, dialer=self._dialer),
+            lambda address: Pool(address, self._wheel, crowded=crowded, dialer=self._dialer, outbox=self._outbox),
             workers=config.workers,
         )
         room = WaitingRoom(
@@ -164,6 +165,7 @@ class Worker:
             on_made=self._made,
             on_lost=self._admission.left,
             heads=self._heads,
+            outbox=self._outbox,
             half_close=False,  # Nothing else tells that a client which waits for an answer has gone.
         )
 
@@ -194,6 +196,7 @@ class Worker:
             on_made=made,
             on_lost=gone,
             heads=self._heads,
+            outbox=self._outbox,
             half_close=False,
         )
 

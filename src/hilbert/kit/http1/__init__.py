@@ -16,6 +16,7 @@ answers through the responder, at once or later: `start`, `write` (False: wait f
 
 from hilbert.kit.http1.client import ClientConnection
 from hilbert.kit.http1.limits import Limits
+from hilbert.kit.http1.outbox import Outbox
 from hilbert.kit.http1.pool import Pool
 from hilbert.kit.http1.request import Headers, Request
 from hilbert.kit.http1.responder import Accept, Handler, Responder, Tunnel
@@ -32,6 +33,7 @@ __all__ = [
     "Headers",
     "Limits",
     "Listener",
+    "Outbox",
     "Pool",
     "Request",
     "Responder",

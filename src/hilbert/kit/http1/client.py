@@ -18,6 +18,7 @@ from hilbert.kit.http1.malformed import (
     check_head,
     check_switch,
 )
+from hilbert.kit.http1.outbox import Outbox, Unheld
 from hilbert.kit.http1.request import Headers
 from hilbert.kit.http1.responder import Tunnel
 from hilbert.kit.http1.response import Listener, Response
@@ -36,6 +37,11 @@ _LONG: Final = 64 * 1024
 
 class Keeper(Protocol):
     """Where a connection goes between two requests; `Pool` is one."""
+
+    @property
+    def outbox(self) -> Outbox | Unheld:
+        """What whole requests are sent through."""
+        ...
 
     def release(self, connection: ClientConnection) -> None:
         """Take a connection back that is free."""
@@ -77,6 +83,7 @@ class ClientConnection(AsyncioProtocol):
         "_left",
         "_listener",
         "_meter",
+        "_outbox",
         "_parser",
         "_poll",
         "_received",
@@ -100,6 +107,7 @@ class ClientConnection(AsyncioProtocol):
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
+        self._outbox = keeper.outbox
         self._parser = httptools.HttpResponseParser(self)
         self._listener: Listener | None = None
         self._response = Response()
@@ -164,7 +172,10 @@ class ClientConnection(AsyncioProtocol):
         self._chunked = chunked
         self.deadline = 0.0
         self.used += 1
-        self.transport.write(head)
+        if whole:
+            self._outbox.send(self.transport, head)
+        else:
+            self._outbox.write(self.transport, head)
 
     def send(self, data: bytes) -> bool:
         """Send a part of the body. False: wait for `on_upstream_drain` before the next."""
@@ -236,6 +247,7 @@ class ClientConnection(AsyncioProtocol):
                 self._parse(data, first=True)
 
     def eof_received(self) -> bool:
+        self._outbox.flush()
         if self.tunnel is not None:
             self.tunnel.on_eof()
             return True
@@ -243,6 +255,7 @@ class ClientConnection(AsyncioProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False
+        self._outbox.flush()
         self._keeper.lost(self)
         if self.tunnel is not None:
             self.tunnel.on_close()
@@ -458,6 +471,7 @@ class ClientConnection(AsyncioProtocol):
                 self.resume()  # The last listener may have been slower than this upstream.
             self._keeper.release(self)
         elif self.open:
+            self._outbox.flush()
             self.transport.close()
 
     def _upgraded(self, early: bytes) -> None:

@@ -8,6 +8,7 @@ import socket
 from typing import Final, Protocol
 
 from hilbert.kit.http1.client import ClientConnection
+from hilbert.kit.http1.outbox import UNHELD, Outbox, Unheld
 from hilbert.kit.http1.timers import TimerWheel
 
 IDLE_TIME: Final = 30.0
@@ -31,7 +32,18 @@ class Dialing(Protocol):
 class Pool:
     """Connections to one upstream address: `unix:/path`, `tcp:host:port`, or `inside:REPLICA:PORT`."""
 
-    __slots__ = ("_closed", "_crowded", "_dialer", "_idle", "_idle_time", "_loop", "_most_idle", "_wheel", "address")
+    __slots__ = (
+        "_closed",
+        "_crowded",
+        "_dialer",
+        "_idle",
+        "_idle_time",
+        "_loop",
+        "_most_idle",
+        "_wheel",
+        "address",
+        "outbox",
+    )
 
     def __init__(
         self,
@@ -42,10 +54,12 @@ class Pool:
         most_idle: int = MOST_IDLE,
         crowded: int = 0,
         dialer: Dialing | None = None,
+        outbox: Outbox | Unheld = UNHELD,
     ) -> None:
         """A connection whose descriptor has a number above `crowded` is not kept: many are open then. 0 is no such bound."""
         self._crowded = crowded
         self._dialer = dialer
+        self.outbox = outbox
         self.address = address
         self._wheel = wheel
         self._idle_time = idle_time

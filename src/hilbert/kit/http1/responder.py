@@ -80,6 +80,10 @@ class Connection(Protocol):
 
     def send(self, data: bytes) -> None: ...
 
+    def send_soon(self, data: bytes) -> None:
+        """Send a whole answer, perhaps together with those of other connections."""
+        ...
+
     def answered(self, responder: Responder) -> None:
         """`responder` has sent everything."""
         ...
@@ -146,7 +150,9 @@ class Responder:
             and status not in EMPTY_STATUSES
         ):
             self.started = self.finished = True
-            connection.send(b"".join((STATUS_LINES[status], lines, b"Content-Length: %d\r\n\r\n" % len(body), body)))
+            connection.send_soon(
+                b"".join((STATUS_LINES[status], lines, b"Content-Length: %d\r\n\r\n" % len(body), body))
+            )
             connection.answered(self)
         else:
             self.start(status, [], lines=(lines,), length=len(body), hold=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from hilbert.kit.http1 import refusals
 from hilbert.kit.http1.limits import LINGER, Limits
+from hilbert.kit.http1.outbox import UNHELD, Outbox, Unheld
 from hilbert.kit.http1.reading import BODY, QUEUE, REFUSED, SLICE, UPGRADE, RequestReader
 from hilbert.kit.http1.request import Headers
 from hilbert.kit.http1.responder import Accept, Responder, Tunnel, peer_address
@@ -33,6 +34,7 @@ class ServerConnection(RequestReader):
         "_no_more",
         "_on_lost",
         "_on_made",
+        "_outbox",
         "_refusal",
         "_refuse",
         "_unsent",
@@ -56,15 +58,17 @@ class ServerConnection(RequestReader):
         on_lost: Callable[[ServerConnection], None] | None = None,
         half_close: bool = True,
         heads: Heads | None = None,
+        outbox: Outbox | Unheld = UNHELD,
     ) -> None:
         """`refuse` makes headers and body of an answer to a request that is malformed or over a limit.
 
         `on_made` is told once the connection is there, and may `turn_away` or `hand_to`.
         Without `half_close` a client that will send no more counts as gone, as in Go's server. `heads` is shared by all
-        connections of a process that have the same `limits`; without it every head is parsed.
+        connections of a process that have the same `limits`; without it every head is parsed. Whole answers go through `outbox`.
         """
         super().__init__(accept, limits, heads)
         self._wheel = wheel
+        self._outbox = outbox
         self._refuse = refuse or refusals.plain_refusal
         self._on_made = on_made
         self._on_lost = on_lost
@@ -100,6 +104,7 @@ class ServerConnection(RequestReader):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._dead = True
+        self._outbox.flush()
         self._wheel.forget(self)
         if self._tunnel is not None:
             self._tunnel.on_close()
@@ -114,6 +119,7 @@ class ServerConnection(RequestReader):
             self._on_lost(self)
 
     def eof_received(self) -> bool:
+        self._outbox.flush()
         if self._tunnel is not None:
             self._tunnel.on_eof()
             return True
@@ -159,7 +165,11 @@ class ServerConnection(RequestReader):
 
     def send(self, data: bytes) -> None:
         if not self._dead:
-            self.transport.write(data)
+            self._outbox.write(self.transport, data)
+
+    def send_soon(self, data: bytes) -> None:
+        if not self._dead:
+            self._outbox.send(self.transport, data)
 
     def pause(self, responder: Responder) -> None:
         """Take no more of the body of `responder`'s request for now."""
@@ -177,6 +187,7 @@ class ServerConnection(RequestReader):
         if not self._dead:
             self._die()
             if self._made:
+                self._outbox.flush()
                 self.transport.abort()
 
     def _die(self) -> None:
@@ -197,6 +208,7 @@ class ServerConnection(RequestReader):
         """
         self.retire()
         if self._current is None and not self._head_bytes and self._tunnel is None:
+            self._outbox.flush()
             self.transport.close()
 
     @property
@@ -331,6 +343,7 @@ class ServerConnection(RequestReader):
         self._die()
         self.deadline = self._loop.time() + self._limits.write_time if self._limits.write_time else 0.0
         self._wheel.watch(self)
+        self._outbox.flush()
         self.transport.close()
 
     def _linger(self) -> None:
@@ -344,6 +357,7 @@ class ServerConnection(RequestReader):
         if self._held_up:
             self._held_up = 0
             self.transport.resume_reading()
+        self._outbox.flush()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.deadline = self._loop.time() + LINGER
