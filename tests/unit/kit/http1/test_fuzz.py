@@ -36,7 +36,11 @@ class Collect:
 
     def on_body_end(self, _trailers: Headers) -> None:
         request = self._request
-        headers = [(name.lower(), value.strip(b" \t")) for name, value in request.headers]
+        headers = [
+            # h11 gives codings in lower case.
+            (name, value.lower() if name == b"transfer-encoding" else value)
+            for name, value in ((name.lower(), value.strip(b" \t")) for name, value in request.headers)
+        ]
         self._seen.append((request.method, request.target, headers, self._body))
         self._responder.start(200, [], length=0)
         self._responder.end()
