@@ -155,6 +155,11 @@ class Store:
                 )
         return sorted(found, key=lambda stored: (stored.image, stored.namespace))
 
+    def give_up(self, image: str, *, namespace: str) -> None:
+        """Let a name mean no bundle in this namespace. Absence is success. Raises `StorageFull`."""
+        with storage_faults("removing the image"):
+            self._index(with_tag(image), namespace).unlink(missing_ok=True)
+
     def remove(self, image: str) -> str:
         """Forget a name in every namespace, and return it whole; `prune` removes what no name needs.
 

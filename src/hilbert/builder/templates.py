@@ -122,6 +122,19 @@ def find_bundle_template(lang: str, project: Path) -> tuple[Located, Recipe]:
     return found, recipe_of(found)
 
 
+def makes_bundles(lang: str, project: Path) -> bool:
+    """Whether the template says how to build a bundle. Raises `TemplateNotFound` and `InvalidTemplate`."""
+    found = find_template(lang, project)
+    if found.template.bundle is not None:
+        return True
+    shipped = SHIPPED / _SAME.get(split_lang(lang)[0], split_lang(lang)[0])
+    return (
+        not found.shipped
+        and (shipped / "template.yml").is_file()
+        and _load(lang, shipped, shipped=True).template.bundle is not None
+    )
+
+
 def local_templates(project: Path) -> list[Located]:
     """Those of the project, by name. Broken ones are left out."""
     return _all_in(project / FOLDER, shipped=False)

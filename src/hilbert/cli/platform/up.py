@@ -140,7 +140,7 @@ def build_and_push(stack: Stack, how: BuildingFlags, at: Connection, *, parallel
         return
     choice = choose(how, at, stack_gateway=stack.provider.gateway)
     build_stack(stack, choice, how, parallel=parallel)
-    if choice.kind == "image" and not skip_push and (images := images_to_push(stack, how)):
+    if choice.kind == "image" and not (skip_push or choice.here) and (images := images_to_push(stack, how)):
         push_images(images, builder=how.builder, parallel=parallel, quiet=how.quiet)
 
 

@@ -20,12 +20,11 @@ from hilbert.cli.platform.function_output import FunctionOutput
 from hilbert.cli.source.build_flags import BuildingFlags, tag_of
 from hilbert.cli.source.build_progress import show_failure
 from hilbert.cli.source.build_stack import (
-    bundle_work,
-    image_work,
     in_namespace,
     requests_of,
     warn_of_line_ends,
     watched_paths,
+    work_for,
 )
 from hilbert.cli.source.bundle_or_image import Choice, choose
 from hilbert.cli.source.push import images_to_push, push_images
@@ -89,7 +88,7 @@ def watch_stack(
         served=lambda watched: output.follow(
             [(one.service, one.namespace) for one in deployments_of(watched, namespace=namespace)]
         ),
-        push=push if choice.kind == "image" and not skip_push else None,
+        push=push if choice.kind == "image" and not (skip_push or choice.here) else None,
     ).run()
 
 
@@ -170,7 +169,7 @@ class StackWatch:
         if not requests:
             return "the new specification"
         warn_of_line_ends(requests[0])
-        work = bundle_work(flags) if self._choice.kind == "bundle" else image_work(flags, builder=self._how.builder)
+        work = work_for(self._choice, flags, self._how)
         job = Job(name)
         try:
             built = work(job, requests[0])

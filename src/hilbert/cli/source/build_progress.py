@@ -30,9 +30,9 @@ class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
     image: str = ""
     kind: str = ""
     digest: str = ""
-    """Of a bundle."""
+    """Of a bundle, or of an image that is in the store of this machine."""
     changed: bool = False
-    """A bundle: its image meant something else before."""
+    """Its name meant something else before."""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     """What was asked for and has no effect."""

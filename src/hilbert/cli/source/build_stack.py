@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -120,10 +121,7 @@ def build_stack(
         warn_of_line_ends(request)
     if not how.quiet:
         note(f"Building {'container images' if choice.kind == 'image' else 'bundles'}: {choice.reason}.")
-    if choice.kind == "bundle" and not shrinkwrap:
-        work = bundle_work(flags)
-    else:
-        work = image_work(flags, builder=how.builder, shrinkwrap=shrinkwrap)
+    work = image_work(flags, builder=how.builder, shrinkwrap=True) if shrinkwrap else work_for(choice, flags, how)
     return run_builds(requests, work, parallel=parallel, verb="Building", quiet=how.quiet, verbose=how.verbose)
 
 
@@ -136,6 +134,23 @@ def shrinkwrap_stack(stack: Stack, how: BuildingFlags, *, parallel: int) -> list
     for outcome in outcomes if not how.quiet else ():
         out(f"{outcome.name} shrink-wrapped to ./build/{outcome.name}")
     return outcomes
+
+
+def work_for(choice: Choice, flags: BuildFlags, how: BuildingFlags) -> Callable[[Job, BuildRequest], Outcome]:
+    """How one function is built: as was chosen, and as an image where its template makes no bundle and this machine runs it."""
+    from hilbert.builder.templates import makes_bundles
+
+    image = functools.cache(lambda: image_work(flags, builder=how.builder, here=choice.here))
+    if choice.kind == "image":
+        return image()
+    bundle = bundle_work(flags)
+    if not choice.here:
+        return bundle
+
+    def work(job: Job, request: BuildRequest) -> Outcome:
+        return (bundle if makes_bundles(request.lang, request.project) else image())(job, request)
+
+    return work
 
 
 def bundle_work(flags: BuildFlags) -> Callable[[Job, BuildRequest], Outcome]:
@@ -175,9 +190,18 @@ def bundle_work(flags: BuildFlags) -> Callable[[Job, BuildRequest], Outcome]:
 
 
 def image_work(
-    flags: BuildFlags, *, builder: str, shrinkwrap: bool = False, publish: bool = False, extra_tag: str = ""
+    flags: BuildFlags,
+    *,
+    builder: str,
+    shrinkwrap: bool = False,
+    publish: bool = False,
+    extra_tag: str = "",
+    here: bool = False,
 ) -> Callable[[Job, BuildRequest], Outcome]:
-    """How one container image is built, or laid out only, or built and pushed. Raises `BuilderMissing`."""
+    """How one container image is built, or laid out only, or built and pushed; `here`: into the store of this machine, too.
+
+    Raises `BuilderMissing`.
+    """
     from hilbert.builder.container import ImageFlags, build_image, find_builder, publish_image
     from hilbert.builder.layout import lay_out_image
     from hilbert.builder.templates import find_template, packages_for
@@ -210,11 +234,20 @@ def image_work(
                 env=env,
                 mount_ssh=located.template.mount_ssh,
             )
+        digest, changed = "", True
+        if found is not None and here:
+            from hilbert.builder.image_store import Store
+            from hilbert.builder.local_images import keep_image
+            from hilbert.cli.image.containers import open_store
+
+            bundles = Store(store_path(environment()))
+            digest, changed = keep_image(request, builder=found, images=open_store(), bundles=bundles, job=job, env=env)
         return Outcome(
             name=request.name,
             image="" if shrinkwrap else request.image,
             kind="folder" if shrinkwrap else "image",
-            changed=True,
+            digest=digest,
+            changed=changed,
             seconds=time.monotonic() - began,
         )
 
