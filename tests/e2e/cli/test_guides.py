@@ -77,3 +77,32 @@ def test_the_guide_for_a_team_runs(platform: Platform) -> None:
     assert done.returncode == 0, done.stderr
     assert "Token revoked: ci (" in done.stdout
     assert "dev:*: Function:List" in done.stdout
+
+
+def test_removing_everything_leaves_nothing(platform: Platform) -> None:
+    """The commands of the guide's section, as they stand there, on a machine with a login, a function and a secret."""
+    text = (GUIDES / "upkeep.md").read_text(encoding="utf-8")
+    section = text.partition("## Remove everything from a machine")[2]
+    (script,) = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    home = platform.folder / "home"
+    (home / ".hilbert" / "bin").mkdir(parents=True)
+    platform.hilbert("secret", "create", "key", "--from-literal", "v")
+    platform.hilbert("deploy", "--name", "cat", "--image", "functions/alpine:latest", "--fprocess", "cat")
+    assert platform.replicas()
+    environ = {
+        **platform.environ,
+        "HOME": str(home),
+        "STATE": str(platform.state),
+        "PATH": f"{Path(HILBERT).parent}:{platform.environ['PATH']}",
+    }
+    done = subprocess.run(
+        ["bash", "-e", "-u", "-c", script], env=environ, cwd=platform.folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert platform.process is not None
+    assert platform.process.wait(30) == 0
+    assert not platform.state.exists()
+    assert not (home / ".hilbert").exists()
+    assert not platform.processes()
+    left = [path for path in (platform.folder / "r").rglob("*") if not path.is_dir() and path.name != "lock"]
+    assert not left, left
