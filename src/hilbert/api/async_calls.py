@@ -58,7 +58,7 @@ async def get_call(call: Call) -> Answer:
     if not may(call.caller, Action.FUNCTION_PAYLOAD, about):
         raise Forbidden(
             f"this needs the right {Action.FUNCTION_PAYLOAD} on {record.ref.namespace}:{record.ref.name}",
-            hint="ask whoever administers the namespace or the gateway",
+            hint="ask an administrator of the namespace or the gateway",
         )
     if part == RESULT[1:]:
         return _result(record)

@@ -21,7 +21,7 @@ PATH: Final = "/system/async/dead"
 MOST_LISTED: Final = 500
 
 FUNCTION: Final = Query("function", "Only those of this function.")
-AFTER: Final = Query("after", "The `number` after which to go on.")
+AFTER: Final = Query("after", "Continue after this `number`.")
 LIMIT: Final = Query("limit", f"How many at most, up to {MOST_LISTED}, which is the default.")
 
 CHOSEN: Final = Body(DeadLetters, None)

@@ -25,7 +25,7 @@ def check(call: Call) -> None:
             raise absent
         raise Forbidden(
             f"this needs the right {action} on {_name(resource)}",
-            hint="ask whoever administers the namespace or the gateway",
+            hint="ask an administrator of the namespace or the gateway",
         )
 
 

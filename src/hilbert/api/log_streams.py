@@ -26,8 +26,8 @@ class LogStreams:
         """Raises `Overloaded` when there is no room for one more."""
         if self._count >= self.most:
             raise Overloaded(
-                f"the gateway reads {self.most} logs at once at most",
-                hint="end a 'hilbert logs' that nobody needs, or raise the limit of open files (ulimit -n) of the gateway",
+                f"the gateway reads {self.most} logs at once, the most it can",
+                hint="stop a 'hilbert logs' that is no longer needed, or raise the gateway's limit of open files (ulimit -n)",
                 retry_after=_RETRY_AFTER,
             )
 

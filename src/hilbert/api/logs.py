@@ -32,9 +32,9 @@ SINCE: Final = Query("since", "RFC 3339; five minutes ago if absent, unless `tai
 TAIL: Final = Query("tail", "At most this many of the newest lines; 0 or less means no limit.")
 FOLLOW: Final = Query("follow", "`1` or `true` keeps the stream open for new lines.")
 CALL_ID: Final = Query(
-    "call_id", "Only lines that this call wrote, each with its `call_id`; this is no part of OpenFaaS's API."
+    "call_id", "Only lines that this call wrote, each with its `call_id`; this is not part of OpenFaaS's API."
 )
-CALLS: Final = Query("calls", "`1` or `true` adds `call_id` to each line; this is no part of OpenFaaS's API.")
+CALLS: Final = Query("calls", "`1` or `true` adds `call_id` to each line; this is not part of OpenFaaS's API.")
 
 _MAX_INSTANCE: Final = 253
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")

@@ -48,7 +48,9 @@ async def get_namespace(call: Call) -> Answer:
     if call.target.namespace is None:
         provider, name = call.services.provider, call.services.tenancy.check_name(call.name)
         if isinstance(provider, SlowDeletion) and (left := await provider.still_deleting(name)):
-            raise Conflict(left, hint=f"the cluster goes on with it; to wait: hilbert namespace delete {name} --wait")
+            raise Conflict(
+                left, hint=f"the cluster is still removing it; to wait: hilbert namespace delete {name} --wait"
+            )
         raise call.services.tenancy.absent(name)
     return json(from_namespace(call.namespace))
 

@@ -29,7 +29,7 @@ MOST_AT_ONCE: Final = 1_000
 ONLY: Final = Query("namespace", "Only those of this namespace; all that the caller may see if absent.")
 FUNCTION: Final = Query("function", "Only those of this function.")
 STATE: Final = Query("state", f"Only those in this state: {', '.join(CallState)}.")
-AFTER: Final = Query("after", "The `number` after which to go on.")
+AFTER: Final = Query("after", "Continue after this `number`.")
 LIMIT: Final = Query("limit", f"How many at most, up to {MOST_LISTED}, which is the default.")
 
 BATCH: Final = Body(Batch, "expected a body")
@@ -115,7 +115,7 @@ def _asked(namespace: NamespaceName, one: BatchCall) -> Asked:
         raise Invalid("path: must begin with / and be percent-encoded")
     for name, value in one.headers.items():
         if not _FIELD.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise Invalid(f"headers: ({name:.40}) is no header, or its value is not printable ASCII")
+            raise Invalid(f"headers: ({name:.40}) is not a header name, or its value is not printable ASCII")
         if name.lower() == "x-call-id":
             raise Invalid("headers: the gateway gives each call of a batch its X-Call-Id")
     if one.body and one.body_base64:

@@ -29,7 +29,7 @@ OF_FUNCTION: Final = "/system/schedules/{name}"
 MOST_TIMES: Final = 100
 
 FUNCTION: Final = Query("function", "Only those of this function.")
-COUNT: Final = Query("count", f"How many of the next times are told, up to {MOST_TIMES}; 5 if absent.")
+COUNT: Final = Query("count", f"How many of the next times to list, up to {MOST_TIMES}; 5 if absent.")
 
 CHANGE: Final = Body(ChangeSchedules, "say 'paused': true or false")
 RUN: Final = Body(RunSchedule, None)

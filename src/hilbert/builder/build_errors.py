@@ -67,7 +67,7 @@ def storage_faults(what: str) -> Iterator[None]:
             raise StorageFull(
                 f"the disk is full: {what} was given up and nothing was changed",
                 detail=str(exc),
-                hint="make room, e.g. with 'hilbert images prune', and build again",
+                hint="free some space, e.g. with 'hilbert images prune', and build again",
             ) from exc
         where = f" {exc.filename}" if exc.filename else ""
         raise BuildFailed(f"{what} failed:{where}: {exc.strerror or exc}", detail=str(exc)) from exc

@@ -158,7 +158,7 @@ class Dependencies:
 
     def _failed(self, what: str, hint: str) -> BuildFailed:
         if "no space left on device" in self._said():
-            hint = "the disk is full; make room, e.g. with 'hilbert images prune'"
+            hint = "the disk is full; free some space, e.g. with 'hilbert images prune'"
         return BuildFailed(what, hint=hint, log=self._job.tail())
 
     def _said(self) -> str:

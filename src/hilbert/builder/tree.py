@@ -41,7 +41,7 @@ def copy_tree(source: Path, target: Path, *, skip: Collection[str] = NEVER_COPIE
         if files >= MOST_FILES or size > MOST_BYTES:
             raise InvalidHandler(
                 f"{source} holds more than {MOST_FILES} files or {MOST_BYTES >> 30} GiB",
-                hint="is it the folder that was meant? its folders 'build', 'template' and '.git' are left out",
+                hint="is this the right folder? its subfolders 'build', 'template' and '.git' are left out",
             )
         if stat.S_ISLNK(info.st_mode):
             _copy_link(root, relative, entry, place)

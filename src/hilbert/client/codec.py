@@ -172,7 +172,7 @@ class Reply:
 
     def on_message_begin(self) -> None:
         if self.done:
-            raise BrokenAnswer("a second answer came to one request")
+            raise BrokenAnswer("the gateway sent two answers to one request")
         self._headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -156,5 +156,5 @@ def _refusal(head: Head, body: bytes) -> HilbertError:
         )
     error = error_of(head.status, head.headers.get("content-type", ""), body)
     if isinstance(error, RateLimited):
-        return RateLimited(error.message, hint="it takes no more builds at once; try again, or with --parallel 1")
+        return RateLimited(error.message, hint="it runs as many builds as it can; try again, or with --parallel 1")
     return error

@@ -76,7 +76,7 @@ def _resolve(origin: Origin, request: Request, location: str) -> tuple[Origin, s
         target = parse_url(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
     except (ValueError, Invalid) as exc:
         raise RedirectRefused(
-            f"the answer redirects to {location[:200]!r}, which is no http URL",
+            f"the answer redirects to {location[:200]!r}, which is not an http URL",
             hint="what answered has set this Location",
         ) from exc
     return target, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -44,7 +44,7 @@ class _Exchange(Call[FunctionToken]):
         if head.status in (404, 405, 501) or (head.status == 401 and asks_for_password):  # Nothing public is there.
             raise Unsupported(
                 "the gateway has no identity service, so there are no tokens for functions",
-                hint="call the function without --auth, or give the header that it wants with -H 'Authorization: ...'",
+                hint="call the function without --auth, or pass the header it expects with -H 'Authorization: ...'",
             )
         if head.status == 400:
             try:

@@ -88,7 +88,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout: Duration = Duration.of(30)
     """How long a stopping worker waits for the calls it is handling."""
     handover_timeout: Duration = Duration.of(3600)
-    """How long a worker that a rolling restart has replaced may go on with the calls, streams and WebSockets it is handling."""
+    """How long a worker replaced by a rolling restart may finish the calls, streams and WebSockets it is handling."""
     access_log: bool = False
     """Write one structured log line per call to stderr."""
 
@@ -197,7 +197,7 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
     mirrors: str = ""
     """Comma-separated registries that are asked first, such as `docker.io=mirror.example.com/hub`."""
     ca_file: str = ""
-    """Certificates of authorities that registries are trusted by, beside the system's own."""
+    """Certificate authorities to trust for registries, in addition to the system's."""
     insecure_registries: str = ""
     """Comma-separated registries (`127.0.0.1:5000`) that speak plain HTTP."""
     private_registries: str = ""

@@ -29,7 +29,7 @@ def check_networks(key: str, networks: str) -> None:
             ip_network(one.strip(), strict=False)
         except ValueError as exc:
             raise InvalidSettings(
-                f"{key}: {one.strip()!r} is no address or network", hint="write it like 10.0.0.0/8 or 192.0.2.7"
+                f"{key}: {one.strip()!r} is not an address or network", hint="write it like 10.0.0.0/8 or 192.0.2.7"
             ) from exc
 
 

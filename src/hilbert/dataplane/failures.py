@@ -73,13 +73,13 @@ NOT_YET: Final = Failure(
 )
 CONTROL_AWAY: Final = Failure(
     503, "control-plane-unavailable", "gateway", "the control plane does not answer; functions can still be called",
-    "it is restarted by itself: try again in a moment; if that does not help, its log says why", retry_after=1,
+    "it restarts automatically: try again in a moment; if that does not help, see its log", retry_after=1,
 )  # fmt: skip
 
 
 SHORT: Final = Failure(
     503, "too-many-connections", "gateway", "the gateway is short of file descriptors",
-    "try again in a moment; whoever runs it can raise the limit of open files (ulimit -n)", retry_after=1,
+    "try again in a moment; its administrator can raise the limit of open files (ulimit -n)", retry_after=1,
 )  # fmt: skip
 
 

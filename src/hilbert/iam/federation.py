@@ -172,7 +172,7 @@ class Federation:
             return found[1]
         token = take_apart(text)
         if token.claims.get("iss") != self.url:
-            raise BadToken("that is no token of this gateway")
+            raise BadToken("this is not a token of this gateway")
         key = self.ring.find(token.kid)
         if key is None:
             raise BadToken("the token is signed with a key that is not in use")
@@ -215,7 +215,7 @@ def _check_request(given: Mapping[str, Sequence[str]]) -> str:
     if _one(given, "requested_token_type") not in {"", *TOKEN_TYPES}:
         raise Refused("invalid_request", f"requested_token_type must be {ID_TOKEN}")
     if _one(given, "actor_token"):
-        raise Refused("invalid_request", "nobody can act for somebody else here (actor_token)")
+        raise Refused("invalid_request", "acting for somebody else is not supported (actor_token)")
     scope = _one(given, "scope")
     if scope not in ("", "function"):
         raise Refused("invalid_scope", "scope must be absent, or function")

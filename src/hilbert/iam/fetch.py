@@ -183,7 +183,7 @@ def _check_url(url: str) -> None:
     """Raises `BackendUnavailable` for what is no plain address of a document."""
     good = bool(authority(url)) and len(url) <= _LONGEST and url.isascii() and all("!" <= char <= "~" for char in url)
     if not good or urlsplit(url).scheme not in ("https", "http") or urlsplit(url).username is not None:
-        raise _failed(url, "that is no address of a key set")
+        raise _failed(url, "this is not the address of a key set")
 
 
 def _is_public(address: str) -> bool:

@@ -163,7 +163,7 @@ class ArchiveSource:
         except (Hostile, NoImage) as exc:
             raise Failed(_READING, f"its index.json cannot be used: {exc}") from exc
         if not isinstance(index, Index) or len(index.manifests) > MOST_IMAGES:
-            raise Failed(_READING, f"its index.json is no list of at most {MOST_IMAGES} images")
+            raise Failed(_READING, f"its index.json is not a list of at most {MOST_IMAGES} images")
         for one in index.manifests:
             notes = one.annotations or {}
             name = notes.get(_FULL_NAME) or notes.get(_NAME) or ""
@@ -238,6 +238,6 @@ def opened(path: Path, room: Path) -> Iterator[ArchiveSource]:
             archive = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))
             yield ArchiveSource(_Tar(archive))
     except (tarfile.TarError, EOFError, gzip.BadGzipFile) as exc:
-        raise Failed(_READING, f"{path} is no archive of images: {exc}") from exc
+        raise Failed(_READING, f"{path} is not an archive of images: {exc}") from exc
     except FileNotFoundError as exc:
         raise Failed(_READING, f"there is no {path}") from exc

@@ -147,7 +147,7 @@ def read_manifest(data: bytes) -> Index | Manifest:
         raise NoImage("its manifest names no configuration")
     manifest = _decode(data, Manifest, "manifest")
     if manifest.config.media_type not in _CONFIGS:
-        raise NoImage(f"it is no container image, but {shown(manifest.config.media_type)}")
+        raise NoImage(f"it is not a container image but {shown(manifest.config.media_type)}")
     _check(manifest.config, most=MOST_DOCUMENT)
     if len(manifest.layers) > MOST_LAYERS:
         raise Hostile(f"it has more than {MOST_LAYERS} layers")
@@ -212,7 +212,7 @@ def _distance(offered: Platform | None, wanted: Platform) -> tuple[int, str]:
 
 def _check(descriptor: Descriptor, *, most: int) -> None:
     if not _DIGEST.fullmatch(descriptor.digest):
-        raise Hostile(f"it names a part by {shown(descriptor.digest)}, which is no sha256")
+        raise Hostile(f"it names a part by {shown(descriptor.digest)}, which is not a sha256")
     if not 0 <= descriptor.size <= most:
         raise Hostile(f"it says that a part of it has {descriptor.size} bytes")
 

@@ -67,9 +67,11 @@ def _host(key: str, text: str) -> str:
         # A part without a dot or a port would be read as the first part of a repository.
         parsed = Reference.parse(f"{text}/x")
     except Invalid as exc:
-        raise InvalidSettings(f"{key}: {text[:100]!r} is no registry; write it like registry.example.com:5000") from exc
+        raise InvalidSettings(
+            f"{key}: {text[:100]!r} is not a registry; write it like registry.example.com:5000"
+        ) from exc
     if parsed.repository not in ("x", "library/x"):
-        raise InvalidSettings(f"{key}: {text[:100]!r} is no registry; write it like registry.example.com:5000")
+        raise InvalidSettings(f"{key}: {text[:100]!r} is not a registry; write it like registry.example.com:5000")
     return parsed.registry
 
 

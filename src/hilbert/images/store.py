@@ -218,7 +218,9 @@ class OciStore:
         try:
             with self._locked(fcntl.LOCK_SH):
                 if not self.layout.image(digest).exists():
-                    raise ImageUnavailable(f"the image {digest} was removed", hint="start it again: it is fetched anew")
+                    raise ImageUnavailable(
+                        f"the image {digest} was removed", hint="start it again: it will be fetched again"
+                    )
                 folder = self.layout.pins(digest)
                 folder.mkdir(mode=0o700, exist_ok=True)
                 (folder / replica).touch(mode=0o600)

@@ -87,7 +87,7 @@ class Unpacker:
             try:
                 self._read(source)
             except (tarfile.TarError, UnicodeError, ValueError, OverflowError) as exc:
-                raise Hostile(f"a layer is no archive that can be read: {exc}") from exc
+                raise Hostile(f"a layer is not a readable archive: {exc}") from exc
             digest = source.finish()
         for path, when in reversed(self._folders.items()):
             if os.path.isdir(self._tree.place(path)):

@@ -141,7 +141,7 @@ def _parse(text: str, *, base: httpx2.URL | None = None) -> httpx2.URL:
     try:
         return base.join(text) if base is not None else httpx2.URL(text)
     except (httpx2.InvalidURL, ValueError) as exc:
-        raise Unreachable("it leads to what is no address", lasting=True) from exc
+        raise Unreachable("it leads to something that is not an address", lasting=True) from exc
 
 
 async def _allowed(host: str, port: int, *, listed: bool) -> Sequence[str]:

@@ -281,7 +281,7 @@ class Supervisor:
                     member.heard = now
                 silent = now - member.heard
                 if silent > _STOPPED_AFTER and not member.woken and member.is_stopped:
-                    _log.warning("child was stopped; it goes on", child=place.name, pid=member.pid, silent=silent)
+                    _log.warning("child was stopped; it was resumed", child=place.name, pid=member.pid, silent=silent)
                     member.woken = True
                     member.signal(signal.SIGCONT)
                 if silent > (_DEAD_AFTER if member.ready else _DEAD_AFTER + _READY_WITHIN):
@@ -334,7 +334,7 @@ class Supervisor:
         if self._trial_status != 0:
             _log.error(
                 "rolling restart refused",
-                reason="the installed version of Hilbert cannot take over from the one that runs, which goes on",
+                reason="the installed version of Hilbert cannot take over from the running one, which keeps running",
                 hint="the lines above say why; install it again and repeat, or use 'hilbert down' and 'hilbert up'",
             )
             return

@@ -93,7 +93,7 @@ def test_not_followed() -> None:
 
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "javascript:x", "http://[::1", "https://h:99999/"])
 def test_what_is_no_http_url(location: str) -> None:
-    with pytest.raises(RedirectRefused, match="no http URL"):
+    with pytest.raises(RedirectRefused, match="not an http URL"):
         hop(location)
 
 

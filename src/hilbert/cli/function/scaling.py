@@ -71,7 +71,9 @@ def scaling(
     /,
     *,
     namespace: Namespace = "",
-    watch: Annotated[bool, flag("Go on, and show each change as it is made, until Ctrl-C.", "--watch", "-w")] = False,
+    watch: Annotated[
+        bool, flag("Keep running and show each change as it is made, until Ctrl-C.", "--watch", "-w")
+    ] = False,
     at: Connection = HERE,
     shape: Shape = PLAIN,
 ) -> None:

@@ -25,7 +25,7 @@ COMMANDS: Final = (
     Command(
         "password on",
         "password.commands:on",
-        "Accept the password again. Works on the gateway's machine only, also when nobody can get in any more.",
+        "Accept the password again. Works on the gateway's machine only, even when nobody can log in any more.",
         ("hilbert password on",),
     ),
 )

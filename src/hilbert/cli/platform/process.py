@@ -190,5 +190,5 @@ def sweep(state: Path, run: Path) -> int:
     command = [sys.executable, "-P", "-m", "hilbert.server.sweep", str(state), str(run)]
     done = subprocess.run(command, env=dict(environment()), stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
-        raise Failed(f"cannot look for replicas that were left: {done.stderr.strip()}")
+        raise Failed(f"cannot look for leftover replicas: {done.stderr.strip()}")
     return int(done.stdout)

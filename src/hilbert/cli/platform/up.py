@@ -62,7 +62,7 @@ def up(
     file: StackFile = NO_FILE,
     rollout: RolloutFlags = CAREFULLY,
     at: Connection = HERE,
-    output: Annotated[Format, flag("Output format of what was deployed or started.", "--output")] = "table",
+    output: Annotated[Format, flag("Output format for the result.", "--output")] = "table",
 ) -> None:
     described = bool(name or lang or handler or image)
     if only_gateway and (file.yaml or described):

@@ -69,7 +69,7 @@ COMMANDS: Final = (
     Command(
         "schedules list",
         "queued.schedules:list_schedules",
-        "List the schedules of a namespace, and what of them nobody can read.",
+        "List the schedules of a namespace, including invalid ones.",
         ("hilbert schedules list -n dev",),
         ("ls",),
     ),

@@ -36,7 +36,7 @@ COMMANDS: Final = (
         ("rm", "remove", "delete"),
     ),
     Command(
-        "whoami", "token.commands:whoami", "Show who the gateway takes you for, and your rights.", ("hilbert whoami",)
+        "whoami", "token.commands:whoami", "Show who the gateway thinks you are, and your rights.", ("hilbert whoami",)
     ),
     Command(
         "can-i",

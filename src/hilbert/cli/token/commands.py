@@ -64,7 +64,9 @@ def list_tokens(*, at: Connection = HERE, shape: Shape = PLAIN) -> None:
 def revoke(name: str, /, *, yes: Yes = False, at: Connection = HERE) -> None:
     with connect(at) as client:
         token = _find(client, name)
-        confirm(f"Revoke the token {harmless(token.name)} ({token.id})? Whoever uses it is locked out.", yes=yes)
+        confirm(
+            f"Revoke the token {harmless(token.name)} ({token.id})? Anyone who uses it will be locked out.", yes=yes
+        )
         client.revoke_token(token.id)
     out(harmless(f"Token revoked: {token.name} ({token.id})"))
 

@@ -86,7 +86,7 @@ def read_policy(
         if _NAME.fullmatch(named):
             kind = named
         else:
-            wrong.append(f"{LABEL_TYPE}: {named[:64]!r} is no name of a load; rps is used")
+            wrong.append(f"{LABEL_TYPE}: {named[:64]!r} is not a known load metric; rps is used")
     policy = LoadPolicy(
         kind=kind,
         target=_number(labels, LABEL_TARGET, target, _MOST_TARGET, wrong),

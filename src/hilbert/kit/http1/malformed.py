@@ -33,7 +33,7 @@ def check_head(response: Response, version: str, *, measure: bool) -> None:
 def check_framing(response: Response, version: str, *, chunked: bool) -> None:
     """A body must have one end for whoever reads it (RFC 9112, sections 6.1 and 6.3). Raises `Malformed`."""
     if chunked and (response.length is not None or version == "1.0"):
-        raise Malformed("malformed response: Transfer-Encoding beside Content-Length, or in HTTP/1.0")
+        raise Malformed("malformed response: Transfer-Encoding together with Content-Length, or in HTTP/1.0")
 
 
 def check_coding(value: bytes, *, again: bool) -> None:

@@ -180,7 +180,7 @@ class SqliteQueue:
         if not self._reserve.hold():
             raise StorageFull(
                 "the disk is full: no calls are accepted, those in the queue are still made",
-                hint="make room on the disk of the state directory, or purge dead letters",
+                hint="free some space on the disk of the state directory, or purge dead letters",
             )
 
     async def _write(self, work: Work[T]) -> T:

@@ -199,7 +199,7 @@ class _Threaded:
                 self._threads.write_off()
         if timeout:
             token = SPEAKER.set(self._speaker)
-            print("The handler has overrun its time; its thread goes on until it returns.", file=sys.stderr)  # noqa: T201
+            print("The handler has overrun its time; its thread keeps running until it returns.", file=sys.stderr)  # noqa: T201
             SPEAKER.reset(token)
 
 
