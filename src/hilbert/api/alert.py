@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Final
 
 from hilbert.api.asgi import Answer
@@ -43,11 +44,18 @@ async def _follow(services: Services, alert: Alert) -> None:
     _, ref = await services.tenancy.resolve_function(name)
     status = await services.provider.get(ref)
     firing = alert.status == "firing"
+    which = (alert.labels and alert.labels.alertname) or ""
+    if firing and services.alert_steps.is_repeated(ref, which, monotonic()):
+        return
+    if not firing:
+        services.alert_steps.ended(ref, which)
     replicas = decide_replicas(status.replicas, status.spec.labels, firing=firing)
     if services.scaler is not None and services.scaler.alert(ref, replicas if firing else 0) and not firing:
         return  # Its load says how many it needs from now on.
     if replicas != status.replicas:
         await services.provider.scale(ref, replicas)
+    if firing:
+        services.alert_steps.followed(ref, which, monotonic())
 
 
 ENDPOINTS: Final = (

@@ -11,11 +11,12 @@ from hilbert.api.endpoint import NAMESPACE, Body, Call, Endpoint, Query, nothing
 from hilbert.api.problems import NAMESPACE_NOT_VALID, RESERVED_READ, Retold, Told
 from hilbert.control.call_policy import call_policy, usable_policy
 from hilbert.control.delivery.retries import RetryPolicy, policy_of
+from hilbert.control.deploy_warnings import deploy_warnings
 from hilbert.control.schedules.rules import rules_of, warnings_of
 from hilbert.core import errors
 from hilbert.core.errors import Invalid
 from hilbert.core.identity import Action, Resource
-from hilbert.core.model import FunctionSpec, FunctionStatus, Namespace
+from hilbert.core.model import CallPolicy, FunctionSpec, FunctionStatus, Namespace
 from hilbert.iam.rights import may
 from hilbert.wire import headers
 from hilbert.wire.function import DeleteFunction, Deployment, Function, ScaleFunction
@@ -52,7 +53,7 @@ async def list_functions(call: Call) -> Answer:
 
 async def get_function(call: Call) -> Answer:
     status = await call.services.provider.get(call.ref)
-    return json(_shown(call, call.namespace, status))
+    return json(_shown(call, call.namespace, status, warned=True))
 
 
 async def create_function(call: Call) -> Answer:
@@ -86,27 +87,28 @@ async def restart_function(call: Call) -> Answer:
 
 async def _deploy(call: Call, deployment: Deployment, *, create: bool) -> Answer:
     spec = to_spec(deployment, call.namespace.name)
-    call_policy(spec, call.namespace.annotations, call.services.settings.gateway)
+    policy = call_policy(spec, call.namespace.annotations, call.services.settings.gateway)
     await call.services.provider.apply(spec, create=create)
-    warnings = _warnings(call, spec)
+    warnings = _warnings(call, spec, policy)
     return Answer(202, b"", TEXT, {headers.WARNING: headers.one_line("; ".join(warnings))} if warnings else {})
 
 
-def _warnings(call: Call, spec: FunctionSpec) -> list[str]:
+def _warnings(call: Call, spec: FunctionSpec, policy: CallPolicy) -> list[str]:
     """What has no effect, though it was accepted: OpenFaaS takes any annotation."""
     space = call.namespace.annotations
     rules = rules_of(spec.ref, spec.annotations, space)
     _, wrong = policy_of({**space, **spec.annotations}, RetryPolicy())
-    found = [*warnings_of(rules, time.time()), *wrong]
+    found = [*deploy_warnings(spec, policy), *warnings_of(rules, time.time()), *wrong]
     if rules.schedules and call.services.firing is None:
         found.append(nobody_fires(spec.ref))
     return found
 
 
-def _shown(call: Call, namespace: Namespace, status: FunctionStatus) -> Function:
-    policy, _ = usable_policy(status.spec, namespace.annotations, call.services.settings.gateway)
+def _shown(call: Call, namespace: Namespace, status: FunctionStatus, *, warned: bool = False) -> Function:
+    policy, wrong = usable_policy(status.spec, namespace.annotations, call.services.settings.gateway)
     count = call.services.invocations(status.spec.ref)
-    return from_status(status, policy, invocations=count, with_usage=call.flag(USAGE))
+    warnings = [*([wrong] if wrong else []), *_warnings(call, status.spec, policy)] if warned else []
+    return from_status(status, policy, invocations=count, warnings=warnings, with_usage=call.flag(USAGE))
 
 
 def _deleted(call: Call) -> str:

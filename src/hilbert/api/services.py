@@ -14,6 +14,7 @@ from hilbert.control.call_counts import CallTotals, NoCalls
 from hilbert.control.delivery.dispatcher import Dispatcher
 from hilbert.control.delivery.intake import Intake
 from hilbert.control.limits.keeper import Limits
+from hilbert.control.scaling.alerts import Steps
 from hilbert.control.scaling.scaler import Scaler
 from hilbert.control.schedules.firing import Firing
 from hilbert.control.tenancy import Tenancy
@@ -51,6 +52,8 @@ class Services:
     """For the count of wake-ups in the metrics."""
     scaler: Scaler | None = None
     """None: nothing scales by load here."""
+    alert_steps: Steps = field(default_factory=Steps)
+    """What AlertManager's alerts had scaled."""
     limits: Limits | None = None
     """How limits on calls are used; None: nobody enforces any here."""
     intake: Intake | None = None

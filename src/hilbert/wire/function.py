@@ -87,6 +87,8 @@ class FunctionDetail(msgspec.Struct, frozen=True, omit_defaults=True, rename="ca
     """`ready`, `starting`, `updating`, `idle` or `failed`."""
     reason: str = ""
     message: str = ""
+    warnings: Sequence[str] = ()
+    """What of the deployment has no effect or cannot be meant. Not in lists."""
     generation: int = 0
     ready_generation: int = 0
     placement: Mapping[str, str] = {}

@@ -91,9 +91,14 @@ def from_spec(spec: FunctionSpec) -> Deployment:
 
 
 def from_status(
-    status: FunctionStatus, policy: CallPolicy, *, invocations: int = 0, with_usage: bool = False
+    status: FunctionStatus,
+    policy: CallPolicy,
+    *,
+    invocations: int = 0,
+    warnings: Sequence[str] = (),
+    with_usage: bool = False,
 ) -> Function:
-    """A status as clients read it. `invocations` is the count of finished calls."""
+    """A status as clients read it. `invocations` is the count of finished calls; `warnings` say what has no effect."""
     spec = status.spec
     usage = status.usage if with_usage else None
     return Function(
@@ -118,6 +123,7 @@ def from_status(
             phase=status.phase.value,
             reason=status.reason,
             message=status.message,
+            warnings=tuple(warnings),
             generation=status.generation,
             ready_generation=status.ready_generation,
             placement=status.placement,
@@ -216,9 +222,10 @@ def _resources(what: str, given: ResourceAmounts | None) -> Resources | None:
     )
     if what == "limits" and found.memory is not None and found.memory.amount < _LEAST_MEMORY:
         number = found.memory.text.rstrip("numkKMGTPEi")
+        unit = "'m' means a thousandth of a byte" if found.memory.text.endswith("m") else "a number alone means bytes"
         raise InvalidSpec(
             f"limits.memory: {found.memory} is {found.memory.units} bytes, in which no function can start",
-            hint=f"did you mean {number}Mi? 'm' means a thousandth of a byte",
+            hint=f"did you mean {number}Mi? {unit}" if found.memory.units else "leave it out for the default limit",
         )
     return None if found == Resources() else found
 

@@ -47,6 +47,21 @@ async def test_up_and_down_again(api: Api) -> None:
     assert await replicas(api, "f", "dev") == 1
 
 
+async def test_a_repeated_report_changes_nothing(api: Api) -> None:
+    """Whatever made AlertManager send it again; another alert, and one that had ended, is followed."""
+    for name in ("f", "g"):
+        await api.call("POST", "/system/functions", {"service": name, "image": "i"})
+    for _ in range(3):
+        answer = await api.call("POST", "/system/alert", report(("firing", "f"), ("firing", "gone"), ("firing", "g")))
+        assert answer.status == 200
+        assert "gone" in answer.text
+        assert [await replicas(api, name, "openfaas-fn") for name in ("f", "g")] == [5, 5]
+    await api.call("POST", "/system/alert", report(("resolved", "f")))
+    assert await replicas(api, "f", "openfaas-fn") == 1
+    await api.call("POST", "/system/alert", report(("firing", "f")))
+    assert await replicas(api, "f", "openfaas-fn") == 5
+
+
 async def test_what_fails_is_told_and_the_rest_is_done(api: Api) -> None:
     await api.call("POST", "/system/functions", {"service": "f", "image": "i"})
     alerts = report(("firing", "nope.dev"), ("firing", "f"), ("firing", "f.nowhere"), ("firing", ""))

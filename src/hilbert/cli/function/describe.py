@@ -59,6 +59,7 @@ def render_description(
         ("Phase", [detail.phase] if detail else []),
         ("Reason", [detail.reason] if detail else []),
         ("Message", [detail.message] if detail else []),
+        ("Warnings", list(detail.warnings) if detail else []),
         ("Replicas", [str(function.replicas)]),
         ("Available Replicas", [str(function.available_replicas)]),
         ("Invocations", [f"{function.invocation_count:.0f}"]),

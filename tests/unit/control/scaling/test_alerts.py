@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilbert.control.scaling.alerts import decide_replicas
+from hilbert.control.scaling.alerts import REPEATED_WITHIN, Steps, decide_replicas
+from hilbert.core.values import FunctionRef
 
 BOUNDS = {"com.openfaas.scale.min": "2", "com.openfaas.scale.max": "10"}
 
@@ -49,3 +50,15 @@ def test_the_bounds_hold(current: int, low: int, high: int, factor: int, firing:
     }
     found = decide_replicas(current, labels, firing=firing)
     assert found == 0 == current or low <= found <= max(low, high)
+
+
+def test_a_repetition_is_known_for_a_while_and_for_each_alert() -> None:
+    steps, one, two = Steps(), FunctionRef.parse("f.dev"), FunctionRef.parse("f.prod")
+    assert not steps.is_repeated(one, "Busy", 100.0)
+    steps.followed(one, "Busy", 100.0)
+    assert steps.is_repeated(one, "Busy", 100.0 + REPEATED_WITHIN - 0.1)
+    assert not steps.is_repeated(one, "Busy", 100.0 + REPEATED_WITHIN)
+    assert not steps.is_repeated(one, "Slow", 100.1)
+    assert not steps.is_repeated(two, "Busy", 100.1)
+    steps.ended(one, "Busy")
+    assert not steps.is_repeated(one, "Busy", 100.1)

@@ -1,0 +1,114 @@
+"""What of a deployment is accepted and yet has no effect, or cannot be meant. Pure.
+
+OpenFaaS takes any label, annotation and variable; a refusal would break stack files that work elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from hilbert.control.scaling.alerts import LABEL_SCALE_FACTOR
+from hilbert.control.scaling.policy import (
+    LABEL_MAX,
+    LABEL_PROPORTION,
+    LABEL_TARGET,
+    LABEL_TYPE,
+    LABEL_WINDOW,
+    LABEL_ZERO,
+    LABEL_ZERO_AFTER,
+    read_policy,
+)
+from hilbert.core.errors import Invalid
+from hilbert.core.model import LABEL_SCALE_MIN, MOST_REPLICAS, CallPolicy, FunctionSpec
+from hilbert.core.values import Duration, parse_whole
+
+_SCALE: Final = "com.openfaas.scale."
+_SCALE_LABELS: Final = frozenset(
+    {
+        LABEL_SCALE_MIN,
+        LABEL_SCALE_FACTOR,
+        LABEL_MAX,
+        LABEL_PROPORTION,
+        LABEL_TARGET,
+        LABEL_TYPE,
+        LABEL_WINDOW,
+        LABEL_ZERO,
+        LABEL_ZERO_AFTER,
+    }
+)
+_COUNTS: Final = ((LABEL_SCALE_MIN, 1, MOST_REPLICAS), (LABEL_MAX, 1, MOST_REPLICAS), (LABEL_SCALE_FACTOR, 0, 100))
+_TIMES: Final = ("exec_timeout", "write_timeout", "read_timeout")
+_PYTHON_NEEDS: Final = 16 << 20
+"""Bytes in which Python starts with an empty handler, with a little room: 12 MiB do, 8 do not."""
+
+
+def deploy_warnings(spec: FunctionSpec, policy: CallPolicy) -> list[str]:
+    """A sentence for each. `policy` is what the gateway applies to the function's calls."""
+    return [*_scaling(spec), *_timeouts(spec.env, policy), *_memory(spec)]
+
+
+def _scaling(spec: FunctionSpec) -> list[str]:
+    labels = spec.labels
+    found = [
+        f"label {key}: {labels[key][:64]!r} is not a whole number from {least} to {most}, and counts for nothing"
+        for key, least, most in _COUNTS
+        if key in labels and _whole(labels[key], least, most) is None
+    ]
+    least, most = (_whole(labels.get(key, ""), 1, MOST_REPLICAS) for key in (LABEL_SCALE_MIN, LABEL_MAX))
+    if least is not None and most is not None and least > most:
+        found.append(
+            f"label {LABEL_MAX}: {most} is below {LABEL_SCALE_MIN}, which is {least}; {least} is used for both"
+        )
+    found += [
+        f"label {key[:128]}: no such label of scaling; there are {', '.join(sorted(one.removeprefix(_SCALE) for one in _SCALE_LABELS))}"
+        for key in sorted(labels)
+        if key.startswith(_SCALE) and key not in _SCALE_LABELS
+    ]
+    found += [
+        f"annotation {key[:128]}: it is read as a label only"
+        for key in sorted(spec.annotations)
+        if key.startswith(_SCALE)
+    ]
+    return [*found, *(f"label {text}" for text in read_policy(labels)[1])]
+
+
+def _timeouts(env: Mapping[str, str], policy: CallPolicy) -> list[str]:
+    found = []
+    seconds: dict[str, float] = {}
+    for name in _TIMES:
+        if name not in env:
+            continue
+        try:
+            seconds[name] = Duration.parse(env[name], bare_seconds=True).seconds
+        except Invalid:
+            found.append(f"{name}: {env[name][:64]!r} is not a duration such as 90s or 5m")
+    own = seconds.get("exec_timeout") or seconds.get("write_timeout") or 0.0
+    name = "exec_timeout" if seconds.get("exec_timeout") else "write_timeout"
+    for limit, what, key in (
+        (policy.first_byte, "for the first byte of an answer", "com.hilbert.timeout.first-byte"),
+        (policy.total, "for a whole call", "com.hilbert.timeout.total"),
+    ):
+        if 0 < limit < own:
+            found.append(
+                f"{name}: the function may take {env[name]}, but the gateway waits {Duration.of(limit)} at most {what}; "
+                f"annotation {key} changes that"
+            )
+    return found
+
+
+def _memory(spec: FunctionSpec) -> list[str]:
+    memory = spec.limits.memory if spec.limits is not None else None
+    if memory is None or memory.amount >= _PYTHON_NEEDS:
+        return []
+    return [
+        f"limits.memory: {memory} is too little for a Python function to start in: an empty handler needs about 12Mi"
+    ]
+
+
+def _whole(text: str, least: int, most: int) -> int | None:
+    try:
+        number = parse_whole(text, most=most)
+    except Invalid:
+        return None
+    return number if number >= least else None
