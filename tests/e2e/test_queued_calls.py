@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -108,6 +110,27 @@ def test_the_function_gets_the_request_as_it_was_sent(platform: Platform) -> Non
         f"Http_X_Call_Id={MINE}",
     ):
         assert line in text.splitlines(), text
+
+
+def test_the_function_hears_who_has_queued_the_call(platform: Platform) -> None:
+    """Not the gateway, which makes it."""
+    deploy(platform, "whose", "env")
+    address = urlsplit(platform.url)
+    client = http.client.HTTPConnection(
+        str(address.hostname), address.port, timeout=30, source_address=("127.0.0.5", 0)
+    )
+    with contextlib.closing(client):
+        client.request(
+            "POST",
+            "/async-function/env",
+            headers={"X-Hilbert-Delivery": "guess 192.0.2.9", "X-Forwarded-For": "192.0.2.8"},
+        )
+        answer = client.getresponse()
+        number = answer.headers["X-Call-Id"]
+    assert ended(platform, number)["state"] == "succeeded"
+    text = result(platform, number).text
+    assert "Http_X_Forwarded_For=127.0.0.5:" in text
+    assert "192.0.2" not in text
 
 
 def test_errors_are_tried_again_and_then_given_up(platform: Platform) -> None:

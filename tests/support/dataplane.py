@@ -45,6 +45,9 @@ def until(condition: Callable[[], T], *, what: str, within: float = PATIENCE) ->
     return result
 
 
+DELIVERY_SECRET = "proves-who-delivers"
+
+
 class Plane:
     """Workers, their feed and what stands in for the REST API. Everything is released by `close`."""
 
@@ -194,6 +197,7 @@ class Plane:
             feed_path=str(self.folder / "feed.sock"),
             control_path=str(self.folder / "control.sock"),
             inside_path=str(self.folder / "inside.sock"),
+            delivery_secret=DELIVERY_SECRET,
             lifeline_fd=theirs.fileno(),
         )
         os.write(document, msgspec.json.encode(config))

@@ -116,8 +116,8 @@ def _asked(namespace: NamespaceName, one: BatchCall) -> Asked:
     for name, value in one.headers.items():
         if not _FIELD.fullmatch(name) or not _VALUE.fullmatch(value):
             raise Invalid(f"headers: ({name:.40}) is not a header name, or its value is not printable ASCII")
-        if name.lower() == "x-call-id":
-            raise Invalid("headers: the gateway gives each call of a batch its X-Call-Id")
+        if name.lower() in ("x-call-id", "x-forwarded-for"):
+            raise Invalid(f"headers: {name} is the gateway's to say")
     if one.body and one.body_base64:
         raise Invalid("give body or bodyBase64, not both")
     try:

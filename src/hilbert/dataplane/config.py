@@ -22,5 +22,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where connections of functions to `gateway` are handed over; empty: nowhere."""
     dial_path: str = ""
     """Where sockets come from that reach into the networks of replicas."""
+    delivery_secret: str = ""
+    """With which the gateway proves that it makes a queued call."""
     lifeline_fd: int
     """Where the worker tells the supervisor how it is."""

@@ -62,7 +62,10 @@ METHOD: Final = Failure(
     405, "method-not-allowed", "client", "functions are called with GET, POST, PUT, PATCH, DELETE, OPTIONS or HEAD"
 )
 NOT_INSIDE: Final = Failure(
-    404, "not-inside", "client", "functions reach nothing here but /function/ and, with credentials, /system/"
+    404,
+    "not-inside",
+    "client",
+    "functions reach nothing here but /function/, /async-function/ and, with credentials, /system/",
 )
 FUNCTIONS_ONLY: Final = Failure(
     421, "functions-only", "client", "this name answers only functions of one namespace", "use the gateway's own name"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import struct
@@ -29,6 +30,7 @@ _REPLACED: Final = HOP_FIELDS | {
     b"x-forwarded-prefix",
     b"x-openfaas-internal",
     b"x-hilbert-error",
+    b"x-hilbert-delivery",
     b"forwarded",
 }
 """What a client sends under these names never reaches a function: it would pass for the gateway's word."""
@@ -54,6 +56,7 @@ class Incoming:
         "allowed",
         "browser",
         "call_id",
+        "delivered",
         "host",
         "lines",
         "origin",
@@ -72,6 +75,8 @@ class Incoming:
         self.own = False
         """Whether it asks at a name of the function's namespace alone."""
         self.call_id = b""
+        self.delivered = b""
+        """What `X-Hilbert-Delivery` says, if it is there: a secret, and whoever queued this call."""
         self.host = b""
         self.upgrade = b""
         self.allowed = request.method in _METHODS
@@ -116,6 +121,8 @@ class Incoming:
                 self.call_id = line[_AFTER_CALL_ID:]
             elif kind == _CONNECTION:
                 named = named | named_by(line[_AFTER_CONNECTION:])
+            elif kind == _DELIVERED:
+                self.delivered = line[_AFTER_DELIVERED:]
             elif kind == _UPGRADE and upgrade:
                 self.upgrade = line[_AFTER_UPGRADE:]
         return named
@@ -126,13 +133,15 @@ _OF_BROWSER: Final = FIRST_OWN + 1
 _CALL_ID: Final = FIRST_OWN + 2
 _CONNECTION: Final = FIRST_OWN + 3
 _UPGRADE: Final = FIRST_OWN + 4
+_DELIVERED: Final = FIRST_OWN + 5
 _AFTER_HOST: Final = len(b"Host: ")
 _AFTER_CALL_ID: Final = len(b"X-Call-Id: ")
 _AFTER_CONNECTION: Final = len(b"Connection: ")
 _AFTER_UPGRADE: Final = len(b"Upgrade: ")
+_AFTER_DELIVERED: Final = len(b"X-Hilbert-Delivery: ")
 
 
-_passes: Final = (True, False, False, False, False, True, False, False, False).__getitem__
+_passes: Final = (True, False, False, False, False, True, False, False, False, False).__getitem__
 """Whether a line of each kind passes."""
 
 
@@ -145,6 +154,8 @@ def sort(name: bytes, value: bytes) -> int:
             return _CALL_ID if is_call_id(value.decode("latin-1")) else _DROPPED
         if name == b"connection":
             return _CONNECTION if named_by(value) else _DROPPED
+        if name == b"x-hilbert-delivery":
+            return _DELIVERED
         return _UPGRADE if name == b"upgrade" else _DROPPED
     return _OF_BROWSER if origins.is_of_browser(name, value) else PLAIN
 
@@ -170,6 +181,14 @@ def _origin_lines(origin: Origin) -> list[bytes]:
         pairs = ((b"for", origin.address), (b"host", origin.host), (b"proto", origin.scheme))
         lines.append(b"Forwarded: " + b";".join(b'%b="%b"' % pair for pair in pairs if pair[1]))
     return lines
+
+
+def aimed(known: Incoming, method: bytes, path: bytes) -> Incoming:
+    """The same head with another path: for one request, while others with this head keep theirs."""
+    other = copy.copy(known)
+    other.path = path
+    other.start = b"%b %b HTTP/1.1\r\nHost: " % (method, path)
+    return other
 
 
 def incoming(request: Request) -> Incoming:

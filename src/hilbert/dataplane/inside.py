@@ -5,6 +5,7 @@ the caller says who it is, but the network that its connection comes from.
 
 - `/function/NAME` is a function of the caller's own namespace; another namespace's only by its full name, and only where
   that one lets itself be called (`Route.open`).
+- `/async-function/NAME` queues a call of the same functions; a call can be cancelled by its id.
 - `/system/` needs credentials even to be asked; nothing else of the platform is there.
 - All of a namespace's connections together are bounded, as a client's are outside.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -34,6 +36,7 @@ _RETRY: Final = Pace(first=0.1, most=2.0)
 _SHARE: Final = 8
 """One namespace may have an eighth of a worker's connections, all of them together half."""
 _LEAST: Final = 16
+_queued: Final = re.compile(rb"/async-function/([^/?]+)(.*)", re.DOTALL).fullmatch
 
 
 class Inside:
@@ -156,8 +159,24 @@ class Caller:
             return self._proxy.call(request, responder, incoming, state)
         return self._proxy.refuse(request, responder, incoming, segment)
 
+    def _queue(
+        self, request: Request, responder: Responder, incoming: headers.Incoming, segment: bytes, rest: bytes
+    ) -> Handler:
+        if request.method == b"DELETE":  # By an id that nobody could guess.
+            return self._proxy.to_control(request, responder, incoming)
+        if b"." not in segment:
+            segment += self._suffix
+        state = self._table.by_segment.get(segment)
+        if state is None or not (state.open or segment.endswith(self._suffix)):
+            return self._proxy.refuse(request, responder, incoming, segment)
+        path = b"/async-function/%b%b" % (segment, rest)
+        return self._proxy.to_control(request, responder, headers.aimed(incoming, request.method, path))
+
     def _beside(self, request: Request, responder: Responder, incoming: headers.Incoming) -> Handler:
         path = incoming.path.partition(b"?")[0]
+        queued = _queued(incoming.path)
+        if queued is not None and request.method in (b"POST", b"DELETE"):
+            return self._queue(request, responder, incoming, queued[1], queued[2])
         if not path.startswith(b"/system/") or b".." in path or not self._system:
             return Refused(request, responder, incoming, failures.NOT_INSIDE)
         if not any(name.lower() == b"authorization" for name, _ in request.headers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from time import monotonic
 from typing import Final
 
@@ -43,7 +44,9 @@ class Proxy:
         access_log: bool,
         max_api_body: int,
         functions_domain: str = "",
+        delivery_secret: str = "",
     ) -> None:
+        """`delivery_secret` proves that a call is a queued one, made by the gateway itself; empty: none is."""
         self._table = table
         self.wheel = wheel
         self._control = control
@@ -55,11 +58,14 @@ class Proxy:
         self.notes = access_log or bool(trusted)
         self._access_log = access_log
         self._max_api_body = max_api_body
+        self._delivery = delivery_secret.encode()
         self._domain = functions_domain.strip(".").lower().encode()
 
     def accept(self, request: Request, responder: Responder) -> Handler:
         """A request's head is whole: the entry of every call."""
         incoming: headers.Incoming = request.derived or headers.incoming(request)
+        if incoming.delivered:
+            self._for_whom(incoming.delivered, responder)
         segment = incoming.segment
         if segment is None:
             if tenant_of(_host(incoming), self._domain) is not None:
@@ -113,6 +119,12 @@ class Proxy:
         if not isinstance(handler, FunctionCall):
             calls.give_back(origin.source)
         return handler
+
+    def _for_whom(self, delivered: bytes, responder: Responder) -> None:
+        """A queued call is made for whoever queued it, if it is really the gateway that makes it."""
+        secret, _, address = delivered.partition(b" ")
+        if self._delivery and hmac.compare_digest(secret, self._delivery):
+            responder.peer = address or responder.far_end
 
     def descriptors_for(self, call: Passage) -> int:
         return self._admission.descriptors_for(source_of(call.client.peer.decode("ascii")))

@@ -88,6 +88,7 @@ class Worker:
             access_log=gateway.access_log,
             max_api_body=gateway.max_api_body.units,
             functions_domain=gateway.functions_domain,
+            delivery_secret=config.delivery_secret,
         )
         self._link = Link(
             config.feed_path,

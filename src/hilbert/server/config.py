@@ -21,6 +21,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Listening unix socket of the route feed."""
     metrics_fd: int
     """Listening TCP socket of the metrics."""
+    delivery_secret: str
+    """With which it proves to workers that it makes a queued call."""
     lifeline_fd: int
     """Where it tells the supervisor how it is."""
     supervisor_pid: int

@@ -98,7 +98,11 @@ class Control:
             if tokens is not None and isinstance(provider, Namespaces):
                 await tokens.keep_only([namespace.name for namespace in await provider.list_namespaces()])
             queue = await stack.enter_async_context(running_queue(settings))
-            queueing = Queueing(queue, provider, settings.queue, url=config.url) if queue is not None else None
+            queueing = (
+                Queueing(queue, provider, settings.queue, url=config.url, secret=config.delivery_secret)
+                if queue is not None
+                else None
+            )
             scaler = self._scaler(provider, totals, queue)
             routing.on_change.append(scaler.seen)
             routing.start()

@@ -36,8 +36,8 @@ _log = structlog.get_logger("hilbert.queueing")
 class Queueing:
     """One control process's part in queued calls."""
 
-    def __init__(self, queue: FullQueue, provider: Provider, settings: QueueSettings, *, url: str) -> None:
-        """`url` is where the workers listen."""
+    def __init__(self, queue: FullQueue, provider: Provider, settings: QueueSettings, *, url: str, secret: str) -> None:
+        """`url` is where the workers listen; `secret` proves to them who makes a call."""
         self._queue = queue
         self._provider = provider
         self._wheel = TimerWheel()
@@ -45,7 +45,7 @@ class Queueing:
         leader = SoleLeader()
         self.dispatcher = Dispatcher(
             queue,
-            GatewayCalls(self._gateway),
+            GatewayCalls(self._gateway, secret=secret),
             annotations=self._annotations,
             leader=leader,
             callbacks=HttpCallBacks(

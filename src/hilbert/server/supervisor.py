@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -105,6 +106,7 @@ class Supervisor:
         gateway = self._settings.gateway
         folders.prepare(self._settings.paths)
         self._locks = folders.lock_both(self._settings.paths)
+        self._delivery_secret = secrets.token_hex(16)
         self._started_at = datetime.now(UTC).isoformat()
         self._served = False
         count = gateway.workers or min(os.cpu_count() or 1, 8)
@@ -207,6 +209,7 @@ class Supervisor:
             control_fd=self._control_socket.fileno(),
             feed_fd=self._feed_socket.fileno(),
             metrics_fd=self._metrics.fileno(),
+            delivery_secret=self._delivery_secret,
             lifeline_fd=line,
             supervisor_pid=os.getpid(),
             started_at=self._started_at,
@@ -222,6 +225,7 @@ class Supervisor:
             control_path=str(self._run / "control.sock"),
             inside_path=str(self._run / "inside.sock") if self._settings.provider.name == "host" else "",
             dial_path=str(self._run / "dial.sock"),
+            delivery_secret=self._delivery_secret,
             lifeline_fd=line,
         )
 

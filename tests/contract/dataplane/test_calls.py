@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from support.dataplane import Call, Plane
+from support.dataplane import DELIVERY_SECRET, Call, Plane
 from support.replicas import mirror
 
 UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -277,3 +277,22 @@ def test_bodies_for_the_control_plane_have_a_limit_of_their_own(plane: Plane) ->
         assert wire.response().status == 413
     assert plane.call("/system/functions", b"ok").body == b"ok"
     control.stop()
+
+
+def test_only_the_gateway_itself_says_for_whom_a_queued_call_is(plane: Plane) -> None:
+    seen: list[tuple[bytes, bytes]] = []
+
+    def note(call: Call) -> None:
+        seen.append((call.head.get("X-Forwarded-For"), call.head.get("X-Hilbert-Delivery")))
+        call.answer(b"")
+
+    plane.put("f", plane.replica(note).endpoint)
+    with plane.connect() as wire:
+        for value in (f"{DELIVERY_SECRET} 192.0.2.7:99", "guess 192.0.2.8:99", f"{DELIVERY_SECRET} ", "guess"):
+            wire.send(f"GET /function/f HTTP/1.1\r\nHost: x\r\nX-Hilbert-Delivery: {value}\r\n\r\n".encode())
+            assert wire.response().status == 200
+    addresses = [address for address, _ in seen]
+    assert addresses[0] == b"192.0.2.7:99"
+    assert addresses[2].startswith(b"127.0.0.1:")
+    assert not any(address.startswith(b"192.0.2.8") for address in addresses)
+    assert not any(delivered for _, delivered in seen)

@@ -153,3 +153,37 @@ def test_a_keeper_that_comes_back_is_found(plane: Plane, keeper: Keeper) -> None
     other = Keeper(plane)
     assert get(other.connect(), "/function/f")[0] == 200
     other.close()
+
+
+def test_a_call_is_queued_for_the_callers_namespace(plane: Plane, keeper: Keeper) -> None:
+    """The REST API is asked for the function's full name, whatever was said before on the same head."""
+    plane.put("g", plane.replica().endpoint, namespace=NAMESPACE)
+    plane.put("f", plane.replica().endpoint, namespace="open", open_to_all=True)
+    plane.put("h", plane.replica().endpoint, namespace="other")
+    asked: list[bytes] = []
+    plane.start_control(lambda call: (asked.append(call.head.start), call.answer(b"", status=202))[-1])
+    wire = keeper.connect()
+
+    def ask(path: str, method: str = "POST") -> int:
+        wire.send(f"{method} {path} HTTP/1.1\r\nHost: gateway:8080\r\nContent-Length: 0\r\n\r\n".encode())
+        return wire.response().status
+
+    for path in (
+        "/async-function/g",
+        "/async-function/g?x=1",
+        "/async-function/g.dev/a%2Fb?c",
+        "/async-function/f.open",
+    ):
+        assert ask(path) == 202
+    assert [line.split()[1] for line in asked] == [
+        b"/async-function/g.dev",
+        b"/async-function/g.dev?x=1",
+        b"/async-function/g.dev/a%2Fb?c",
+        b"/async-function/f.open",
+    ]
+    for path in ("/async-function/f", "/async-function/h.other", "/async-function/absent", "/async-function/"):
+        assert ask(path) == 404
+    assert ask("/async-function/5b0c2b3e-9d3c-4d0a-9a55-3f5f0f4e8a11", "DELETE") == 202
+    for method in ("GET", "PUT"):
+        assert ask("/async-function/5b0c2b3e-9d3c-4d0a-9a55-3f5f0f4e8a11", method) == 404
+    assert len(asked) == 5

@@ -13,6 +13,8 @@ from hilbert.kit.http1 import ClientConnection, Headers, Pool, Response
 
 MOST_KEPT: Final = 256 * 1024
 """Bytes of an answer that are kept, for its result, its call-back or its dead letter."""
+DELIVERY_FIELD: Final = b"X-Hilbert-Delivery"
+"""Proves to a worker that the gateway makes this call, and says for whom."""
 NO_ROUTES: Final = b"no-route-table"
 """What a worker says that has just been started."""
 INTERNAL: Final = b"x-openfaas-internal"
@@ -37,12 +39,16 @@ class Calls(Protocol):
 class GatewayCalls:
     """Calls through a gateway's own address. A queued call may run for hours: the function's own limits end it."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, secret: str = "") -> None:
+        """`secret` proves to the workers that the call is for whoever queued it; without one, it is the gateway's own."""
         self._pool = pool
+        self._secret = secret.encode()
 
     async def call(self, lease: Lease, request: QueuedRequest, *, attempts: int) -> QueuedAnswer:
         del attempts
-        return await ask_pool(self._pool, _head(lease, request) + request.body, bodyless=request.method == "HEAD")
+        return await ask_pool(
+            self._pool, _head(lease, request, self._secret) + request.body, bodyless=request.method == "HEAD"
+        )
 
 
 async def ask_pool(pool: Pool, request: bytes, *, bodyless: bool = False) -> QueuedAnswer:
@@ -127,13 +133,15 @@ class _Answer:
         self.on_upstream_lost("the protocol was changed", begun=True, reset=False)
 
 
-def _head(lease: Lease, request: QueuedRequest) -> bytes:
+def _head(lease: Lease, request: QueuedRequest, secret: bytes) -> bytes:
+    caller = next((value for name, value in reversed(request.fields) if name.lower() == b"x-forwarded-for"), b"")
     lines = [
         b"%b /function/%b%b HTTP/1.1" % (request.method.encode(), _path(lease.call.ref), request.target),
         b"Host: gateway",
         b"Content-Length: %d" % len(request.body),
         b"X-Call-Id: %b" % lease.call.id.encode(),
         b"%b: %d" % (DEPTH_FIELD, request.depth),
+        *((b"%b: %b %b" % (DELIVERY_FIELD, secret, caller),) if secret else ()),
         *(b"%b: %b" % field for field in request.fields),
     ]
     return b"\r\n".join([*lines, b"", b""])

@@ -35,6 +35,7 @@ _OURS: Final = HOP_FIELDS | {
     b"x-run-at",
     b"idempotency-key",
     b"x-openfaas-internal",
+    b"x-hilbert-delivery",
     DEPTH_FIELD.lower(),
 }
 """About the queueing, or for the gateway to say; all others go to the function."""
