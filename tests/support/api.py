@@ -21,6 +21,7 @@ from hilbert.api.app import create_app, server_config
 from hilbert.api.services import Services
 from hilbert.control.call_counts import CallTotals, NoCalls
 from hilbert.control.delivery.intake import Intake
+from hilbert.control.delivery.room import Rooms
 from hilbert.control.leader import SoleLeader
 from hilbert.control.schedules.firing import Firing
 from hilbert.core import errors
@@ -190,8 +191,8 @@ async def running(
     services = Services(
         **sign_in,
         provider=runs,
-        intake=Intake(queue, exists=runs.get),
-        firing=Firing(queue, runs, leader=SoleLeader()),
+        intake=Intake(queue, rooms=Rooms(runs)),
+        firing=Firing(queue, runs, leader=SoleLeader(), rooms=Rooms(runs)),
         settings=settings or Settings(),
         credentials=credentials,
         totals=totals or NoCalls(),

@@ -133,6 +133,7 @@ ENDPOINTS: Final = (
             errors.NamespaceNotFound,
             errors.KeyReused,
             errors.QueueFull,
+            errors.RateLimited,
             errors.Unsupported,
         ),
         documented=False,

@@ -13,6 +13,7 @@ from hilbert.api.asgi import Answer, json
 from hilbert.api.endpoint import Access, Body, Call, Endpoint, Query, Target, anywhere, nothing
 from hilbert.api.problems import Retold, Told
 from hilbert.control.call_policy import check_namespace_policy
+from hilbert.control.delivery.room import check_namespace_room
 from hilbert.core import errors
 from hilbert.core.errors import Conflict, Invalid, NamespaceNotFound, ReservedNamespace
 from hilbert.core.identity import Action, Resource
@@ -65,6 +66,7 @@ async def create_namespace(call: Call) -> Answer:
         )
     namespace = to_namespace(given, call.services.tenancy.check_new(given.name))
     check_namespace_policy(namespace.annotations)
+    check_namespace_room(namespace.annotations)
     await call.services.namespaces.create_namespace(namespace)
     return nothing(201)
 
@@ -74,6 +76,7 @@ async def update_namespace(call: Call) -> Answer:
     check_same_name(given, call.name)
     namespace = to_namespace(given, call.namespace.name)
     check_namespace_policy(namespace.annotations)
+    check_namespace_room(namespace.annotations)
     await call.services.namespaces.update_namespace(namespace)
     return nothing(202)
 

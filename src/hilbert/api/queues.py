@@ -181,7 +181,14 @@ ENDPOINTS: Final = (
         body=BATCH,
         success=202,
         answer=QueuedIds,
-        errors=(*_READ, errors.StorageFull, errors.FunctionNotFound, errors.KeyReused, errors.QueueFull),
+        errors=(
+            *_READ,
+            errors.StorageFull,
+            errors.FunctionNotFound,
+            errors.KeyReused,
+            errors.QueueFull,
+            errors.RateLimited,
+        ),
         retold=RESERVED_READ,
     ),
 )

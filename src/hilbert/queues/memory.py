@@ -10,8 +10,10 @@ from hilbert.core.errors import CallNotFound, KeyReused, LeaseLost
 from hilbert.core.ports.queue import (
     FINISHED,
     KEPT_FOR,
+    NO_BOUNDS,
     OPEN,
     Again,
+    Bounds,
     CallRecord,
     CallState,
     Finished,
@@ -57,7 +59,7 @@ class MemoryQueue:
         self._forgotten: dict[FunctionRef, int] = {}
         self._marks: dict[tuple[FunctionRef, int], Mark] = {}
 
-    async def put(self, calls: Sequence[QueuedCall], *, now: float) -> Sequence[str]:
+    async def put(self, calls: Sequence[QueuedCall], *, now: float, bounds: Bounds = NO_BOUNDS) -> Sequence[str]:
         ids: list[str] = []
         fresh: dict[str, _Entry] = {}
         for call in calls:
@@ -77,7 +79,7 @@ class MemoryQueue:
                 raise KeyReused("the idempotency key was used before with another request")
             ids.append(call.id if same is None else same.call.id)
         for ref in {entry.call.ref for entry in fresh.values()}:
-            self._check_room(ref, list(fresh.values()))
+            self._check_room(bounds.get(ref, self._bounds), ref, list(fresh.values()))
         self._entries.update(fresh)
         for entry in fresh.values():
             self._accepted[entry.call.ref] = self._accepted.get(entry.call.ref, 0) + 1
@@ -219,12 +221,14 @@ class MemoryQueue:
     async def marks(self, namespace: NamespaceName | None = None) -> Sequence[Mark]:
         return [mark for _, mark in sorted(self._marks.items()) if namespace in (None, mark.ref.namespace)]
 
-    async def advance(self, mark: Mark, call: QueuedCall | None = None, *, now: float) -> bool:
+    async def advance(
+        self, mark: Mark, call: QueuedCall | None = None, *, now: float, bounds: Bounds = NO_BOUNDS
+    ) -> bool:
         before = self._marks.get((mark.ref, mark.index))
         if mark.version != (before.version if before is not None else 0) + 1:
             return False
         if call is not None:
-            (accepted,) = await self.put([call], now=now)
+            (accepted,) = await self.put([call], now=now, bounds=bounds)
             mark = msgspec.structs.replace(mark, call=accepted)
         self._marks[mark.ref, mark.index] = mark
         return True
@@ -282,11 +286,11 @@ class MemoryQueue:
             and (not calls or entry.call.id in calls)
         ]
 
-    def _check_room(self, ref: FunctionRef, fresh: Sequence[_Entry]) -> None:
+    def _check_room(self, bounds: QueueBounds, ref: FunctionRef, fresh: Sequence[_Entry]) -> None:
         kept = [entry for entry in (*self._entries.values(), *fresh) if entry.state not in FINISHED]
         here = [entry for entry in kept if entry.call.ref.namespace == ref.namespace]
         mine = [entry for entry in here if entry.call.ref == ref]
-        check_bounds(self._bounds, ref, function=_load(mine), namespace=_load(here))
+        check_bounds(bounds, ref, function=_load(mine), namespace=_load(here))
 
     def _forget(self, entries: Iterable[_Entry]) -> None:
         for entry in entries:

@@ -9,9 +9,9 @@ from pathlib import Path
 from hilbert.control.delivery.intake import FullQueue
 from hilbert.control.leader import SoleLeader
 from hilbert.core.ports import Leader, Provider
-from hilbert.core.ports.queue import QueueBounds
 from hilbert.core.settings import Settings
 from hilbert.kit.lifeline import Lifeline
+from hilbert.server.queueing import bounds_of
 
 
 @contextlib.asynccontextmanager
@@ -43,12 +43,7 @@ def leader_of(provider: Provider) -> Leader:
 @contextlib.asynccontextmanager
 async def running_queue(settings: Settings) -> AsyncIterator[FullQueue | None]:
     """The queue for calls that are made later; None where there is none yet. Raises `HilbertError`."""
-    bounds = QueueBounds(
-        function_calls=settings.queue.function_calls,
-        function_bytes=settings.queue.function_bytes.units,
-        namespace_calls=settings.queue.namespace_calls,
-        namespace_bytes=settings.queue.namespace_bytes.units,
-    )
+    bounds = bounds_of(settings.queue)
     match settings.provider.name:
         case "host":
             from hilbert.queues.sqlite import SqliteQueue

@@ -17,10 +17,12 @@ from hilbert.control.delivery.calling import GatewayCalls
 from hilbert.control.delivery.dispatcher import DeliverySettings, Dispatcher
 from hilbert.control.delivery.intake import FullQueue, Intake
 from hilbert.control.delivery.retries import RetryPolicy
+from hilbert.control.delivery.room import Rooms
 from hilbert.control.leader import SoleLeader
 from hilbert.control.schedules.firing import Firing
 from hilbert.core.errors import HilbertError
 from hilbert.core.ports import Namespaces, Provider
+from hilbert.core.ports.queue import QueueBounds
 from hilbert.core.settings import QueueSettings
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import cancel, spawn
@@ -43,6 +45,7 @@ class Queueing:
         self._wheel = TimerWheel()
         self._gateway = Pool(f"tcp:{_address(url)}", self._wheel)
         leader = SoleLeader()
+        rooms = Rooms(provider, bounds_of(settings))
         self.dispatcher = Dispatcher(
             queue,
             GatewayCalls(self._gateway, secret=secret),
@@ -62,11 +65,11 @@ class Queueing:
                 ),
             ),
         )
-        self.intake = Intake(
-            queue, exists=provider.get, accepted=self.dispatcher.poke, cancelled=self.dispatcher.break_off
-        )
+        self.intake = Intake(queue, rooms=rooms, accepted=self.dispatcher.poke, cancelled=self.dispatcher.break_off)
         self.firing = (
-            Firing(queue, provider, leader=leader, accepted=self.dispatcher.poke) if settings.schedules else None
+            Firing(queue, provider, leader=leader, rooms=rooms, accepted=self.dispatcher.poke)
+            if settings.schedules
+            else None
         )
 
     @contextlib.asynccontextmanager
@@ -88,12 +91,12 @@ class Queueing:
             self._gateway.close()
             self._wheel.close()
 
-    async def _annotations(self, ref: FunctionRef) -> Mapping[str, str]:
+    async def _annotations(self, ref: FunctionRef) -> tuple[Mapping[str, str], Mapping[str, str]]:
         status = await self._provider.get(ref)
         below: Mapping[str, str] = {}
         if isinstance(self._provider, Namespaces):
             below = (await self._provider.get_namespace(ref.namespace)).annotations
-        return {**below, **status.spec.annotations}
+        return status.spec.annotations, below
 
     async def _expire(self) -> None:
         while True:
@@ -102,6 +105,16 @@ class Queueing:
             except HilbertError as exc:
                 _log.warning("old calls are not forgotten yet", reason=exc.message, detail=exc.detail)
             await asyncio.sleep(_EXPIRE_EVERY)
+
+
+def bounds_of(settings: QueueSettings) -> QueueBounds:
+    """How much may be kept where no annotation says otherwise."""
+    return QueueBounds(
+        function_calls=settings.function_calls,
+        function_bytes=settings.function_bytes.units,
+        namespace_calls=settings.namespace_calls,
+        namespace_bytes=settings.namespace_bytes.units,
+    )
 
 
 def _address(url: str) -> str:

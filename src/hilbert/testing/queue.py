@@ -280,6 +280,18 @@ class QueueContract:
         assert (await counts_of(queue)).accepted == 0
         assert await queue.put(calls[:1], now=2) == [calls[0].id] if len(calls) > 1 else True
 
+    async def test_a_put_may_come_with_bounds_of_its_own(self, subject: QueueSubject) -> None:
+        queue = subject.queue
+        tight = {F: QueueBounds(function_calls=1, function_bytes=60, namespace_calls=8, namespace_bytes=80)}
+        wide = {F: QueueBounds(function_calls=9, function_bytes=60, namespace_calls=9, namespace_bytes=80)}
+        await queue.put([call("a")], now=1, bounds=tight)
+        with pytest.raises(QueueFull, match=r"function f\.here is full: it may hold 1 calls"):
+            await queue.put([call("b")], now=1, bounds=tight)
+        await queue.put([call("c", G), call("d", G)], now=1, bounds=tight)
+        await queue.put([call(f"{n}") for n in range(6)], now=2, bounds=wide)
+        with pytest.raises(QueueFull, match=r"function f\.here"):
+            await queue.put([call("e")], now=2)
+
     async def test_what_has_ended_makes_room_and_dead_letters_do_not(self, subject: QueueSubject) -> None:
         queue = subject.queue
         await queue.put([call(f"{n}") for n in range(6)], now=1)

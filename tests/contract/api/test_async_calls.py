@@ -18,6 +18,7 @@ from hilbert.api.app import create_app
 from hilbert.api.services import Services
 from hilbert.control.delivery.intake import Intake
 from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
+from hilbert.control.delivery.room import Rooms
 from hilbert.core.ports.queue import Finished, GivenUp, QueueBounds, QueuedCall
 from hilbert.core.settings import Settings
 from hilbert.core.values import FunctionRef, NamespaceName
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.anyio
 
 HERE = NamespaceName("openfaas-fn")
 F = FunctionRef.parse("f")
+BOUNDS = QueueBounds(function_calls=5)
 
 
 class Queued(Api):
@@ -46,13 +48,13 @@ class Queued(Api):
 @pytest.fixture
 async def api() -> AsyncIterator[Queued]:
     provider = MemoryProvider()
-    queue = MemoryQueue(QueueBounds(function_calls=5))
+    queue = MemoryQueue()
     cancelled: list[str] = []
     services = Services(
         provider=provider,
         settings=Settings(),
         credentials=CREDENTIALS,
-        intake=Intake(queue, exists=provider.get, cancelled=cancelled.append),
+        intake=Intake(queue, rooms=Rooms(provider, BOUNDS), cancelled=cancelled.append),
     )
     folder = Path(tempfile.mkdtemp(prefix="hb-"))
     async with contextlib.AsyncExitStack() as stack:
@@ -307,3 +309,34 @@ async def test_an_installation_without_a_queue_says_so(api: Queued) -> None:
         answer = await Api(api.path.with_name("b"), services).call("POST", "/async-function/f", b"", user="")
     assert answer.status == 501
     assert "has no queue" in answer.text
+
+
+async def test_a_namespaces_own_bounds_and_rate(api: Queued) -> None:
+    """Whoever governs the namespace says them; the errors name them."""
+
+    async def govern(**annotations: str) -> int:
+        named = {f"com.hilbert.queue.{key}": text for key, text in annotations.items()}
+        spec = {"name": "dev", "annotations": {"openfaas": "1", **named}}
+        return (await api.call("PUT", "/system/namespace/dev", spec)).status
+
+    assert await govern(calls="2") == 202
+    assert [(await api.post("/async-function/f.dev")).status for _ in range(3)] == [202, 202, 503]
+    assert await govern(rate="0.1") == 202
+    answers = [await api.post("/async-function/f.dev") for _ in range(4)]
+    assert [answer.status for answer in answers][-1] == 429
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert "com.hilbert.queue.rate" in answers[-1].text
+    assert (await api.post("/async-function/f")).status == 202, "others are not held back"
+    assert await govern(weight="none") == 400
+
+
+async def test_a_function_can_only_lower_its_bounds(api: Queued) -> None:
+    for calls, accepted in (("1", 1), ("50", 5)):
+        spec = {"service": "f", "image": "echo:1", "annotations": {"com.hilbert.queue.calls": calls}}
+        assert (await api.call("PUT", "/system/functions", spec)).status == 202
+        await api.queue.cancel_function(F, reason="", now=0)
+        assert sum([(await api.post("/async-function/f")).status == 202 for _ in range(7)]) == (
+            accepted if calls == "1" else 7
+        )
+    wrong = {"service": "f", "image": "echo:1", "annotations": {"com.hilbert.queue.calls": "all"}}
+    assert "com.hilbert.queue.calls" in (await api.call("PUT", "/system/functions", wrong)).headers["x-hilbert-warning"]

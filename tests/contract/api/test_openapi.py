@@ -22,6 +22,7 @@ from hilbert.api.oauth import DISCOVERY, KEYS, TOKEN
 from hilbert.api.openapi import document
 from hilbert.api.services import Services
 from hilbert.control.delivery.intake import Intake
+from hilbert.control.delivery.room import Rooms
 from hilbert.control.leader import SoleLeader
 from hilbert.control.schedules.firing import Firing
 from hilbert.core.errors import QuotaExceeded
@@ -100,8 +101,8 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             settings=Settings(),
             credentials=CREDENTIALS,
             **await signing_in(shelves),
-            intake=Intake(queue, exists=provider.get),
-            firing=Firing(queue, provider, leader=SoleLeader()),
+            intake=Intake(queue, rooms=Rooms(provider)),
+            firing=Firing(queue, provider, leader=SoleLeader(), rooms=Rooms(provider)),
         )
         config = server_config(create_app(services))
         config.host, config.port = "127.0.0.1", 0

@@ -15,14 +15,15 @@ import pytest
 from hilbert.api.app import create_app
 from hilbert.api.services import Services
 from hilbert.control.delivery.intake import Intake
+from hilbert.control.delivery.room import Rooms
 from hilbert.control.leader import SoleLeader
 from hilbert.control.schedules.firing import Firing
 from hilbert.core.settings import Settings
 from hilbert.core.values import NamespaceName
-from hilbert.iam.token_store import TokenStore
+from hilbert.iam.sqlite_shelf import SqliteShelves
 from hilbert.providers.memory import MemoryProvider
 from hilbert.queues.memory import MemoryQueue
-from support.api import CREDENTIALS, Answer, Api, serving
+from support.api import CREDENTIALS, Answer, Api, serving, signing_in
 
 pytestmark = pytest.mark.anyio
 
@@ -55,10 +56,9 @@ async def gateway(*, fires: bool = True) -> AsyncIterator[Scheduled]:
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         stack.push_async_callback(provider.close)
-        tokens = TokenStore(folder / "tokens.db")
-        stack.callback(tokens.close)
-        await tokens.load()
-        firing = Firing(queue, provider, leader=SoleLeader())
+        shelves = SqliteShelves(folder / "tokens.db")
+        stack.callback(shelves.close)
+        firing = Firing(queue, provider, leader=SoleLeader(), rooms=Rooms(provider))
         if fires:
             firing.start()
             stack.push_async_callback(firing.stop)
@@ -66,8 +66,8 @@ async def gateway(*, fires: bool = True) -> AsyncIterator[Scheduled]:
             provider=provider,
             settings=Settings(),
             credentials=CREDENTIALS,
-            token_store=tokens,
-            intake=Intake(queue, exists=provider.get),
+            **await signing_in(shelves),
+            intake=Intake(queue, rooms=Rooms(provider)),
             firing=firing if fires else None,
         )
         await stack.enter_async_context(serving(create_app(services), folder / "a"))

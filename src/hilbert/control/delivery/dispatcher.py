@@ -19,6 +19,7 @@ from hilbert.control.delivery.concurrency import Concurrency
 from hilbert.control.delivery.outcomes import Outcomes
 from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
 from hilbert.control.delivery.retries import Decision, RetryPolicy, decide, policy_of
+from hilbert.control.delivery.room import Room, room_of
 from hilbert.core.errors import CallNotFound, FunctionNotFound, HilbertError, LeaseLost, NamespaceNotFound
 from hilbert.core.ports import Leader, Queue
 from hilbert.core.ports.queue import Again, Finished, GivenUp, Lease, Outcome, QueueCounts
@@ -34,6 +35,7 @@ _AWAY: Final = 1.0
 _LEARNS: Final = 0.2
 """Weight of the newest call in the estimate of how long a function's calls take."""
 _LEAST_COST: Final = 0.001
+_ANY_ROOM: Final = Room()
 
 
 class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +76,7 @@ class Dispatcher:
         queue: Queue,
         calls: Calls,
         *,
-        annotations: Callable[[FunctionRef], Awaitable[Mapping[str, str]]],
+        annotations: Callable[[FunctionRef], Awaitable[tuple[Mapping[str, str], Mapping[str, str]]]],
         leader: Leader,
         callbacks: CallBacks | None = None,
         settings: DeliverySettings | None = None,
@@ -82,7 +84,7 @@ class Dispatcher:
         wall: Callable[[], float] = time.time,
         draw: Draw = random.random,
     ) -> None:
-        """`annotations` gives a function's. Raises `FunctionNotFound` and `NamespaceNotFound` where there is none now."""
+        """`annotations` gives a function's and its namespace's. Raises `FunctionNotFound` and `NamespaceNotFound` where there is none now."""
         self._queue = queue
         self._calls = calls
         self._annotations = annotations
@@ -95,6 +97,8 @@ class Dispatcher:
         self._tags = fair.Tags()
         self._limits: dict[FunctionRef, Concurrency] = {}
         self._costs: dict[FunctionRef, float] = {}
+        self._rooms: dict[FunctionRef, Room] = {}
+        """What annotations said when a function was last called: it begins with what goes for all."""
         self._running: Counter[FunctionRef] = Counter()
         """Calls that take up a slot; those that only wait for a call-back do not."""
         self._held: dict[str, tuple[int, asyncio.Task[None]]] = {}
@@ -172,10 +176,10 @@ class Dispatcher:
             for lease in leases:
                 self._begin(lease)
             unused = (count - len(leases)) * self._costs.get(ref, 1.0)
-            self._tags = fair.correct(self._tags, ref, estimated=unused, took=0.0)
+            self._tags = fair.correct(self._tags, ref, estimated=unused, took=0.0, weight=self._weight(ref))
         self.outcomes.keep_only([entry.ref for entry in counts])
         busy = {entry.ref for entry in counts if entry.queued or entry.running}
-        for table in (self._limits, self._costs):
+        for table in (self._limits, self._costs, self._rooms):
             for ref in table.keys() - busy:
                 del table[ref]
         if chosen:
@@ -190,14 +194,20 @@ class Dispatcher:
 
     def _work(self, entry: QueueCounts) -> fair.Work:
         limit = self._limits.get(entry.ref, Concurrency()).limit
+        room = self._rooms.get(entry.ref, _ANY_ROOM)
         return fair.Work(
             ref=entry.ref,
             ready=entry.queued + entry.running - self._running[entry.ref],
             due=entry.next_due,
             running=self._running[entry.ref],
-            limit=min(int(limit), self._settings.function_slots),
+            limit=min(int(limit), self._settings.function_slots, room.concurrency),
+            space_limit=room.namespace_concurrency,
             cost=self._costs.get(entry.ref, 1.0),
+            weight=room.weight,
         )
+
+    def _weight(self, ref: FunctionRef) -> float:
+        return self._rooms.get(ref, _ANY_ROOM).weight
 
     def _begin(self, lease: Lease) -> None:
         if lease.call.id in self._held:  # Its lease was over: that attempt settles nothing any more.
@@ -229,7 +239,7 @@ class Dispatcher:
     async def _attempt(self, lease: Lease, place: contextlib.ExitStack) -> None:
         ref = lease.call.ref
         try:
-            annotations = await self._annotations(ref)
+            own, below = await self._annotations(ref)
         except (FunctionNotFound, NamespaceNotFound):
             await self._cancel(lease, "the function was removed")
             return
@@ -237,7 +247,8 @@ class Dispatcher:
             later = self._wall() + _STORE_PACE.most
             await self._settle(lease, Again(due=later, reason=exc.message, counts=False), "retried")
             return
-        policy, _ = policy_of(annotations, self._settings.retry)
+        policy, _ = policy_of({**below, **own}, self._settings.retry)
+        self._rooms[ref], _ = room_of(own, below)
         try:
             request = QueuedRequest.load(lease.call.body)
         except msgspec.MsgspecError as exc:
@@ -308,7 +319,7 @@ class Dispatcher:
 
     def _learn(self, ref: FunctionRef, took: float, answer: QueuedAnswer | None) -> None:
         known = self._costs.get(ref, 1.0)
-        self._tags = fair.correct(self._tags, ref, estimated=known, took=took)
+        self._tags = fair.correct(self._tags, ref, estimated=known, took=took, weight=self._weight(ref))
         self._costs[ref] = max(_LEAST_COST, known + _LEARNS * (took - known))
         limit = self._limits.get(ref, Concurrency())
         if answer is None or answer.status in (429, 503):

@@ -27,6 +27,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     running: int = 0
     limit: int = 1
     """Calls of this function that may run at once."""
+    space_limit: int = 1_000_000_000
+    """Calls of its namespace that may run at once."""
     cost: float = 1.0
     """Estimated seconds of a call; above 0."""
     weight: float = 1.0
@@ -51,17 +53,19 @@ def pick(
     A function may be named several times. No namespace gets more than `space_slots` in all, with what runs already.
     """
     used: dict[str, int] = {}
+    most: dict[str, int] = {}
     inner: dict[str, list[tuple[float, float, str, Work, int]]] = {}
     for item in work:
         space = item.ref.namespace
         used[space] = used.get(space, 0) + item.running
+        most[space] = min(most.get(space, space_slots), item.space_limit)
         if item.ready > 0 and item.due <= now and item.running < item.limit:
             start = max(tags.clocks.get(space, 0.0), tags.functions.get(item.ref, 0.0))
             inner.setdefault(space, []).append((start, item.due, item.ref.name, item, 0))
     outer = []
     for name, heap in inner.items():
         heapq.heapify(heap)
-        if used[name] < space_slots:
+        if used[name] < most[name]:
             outer.append((max(tags.clock, tags.spaces.get(name, 0.0)), min(entry[1] for entry in heap), name))
     heapq.heapify(outer)
     clock, spaces, clocks, functions = tags.clock, dict(tags.spaces), dict(tags.clocks), dict(tags.functions)
@@ -76,7 +80,7 @@ def pick(
         if taken < item.ready and item.running + taken < item.limit:
             heapq.heappush(inner[chosen_space], (functions[item.ref], item_due, name, item, taken))
         used[chosen_space] += 1
-        if inner[chosen_space] and used[chosen_space] < space_slots:
+        if inner[chosen_space] and used[chosen_space] < most[chosen_space]:
             heapq.heappush(outer, (spaces[chosen_space], due, chosen_space))
     busy = {item.ref for item in work if item.ready or item.running}
     busy_spaces = {ref.namespace for ref in busy}

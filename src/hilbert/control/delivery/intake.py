@@ -7,15 +7,17 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from hilbert.control.delivery.callbacks import Target
 from hilbert.control.delivery.request import DEPTH_FIELD, MOST_DEPTH, Fields, QueuedRequest
+from hilbert.control.delivery.room import Rates, Rooms
 from hilbert.core.errors import Invalid, KeyReused
 from hilbert.core.ports import Marks, Queue, QueueRecords
-from hilbert.core.ports.queue import CallRecord, QueuedCall
+from hilbert.core.ports.queue import Bounds, CallRecord, QueuedCall
 from hilbert.core.values import Duration, FunctionRef, NamespaceName, whole_or
 from hilbert.kit.http1.forward import HOP_FIELDS, passing
 
@@ -56,14 +58,15 @@ class Intake:
         self,
         queue: FullQueue,
         *,
-        exists: Callable[[FunctionRef], Awaitable[object]],
+        rooms: Rooms,
         accepted: Callable[[], None] = lambda: None,
         cancelled: Callable[[str], None] = lambda _: None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`exists` raises `FunctionNotFound`; `accepted` and `cancelled` tell whoever delivers."""
+        """`rooms` knows the functions that are there; `accepted` and `cancelled` tell whoever delivers."""
         self.queue = queue
-        self._exists = exists
+        self._rooms = rooms
+        self._rates = Rates()
         self._accepted = accepted
         self._cancelled = cancelled
         self._wall = wall
@@ -73,12 +76,14 @@ class Intake:
     async def accept(self, ref: FunctionRef, method: str, target: bytes, fields: Fields, body: bytes) -> str:
         """Queue a request for a function; the call's id, once the call cannot be lost any more.
 
-        Raises `Invalid` for headers without a meaning, `FunctionNotFound`, `KeyReused`, `QueueFull`, `StorageFull` and
-        `BackendUnavailable`.
+        Raises `Invalid` for headers without a meaning, `FunctionNotFound`, `KeyReused`, `QueueFull`, `RateLimited`,
+        `StorageFull` and `BackendUnavailable`.
         """
         call = self._prepare(ref, method, target, fields, body)
-        await self._exists(ref)
-        (accepted,) = await self._put(call, self._wall())
+        room = await self._rooms.of(ref)
+        now = self._wall()
+        self._rates.take(ref, room, 1, now)
+        (accepted,) = await self._put(call, now, {ref: room.bounds})
         self.submitted += 1
         self._accepted()
         return accepted
@@ -86,9 +91,12 @@ class Intake:
     async def accept_all(self, requests: Sequence[Asked]) -> Sequence[str]:
         """Queue several requests, all or none; their calls' ids, in order. Raises as `accept`."""
         calls = [self._prepare(*request) for request in requests]
-        for ref in {call.ref for call in calls}:
-            await self._exists(ref)
-        accepted = await self.queue.put(calls, now=self._wall())
+        counts = Counter(call.ref for call in calls)
+        rooms = {ref: await self._rooms.of(ref) for ref in counts}
+        now = self._wall()
+        for ref, count in counts.items():
+            self._rates.take(ref, rooms[ref], count, now)
+        accepted = await self.queue.put(calls, now=now, bounds={ref: room.bounds for ref, room in rooms.items()})
         self.submitted += len(accepted)
         self._accepted()
         return accepted
@@ -122,9 +130,9 @@ class Intake:
             fingerprint=fingerprint,
         )
 
-    async def _put(self, call: QueuedCall, now: float) -> Sequence[str]:
+    async def _put(self, call: QueuedCall, now: float, bounds: Bounds) -> Sequence[str]:
         try:
-            return await self.queue.put([call], now=now)
+            return await self.queue.put([call], now=now, bounds=bounds)
         except KeyReused:
             if call.key:
                 raise
@@ -132,7 +140,7 @@ class Intake:
         fresh = QueuedCall(
             id=str(uuid.uuid4()), ref=call.ref, due=call.due, body=call.body, fingerprint=call.fingerprint
         )
-        return await self.queue.put([fresh], now=now)
+        return await self.queue.put([fresh], now=now, bounds=bounds)
 
     def announce(self) -> None:
         """There is something new to deliver."""

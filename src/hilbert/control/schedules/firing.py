@@ -16,13 +16,14 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
+from hilbert.control.delivery.room import Rooms
 from hilbert.control.schedules.known import PACE, Known
 from hilbert.control.schedules.rules import Overlap, Schedule
 from hilbert.control.schedules.step import Step, step, upcoming
 from hilbert.control.schedules.ticks import call_of, extra_call
 from hilbert.core.errors import CallNotFound, Conflict, HilbertError, Invalid, NotFound
 from hilbert.core.ports import Leader, Marks, Provider, Queue
-from hilbert.core.ports.queue import CallState
+from hilbert.core.ports.queue import NO_BOUNDS, CallState
 from hilbert.core.ports.schedules import Mark
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
@@ -62,13 +63,15 @@ class Firing:
         provider: Provider,
         *,
         leader: Leader,
+        rooms: Rooms,
         accepted: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`accepted` tells whoever delivers that there is a new call."""
+        """`rooms` knows how much may be queued; `accepted` tells whoever delivers that there is a new call."""
         self._queue = queue
         self._leader = leader
+        self._rooms = rooms
         self._accepted = accepted
         self._clock = clock or RealClock()
         self._wall = wall
@@ -152,7 +155,8 @@ class Firing:
         if not chosen:
             raise NotFound(f"{ref} has no schedule with the index {index}")
         now = self._wall()
-        (accepted,) = await self._queue.put([extra_call(chosen[0], now=now)], now=now)
+        bounds = {ref: (await self._rooms.of(ref)).bounds}
+        (accepted,) = await self._queue.put([extra_call(chosen[0], now=now)], now=now, bounds=bounds)
         self._accepted()
         return accepted
 
@@ -277,7 +281,8 @@ class Firing:
         after = planned.mark
         if call is not None:
             after = msgspec.structs.replace(after, call=call.id)
-        if not await self._queue.advance(after, call, now=now):
+        bounds = NO_BOUNDS if call is None else {schedule.ref: (await self._rooms.of(schedule.ref)).bounds}
+        if not await self._queue.advance(after, call, now=now, bounds=bounds):
             await self._reload(schedule.ref)
             return now
         if self._known.find(*key) is not None:

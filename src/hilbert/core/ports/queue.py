@@ -7,7 +7,7 @@ whole request in whatever form the delivery has chosen.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Final, Protocol
 
 import msgspec
@@ -142,6 +142,11 @@ class QueueBounds(msgspec.Struct, frozen=True, kw_only=True):
     """Finished calls kept of one namespace; the oldest beyond are forgotten by `expire`."""
 
 
+Bounds = Mapping[FunctionRef, QueueBounds]
+"""What may be kept of some functions and their namespaces, where it is not what the queue was made with."""
+NO_BOUNDS: Final[Bounds] = {}
+
+
 class Queue(Protocol):
     """Accepts calls, lends each to one holder at a time, and brings each to exactly one end.
 
@@ -152,7 +157,7 @@ class Queue(Protocol):
     Errors: `StorageFull` and `BackendUnavailable` when nothing can be promised now; others are named at each method.
     """
 
-    async def put(self, calls: Sequence[QueuedCall], *, now: float) -> Sequence[str]:
+    async def put(self, calls: Sequence[QueuedCall], *, now: float, bounds: Bounds = NO_BOUNDS) -> Sequence[str]:
         """Accept all of these calls or none; their ids, in order.
 
         A call with a key that its namespace knows is not accepted again: the id returned is that of the first one.

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from hilbert.core.ports.queue import QueuedCall
+from hilbert.core.ports.queue import NO_BOUNDS, Bounds, QueuedCall
 from hilbert.core.values import FunctionRef, NamespaceName
 
 
@@ -42,7 +42,9 @@ class Marks(Protocol):
         """Those of a namespace, or all, by namespace, function and index."""
         ...
 
-    async def advance(self, mark: Mark, call: QueuedCall | None = None, *, now: float) -> bool:
+    async def advance(
+        self, mark: Mark, call: QueuedCall | None = None, *, now: float, bounds: Bounds = NO_BOUNDS
+    ) -> bool:
         """Replace the mark whose version is one less (for version 1: make it) and accept the call, in one step.
 
         False, and nothing changed, when the mark has another version by now: somebody else was first. Raises as

@@ -16,6 +16,8 @@ import structlog
 
 from hilbert.core.errors import BackendUnavailable, CallNotFound, QueueFull, StorageFull
 from hilbert.core.ports.queue import (
+    NO_BOUNDS,
+    Bounds,
     CallRecord,
     CallState,
     Lease,
@@ -92,13 +94,13 @@ class SqliteQueue:
             os.close(self._lock)
             self._lock = -1
 
-    async def put(self, calls: Sequence[QueuedCall], *, now: float) -> Sequence[str]:
+    async def put(self, calls: Sequence[QueuedCall], *, now: float, bounds: Bounds = NO_BOUNDS) -> Sequence[str]:
         self._check_room()
         if self._putting >= _MOST_PUTTING:
             raise QueueFull("too many calls are being queued at this moment", hint="try again", retry_after=1)
         self._putting += 1
         try:
-            return await self._write(lambda connection: transactions.put(connection, calls, now, self._bounds))
+            return await self._write(lambda connection: transactions.put(connection, calls, now, self._bounds, bounds))
         finally:
             self._putting -= 1
 
@@ -162,10 +164,14 @@ class SqliteQueue:
     async def marks(self, namespace: NamespaceName | None = None) -> Sequence[Mark]:
         return await self._read(lambda connection: marks.read(connection, namespace))
 
-    async def advance(self, mark: Mark, call: QueuedCall | None = None, *, now: float) -> bool:
+    async def advance(
+        self, mark: Mark, call: QueuedCall | None = None, *, now: float, bounds: Bounds = NO_BOUNDS
+    ) -> bool:
         if call is not None:
             self._check_room()
-        return await self._write(lambda connection: transactions.advance(connection, mark, call, now, self._bounds))
+        return await self._write(
+            lambda connection: transactions.advance(connection, mark, call, now, self._bounds, bounds)
+        )
 
     async def forget_marks(self, ref: FunctionRef, *, start: int = 0) -> None:
         await self._write(lambda connection: marks.forget(connection, ref, start))

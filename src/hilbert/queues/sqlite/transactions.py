@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from hilbert.core.errors import KeyReused, LeaseLost
-from hilbert.core.ports.queue import KEPT_FOR, Again, Finished, Lease, Outcome, QueueBounds, QueuedCall
+from hilbert.core.ports.queue import KEPT_FOR, Again, Bounds, Finished, Lease, Outcome, QueueBounds, QueuedCall
 from hilbert.core.ports.schedules import Mark
 from hilbert.core.values import FunctionRef
 from hilbert.queues.bounds import check_bounds, digest_of, fingerprint_of, not_found
@@ -46,7 +46,9 @@ class Change(msgspec.Struct):
         self.add(after, 1, size)
 
 
-def put(connection: sqlite3.Connection, calls: Sequence[QueuedCall], now: float, bounds: QueueBounds) -> list[str]:
+def put(
+    connection: sqlite3.Connection, calls: Sequence[QueuedCall], now: float, default: QueueBounds, bounds: Bounds
+) -> list[str]:
     ids: list[str] = []
     changes: dict[FunctionRef, Change] = {}
     for call in calls:
@@ -86,17 +88,23 @@ def put(connection: sqlite3.Connection, calls: Sequence[QueuedCall], now: float,
     for ref, change in changes.items():
         count(connection, ref, change)
     for ref in changes:
-        check_bounds(bounds, ref, function=_load(connection, ref, ref.name), namespace=_load(connection, ref, ""))
+        most = bounds.get(ref, default)
+        check_bounds(most, ref, function=_load(connection, ref, ref.name), namespace=_load(connection, ref, ""))
     return ids
 
 
 def advance(
-    connection: sqlite3.Connection, mark: Mark, call: QueuedCall | None, now: float, bounds: QueueBounds
+    connection: sqlite3.Connection,
+    mark: Mark,
+    call: QueuedCall | None,
+    now: float,
+    default: QueueBounds,
+    bounds: Bounds,
 ) -> bool:
     if not marks.is_next(connection, mark):
         return False
     if call is not None:
-        (accepted,) = put(connection, [call], now, bounds)
+        (accepted,) = put(connection, [call], now, default, bounds)
         mark = msgspec.structs.replace(mark, call=accepted)
     marks.write(connection, mark)
     return True

@@ -89,6 +89,7 @@ class Bench:
         self.backs = FakeCallBacks()
         self.leader = ManualLeader(leads=True)
         self.functions: dict[FunctionRef, Mapping[str, str]] = {}
+        self.namespaces: dict[str, Mapping[str, str]] = {}
         self.failing: HilbertError | None = None
         self.dispatcher = self.another()
 
@@ -105,10 +106,10 @@ class Bench:
             draw=lambda: 0.0,
         )
 
-    async def _annotations(self, ref: FunctionRef) -> Mapping[str, str]:
+    async def _annotations(self, ref: FunctionRef) -> tuple[Mapping[str, str], Mapping[str, str]]:
         if self.failing is not None:
             raise self.failing
-        return self.functions.get(ref, {})
+        return self.functions.get(ref, {}), self.namespaces.get(ref.namespace, {})
 
     async def put(self, *names: str, ref: FunctionRef = F, callback: str = "", due: float = 0.0) -> None:
         request = QueuedRequest("POST", b"/", (), b"body", callback)
@@ -426,3 +427,39 @@ async def test_of_a_long_answer_the_beginning_is_kept() -> None:
 @pytest.mark.parametrize("reply", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"])
 async def test_an_answer_that_breaks_off_is_none(reply: bytes) -> None:
     assert isinstance((await served(reply))[1], Unreached)
+
+
+async def test_annotations_bound_what_runs_at_once() -> None:
+    """From the first call on, by which they become known."""
+    async with bench(lambda *_: None) as at:
+        at.functions[F] = {"com.hilbert.queue.concurrency": "1"}
+        await at.put("a")
+        await at.put("b", "c")
+        assert at.calls.running.total() == 1
+        at.calls.gate.set()
+        await at.settle()
+        assert len(at.calls.begun) == 3
+    async with bench(lambda *_: None) as at:
+        at.namespaces["here"] = {"com.hilbert.queue.concurrency": "2"}
+        other = FunctionRef.parse("g.here")
+        await at.put("a")
+        await at.put("b", "c", ref=other)
+        await at.put("d")
+        assert at.calls.running.total() == 2
+
+
+async def test_a_namespace_with_more_weight_gets_more_and_a_function_cannot_give_itself_any() -> None:
+    turn: list[str] = []
+
+    def slow(lease: Lease, _request: QueuedRequest) -> QueuedAnswer | None:
+        turn.append(str(lease.call.ref.namespace))
+        return None if len(turn) <= 4 else QueuedAnswer(200, (), b"")
+
+    there = FunctionRef.parse("f.there")
+    async with bench(slow) as at:
+        at.namespaces["there"] = {"com.hilbert.queue.weight": "3"}
+        at.functions[F] = {"com.hilbert.queue.weight": "100"}
+        await at.put("a0")
+        await at.put("b0", ref=there)
+        assert at.dispatcher._weight(F) == 1.0
+        assert at.dispatcher._weight(there) == 3.0

@@ -13,11 +13,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from hilbert.control.delivery.request import QueuedRequest
+from hilbert.control.delivery.room import Room
 from hilbert.control.schedules.firing import Firing, lateness_classes
 from hilbert.control.schedules.ticks import call_of
 from hilbert.core.errors import BackendUnavailable, Conflict, Invalid, NotFound
 from hilbert.core.model import EndpointSet, FunctionSpec, Synced
-from hilbert.core.ports.queue import CallRecord, Finished
+from hilbert.core.ports.queue import CallRecord, Finished, QueueBounds
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.aio import ManualClock
 from hilbert.queues.memory import MemoryQueue
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.anyio
 HERE = NamespaceName("here")
 F, G = FunctionRef.parse("f.here"), FunctionRef.parse("g.here")
 NOON = 1_800_014_400.0
+BOUNDS = QueueBounds()
 EACH_MINUTE = {"topic": "cron-function", "schedule": "* * * * *"}
 
 
@@ -61,6 +63,13 @@ class Functions:
         return EndpointSet(ref=ref, spec=None if said is None else FunctionSpec(ref=ref, image="i", annotations=said))
 
 
+class AnyRoom:
+    """Nobody is held to less than the queue itself holds."""
+
+    async def of(self, ref: FunctionRef) -> Room:
+        return Room(bounds=BOUNDS)
+
+
 class World:
     """A queue, functions, and any number of gateways over them, on one clock."""
 
@@ -76,7 +85,7 @@ class World:
         return NOON + self.clock.now() + self.shift
 
     async def gateway(self, leader: ManualLeader | None = None) -> Firing:
-        firing = Firing(self.queue, self.functions, leader=leader or ManualLeader(leads=True), clock=self.clock, wall=self.wall)  # type: ignore[arg-type]  # fmt: skip
+        firing = Firing(self.queue, self.functions, leader=leader or ManualLeader(leads=True), rooms=AnyRoom(), clock=self.clock, wall=self.wall)  # type: ignore[arg-type]  # fmt: skip
         firing.start()
         self.gateways.append(firing)
         await self.settle()
@@ -145,8 +154,8 @@ async def test_a_crash_between_queueing_and_knowing_it_fires_once(world: World) 
     firing = await world.gateway()
     advance = world.queue.advance
 
-    async def dies(mark: Any, call: Any = None, *, now: float) -> bool:
-        await advance(mark, call, now=now)
+    async def dies(mark: Any, call: Any = None, *, now: float, bounds: Any) -> bool:
+        await advance(mark, call, now=now, bounds=bounds)
         if call is None:
             return True
         raise asyncio.CancelledError
@@ -361,10 +370,10 @@ async def test_one_schedule_that_fails_does_not_stop_the_others(world: World) ->
     await world.pass_time(2)
     advance = world.queue.advance
 
-    async def breaks(mark: Any, call: Any = None, *, now: float) -> bool:
+    async def breaks(mark: Any, call: Any = None, *, now: float, bounds: Any) -> bool:
         if mark.ref == F:
             raise RuntimeError("no")
-        return await advance(mark, call, now=now)
+        return await advance(mark, call, now=now, bounds=bounds)
 
     world.queue.advance = breaks  # type: ignore[method-assign]
     with capture_logs():
