@@ -26,7 +26,7 @@ HEAD = b"POST /function/%b HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 FLOODS = {
-    # CVE-2018-12121 (Node.js), CVE-2023-45288 (Go): headers without end.
+    # CVE-2018-12121 (Node.js), CVE-2023-45288 (Go, in HTTP/2): headers without end.
     "a header without end": (HEAD + b"X: ", itertools.repeat(b"a" * 65536), 431),
     "headers without end": (HEAD, itertools.repeat(b"A: b\r\n" * 11000), 431),
     "a target without end": (b"GET /function/%b?", itertools.repeat(b"a" * 65536), 431),
@@ -251,7 +251,7 @@ def test_a_long_body_for_a_function_at_zero(plane: Plane) -> None:
 
 @pytest.mark.bound("write-time")
 def test_clients_that_do_not_read_hold_little(plane: Plane) -> None:
-    """CVE-2009-4487's cousin, the slow read: each has a bounded part of an answer, for a bounded time."""
+    """The slow read, the other half of Slowloris: each has a bounded part of an answer, for a bounded time."""
 
     def long(call: Call) -> None:
         call.wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % ENOUGH)

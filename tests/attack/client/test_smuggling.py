@@ -27,7 +27,7 @@ CASES = {
     "TE twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
     "empty TE": b"Transfer-Encoding:\r\nContent-Length: 0\r\n\r\n",
     "TE on two lines": b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
-    # CVE-2021-22959 (llhttp), CVE-2019-16869 (Netty), CVE-2024-27982 (Node.js).
+    # CVE-2021-22959 (llhttp), CVE-2019-16869 and CVE-2020-7238 (Netty), CVE-2024-27982 (Node.js): spaces before or behind a name.
     "space before the colon": b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
     "space before the name": b"X: 1\r\n Content-Length: 5\r\n\r\n",
     "first line that folds": b" Content-Length: 5\r\n\r\nabcde",
@@ -35,7 +35,7 @@ CASES = {
     "long name": b"Content-Length0" + b"a" * 255 + b":\r\nContent-Length: 0\r\n Content-Length: 5\r\n\r\nabcde",
     # CVE-2023-25725 (HAProxy).
     "empty name": b": x\r\nContent-Length: 5\r\n\r\nabcde",
-    # CVE-2020-7238 (Netty): lengths that differ, or are none.
+    # CVE-2019-20445 (Netty): lengths that differ, or are none.
     "two lengths": b"Content-Length: 0\r\nContent-Length: 5\r\n\r\nabcde",
     "length as a list": b"Content-Length: 0, 5\r\n\r\nabcde",
     "signed length": b"Content-Length: +5\r\n\r\nabcde",

@@ -68,3 +68,28 @@ def test_an_update_serves_until_the_new_one_listens(platform: NetworkedPlatform)
         return answer.text.startswith("later ")
 
     until(later, within=30, what="the update")
+
+
+@pytest.mark.parametrize("network", ["tenant", "host"])
+def test_a_port_that_another_tenant_grabs_before_its_owner_binds_it(platform: NetworkedPlatform, network: str) -> None:
+    """Between the choice of a port and its bind lies time, and another tenant knows the port: it listens there first.
+
+    On networks of their own this gains nothing. On the host's network, which says of itself that it is shared, the owner's calls
+    go to the thief: that shows what the first half is worth.
+    """
+    port = 29571 if network == "tenant" else 29572
+    owners, thieves = f"owners-{network}", f"thieves-{network}"
+    for namespace in (owners, thieves):
+        platform.namespace(namespace, com__hilbert__network=network)
+    thief = serving("thief", port, "0.0.0.0")
+    platform.deploy("thief", thieves, **thief)
+    owner = serving("owner", port)
+    owner["envVars"]["CODE"] = f"sleep 1; {owner['envVars']['CODE']}"  # type: ignore[index]
+    body = {"service": "owner", "namespace": owners, "image": "hilbert/alpine", **owner}
+    assert platform.api("POST", "/system/functions", body).status == 202
+    answer = platform.call(f"/function/owner.{owners}")
+    assert answer.status == 200, answer.text
+    assert answer.text.split()[0] == ("owner" if network == "tenant" else "thief")
+    for name, namespace in (("owner", owners), ("thief", thieves)):
+        gone = platform.api("DELETE", "/system/functions", {"functionName": name, "namespace": namespace})
+        assert gone.status in (200, 202), gone.text

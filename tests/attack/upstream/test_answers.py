@@ -34,10 +34,10 @@ HEADS = {
     "vertical tab": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
     "chunked twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "chunked in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    # CVE-2019-20445 (Netty), CVE-2022-32215 (llhttp): two framings.
+    # CVE-2019-20445 (Netty): two framings.
     "length, then chunked": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + INNER,
     "chunked, then length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" + INNER,
-    # CVE-2020-7238 (Netty), CVE-2024-27982 (Node.js): lengths that differ or are none.
+    # CVE-2019-20445 (Netty): lengths that differ or are none.
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 60\r\n\r\nabc" + INNER,
     "the same length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
     "list of lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\nabc",
@@ -54,11 +54,11 @@ HEADS = {
     "empty name": b"HTTP/1.1 200 OK\r\n: 1\r\nContent-Length: 0\r\n\r\n",
     # CVE-2019-20444 (Netty): a line without a colon.
     "no colon": b"HTTP/1.1 200 OK\r\nX-Nothing\r\nContent-Length: 0\r\n\r\n",
-    # CVE-2023-30589 (llhttp), CVE-2024-24795 and CVE-2022-37436 (Apache): bare CR and LF, splitting.
+    # CVE-2023-30589, CVE-2022-32214 and CVE-2022-35256 (llhttp), CVE-2024-24795 and CVE-2022-37436 (Apache): bare CR and LF, splitting.
     "bare CR": b"HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\nContent-Length: 0\r\n\r\n",
     "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
     "bare LF in one line": b"HTTP/1.1 200 OK\r\nX: a\nSet-Cookie: b\r\nContent-Length: 0\r\n\r\n",
-    # CVE-2022-32214 and CVE-2022-35256 (llhttp): lines that fold.
+    # CVE-2022-32215 (llhttp), CVE-2020-7238 (Netty), CVE-2024-27982 (Node.js): lines that fold.
     "folded": b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n",
     "folded with a tab": b"HTTP/1.1 200 OK\r\nX: a\r\n\tb\r\nContent-Length: 0\r\n\r\n",
     "folded first": b"HTTP/1.1 200 OK\r\n X: a\r\nContent-Length: 0\r\n\r\n",
@@ -75,7 +75,7 @@ HEADS = {
 }  # fmt: skip
 
 UNASKED = {
-    # CVE-2020-25097 and its like: what looks like a change of protocol makes a proxy stop looking.
+    # What looks like a change of protocol makes a proxy stop looking.
     "unasked change of protocol": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     "unasked, to the last protocol known": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
     "without Upgrade": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\r\n",

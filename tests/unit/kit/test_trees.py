@@ -74,7 +74,7 @@ def test_one_go_is_bounded_and_the_next_goes_on(tmp_path: Path, top: int) -> Non
 
 
 def test_folders_swapped_for_links_meanwhile_lead_nowhere(tmp_path: Path, top: int) -> None:
-    """CVE-2022-21658 (Rust's remove_dir_all) and CVE-2017-7418 are of this kind."""
+    """CVE-2022-21658 (Rust's remove_dir_all) is of this kind."""
     outside = tmp_path / "outside"
     for number in range(50):
         (outside / str(number)).mkdir(parents=True)
