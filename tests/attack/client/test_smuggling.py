@@ -63,8 +63,67 @@ CASES = {
     "chunk that overflows": b"Transfer-Encoding: chunked\r\n\r\n10000000000000003\r\nabc\r\n0\r\n\r\n",
     "blank behind a chunk size": b"Transfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n",
     "last chunk without its end": b"Transfer-Encoding: chunked\r\n\r\n0\r\nX\r\n\r\n",
+    # The same kinds in other spellings.
+    "TE that is no coding": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "TE chunked and chunked": b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "TE chunked twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "TE with an empty element": b"Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n",
+    "TE behind a no-break space": b"Transfer-Encoding: \xa0chunked\r\n\r\n0\r\n\r\n",
+    "TE with a letter that looks alike": "Transfer-Encoding: chun\N{KELVIN SIGN}ed\r\n\r\n0\r\n\r\n".encode(),
+    "TE with a form feed": b"Transfer-Encoding: chunked\x0c\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "identity": b"Transfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nabcde",
+    "tab before the colon": b"Transfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n",
+    "empty length": b"Content-Length:\r\n\r\n",
+    "negative nothing": b"Content-Length: -0\r\n\r\n",
+    "hexadecimal length": b"Content-Length: 0x5\r\n\r\nabcde",
+    "length with a parameter": b"Content-Length: 5;\r\n\r\nabcde",
+    "length and length": b"Content-Length: 5, 5\r\n\r\nabcde",
+    "one length twice": b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde",
+    "length behind a vertical tab": b"Content-Length: \x0b5\r\n\r\nabcde",
+    "length on a second line": b"Content-Length:\r\n 5\r\n\r\nabcde",
+    "quoted length": b'Content-Length: "5"\r\n\r\nabcde',
+    "length in wide digits": "Content-Length: \N{FULLWIDTH DIGIT FIVE}\r\n\r\nabcde".encode(),
+    "line without a colon": b"Content-Length 5\r\n\r\nabcde",
+    "line that folds with a tab": b"X: a\r\n\tContent-Length: 5\r\n\r\nabcde",
+    "name that is no token": b"Content(Length: 5\r\n\r\n",
+    "control character in a value": b"X: a\x01b\r\n\r\n",
+    "chunk without a size": b"Transfer-Encoding: chunked\r\n\r\n\r\nabc\r\n0\r\n\r\n",
+    "negative chunk": b"Transfer-Encoding: chunked\r\n\r\n-1\r\nabc\r\n0\r\n\r\n",
+    "blank before a chunk size": b"Transfer-Encoding: chunked\r\n\r\n 3\r\nabc\r\n0\r\n\r\n",
+    "tab behind a chunk size": b"Transfer-Encoding: chunked\r\n\r\n3\t\r\nabc\r\n0\r\n\r\n",
+    "LF behind a chunk": b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\n0\r\n\r\n",
+    "LF behind the last chunk": b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\n\n",
+    "line end in a quoted extension": b'Transfer-Encoding: chunked\r\n\r\n3;a="\r\nabc\r\n0\r\n\r\n',
+    "NUL in an extension": b"Transfer-Encoding: chunked\r\n\r\n3;\x00\r\nabc\r\n0\r\n\r\n",
+    "trailer that folds": b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: a\r\n b\r\n\r\n",
+    "trailer without a colon": b"Transfer-Encoding: chunked\r\n\r\n0\r\nfoo\r\n\r\n",
+    "LF behind a trailer": b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: a\n\r\n",
+    "CR in a trailer": b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: a\rb\r\n\r\n",
     "two hosts": b"Host: y\r\nContent-Length: 0\r\n\r\n",
 }  # fmt: skip
+
+STARTS = {
+    "tab between": (b"GET\t/function/%b HTTP/1.1", {400, 501}),
+    "blank at the end": (b"GET /function/%b HTTP/1.1 ", {400}),
+    "later version": (b"GET /function/%b HTTP/1.2", {400, 505}),
+    "version in two digits": (b"GET /function/%b HTTP/1.10", {400}),
+    "version with zeros": (b"GET /function/%b HTTP/01.1", {400}),
+    "version in small letters": (b"GET /function/%b http/1.1", {400}),
+    "HTTP/2": (b"GET /function/%b HTTP/2.0", {505}),
+    "the preface of HTTP/2": (b"PRI * HTTP/2.0", {400, 505}),
+    "HTTP/0.9": (b"GET /function/%b", {400, 505}),
+    "another protocol": (b"SETUP /function/%b RTSP/1.0", {400, 405, 505}),
+    "NUL in the method": (b"G\x00T /function/%b HTTP/1.1", {400, 501}),
+    "method in small letters": (b"get /function/%b HTTP/1.1", {400, 501}),
+    "CONNECT": (b"CONNECT /function/%b HTTP/1.1", {400, 405}),
+    "CONNECT to a host": (b"CONNECT x:80 HTTP/1.1", {400}),
+    "form feed in the target": (b"GET /function/%b\x0c HTTP/1.1", {400}),
+    "target without a slash": (b"GET function/%b HTTP/1.1", {400}),
+    "URL without a host": (b"GET http:///function/%b HTTP/1.1", {400}),
+    "URL with a user": (b"GET http://u:p@h/function/%b HTTP/1.1", {400}),
+    "blank before the method": (b" GET /function/%b HTTP/1.1", {400, 501}),
+}
+"""First lines that are none, and the statuses that say so."""
 
 HOSTS = [
     b"a b", b"a/b", b"a@b", b"user:pw@b", b"a:b", b"a:99999", b"a:-1", b"a:80:80", b"[::1", b"::1", b"[x]", b"[::1]x", b"a?b", b"a#b",
@@ -85,6 +144,31 @@ def test_requests_that_can_be_read_twice_are_refused(plane: Plane, lines: bytes)
         assert wire.at_end
     assert not [call for call in replica.calls if call.head.body]
     assert not victim_replica.calls
+
+
+@pytest.mark.parametrize("kind", STARTS)
+def test_first_lines_that_are_none(plane: Plane, kind: str) -> None:
+    line, statuses = STARTS[kind]
+    name, (replica,) = plane.function()
+    victim_name, (victim_replica,) = plane.function()
+    with plane.connect() as wire:
+        wire.send(line.replace(b"%b", name.encode()) + b"\r\nHost: x\r\n\r\n" + INNER % victim_name.encode())
+        assert wire.response().status in statuses
+        assert wire.at_end
+    assert not replica.calls
+    assert not victim_replica.calls
+
+
+@pytest.mark.parametrize(
+    "line", [b"GET  /function/%b HTTP/1.1", b"GET /function/%b  HTTP/1.1", b"\r\n\nGET /function/%b HTTP/1.1"]
+)
+def test_blanks_around_a_first_line_are_not_passed_on(plane: Plane, line: bytes) -> None:
+    """RFC 9112 (2.2 and 3) lets a server overlook them; the function gets the line as it should be."""
+    name, (replica,) = plane.function()
+    with plane.connect() as wire:
+        wire.send(line.replace(b"%b", name.encode()) + b"\r\nHost: x\r\n\r\n")
+        assert wire.response().status == 200
+    assert [call.head.start for call in replica.calls] == [b"GET / HTTP/1.1"]
 
 
 @pytest.mark.parametrize("host", HOSTS, ids=repr)
