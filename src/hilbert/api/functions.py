@@ -12,6 +12,7 @@ from hilbert.api.problems import NAMESPACE_NOT_VALID, RESERVED_READ, Retold, Tol
 from hilbert.control.call_policy import call_policy, usable_policy
 from hilbert.control.delivery.retries import RetryPolicy, policy_of
 from hilbert.control.delivery.room import room_of
+from hilbert.control.delivery.signing import check_key_name
 from hilbert.control.deploy_warnings import deploy_warnings
 from hilbert.control.schedules.rules import rules_of, warnings_of
 from hilbert.core import errors
@@ -100,7 +101,13 @@ def _warnings(call: Call, spec: FunctionSpec, policy: CallPolicy) -> list[str]:
     rules = rules_of(spec.ref, spec.annotations, space)
     _, wrong = policy_of({**space, **spec.annotations}, RetryPolicy())
     _, tight = room_of(spec.annotations, {})
-    found = [*deploy_warnings(spec, policy), *warnings_of(rules, time.time()), *wrong, *tight]
+    found = [
+        *deploy_warnings(spec, policy),
+        *warnings_of(rules, time.time()),
+        *wrong,
+        *tight,
+        *check_key_name(spec.annotations),
+    ]
     if rules.schedules and call.services.firing is None:
         found.append(nobody_fires(spec.ref))
     return found

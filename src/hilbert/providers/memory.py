@@ -167,6 +167,12 @@ class MemoryProvider:
         self._check(namespace)
         return sorted(name for owner, name in self._secrets if owner == namespace)
 
+    async def secret_value(self, namespace: NamespaceName, name: SecretName) -> bytes:
+        self._check(namespace)
+        if (namespace, name) not in self._secrets:
+            raise SecretNotFound(f"unable to find secret: {name}")
+        return self._secrets[namespace, name]
+
     async def create_secret(self, secret: Secret) -> None:
         self._check(secret.namespace)
         if (secret.namespace, secret.name) in self._secrets:

@@ -18,6 +18,7 @@ from hilbert.control.delivery.dispatcher import DeliverySettings, Dispatcher
 from hilbert.control.delivery.intake import FullQueue, Intake
 from hilbert.control.delivery.retries import RetryPolicy
 from hilbert.control.delivery.room import Rooms
+from hilbert.control.delivery.signing import key_of
 from hilbert.control.leader import SoleLeader
 from hilbert.control.schedules.firing import Firing
 from hilbert.core.errors import HilbertError
@@ -52,7 +53,11 @@ class Queueing:
             annotations=self._annotations,
             leader=leader,
             callbacks=HttpCallBacks(
-                self._gateway, self._wheel, version=hilbert.__version__, allow_private=settings.private_callbacks
+                self._gateway,
+                self._wheel,
+                version=hilbert.__version__,
+                allow_private=settings.private_callbacks,
+                key_of=self._key_of,
             ),
             settings=DeliverySettings(
                 slots=settings.slots,
@@ -97,6 +102,9 @@ class Queueing:
         if isinstance(self._provider, Namespaces):
             below = (await self._provider.get_namespace(ref.namespace)).annotations
         return status.spec.annotations, below
+
+    async def _key_of(self, ref: FunctionRef) -> bytes | None:
+        return await key_of(self._provider, ref, *await self._annotations(ref))
 
     async def _expire(self) -> None:
         while True:

@@ -17,7 +17,7 @@ from hilbert.core.errors import (
     SecretNotFound,
 )
 from hilbert.core.model import ANNOTATION_NETWORK, LABEL_SCALE_MIN, Namespace, Resources, Secret
-from hilbert.core.ports import Logs
+from hilbert.core.ports import Logs, SecretValues
 from hilbert.core.values import NamespaceName, Quantity, SecretName
 from hilbert.testing.harness import (
     Harness,
@@ -186,6 +186,12 @@ class TenantContract:
             await secrets.create_secret(Secret(harness.namespace(), name, b"2"))
         await secrets.update_secret(Secret(harness.namespace(), name, b"2"))
         assert await secrets.list_secrets(harness.namespace()) == ["a.b", "token"]
+        if isinstance(secrets, SecretValues):
+            assert await secrets.secret_value(harness.namespace(), SecretName("a.b")) == b"\0\xff"
+            assert await secrets.secret_value(harness.namespace(), name) == b"2"
+            for missing in (SecretName("absent"), SecretName("token.b")):
+                with pytest.raises(SecretNotFound):
+                    await secrets.secret_value(harness.namespace(), missing)
         await secrets.delete_secret(harness.namespace(), name)
         assert await secrets.list_secrets(harness.namespace()) == ["a.b"]
 

@@ -7,6 +7,7 @@ looked up; redirects are not followed. Functions of the call's own namespace are
 from __future__ import annotations
 
 import asyncio
+import hmac
 import ipaddress
 import random
 import socket
@@ -20,7 +21,7 @@ import structlog
 from hilbert.control.delivery.calling import Unreached, ask, ask_pool
 from hilbert.control.delivery.request import DEPTH_FIELD, MOST_DEPTH, QueuedAnswer, QueuedRequest
 from hilbert.core.addresses import is_callable, is_here
-from hilbert.core.errors import Invalid
+from hilbert.core.errors import HilbertError, Invalid
 from hilbert.core.ports.queue import Lease
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.http1 import ClientConnection, Pool, TimerWheel
@@ -48,8 +49,13 @@ _OURS: Final = HOP_FIELDS | {
     b"x-retry",
     b"x-retry-max",
     b"user-agent",
+    b"x-hilbert-signature-256",
     DEPTH_FIELD.lower(),
 }
+SIGNATURE_FIELD: Final = b"X-Hilbert-Signature-256"
+"""`sha256=` and the HMAC of the body in hexadecimal digits, as GitHub and others sign what they tell."""
+
+KeyOf = Callable[[FunctionRef], Awaitable[bytes | None]]
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The numeric addresses of a name, for a port."""
 
@@ -115,8 +121,12 @@ class HttpCallBacks:
         sleep: Sleep = asyncio.sleep,
         draw: Draw = random.random,
         tls: ssl.SSLContext | None = None,
+        key_of: KeyOf | None = None,
     ) -> None:
-        """`allow_private`: networks that are not the internet's (RFC 1918 and others alike) may be called."""
+        """`allow_private`: networks that are not the internet's (RFC 1918 and others alike) may be called.
+
+        `key_of` gives the key with which a function's call-backs are signed, or None; what it raises stops the call-back.
+        """
         self._gateway = gateway
         self._wheel = wheel
         self._agent = f"hilbert/{version}".encode()
@@ -125,20 +135,29 @@ class HttpCallBacks:
         self._sleep = sleep
         self._draw = draw
         self._tls = tls
+        self._key_of = key_of
 
     async def tell(
         self, lease: Lease, request: QueuedRequest, answer: QueuedAnswer | None, *, took: float, attempts: int
     ) -> bool:
         """Whether it was told in the end. Never raises."""
         reason = ""
+        try:
+            target = Target(request.callback)
+        except Invalid as exc:
+            _log.warning("call-back given up", function=str(lease.call.ref), call_id=lease.call.id, reason=exc.message)
+            return False
         for number in range(1, _TRIES + 1):
             try:
-                target = Target(request.callback)
                 async with asyncio.timeout(_WITHIN):
                     status = await self._try(target, lease, request, answer, took, attempts)
-            except (Invalid, Blocked) as exc:
+            except Blocked as exc:
                 reason = f"the address may not be called: {exc}"
                 break
+            except HilbertError as exc:
+                reason = f"it cannot be signed: {exc.message}"
+                if not exc.retryable:
+                    break
             except (Unreached, OSError, TimeoutError) as exc:
                 reason = str(exc) or "it took too long"
             else:
@@ -164,6 +183,8 @@ class HttpCallBacks:
         own = target.function_target(lease.call.ref.namespace)
         lines = _lines(self._agent, lease, answer, took, attempts)
         body = answer.body if answer is not None else b""
+        if self._key_of is not None and (key := await self._key_of(lease.call.ref)) is not None:
+            lines.append(b"%b: sha256=%b" % (SIGNATURE_FIELD, hmac.new(key, body, "sha256").hexdigest().encode()))
         if own is not None:
             if request.depth >= MOST_DEPTH:
                 raise Blocked(f"more than {MOST_DEPTH} calls have led to one another")

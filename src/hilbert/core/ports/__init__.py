@@ -7,7 +7,16 @@ Features that not every provider has are capability Protocols. `capability(provi
 `Unsupported`; nothing pretends.
 """
 
-from hilbert.core.ports.capabilities import Diagnostics, Logs, Namespaces, Restarts, Secrets, SlowDeletion, capability
+from hilbert.core.ports.capabilities import (
+    Diagnostics,
+    Logs,
+    Namespaces,
+    Restarts,
+    Secrets,
+    SecretValues,
+    SlowDeletion,
+    capability,
+)
 from hilbert.core.ports.leader import Leader
 from hilbert.core.ports.provider import Provider
 from hilbert.core.ports.queue import Queue, QueueRecords
@@ -33,6 +42,7 @@ __all__ = [
     "Restarts",
     "RouteSink",
     "Runtime",
+    "SecretValues",
     "Secrets",
     "Shelf",
     "SlowDeletion",

@@ -82,6 +82,15 @@ class Secrets(Protocol):
 
 
 @runtime_checkable
+class SecretValues(Protocol):
+    """Capability: the platform itself can use a secret, for its namespace's own purposes alone."""
+
+    async def secret_value(self, namespace: NamespaceName, name: SecretName) -> bytes:
+        """Raises `SecretNotFound` and `NamespaceNotFound`."""
+        ...
+
+
+@runtime_checkable
 class Logs(Protocol):
     """Capability: what replicas wrote."""
 

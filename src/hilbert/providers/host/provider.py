@@ -249,6 +249,9 @@ class HostProvider:
         self._tenant(namespace)
         return await self._store.secret_names(namespace)
 
+    async def secret_value(self, namespace: NamespaceName, name: SecretName) -> bytes:
+        return (await self._store.secret_values(self._tenant(namespace).number, (name,)))[name]
+
     async def create_secret(self, secret: Secret) -> None:
         """As the port. Functions that could not start without it are started at once."""
         self._tenant(secret.namespace)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import ipaddress
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from hilbert.control.delivery import callbacks
 from hilbert.control.delivery.callbacks import Blocked, HttpCallBacks, Target
 from hilbert.control.delivery.request import MOST_DEPTH, QueuedAnswer, QueuedRequest
 from hilbert.core.addresses import is_callable
-from hilbert.core.errors import Invalid
+from hilbert.core.errors import BackendUnavailable, Invalid, SecretNotFound
 from hilbert.core.ports.queue import Lease
-from hilbert.core.values import NamespaceName
+from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.http1 import Pool, TimerWheel
 from hilbert.testing.queue import F, call
 
@@ -58,12 +60,24 @@ async def serving(*statuses: int, head: str = "") -> AsyncIterator[Server]:
 class Bench:
     def __init__(self, gateway: Server, *, addresses: Sequence[str] = ("127.0.0.1",)) -> None:
         self.slept: list[float] = []
+        self.key: bytes | Exception | None = None
         self.addresses = addresses
         self.wheel = TimerWheel()
         self.gateway = Pool(f"tcp:127.0.0.1:{gateway.port}", self.wheel)
         self.backs = HttpCallBacks(
-            self.gateway, self.wheel, version="1.2", resolve=self._resolve, sleep=self._sleep, draw=lambda: 0.0
+            self.gateway,
+            self.wheel,
+            version="1.2",
+            resolve=self._resolve,
+            sleep=self._sleep,
+            draw=lambda: 0.0,
+            key_of=self._key_of,
         )
+
+    async def _key_of(self, _ref: FunctionRef) -> bytes | None:
+        if isinstance(self.key, Exception):
+            raise self.key
+        return self.key
 
     async def _resolve(self, _host: str, _port: int) -> Sequence[str]:
         return self.addresses
@@ -265,3 +279,32 @@ async def test_calls_that_lead_to_one_another_end() -> None:
     async with bench() as (at, server):
         assert not await at.tell("http://gateway/function/g", ANSWER, depth=MOST_DEPTH)
         assert server.requests == []
+
+
+@pytest.mark.usefixtures("open_guard")
+async def test_what_is_told_is_signed_where_the_namespace_has_a_key() -> None:
+    forged = QueuedAnswer(200, ((b"X-Hilbert-Signature-256", b"sha256=forged"),), b"tea")
+    async with bench() as (at, server):
+        url = f"http://example.com:{server.port}/"
+        assert await at.tell(url, forged)
+        at.key = b"secret"
+        assert await at.tell(url, forged)
+        assert await at.tell("http://gateway/function/f", forged)
+    signatures = [
+        [line.partition(": ")[2] for line in lines if line.startswith("X-Hilbert-Signature-256")]
+        for _, lines, _ in server.requests
+    ]
+    digest = hmac.new(b"secret", b"tea", "sha256").hexdigest()
+    assert signatures == [[], [f"sha256={digest}"], [f"sha256={digest}"]]
+
+
+@pytest.mark.usefixtures("open_guard")
+@pytest.mark.parametrize(("error", "tries"), [(SecretNotFound("no secret k"), 1), (BackendUnavailable("away"), 3)])
+async def test_nothing_is_told_without_the_signature_that_is_wanted(error: Exception, tries: int) -> None:
+    async with bench() as (at, server):
+        at.key = error
+        with capture_logs() as logs:
+            assert not await at.tell(f"http://example.com:{server.port}/", ANSWER)
+        assert server.requests == []
+        assert len(at.slept) == tries - 1
+        assert "cannot be signed" in logs[-1]["reason"]
