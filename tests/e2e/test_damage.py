@@ -91,6 +91,26 @@ def test_a_damaged_database_is_told_and_nothing_is_left(damage: Callable[[Path],
         until(lambda: not platform.processes(), within=5, what="the replica to end", log=lambda: platform.log)
 
 
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [("tokens.db", empty), ("tokens.db", flip), ("queue/queue.db", one_byte), ("queue/queue.db", folder)],
+)
+def test_the_other_databases_are_not_begun_anew_either(file: str, damage: Callable[[Path], None]) -> None:
+    """Tokens and queued calls must not vanish without a word."""
+    with running("gateway.workers=1") as platform:
+        assert platform.stop() == 0
+        path = platform.state / file
+        whole(path)
+        damage(path)
+        seen = len(platform.log)
+        with pytest.raises(AssertionError, match="ended with 3"):
+            platform.start()
+        said = platform.log[seen:]
+        assert path.name in said
+        assert "Traceback" not in said
+        assert "restore" in said
+
+
 def test_damaged_while_it_runs(tmp_path: Path) -> None:
     """Calls go on and changes are refused, also when the control process is killed; with the backup all is well again."""
     with running("gateway.workers=1") as platform:

@@ -13,7 +13,15 @@ import msgspec
 from hilbert.builder.build_errors import InvalidHandler, InvalidTemplate, TemplateNotFound, storage_faults
 from hilbert.builder.git import check_source, clone, is_repository, split_ref
 from hilbert.builder.programs import Job
-from hilbert.builder.templates import FOLDER, find_in_store, find_template, folder_name, shipped_store, split_lang
+from hilbert.builder.templates import (
+    FOLDER,
+    check_templates,
+    find_in_store,
+    find_template,
+    folder_name,
+    shipped_store,
+    split_lang,
+)
 from hilbert.builder.tree import check_tree, copy_tree, remove_tree
 from hilbert.core.errors import HilbertError, NotFound
 from hilbert.stack.document import read_document
@@ -82,9 +90,10 @@ def pull_missing(
     """
     by_name = {source.name: source for source in sources}
     pulled = []
-    for lang in dict.fromkeys(
-        function.lang for function in functions.values() if function.lang and not function.skip_build
-    ):
+    langs = dict.fromkeys(function.lang for function in functions.values() if function.lang and not function.skip_build)
+    # All that lack and cannot be pulled, in one answer.
+    check_templates([lang for lang in langs if not {lang, split_lang(lang)[0]} & by_name.keys()], project)
+    for lang in langs:
         name, _ = split_lang(lang)
         source = by_name.get(lang) or by_name.get(name)
         if source is None or not overwrite:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from hilbert.core.errors import BackendError, StorageFull
 from hilbert.core.ports.shelf import Changed
-from hilbert.kit.sqlite import Database
+from hilbert.kit.sqlite import Database, open_whole
 
 Topic = Literal["tokens", "issuing_keys", "access"]
 
@@ -27,7 +27,7 @@ class SqliteShelves:
 
     def __init__(self, path: Path) -> None:
         """Open or make it. Raises `sqlite3.Error`, `OSError` and `RuntimeError`."""
-        self._database = Database(path, _MIGRATIONS, readers=1)
+        self._database = open_whole(path, _MIGRATIONS, readers=1)
 
     def shelf(self, topic: Topic) -> SqliteShelf:
         return SqliteShelf(self._database, topic)

@@ -26,6 +26,39 @@ _MOST_AT_ONCE: Final = 256
 """Pieces of work in one commit: bounds how long the first of them waits for the others."""
 
 
+_HEADER: Final = 100
+"""Bytes of a database's header (https://sqlite.org/fileformat.html)."""
+
+
+class Damaged(sqlite3.DatabaseError):
+    """A file that is there and is not a whole database."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault)
+        self.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+
+
+def open_whole(path: Path, migrations: Sequence[str], *, readers: int = 2) -> Database:
+    """As `Database`, for a file whose loss must not pass unnoticed: one that is empty or cut is never taken for a new one.
+
+    Raises `Damaged`, too.
+    """
+    if path.is_symlink() or path.exists():
+        if not path.is_file():
+            raise Damaged("it is not a file")
+        size = path.stat().st_size
+        if size < _HEADER:  # SQLite would begin a new one in it.
+            raise Damaged("it is empty" if size == 0 else "it is too short")
+    else:
+        # Under another name first: a crash in between must not leave an empty file, which is refused.
+        new = path.with_name(f".new-{path.name}")
+        for rest in path.parent.glob(f"{new.name}*"):
+            rest.unlink()
+        Database(new, migrations).close()
+        new.rename(path)
+    return Database(path, migrations, readers=readers)
+
+
 class Database:
     """One SQLite file. `close` is idempotent; work given after it raises `RuntimeError`."""
 

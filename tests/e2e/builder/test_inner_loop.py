@@ -393,3 +393,16 @@ def test_windows_line_ends_are_told(platform: Platform, tmp_path: Path) -> None:
     assert "CRLF" not in hilbert(platform, tmp_path, "up")
     for name in ("shell", "snake"):
         assert ask(f"{platform.url}/function/{name}?name=Ada") == "Hello, Ada!\n"
+
+
+def test_all_missing_templates_are_named_at_once(platform: Platform, tmp_path: Path) -> None:
+    """With what to do about each, before anything is built."""
+    (tmp_path / "f").mkdir()
+    names = ("golang-middleware", "rust-http", "pythn3-http")
+    functions = "".join(f"  f{n}: {{lang: {name}, handler: ./f, image: f{n}}}\n" for n, name in enumerate(names))
+    (tmp_path / "stack.yaml").write_text(f"version: '1.0'\nprovider: {{name: openfaas}}\nfunctions:\n{functions}")
+    for words in (("build",), ("up", "--skip-deploy")):
+        said = hilbert(platform, tmp_path, *words, expect=1)
+        assert f"there are no templates {', '.join(names)}" in said
+        assert "template store pull golang-middleware" in said
+        assert "did you mean python3-http" in said

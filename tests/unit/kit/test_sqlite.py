@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hilbert.kit.sqlite import Database
+from hilbert.kit.sqlite import Damaged, Database, open_whole
 
 pytestmark = pytest.mark.anyio
 
@@ -166,3 +166,26 @@ def test_a_file_from_a_newer_version_is_refused(path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         Database(tmp_path / "nowhere" / "test.db", MIGRATIONS)
+
+
+@pytest.mark.parametrize("content", [b"", b"S", b"SQLite format 3\0" + b"x" * 40, None])
+def test_what_is_no_whole_database_is_never_taken_for_a_new_one(tmp_path: Path, content: bytes | None) -> None:
+    """An empty file, the beginning of one, a folder; none of them is changed."""
+    path = tmp_path / "a.db"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(Damaged, match="it is"):
+        open_whole(path, ("CREATE TABLE a (b)",))
+    assert path.is_dir() if content is None else path.read_bytes() == content
+
+
+def test_a_file_that_is_not_there_is_made_whole(tmp_path: Path) -> None:
+    """Also after a crash in the middle of it."""
+    path = tmp_path / "a.db"
+    (tmp_path / ".new-a.db").write_bytes(b"half")
+    for _ in range(2):
+        open_whole(path, ("CREATE TABLE a (b)",)).close()
+        assert path.stat().st_size > 100
+    assert [found.name for found in tmp_path.iterdir() if found.name.startswith(".new")] == []

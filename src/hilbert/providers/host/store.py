@@ -26,7 +26,7 @@ from hilbert.core.errors import (
 from hilbert.core.model import LABEL_SCALE_MIN, FunctionSpec, Namespace, Secret
 from hilbert.core.ports import Handle
 from hilbert.core.values import Duration, FunctionRef, NamespaceName, SecretName
-from hilbert.kit.sqlite import Database
+from hilbert.kit.sqlite import Damaged, Database, open_whole
 from hilbert.providers import quota
 from hilbert.providers.host.record import FunctionRecord, Loaded, ReplicaRecord, TenantRecord
 from hilbert.providers.rules import initial_replicas, updated_replicas
@@ -93,8 +93,6 @@ _FULL_SQLITE: Final = frozenset(
 _FULL_OS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
 
-_HEADER: Final = 100
-"""Bytes of a database's header (https://sqlite.org/fileformat.html)."""
 _DAMAGED_SQLITE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -105,32 +103,20 @@ def open_database(path: Path) -> Database:
     for a new one.
     """
     with storage_errors(path):
-        if path.is_symlink() or path.exists():
+        if path.is_file():
             _check_file(path)
-        else:
-            _create(path)
         try:
-            return Database(path, MIGRATIONS)
+            return open_whole(path, MIGRATIONS)
+        except Damaged as exc:
+            raise _damaged(path, str(exc)) from exc
         except RuntimeError as exc:
             raise BackendUnavailable(str(exc), hint="run the version that wrote it, or a newer one") from exc
 
 
-def _create(path: Path) -> None:
-    """Make a new database under another name first: a crash in between must not leave an empty file, which is refused."""
-    new = path.with_name(f".new-{path.name}")
-    for rest in path.parent.glob(f"{new.name}*"):
-        rest.unlink()
-    Database(new, MIGRATIONS).close()
-    new.rename(path)
-
-
 def _check_file(path: Path) -> None:
-    """Raise `BackendUnavailable` for what is no database, and for one whose structure is damaged."""
-    if not path.is_file():
-        raise _damaged(path, "it is not a file")
-    size = path.stat().st_size
-    if size < _HEADER:  # SQLite would begin a new one in it.
-        raise _damaged(path, "it is empty" if size == 0 else "it is too short")
+    """Raise `BackendUnavailable` for a database whose structure is damaged."""
+    if not path.stat().st_size:
+        return  # `open_whole` says so.
     with contextlib.closing(sqlite3.connect(path, timeout=10)) as connection:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":

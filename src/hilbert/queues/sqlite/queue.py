@@ -29,7 +29,7 @@ from hilbert.core.ports.queue import (
 from hilbert.core.ports.schedules import Mark
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.kit.files import sync
-from hilbert.kit.sqlite import Database, Work
+from hilbert.kit.sqlite import Database, Work, open_whole
 from hilbert.queues.bounds import not_found
 from hilbert.queues.sqlite import marks, transactions
 from hilbert.queues.sqlite.reserve import DEFAULT_SIZE, Reserve
@@ -70,7 +70,7 @@ class SqliteQueue:
             lock = os.open(folder / "queue.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                database = await asyncio.to_thread(Database, folder / "queue.db", MIGRATIONS)
+                database = await asyncio.to_thread(open_whole, folder / "queue.db", MIGRATIONS)
                 try:
                     await database.read(_check)
                     wrong = await database.write(transactions.recover)
