@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import asynccontextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from hilbert import __version__
-from hilbert.client import calls, running
+from hilbert.client import access, calls, running
 from hilbert.client.answers import Accepted, Invocation
 from hilbert.client.async_queued import AsyncQueued
 from hilbert.client.async_transport import AsyncStream, AsyncTransport
@@ -24,6 +24,7 @@ from hilbert.client.tokens import FunctionToken, exchange
 from hilbert.client.url import DEFAULT_URL, parse_url
 from hilbert.core.errors import FunctionNotFound
 from hilbert.core.settings import environment
+from hilbert.wire.access import AccessChange, AccessObject, ExchangeAnswer, KeyInfo
 from hilbert.wire.function import Deployment, Function
 from hilbert.wire.info import GatewayInfo
 from hilbert.wire.limits import LimitStatus
@@ -239,6 +240,33 @@ class AsyncClient(AsyncQueued):
     async def can_i(self, action: str, resource: str = "*") -> bool:
         """Whether this client may do `action` (`Function:Create`) on `resource` (`NAMESPACE:*`). Raises `Invalid`."""
         return (await self._run(calls.can_i(action, resource))).allowed
+
+    # Single sign-on.
+
+    async def list_access(self) -> list[AccessObject]:
+        """Issuers, policies and roles."""
+        return await self._run(access.list_access())
+
+    async def apply_access(
+        self, documents: Sequence[Mapping[str, Any]], *, dry_run: bool = False
+    ) -> list[AccessChange]:
+        """Create or replace objects of `iam.openfaas.com/v1`, all or none; `dry_run` only says what would change.
+
+        Raises `Invalid`, and `Unsupported` where they are custom resources of a cluster.
+        """
+        return await self._run(access.apply_access(documents, dry_run=dry_run))
+
+    async def delete_access(self, kind: str, name: str) -> None:
+        """Delete a `JwtIssuer`, `Policy` or `Role`. Raises `NotFound`."""
+        await self._run(access.delete_access(kind, name))
+
+    async def rotate_key(self, *, revoke: bool = False) -> KeyInfo:
+        """Make a new signing key; `revoke` makes every token of single sign-on invalid at once. Raises `Conflict`."""
+        return await self._run(access.rotate_key(revoke=revoke))
+
+    async def exchange_token(self, token: str) -> ExchangeAnswer:
+        """A token of the gateway for one of an identity provider or a CI system. Raises `Forbidden`."""
+        return await self._run(access.exchange_token(token))
 
     # Logs.
 

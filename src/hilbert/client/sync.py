@@ -8,10 +8,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from hilbert import __version__
-from hilbert.client import calls, running
+from hilbert.client import access, calls, running
 from hilbert.client.answers import Accepted, Invocation
 from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.calls import MAX_ANSWER, Call, Pairs
@@ -22,6 +22,7 @@ from hilbert.client.transport import Stream, Transport
 from hilbert.client.url import DEFAULT_URL, parse_url
 from hilbert.core.errors import FunctionNotFound
 from hilbert.core.settings import environment
+from hilbert.wire.access import AccessChange, AccessObject, ExchangeAnswer, KeyInfo
 from hilbert.wire.function import Deployment, Function
 from hilbert.wire.info import GatewayInfo
 from hilbert.wire.limits import LimitStatus
@@ -237,6 +238,31 @@ class Client(Queued):
     def can_i(self, action: str, resource: str = "*") -> bool:
         """Whether this client may do `action` (`Function:Create`) on `resource` (`NAMESPACE:*`). Raises `Invalid`."""
         return (self._run(calls.can_i(action, resource))).allowed
+
+    # Single sign-on.
+
+    def list_access(self) -> list[AccessObject]:
+        """Issuers, policies and roles."""
+        return self._run(access.list_access())
+
+    def apply_access(self, documents: Sequence[Mapping[str, Any]], *, dry_run: bool = False) -> list[AccessChange]:
+        """Create or replace objects of `iam.openfaas.com/v1`, all or none; `dry_run` only says what would change.
+
+        Raises `Invalid`, and `Unsupported` where they are custom resources of a cluster.
+        """
+        return self._run(access.apply_access(documents, dry_run=dry_run))
+
+    def delete_access(self, kind: str, name: str) -> None:
+        """Delete a `JwtIssuer`, `Policy` or `Role`. Raises `NotFound`."""
+        self._run(access.delete_access(kind, name))
+
+    def rotate_key(self, *, revoke: bool = False) -> KeyInfo:
+        """Make a new signing key; `revoke` makes every token of single sign-on invalid at once. Raises `Conflict`."""
+        return self._run(access.rotate_key(revoke=revoke))
+
+    def exchange_token(self, token: str) -> ExchangeAnswer:
+        """A token of the gateway for one of an identity provider or a CI system. Raises `Forbidden`."""
+        return self._run(access.exchange_token(token))
 
     # Logs.
 

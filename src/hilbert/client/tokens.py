@@ -13,8 +13,8 @@ from hilbert.client.codec import Head, Request
 from hilbert.core.errors import Forbidden, Unauthenticated, Unsupported
 from hilbert.core.values import DEFAULT_NAMESPACE
 
-_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
-_ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a kind of token
+EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a kind of token
 _REALM: Final = re.compile(r'realm="?IAM function invoke"?', re.IGNORECASE)
 
 
@@ -68,9 +68,9 @@ def exchange(token: str, *, name: str, namespace: str) -> Call[FunctionToken]:
         )
     where = namespace or str(DEFAULT_NAMESPACE)
     form = {
-        "grant_type": _EXCHANGE,
+        "grant_type": EXCHANGE,
         "subject_token": token,
-        "subject_token_type": _ID_TOKEN,
+        "subject_token_type": ID_TOKEN,
         "scope": "function",
         "audience": f"{where}:{name}",
     }

@@ -7,6 +7,7 @@ from typing import Final
 from hilbert.cli import (
     function,
     gateway,
+    iam,
     image,
     namespace,
     password,
@@ -22,7 +23,7 @@ from hilbert.cli import (
 from hilbert.cli.frame.command import Command
 
 NOUNS: Final = (
-    *namespace.NOUNS, *store.NOUNS, *template.NOUNS, *image.NOUNS, *secret.NOUNS, *token.NOUNS, *password.NOUNS,
+    *namespace.NOUNS, *store.NOUNS, *template.NOUNS, *image.NOUNS, *secret.NOUNS, *token.NOUNS, *password.NOUNS, *iam.NOUNS,
     *queued.NOUNS, *platform.NOUNS,
 )  # fmt: skip
 
@@ -42,7 +43,7 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
     "Function store": store.COMMANDS,
     "Namespaces": namespace.COMMANDS,
     "Secrets": secret.COMMANDS,
-    "Access": (*token.COMMANDS, *password.COMMANDS),
+    "Access": (*token.COMMANDS, *iam.COMMANDS, *password.COMMANDS),
     "Stack files": stack.COMMANDS,
     "Other": (_COMPLETION,),
 }

@@ -37,11 +37,32 @@ def load_auth(path: Path, url: str) -> Auth | None:
 
 def save_basic(path: Path, url: str, *, user: str, password: str) -> None:
     """Put the credentials for `url` in place of what was saved for it. Raises `Failed`."""
-    document = _read(path) if path.exists() else {}
     token = binascii.b2a_base64(f"{user}:{password}".encode(), newline=False).decode()
-    kept = [entry for entry in _entries(document) if not _same(entry.get("gateway"), url)]
-    document["auths"] = [*kept, {"gateway": url.lower(), "auth": "basic", "token": token, "options": []}]
+    _save(path, url, {"auth": "basic", "token": token, "options": []})
+
+
+def _save(path: Path, url: str, entry: Mapping[str, object]) -> None:
+    document = _read(path) if path.exists() else {}
+    kept = [one for one in _entries(document) if not _same(one.get("gateway"), url)]
+    # The original lower-cases the whole URL, and looks it up by exactly that.
+    document["auths"] = [*kept, {"gateway": url.lower(), **entry}]
     _write(path, document)
+
+
+def save_token(path: Path, url: str, *, token: str, options: Mapping[str, str]) -> None:
+    """The same for a token of single sign-on, with how it was got. Raises `Failed`."""
+    pairs = [{"name": name, "value": value} for name, value in options.items()]
+    _save(path, url, {"auth": "oauth2", "token": token, "options": pairs})
+
+
+def load_options(path: Path, url: str) -> dict[str, str]:
+    """How the token for `url` was got the last time. Raises `Failed`."""
+    for entry in _entries(_read(path)) if path.exists() else ():
+        if _same(entry.get("gateway"), url):
+            options = entry.get("options")
+            pairs = [one for one in options if isinstance(one, dict)] if isinstance(options, list) else []
+            return {str(one.get("name")): str(one.get("value")) for one in pairs}
+    return {}
 
 
 def forget(path: Path, url: str) -> bool:

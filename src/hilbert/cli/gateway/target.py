@@ -2,8 +2,8 @@
 
 The gateway is the first of: `--gateway`; the stack file's `provider.gateway`, if it is not the default; `OPENFAAS_URL`;
 the gateway that `hilbert up` started here; `http://127.0.0.1:8080`.
-Credentials are the first of: `--token`; those of the gateway started here, when it is the one that is called; what is
-saved in `~/.openfaas/config.yml`.
+Credentials are the first of: `--token`; a token that is saved in `~/.openfaas/config.yml`; those of the gateway started
+here, when it is the one that is called; a password that is saved.
 """
 
 from __future__ import annotations
@@ -52,8 +52,11 @@ def find_auth(url: str, *, token: str, environ: Mapping[str, str]) -> Auth | Non
     """The credentials for the gateway at `url`. Raises `Failed` when the file with saved ones is broken."""
     if token:
         return TokenAuth(token)
+    saved = saved_credentials.load_auth(saved_credentials.config_file(environ), url)
+    if isinstance(saved, TokenAuth):
+        return saved  # Whoever has signed in wants to be that, also on the gateway's own machine.
     # The gateway's own are right by definition; saved ones for the same address may be an earlier gateway's.
-    return running.load_auth(environ, url) or saved_credentials.load_auth(saved_credentials.config_file(environ), url)
+    return running.load_auth(environ, url) or saved
 
 
 def connect(at: Connection, *, stack: str = "", timeout: float = 60.0) -> Client:

@@ -70,12 +70,15 @@ def _folder() -> Path:
 
 
 def _has_other_way_in(client: Client) -> bool:
-    """Whether a token of an owner is in force."""
+    """Whether a token of an owner is in force, or somebody of an identity provider has a role."""
     now = datetime.now(UTC)
     try:
         tokens = client.list_tokens()
+        kinds = {one.kind for one in client.list_access()}
     except Unsupported:
         return False
+    if {"JwtIssuer", "Policy", "Role"} <= kinds:
+        return True
     return any(
         token.role == "owner" and (not token.expires_at or datetime.fromisoformat(token.expires_at) > now)
         for token in tokens

@@ -23,6 +23,12 @@ def note(text: str) -> None:
         sys.stderr.write(f"{text}\n")
 
 
+def tell(text: str) -> None:
+    """One line without which whoever runs the command cannot go on: always written, and at once."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
 def warn(text: str) -> None:
     """One line that must not be missed."""
     sys.stderr.write(f"{paint('warning:', '33', sys.stderr)} {text}\n")

@@ -23,6 +23,7 @@ FOLDERS = (
     "template",
     "token",
     "password",
+    "iam",
     "image",
     "store",
     "namespace",
