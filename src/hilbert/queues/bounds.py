@@ -29,8 +29,8 @@ def check_bounds(
 ) -> None:
     """Raise `QueueFull` when these numbers of calls and bytes are too many, naming the bound."""
     for scope, load, calls, size in (
-        (f"function {ref}", function, bounds.function_calls, bounds.function_bytes),
         (f"namespace {ref.namespace}", namespace, bounds.namespace_calls, bounds.namespace_bytes),
+        (f"function {ref}", function, bounds.function_calls, bounds.function_bytes),
     ):
         for used, most, what in ((load[0], calls, "calls"), (load[1], size, "bytes")):
             if used > most:

@@ -10,6 +10,14 @@ from typing import Final, NamedTuple
 
 from hilbert.api.log_streams import SHARE as LOG_SHARE
 from hilbert.api.oauth import MAX_FORM
+from hilbert.api.queues import MOST_AT_ONCE
+from hilbert.control.delivery.callbacks import LONGEST, TRIES, WITHIN
+from hilbert.control.delivery.calling import MOST_KEPT
+from hilbert.control.delivery.intake import LONGEST_KEY, MOST_DELAY
+from hilbert.control.delivery.request import MOST_DEPTH
+from hilbert.control.delivery.room import ANNOTATION_RATE
+from hilbert.control.schedules import expression
+from hilbert.control.schedules.rules import MOST
 from hilbert.core import settings
 from hilbert.core.values import Duration, Quantity
 from hilbert.dataplane.places import SHARE
@@ -21,6 +29,7 @@ from hilbert.kit.http1.forward.hop import HELD
 from hilbert.kit.http1.limits import FRAMING, FRAMING_SHARE, LINGER, LINGER_BYTES
 from hilbert.kit.http1.malformed import LIMITS as ANSWERS
 from hilbert.kit.http1.pool import IDLE_TIME, MOST_IDLE
+from hilbert.queues.sqlite.queue import MOST_PUTTING
 from hilbert.server.front import HEAD_BYTES, HEAD_TIME, METRICS
 from hilbert.wire.headers import MAX_CALL_ID
 
@@ -134,10 +143,29 @@ WAITING: Final = (
     Bound("activation", "time for a replica to be there", "503", "gateway.activation_timeout"),
 )  # fmt: skip
 
+QUEUED: Final = (
+    Bound("queued-calls", "calls of a function that wait, run, or are dead letters", "503", "queue.function_calls", scope="function"),
+    Bound("queued-bytes", "bytes of their requests", "503", "queue.function_bytes", scope="function"),
+    Bound("namespace-calls", "such calls of all functions of a namespace", "503", "queue.namespace_calls", scope="namespace"),
+    Bound("namespace-bytes", "bytes of their requests", "503", "queue.namespace_bytes", scope="namespace"),
+    Bound("queue-rate", "calls that are queued a second", "429", fixed=f"none; annotation `{ANNOTATION_RATE}`", scope="function or namespace"),
+    Bound("queueing", "requests that wait for the disk", "503", fixed=str(MOST_PUTTING), scope="platform"),
+    Bound("batch", "calls in one request", "400", fixed=str(MOST_AT_ONCE)),
+    Bound("delay", "time by which a call is put off", "400", fixed=f"{MOST_DELAY / 86_400:g} days"),
+    Bound("idempotency-key", "characters of `Idempotency-Key`", "400", fixed=str(LONGEST_KEY)),
+    Bound("depth", "queued calls that lead to one another", "400", fixed=str(MOST_DEPTH), scope="chain of calls"),
+    Bound("kept-answer", "bytes of an answer that are kept", "cut", fixed=_size(MOST_KEPT), scope="call"),
+    Bound("callback-url", "characters of `X-Callback-Url`", "400", fixed=str(LONGEST)),
+    Bound("callback", "tries of a call-back, and time for each", "given up", fixed=f"{TRIES}, {WITHIN:g} s", scope="call"),
+    Bound("schedules", "schedules", "ignored", fixed=str(MOST), scope="function"),
+    Bound("schedule", "characters of an expression", "ignored", fixed=str(expression.LONGEST), scope="schedule"),
+)  # fmt: skip
+
 TABLES: Final = (
     ("What a client may send, hold and fill", CLIENTS),
     ("What a function may answer", FUNCTIONS),
     ("Calls that wait", WAITING),
+    ("Queued calls", QUEUED),
     ("Tokens of identity providers", TOKENS),
 )
 

@@ -118,6 +118,7 @@ async def test_what_is_not_there(api: Queued, name: str) -> None:
         ("X_Hilbert_Depth", "16", "led to one another"),
     ],
 )
+@pytest.mark.bound("delay", "idempotency-key", "depth")
 async def test_headers_without_a_meaning(api: Queued, name: str, value: str, said: str) -> None:
     answer = await api.post("/async-function/f", **{name: value})
     assert (answer.status, said in answer.text) == (400, True)
@@ -163,6 +164,7 @@ async def test_an_id_that_others_could_guess_is_not_kept(api: Queued) -> None:
     assert (await api.call("DELETE", "/async-function/order-17", user="")).status == 404
 
 
+@pytest.mark.bound("queued-calls")
 async def test_a_full_queue(api: Queued) -> None:
     for _ in range(5):
         assert (await api.post("/async-function/f")).status == 202
@@ -311,6 +313,7 @@ async def test_an_installation_without_a_queue_says_so(api: Queued) -> None:
     assert "has no queue" in answer.text
 
 
+@pytest.mark.bound("namespace-calls", "queue-rate")
 async def test_a_namespaces_own_bounds_and_rate(api: Queued) -> None:
     """Whoever governs the namespace says them; the errors name them."""
 
@@ -340,3 +343,18 @@ async def test_a_function_can_only_lower_its_bounds(api: Queued) -> None:
         )
     wrong = {"service": "f", "image": "echo:1", "annotations": {"com.hilbert.queue.calls": "all"}}
     assert "com.hilbert.queue.calls" in (await api.call("PUT", "/system/functions", wrong)).headers["x-hilbert-warning"]
+
+
+@pytest.mark.parametrize("whose", ["function", "namespace"])
+@pytest.mark.bound("queued-bytes", "namespace-bytes")
+async def test_requests_take_up_room(api: Queued, whose: str) -> None:
+    annotations = {"com.hilbert.queue.bytes": "1Ki"}
+    if whose == "function":
+        spec = {"service": "f", "image": "echo:1", "namespace": "dev", "annotations": annotations}
+        assert (await api.call("PUT", "/system/functions", spec)).status == 202
+    else:
+        spec = {"name": "dev", "annotations": {"openfaas": "1", **annotations}}
+        assert (await api.call("PUT", "/system/namespace/dev", spec)).status == 202
+    assert (await api.post("/async-function/f.dev", b"x" * 800)).status == 202
+    refused = await api.post("/async-function/f.dev", b"x" * 800)
+    assert (refused.status, f"the queue of {whose}" in refused.text, "1024 bytes" in refused.text) == (503, True, True)

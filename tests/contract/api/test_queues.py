@@ -157,6 +157,7 @@ async def test_one_wrong_call_refuses_them_all(api: Api, wrong: dict[str, Any], 
     assert await queue_of(api).list_calls(DEV, limit=9) == []
 
 
+@pytest.mark.bound("batch")
 async def test_a_batch_has_bounds_and_needs_a_right(api: Api) -> None:
     assert (await batch(api)).status == 400
     assert (await batch(api, *[{"function": "f"}] * 1001)).status == 400

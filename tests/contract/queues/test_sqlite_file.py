@@ -267,8 +267,9 @@ async def test_wrong_counts_are_made_again(tmp_path: Path) -> None:
         queue.close()
 
 
+@pytest.mark.bound("queueing")
 async def test_too_many_puts_at_once_are_told_to_come_back(queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_PUTTING", 3)
+    monkeypatch.setattr(module, "MOST_PUTTING", 3)
     results = await asyncio.gather(
         *(queue.put([call(f"{number}")], now=1) for number in range(9)), return_exceptions=True
     )

@@ -33,11 +33,11 @@ _log = structlog.get_logger("hilbert.callbacks")
 GATEWAY_NAMES: Final = frozenset({"gateway", "gateway.openfaas", "gateway.openfaas.svc.cluster.local"})
 """What functions call the gateway, as OpenFaaS's documentation has it."""
 
-_TRIES: Final = 3
+TRIES: Final = 3
 _PACE: Final = Pace(first=1.0, most=30.0, jitter=0.5)
-_WITHIN: Final = 30.0
+WITHIN: Final = 30.0
 """Seconds for one try, from looking up the name to the last byte of the answer."""
-_LONGEST: Final = 2_048
+LONGEST: Final = 2_048
 _AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _OURS: Final = HOP_FIELDS | {
     b"content-length",
@@ -68,10 +68,8 @@ class Target:
     """A call-back's address, parsed. Raises `Invalid`."""
 
     def __init__(self, text: str) -> None:
-        if len(text) > _LONGEST or not text.isascii() or any(char <= " " or char == "\x7f" for char in text):
-            raise Invalid(
-                f"the call-back's address must be a URL of at most {_LONGEST} ASCII characters without spaces"
-            )
+        if len(text) > LONGEST or not text.isascii() or any(char <= " " or char == "\x7f" for char in text):
+            raise Invalid(f"the call-back's address must be a URL of at most {LONGEST} ASCII characters without spaces")
         try:
             parts = urlsplit(text)
             port = parts.port
@@ -147,9 +145,9 @@ class HttpCallBacks:
         except Invalid as exc:
             _log.warning("call-back given up", function=str(lease.call.ref), call_id=lease.call.id, reason=exc.message)
             return False
-        for number in range(1, _TRIES + 1):
+        for number in range(1, TRIES + 1):
             try:
-                async with asyncio.timeout(_WITHIN):
+                async with asyncio.timeout(WITHIN):
                     status = await self._try(target, lease, request, answer, took, attempts)
             except Blocked as exc:
                 reason = f"the address may not be called: {exc}"
@@ -166,7 +164,7 @@ class HttpCallBacks:
                 reason = f"it answered {status}"
                 if status not in _AGAIN:
                     break
-            if number < _TRIES:
+            if number < TRIES:
                 await self._sleep(_PACE.delay(number, draw=self._draw))
         _log.warning("call-back given up", function=str(lease.call.ref), call_id=lease.call.id, reason=reason)
         return False

@@ -25,7 +25,7 @@ MOST_DELAY: Final = 30 * 86_400.0
 """Seconds that a call may be put off."""
 _UNGUESSABLE: Final = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 """A UUID: 122 random bits in its fourth version, which clients of OpenFaaS make."""
-_LONGEST_KEY: Final = 255
+LONGEST_KEY: Final = 255
 _OURS: Final = HOP_FIELDS | {
     b"host",
     b"content-length",
@@ -115,8 +115,8 @@ class Intake:
         now = self._wall()
         due = _due(said, now)
         key = said.get(b"idempotency-key", "")
-        if len(key) > _LONGEST_KEY or not (key.isascii() and key.isprintable()):
-            raise Invalid(f"Idempotency-Key: must be at most {_LONGEST_KEY} printable ASCII characters")
+        if len(key) > LONGEST_KEY or not (key.isascii() and key.isprintable()):
+            raise Invalid(f"Idempotency-Key: must be at most {LONGEST_KEY} printable ASCII characters")
         passed = tuple(passing(list(fields), _OURS))
         request = QueuedRequest(method, target, passed, body, callback, depth)
         # Without a key each request is a call of its own, whatever id it came with.

@@ -21,7 +21,7 @@ import msgspec
 from hilbert.core.errors import Invalid
 from hilbert.core.values import Duration
 
-_LONGEST: Final = 256
+LONGEST: Final = 256
 """Characters of an expression."""
 _YEARS: Final = 5
 """What has no time in so many years has none."""
@@ -120,8 +120,8 @@ When = Cron | Every
 
 def parse(text: str, *, zone: str = "UTC") -> When:
     """An expression; `zone` is where it says none itself. Raises `Invalid`."""
-    if len(text) > _LONGEST:
-        raise Invalid(f"must be at most {_LONGEST} characters")
+    if len(text) > LONGEST:
+        raise Invalid(f"must be at most {LONGEST} characters")
     text = text.strip()
     if text.startswith(("TZ=", "CRON_TZ=")):
         zone, _, text = text.partition("=")[2].partition(" ")

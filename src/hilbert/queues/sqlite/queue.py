@@ -37,7 +37,7 @@ from hilbert.queues.sqlite.schema import MIGRATIONS, STATES
 
 T = TypeVar("T")
 
-_MOST_PUTTING: Final = 2_048
+MOST_PUTTING: Final = 2_048
 """Puts that may wait for the disk at once. More would only wait longer; they are told to come back."""
 _FATAL: Final = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """After these nothing can be promised until the file has been opened anew: a failed sync may have lost what it had."""
@@ -96,7 +96,7 @@ class SqliteQueue:
 
     async def put(self, calls: Sequence[QueuedCall], *, now: float, bounds: Bounds = NO_BOUNDS) -> Sequence[str]:
         self._check_room()
-        if self._putting >= _MOST_PUTTING:
+        if self._putting >= MOST_PUTTING:
             raise QueueFull("too many calls are being queued at this moment", hint="try again", retry_after=1)
         self._putting += 1
         try:

@@ -160,6 +160,7 @@ async def test_a_call_that_was_not_answered_is_told_as_503() -> None:
         ([302, 200], False, []),
     ],
 )
+@pytest.mark.bound("callback")
 async def test_how_often(statuses: list[int], told: bool, slept: list[float]) -> None:
     async with bench(*statuses, head="Location: http://127.0.0.1:1/\r\n") as (at, server):
         assert await at.tell(f"http://example.com:{server.port}/", ANSWER) is told
@@ -261,6 +262,7 @@ def test_nothing_else_of_the_gateway(url: str) -> None:
     "url",
     ["", "nonsense", "ftp://a/", "http://", "http:///x", "http://a:99999/", "http://u:p@a/", "http://a/ b", "http://a/\r\nX: y", "http://a/\x00", "http://é/", "http://a/" + "x" * 3000, "http://[::1/"],
 )  # fmt: skip
+@pytest.mark.bound("callback-url")
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(Invalid):
         Target(url)

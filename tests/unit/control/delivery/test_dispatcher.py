@@ -418,6 +418,7 @@ async def test_a_call_through_the_gateway() -> None:
     ]
 
 
+@pytest.mark.bound("kept-answer")
 async def test_of_a_long_answer_the_beginning_is_kept() -> None:
     _, answer = await served(b"HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n" + b"x" * 500_000)
     assert isinstance(answer, QueuedAnswer)

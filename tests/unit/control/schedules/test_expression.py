@@ -146,6 +146,7 @@ def test_every_counts_from_its_anchor() -> None:
         ("* " * 200, "256"),
     ],
 )  # fmt: skip
+@pytest.mark.bound("schedule")
 def test_what_is_no_expression(text: str, said: str) -> None:
     with pytest.raises(Invalid) as caught:
         parse(text)

@@ -86,6 +86,7 @@ def test_a_wrong_expression_leaves_the_others() -> None:
     assert rules(None).wrong == ("annotation schedule: is missing, and the topic is cron-function",)
 
 
+@pytest.mark.bound("schedules")
 def test_there_may_not_be_too_many() -> None:
     found = rules("; ".join(["@daily"] * (MOST + 3)))
     assert len(found.schedules) == MOST
