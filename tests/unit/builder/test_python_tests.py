@@ -39,15 +39,29 @@ def test_a_false_assertion_fails_however_it_is_written(tmp_path: Path, file: str
     assert run(tmp_path, file, source).returncode == 1
 
 
+FRESH = """
+class TestIt:
+    x = 0
+
+    def setup_method(self):
+        self.x += 1
+
+    def test_a(self):
+        assert self.x == 1
+
+    def test_b(self):
+        assert self.x == 1
+"""
+
+
 @pytest.mark.parametrize(
     ("source", "count"),
     [
         ("def test_one(): ...\ndef test_two(): ...\ndef helper(): assert 0\n", 2),
-        ("class TestIt:\n    x = 0\n    def setup_method(self):\n        self.x += 1\n    def test_a(self): assert self.x == 1\n"
-         "    def test_b(self): assert self.x == 1\n", 2),
+        (FRESH, 2),
         ("import unittest\nclass TestIt(unittest.TestCase):\n    def test_a(self): ...\n", 1),
     ],
-)  # fmt: skip
+)
 def test_the_count_is_printed(tmp_path: Path, source: str, count: int) -> None:
     """Each instance of a class serves one test; a class of unittest's runs once."""
     done = run(tmp_path, "handler_test.py", source)
