@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from hilbert.core.ports.queue import CallRecord, CallState
+if TYPE_CHECKING:  # The command line imports this, and would import all ports.
+    from hilbert.core.ports.queue import CallRecord
 
 
 class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +98,7 @@ class QueuedCallStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 
 
 def status_of(record: CallRecord, *, now: float) -> QueuedCallStatus:
-    waits = record.state is CallState.QUEUED
+    waits = record.state == "queued"
     return QueuedCallStatus(
         number=record.number,
         call_id=record.id,

@@ -20,12 +20,20 @@ def screen_width() -> int:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Lines of at most `width` columns, broken between words; at least one."""
+    """Lines of at most `width` columns, broken between words, and within those that are longer; at least one."""
     if len(text) <= width:
         return [text]
-    import textwrap
-
-    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+    lines = [""]  # Not with textwrap: each `hilbert --help` would pay for its import.
+    for word in text.split():
+        if not lines[-1]:
+            lines[-1] = word
+        elif len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+        while len(lines[-1]) > width:
+            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
+    return lines
 
 
 def hanging(head: str, text: str, *, column: int, width: int) -> list[str]:
