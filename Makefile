@@ -12,7 +12,7 @@ help:
 	@echo 'make check   format, lint, types, layers, file sizes, docs in step'
 	@echo 'make test    every test that this machine can run'
 	@echo 'make test-cluster   the Kubernetes suite against the cluster that KUBECONFIG names'
-	@echo 'make bench   benchmarks side by side with peers (about twenty minutes)'
+	@echo 'make bench   benchmarks side by side with peers (about twenty minutes); ONLY="small startup" for some parts'
 	@echo 'make docs    regenerate docs/reference from the code, and build the site into site/'
 	@echo 'make pictures       take the terminal pictures of the README anew'
 
@@ -45,8 +45,9 @@ test: $(BIN)/.ready
 test-cluster: $(BIN)/.ready
 	HILBERT_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/contract/kubernetes
 
+# Some parts alone: make bench ONLY='small table'
 bench: $(BIN)/.ready
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 docs: $(BIN)/.ready
 	$(BIN)/python tools/reference.py

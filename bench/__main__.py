@@ -1,4 +1,7 @@
-"""`python -m bench [--quick] [--only NAME ...] [--no-envoy]`: run everything and write `docs/benchmarks.md`."""
+"""`python -m bench [--quick] [--only NAME ...] [--no-envoy]`: run everything and write `docs/benchmarks.md`.
+
+`make bench ONLY='small table'` runs some parts alone, and writes nothing. Each part says how noisy the machine was meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import ROOT, kills, kubernetes, peers, proxying, report, startup, table, whole
+from bench import ROOT, kills, kubernetes, noise, peers, proxying, report, startup, table, whole
 from hilbert.kit import log
 
 NAMES = ("small", "bodies", "latency", "table", "workers", "whole", "kubernetes", "startup", "kills")
@@ -31,8 +34,10 @@ def main() -> int:
     log.configure(level="warning")
     rounds, seconds = (2, 1.0) if options.quick else (5, 5.0)
     sections: list[report.Section] = []
+    meter = noise.Meter()
 
     def done(section: report.Section) -> None:
+        section.findings.append(meter.sentence())
         sections.append(section)
         print(section.markdown(), flush=True)
 
