@@ -29,7 +29,7 @@ class Meter:
         seconds = time.monotonic() - self._at
         if seconds >= _SHORTEST:
             others = max(0.0, (_busy() - self._busy) - (_own() - self._own))
-            share = others / (seconds * (os.cpu_count() or 1))
+            share = min(1.0, others / (seconds * (os.cpu_count() or 1)))
             self._last = (
                 f"Noise: meanwhile other programs, and other guests of the host, used {share:.0%} of the processors' time; "
                 f"load average at the end {os.getloadavg()[0]:.1f}."
