@@ -43,6 +43,7 @@ class AsyncTransport(Channel):
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         head = self.encode(request)
+        again = False
         while True:
             pair, fresh = await self._take(deadline)
             stream = AsyncStream(self, pair, request, _outbound(head, request), deadline=deadline, idle=idle)
@@ -57,6 +58,8 @@ class AsyncTransport(Channel):
                 await stream.close()
                 raise
             else:
+                if again and request.removes:
+                    stream.take_absence_for_success()
                 return stream
 
     async def follow(
@@ -169,6 +172,9 @@ class AsyncStream:
         if self._reply.head is None:
             raise RuntimeError("wait_for_head comes first")
         return self._reply.head
+
+    def take_absence_for_success(self) -> None:
+        self._reply.take_absence_for_success()
 
     async def wait_for_head(self) -> None:
         while self._reply.head is None:

@@ -48,6 +48,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return self.pieces is None and self.method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
 
     @property
+    def removes(self) -> bool:
+        """Whether it removes something by the REST API: what is not there any more is what was wanted."""
+        return self.method == "DELETE" and self.target.startswith("/system/")
+
+    @property
     def chunked(self) -> bool:
         return self.pieces is not None and self.length is None
 
@@ -152,6 +157,11 @@ class Reply:
             if not self.done:  # Bytes after the end are the next answer's to nobody; the connection is not kept.
                 raise BrokenAnswer(f"the answer is not HTTP: {exc}") from exc
             self.keep_alive = False
+
+    def take_absence_for_success(self) -> None:
+        """Read 404 as 202: the answer to a removal that was sent a second time, since the first answer was lost."""
+        if self.head is not None and self.head.status == 404:
+            self.head = msgspec.structs.replace(self.head, status=202)
 
     def take(self) -> list[bytes]:
         """Pieces of the body since the last call."""

@@ -46,6 +46,7 @@ class Transport(Channel):
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         head = self.encode(request)
+        again = False
         while True:
             sock, fresh = self._take(deadline)
             self._active = sock
@@ -64,6 +65,8 @@ class Transport(Channel):
                 stream.close()
                 raise
             else:
+                if again and request.removes:
+                    stream.take_absence_for_success()
                 return stream
 
     def follow(self, request: Request, *, timeout: float, idle: float | None = None) -> Stream:
@@ -190,6 +193,9 @@ class Stream:
         if self._reply.head is None:
             raise RuntimeError("wait_for_head comes first")
         return self._reply.head
+
+    def take_absence_for_success(self) -> None:
+        self._reply.take_absence_for_success()
 
     def wait_for_head(self) -> None:
         while self._reply.head is None:
