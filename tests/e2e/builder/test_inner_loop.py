@@ -406,3 +406,35 @@ def test_all_missing_templates_are_named_at_once(platform: Platform, tmp_path: P
         assert f"there are no templates {', '.join(names)}" in said
         assert "template store pull golang-middleware" in said
         assert "did you mean python3-http" in said
+
+
+ASGI = """
+import asyncio
+import sys
+
+async def app(scope, receive, send):
+    print("seen", scope["path"])
+    await asyncio.to_thread(print, "in a thread", file=sys.stderr)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+    print("no end", end="")
+"""
+
+
+def test_lines_of_an_asgi_application_know_their_call(platform: Platform, tmp_path: Path) -> None:
+    """Its process serves all calls at once, and tells whose a line is."""
+    hilbert(platform, tmp_path, "new", "app", "--lang", "python3-asgi", "--quiet")
+    (tmp_path / "app" / "handler.py").write_text(ASGI)
+    hilbert(platform, tmp_path, "up", "--skip-tests")
+    for number in range(3):
+        assert platform.call("/function/app/x", headers={"X-Call-Id": f"asgi-{number}"}).status == 200
+
+    def said(number: int) -> str:
+        return hilbert(platform, tmp_path, "logs", "app", "--tail=false", "--call-id", f"asgi-{number}")
+
+    for number in range(3):
+        until(
+            lambda number=number: all(text in said(number) for text in ("/x", "in a thread", "no end")),  # type: ignore[misc]
+            what="the lines of a call",
+        )
+        assert said(number).count("in a thread") == 1
