@@ -24,6 +24,7 @@ from hilbert.core.model import Endpoint
 from hilbert.core.ports import Runtime
 from hilbert.core.settings import DefaultLimitSettings, ProcessSettings, ProviderSettings
 from hilbert.core.values import Duration, Quantity
+from hilbert.images.store import OciStore
 from hilbert.providers.host import HostProvider, open_database
 from hilbert.runtimes.host import HostRuntime
 from hilbert.runtimes.logs.folder import LogFolder
@@ -31,8 +32,11 @@ from hilbert.runtimes.network.client import Network
 from hilbert.runtimes.process.images import ImageStore
 from hilbert.runtimes.process.machine import Machine
 from hilbert.testing.harness import Alone, eventually
+from support.container_images import missing_for_images, store_of_tests
 
 LEVELS = ("bubblewrap", "landlock", "process")
+RUNTIMES = (*LEVELS, "image")
+"""Bundles at each level, and container images."""
 
 ECHO = """
 def handle(event, context):
@@ -114,7 +118,8 @@ class ProcessHarness(Alone):
         required: frozenset[Promise] = frozenset(),
     ) -> None:
         self.required = required
-        self.level = level
+        self.images = level == "image"
+        self.level = "bubblewrap" if self.images else level
         self.default_limits = default_limits
         self.folder = folder or Path(tempfile.mkdtemp(prefix="hb-"))
         # Other users pass through it to what is theirs; what is not, is closed below.
@@ -123,7 +128,7 @@ class ProcessHarness(Alone):
         self.settings = ProviderSettings(
             drain_delay=Duration.of(0.02), grace=Duration.of(grace), start_timeout=Duration.of(start_timeout)
         )
-        for name, handler in (("echo", ECHO), ("run", RUN), ("broken", BROKEN)):
+        for name, handler in (("echo", ECHO), ("run", RUN), ("broken", BROKEN)) if not self.images else ():
             if not (self.folder / "shipped" / name).exists():
                 write_bundle(self.folder / "shipped", name, handler)
 
@@ -141,10 +146,16 @@ class ProcessHarness(Alone):
             network=Network(self.folder / "run", pool="10.213.0.0/16"),
             default_limits=self.default_limits,
             probe_period=self.probe_period,
+            store=OciStore(store_of_tests()) if self.images else None,
         )
         (self.folder / "run" / "r").mkdir(parents=True, exist_ok=True)
         try:
             await self.runtime.open(self._machines.get(self.level) if self.default_limits is None else None)
+            if self.images and (missing := missing_for_images()):
+                await self.runtime.close()
+                self.database.close()
+                shutil.rmtree(self.folder)
+                pytest.skip(missing)
         except InvalidSettings:
             self.database.close()
             shutil.rmtree(self.folder)

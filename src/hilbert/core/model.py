@@ -200,7 +200,7 @@ class Endpoint(msgspec.Struct, frozen=True, array_like=True):
     replica: str
     """Unique among all replicas, ever."""
     address: str
-    """`unix:/absolute/path`, `tcp:IP:PORT`, or `inside:REPLICA:PORT` for a port of the replica's own loopback."""
+    """`unix:/absolute/path`, `tcp:IP:PORT`, or `inside:PATH:REPLICA:PORT` for a port of the replica's own loopback, with sockets from PATH."""
 
 
 class StartFault(msgspec.Struct, frozen=True, array_like=True):

@@ -20,8 +20,6 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     control_path: str
     inside_path: str = ""
     """Where connections of functions to `gateway` are handed over; empty: nowhere."""
-    dial_path: str = ""
-    """Where sockets come from that reach into the networks of replicas."""
     delivery_secret: str = ""
     """With which the gateway proves that it makes a queued call."""
     lifeline_fd: int

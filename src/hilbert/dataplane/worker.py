@@ -67,7 +67,7 @@ class Worker:
         self._outbox = Outbox(self._wheel.loop)
         self._control = Pool(f"unix:{config.control_path}", self._wheel, outbox=self._outbox)
         crowded = self._admission.crowded
-        self._dialer = Dialer(Path(config.dial_path))
+        self._dialer = Dialer()
         self._table = Table(
             config.settings.provider.default_namespace,
             lambda address: Pool(address, self._wheel, crowded=crowded, dialer=self._dialer, outbox=self._outbox),

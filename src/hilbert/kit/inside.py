@@ -26,21 +26,24 @@ _ANSWER_MOST: Final = 10.0
 
 
 class Dialer:
-    """Connects to `REPLICA:PORT`. It keeps the sockets that it has for a replica until `forget`."""
+    """Connects to places such as `/run/hilbert/dial.sock:web-x2k4:8080`: where sockets come from, a replica, and its port.
 
-    def __init__(self, path: Path, *, ahead: int = COUNT_MOST) -> None:
-        """`path` is where sockets come from; `ahead`, at most `COUNT_MOST`, is how many it asks for at a time."""
-        self._path = path
+    It keeps the sockets that it has for a replica until `forget`.
+    """
+
+    def __init__(self, *, ahead: int = COUNT_MOST) -> None:
+        """`ahead`, at most `COUNT_MOST`, is how many sockets it asks for at a time."""
         self._ahead = ahead
-        self._link: socket.socket | None = None
+        self._links: dict[str, socket.socket] = {}
         self._stock: dict[str, list[socket.socket]] = {}
+        """By place, without the port."""
         self._asked: dict[str, asyncio.Future[list[socket.socket]]] = {}
 
     async def dial(self, place: str) -> socket.socket:
-        """A connection to `REPLICA:PORT`, for this loop to use. Raises `OSError`, at once where nobody listens."""
-        replica, _, port = place.rpartition(":")
+        """A connection, for this loop to use. Raises `OSError`, at once where nobody listens."""
+        source, _, port = place.rpartition(":")
         async with asyncio.timeout(_ANSWER_MOST):
-            client = await self._take(replica)
+            client = await self._take(source)
             try:
                 code = client.connect_ex(("127.0.0.1", int(port)))
                 if code == errno.ECONNABORTED:  # It tells once more of the attempt before, which was refused.
@@ -52,48 +55,54 @@ class Dialer:
                 client.close()
                 raise
         if code:
-            if code == errno.ECONNREFUSED and replica in self._stock:
-                self._stock[replica].append(client)  # It can be used again.
+            if code == errno.ECONNREFUSED and source in self._stock:
+                self._stock[source].append(client)  # It can be used again.
             else:
                 client.close()
             raise OSError(code, os.strerror(code))
         return client
 
-    def forget(self, replica: str) -> None:
-        """Close what was kept for it. Absence is success."""
-        for sock in self._stock.pop(replica, ()):
+    def forget(self, place: str) -> None:
+        """Close what was kept for the replica there. Absence is success."""
+        source = place.rpartition(":")[0]
+        for sock in self._stock.pop(source, ()):
             sock.close()
-        answer = self._asked.pop(replica, None)
+        answer = self._asked.pop(source, None)
         if answer is not None:
             _fail(answer, ConnectionError("the replica has ended"))
 
     def close(self) -> None:
-        for replica in list(self._stock):
-            self.forget(replica)
-        self._part(ConnectionError("this process is about to end"))
+        for sockets in self._stock.values():
+            for sock in sockets:
+                sock.close()
+        self._stock.clear()
+        for path in list(self._links):
+            self._part(path, ConnectionError("this process is about to end"))
 
-    async def _take(self, replica: str) -> socket.socket:
-        while not self._stock.get(replica):
-            answer = self._asked.get(replica)
+    async def _take(self, source: str) -> socket.socket:
+        while not self._stock.get(source):
+            answer = self._asked.get(source)
             if answer is None:
-                answer = self._asked[replica] = asyncio.get_running_loop().create_future()
+                answer = self._asked[source] = asyncio.get_running_loop().create_future()
+                path = source.rpartition(":")[0]
                 try:
-                    self._ask(replica)
+                    self._ask(path, source)
                 except OSError as exc:
-                    self._part(exc)
+                    self._part(path, exc)
             sockets = await asyncio.shield(answer)
             if sockets:
-                self._stock.setdefault(replica, []).extend(sockets)
+                self._stock.setdefault(source, []).extend(sockets)
                 sockets.clear()  # The first who waited has put them there for all.
-        return self._stock[replica].pop()
+        return self._stock[source].pop()
 
-    def _ask(self, replica: str) -> None:
-        if self._link is None:
-            self._link = handover.connect(self._path)
-            asyncio.get_running_loop().add_reader(self._link.fileno(), self._hear, self._link)
-        handover.send(self._link, f"{self._ahead} {replica}".encode())
+    def _ask(self, path: str, source: str) -> None:
+        link = self._links.get(path)
+        if link is None:
+            link = self._links[path] = handover.connect(Path(path))
+            asyncio.get_running_loop().add_reader(link.fileno(), self._hear, path, link)
+        handover.send(link, f"{self._ahead} {source.rpartition(':')[2]}".encode())
 
-    def _hear(self, link: socket.socket) -> None:
+    def _hear(self, path: str, link: socket.socket) -> None:
         try:
             message, descriptors = handover.receive(link)
         except BlockingIOError:
@@ -101,13 +110,13 @@ class Dialer:
         except OSError:
             message, descriptors = b"", []
         if not message:
-            self._part(ConnectionError("the network keeper has ended"))
+            self._part(path, ConnectionError("the network keeper has ended"))
             return
         replica, _, why = message.decode(errors="replace").partition(" ")
         sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         for sock in sockets:
             sock.setblocking(False)
-        answer = self._asked.pop(replica, None)
+        answer = self._asked.pop(f"{path}:{replica}", None)
         if answer is None or answer.done():
             for sock in sockets:
                 sock.close()
@@ -116,14 +125,13 @@ class Dialer:
         else:
             _fail(answer, ConnectionError(why or "no sockets were given"))
 
-    def _part(self, why: OSError) -> None:
-        link, self._link = self._link, None
+    def _part(self, path: str, why: OSError) -> None:
+        link = self._links.pop(path, None)
         if link is not None:
             asyncio.get_running_loop().remove_reader(link.fileno())
             link.close()
-        asked, self._asked = self._asked, {}
-        for answer in asked.values():
-            _fail(answer, why)
+        for source in [source for source in self._asked if source.rpartition(":")[0] == path]:
+            _fail(self._asked.pop(source), why)
 
 
 def _fail(answer: asyncio.Future[list[socket.socket]], why: OSError) -> None:

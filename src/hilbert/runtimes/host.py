@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,8 +17,13 @@ from hilbert.core.network import NetworkUse
 from hilbert.core.ports import Handle, Observed, ReplicaLogs, ReplicaPlan
 from hilbert.core.settings import DefaultLimitSettings, ProcessSettings
 from hilbert.core.values import Duration, NamespaceName
+from hilbert.images.model import PullPolicy
+from hilbert.images.store import OciStore
 from hilbert.runtimes.network.client import Network
 from hilbert.runtimes.network.survey import SHARED
+from hilbert.runtimes.oci.launch import Launching
+from hilbert.runtimes.oci.runtime import OciStarter
+from hilbert.runtimes.oci.survey import survey as survey_images
 from hilbert.runtimes.process.images import ImageStore
 from hilbert.runtimes.process.machine import Machine, survey
 from hilbert.runtimes.process.runtime import ProcessStarter
@@ -45,11 +51,19 @@ class HostRuntime:
         default_limits: DefaultLimitSettings | None = None,
         probe_period: float = PROBE_PERIOD,
         bound: bool = False,
+        store: OciStore | None = None,
+        pull_policy: PullPolicy = PullPolicy.AUTO,
     ) -> None:
         """`run_dir` holds one folder for each replica, in `r/`. `bound`: replicas end with this process, too.
 
-        Without a `network`, replicas share this machine's, unless they are to have none.
+        Without a `network`, replicas share this machine's, unless they are to have none. Without a `store`, or without a
+        `network`, container images do not run.
         """
+        self._store = store
+        self._pull_policy = pull_policy
+        self._launching = Launching()
+        self._oci: OciStarter | None = None
+        self._image_facts: Mapping[str, str] = {}
         self._images = images
         self._settings = settings or ProcessSettings()
         self._network = network
@@ -76,6 +90,20 @@ class HostRuntime:
         self._process = ProcessStarter(
             self.replicas, found, images=self._images, default_limits=self._default_limits, bound=self._bound
         )
+        if self._store is not None and self._network is not None:
+            can = await survey_images(self.replicas.folder, self._launching, scratch=scratch, user=found.user(0))
+            self._oci = OciStarter(
+                self.replicas,
+                found,
+                can,
+                self._launching,
+                store=self._store,
+                dial=self._network.dial_path,
+                pull_policy=self._pull_policy,
+                default_limits=self._default_limits,
+                bound=self._bound,
+            )
+            self._image_facts = can.facts()
         self.replicas.open(uplink=found.abilities.uplink, owner=found.user, scratch=scratch)
         _log.info("process runtime", sandbox=found.sandbox.level, **found.shortcomings())
         for name, text in found.facts().items():
@@ -85,6 +113,7 @@ class HostRuntime:
     async def close(self) -> None:
         """Look after no replica any more. They go on."""
         await self.replicas.close()
+        await self._launching.close()
         if self._machine is not None:
             self._machine.limiter.close()
 
@@ -109,6 +138,8 @@ class HostRuntime:
 
     async def stop(self, handle: Handle, *, grace: Duration) -> None:
         await self.replicas.stop(handle, grace=grace)
+        if self._oci is not None:
+            await asyncio.to_thread(self._oci.forget, handle)
 
     async def check(self, handles: Sequence[Handle]) -> Sequence[Observed]:
         return await self.replicas.check(handles)
@@ -117,6 +148,11 @@ class HostRuntime:
         await self.replicas.update_secrets(handle, secrets)
 
     # What a runtime may offer besides (`providers.host.extra`)
+
+    async def prepare(self, spec: FunctionSpec, *, generation: int, pull_secret: bytes) -> None:
+        starter = self._starter(spec)
+        if isinstance(starter, OciStarter):
+            await starter.prepare(spec, generation=generation, pull_secret=pull_secret)
 
     def subscribe(self, changed: Callable[[str], None]) -> None:
         self.replicas.subscribe(changed)
@@ -131,12 +167,15 @@ class HostRuntime:
         return self.replicas.measure(handles)
 
     async def facts(self) -> Mapping[str, str]:
-        return self.machine.facts()
+        return {**self.machine.facts(), **self._image_facts}
 
-    def _starter(self, spec: FunctionSpec) -> ProcessStarter:  # noqa: ARG002
+    def _starter(self, spec: FunctionSpec) -> ProcessStarter | OciStarter:
+        """A bundle's name comes before an image's. Without images, the answer to any other name is that of bundles."""
         if self._process is None:
             raise RuntimeError("the runtime is not open")
-        return self._process
+        if self._oci is None or self._process.has(spec.image, spec.ref.namespace):
+            return self._process
+        return self._oci
 
 
 def _keep_descriptors() -> None:

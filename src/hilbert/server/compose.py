@@ -66,6 +66,8 @@ async def running_queue(settings: Settings) -> AsyncIterator[FullQueue | None]:
 @contextlib.asynccontextmanager
 async def _host(settings: Settings, stop_replicas: Callable[[], bool], lifeline: Lifeline) -> AsyncIterator[Provider]:
     from hilbert.core.network import NetworkUse
+    from hilbert.images.model import PullPolicy
+    from hilbert.images.store import OciStore
     from hilbert.providers.host import HostProvider, open_database
     from hilbert.runtimes.host import HostRuntime
     from hilbert.runtimes.logs.folder import LogFolder
@@ -89,6 +91,8 @@ async def _host(settings: Settings, stop_replicas: Callable[[], bool], lifeline:
                 settings=settings.process,
                 default_limits=settings.default_limits,
                 network=Network(run, pool=settings.process.network_pool),
+                store=OciStore(state / "oci", settings.images),
+                pull_policy=PullPolicy(settings.images.pull_policy),
             )
     fresh = not (state / "hilbert.db").exists()
     database = open_database(state / "hilbert.db")

@@ -224,7 +224,6 @@ class Supervisor:
             feed_path=str(self._run / "feed.sock"),
             control_path=str(self._run / "control.sock"),
             inside_path=str(self._run / "inside.sock") if self._settings.provider.name == "host" else "",
-            dial_path=str(self._run / "dial.sock"),
             delivery_secret=self._delivery_secret,
             lifeline_fd=line,
         )

@@ -13,6 +13,7 @@ import pytest
 from hilbert.core.model import Endpoint, EndpointSet, FunctionSpec, LogLine, LogQuery, Synced
 from hilbert.core.ports import Logs, Namespaces, Provider, Secrets
 from hilbert.core.values import DEFAULT_NAMESPACE, FunctionName, FunctionRef, NamespaceName
+from hilbert.kit.inside import Dialer
 
 PATIENCE = 60.0
 """Seconds until a condition that does not come true fails its test. Generous: machines are shared."""
@@ -66,6 +67,12 @@ async def call(endpoint: Endpoint, body: bytes = b"", *, path: str = "/") -> tup
     kind, _, address = endpoint.address.partition(":")
     if kind == "unix":
         reader, writer = await asyncio.open_unix_connection(address)
+    elif kind == "inside":
+        dialer = Dialer(ahead=1)
+        try:
+            reader, writer = await asyncio.open_connection(sock=await dialer.dial(address))
+        finally:
+            dialer.close()
     else:
         host, _, port = address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from support.processes import LEVELS, ProcessHarness
+from support.processes import RUNTIMES, ProcessHarness
 
 
-@pytest.fixture(params=LEVELS)
+@pytest.fixture(params=RUNTIMES)
 async def harness(request: pytest.FixtureRequest) -> AsyncIterator[ProcessHarness]:
     harness = ProcessHarness(request.param)
     await harness.start()

@@ -60,11 +60,11 @@ class Scene:
 
     @property
     def closed(self) -> tuple[Path, ...]:
-        victim = Path(self.victim.address.removeprefix("unix:")).parent
+        victim = self.harness.folder / "run" / "r" / self.victim.replica.rpartition("-")[2]
         return (
             victim / "secrets" / "token",
             victim / "secrets",
-            victim / "sock",
+            *(() if self.harness.images else (victim / "sock",)),
             self.harness.folder / "state" / "hilbert.db",
             self.harness.folder / "state",
             self.harness.folder / "run",

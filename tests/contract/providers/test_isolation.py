@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ from hilbert.core.network import NetworkUse
 from hilbert.core.values import DEFAULT_NAMESPACE, NamespaceName, Quantity, SecretName
 from hilbert.testing.harness import call, eventually, lines_of, spec_of, watching
 from support.attacker import inside, refused
-from support.processes import LEVELS, ProcessHarness
+from support.processes import LEVELS, RUNTIMES, ProcessHarness
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +29,7 @@ DEV = NamespaceName("dev")
 TOKEN = SecretName("token")
 
 
-@pytest.fixture(params=LEVELS)
+@pytest.fixture(params=RUNTIMES)
 async def harness(request: pytest.FixtureRequest) -> AsyncIterator[ProcessHarness]:
     harness = ProcessHarness(request.param)
     await harness.start()
@@ -76,7 +77,7 @@ class Scene:
         return self.harness.runtime.machine.user(1) is not None
 
     def folder(self, endpoint: Endpoint) -> str:
-        return os.path.dirname(endpoint.address.removeprefix("unix:"))
+        return str(self.run / "r" / endpoint.replica.rpartition("-")[2])
 
 
 @pytest.fixture
@@ -208,6 +209,9 @@ async def test_what_may_be_written(scene: Scene) -> None:
         },
     )
     assert results.pop("scratch")[0] == "done"
+    if scene.harness.images:  # Its root is its own to write to, and gone with it.
+        assert {results.pop(name)[0] for name in ("bundle", "system")} == {"done"}
+        assert not Path("/usr/x").exists()
     if scene.level == "process" and not scene.separate_users:
         assert results["state"][0] == "done"
         assert "read the files and secrets" in (await scene.harness.provider.facts())["warning.sandbox"]
@@ -235,6 +239,8 @@ async def test_an_environment_that_steers_the_loader_steers_only_children(harnes
         (endpoint,) = await table.ready(spec.ref)
     results = await inside(endpoint, {"own": "os.environ['LD_PRELOAD']", "maps": "'evil' in read('/proc/self/maps')"})
     assert results == {"own": ("done", "/nowhere/evil.so"), "maps": ("done", False)}
+    if harness.images:
+        return  # The program that is started is the image's own.
     lines = [line.text for line in await lines_of(harness, ref=spec.ref)]
     assert not [line for line in lines if "evil.so" in line], "the loader was asked for it at the start"
 
@@ -260,14 +266,19 @@ async def test_no_network_means_none(harness: ProcessHarness, where: str) -> Non
         }
         async with watching(harness.provider) as table:
             await harness.provider.apply(closed)
-            await harness.provider.apply(opened)
+            if not harness.images:
+                await harness.provider.apply(opened)
             results = await inside((await table.ready(closed.ref))[0], code)
             assert results["loopback"][0] == "refused"
             assert results["interfaces"] == ("done", ["lo"])
             assert results["own"] == ("done", None), "its own loopback works"
+            assert (await harness.provider.get(closed.ref)).placement["network"] == "none"
+            if harness.images:
+                with pytest.raises(InvalidSpec, match="always has a network of its own"):
+                    await harness.provider.apply(opened)
+                return
             results = await inside((await table.ready(opened.ref))[0], code)
             assert results["loopback"][0] == "done"
-    assert (await harness.provider.get(closed.ref)).placement["network"] == "none"
     assert (await harness.provider.get(opened.ref)).placement["network"] == "host"
 
 
@@ -287,7 +298,7 @@ async def test_each_replica_has_a_network_of_its_own(harness: ProcessHarness) ->
             code = {
                 "loopback": f"connect(('127.0.0.1', {server.getsockname()[1]}), socket.AF_INET)",
                 "gateway": "socket.gethostbyname('gateway') + ' ' + socket.gethostbyname('gateway.openfaas')",
-                "own": "globals().setdefault('kept', socket.create_server(('0.0.0.0', 8080))).getsockname()[1]",
+                "own": "globals().setdefault('kept', socket.create_server(('0.0.0.0', 9090))).getsockname()[1]",
                 "network": "os.stat('/proc/self/ns/net').st_ino",
                 "server": "[line for line in open('/etc/resolv.conf') if line.startswith('nameserver')]",
             }
@@ -295,7 +306,7 @@ async def test_each_replica_has_a_network_of_its_own(harness: ProcessHarness) ->
     for results in found:
         assert results["loopback"][0] == "refused"
         assert results["gateway"] == ("done", "127.0.0.80 127.0.0.80")
-        assert results["own"] == ("done", 8080)
+        assert results["own"] == ("done", 9090)
         assert results["server"] == ("done", ["nameserver 127.0.0.80\n"] if abilities.uplink else [])
     assert len({results["network"][1] for results in found}) == 2
     placement = (await provider.get(spec.ref)).placement

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hilbert.testing.provider import ProviderContract
-from support.processes import LEVELS, ProcessHarness
+from support.processes import RUNTIMES, ProcessHarness
 
 
-@pytest.fixture(params=LEVELS)
+@pytest.fixture(params=RUNTIMES)
 async def harness(request: pytest.FixtureRequest) -> AsyncIterator[ProcessHarness]:
     harness = ProcessHarness(request.param)
     await harness.start()

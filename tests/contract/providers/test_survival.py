@@ -22,7 +22,7 @@ from hilbert.core.values import FunctionRef
 from hilbert.runtimes.replica.limits import ProcessLimits
 from hilbert.testing.harness import PATIENCE, call, eventually, lines_of, spec_of, watching
 from support.mortal import MOMENTS
-from support.processes import LEVELS, ProcessHarness, is_of
+from support.processes import LEVELS, RUNTIMES, ProcessHarness, is_of
 
 pytestmark = pytest.mark.anyio
 
@@ -141,7 +141,7 @@ async def test_replicas_outlive_the_control_plane_and_everything_killed_at_once_
     await harness.close()
 
 
-@pytest.fixture(params=LEVELS)
+@pytest.fixture(params=RUNTIMES)
 async def harness(request: pytest.FixtureRequest) -> AsyncIterator[ProcessHarness]:
     harness = ProcessHarness(request.param, grace=2)
     await harness.start()
@@ -196,7 +196,7 @@ async def test_a_handler_that_cannot_be_imported_says_why(harness: ProcessHarnes
 
     await eventually(explained)
     message = (await harness.provider.get(spec.ref)).message
-    assert message.startswith("a replica exited with status 3: ")
+    assert message.startswith(f"a replica exited with status {1 if harness.images else 3}: ")
     assert "this function is broken" in message
 
 

@@ -16,14 +16,16 @@ class ReplicaLogs(Protocol):
     what `open` gave may exceed the bounds, hold up a reader or change what was written before.
     """
 
-    def open(self, ref: FunctionRef, replica: str) -> int:
+    def open(self, ref: FunctionRef, replica: str, *, bare: bool = False) -> int:
         """A descriptor to which the replica writes; the caller's to close. It may be given to a user of the replica's own.
+
+        `bare`: its lines come without a time, and get that at which they come.
 
         Raises `OSError`.
         """
         ...
 
-    def adopt(self, ref: FunctionRef, replica: str) -> None:
+    def adopt(self, ref: FunctionRef, replica: str, *, bare: bool = False) -> None:
         """An earlier run has opened the log of this replica, which still writes: look after it. Idempotent."""
         ...
 

@@ -38,7 +38,7 @@ class _Probe(asyncio.Protocol):
 async def ask(address: str, path: str, *, dialer: Dialing | None = None) -> int:
     """The status of the answer to GET `path`; 0 when there is none. Waits for as long as it takes.
 
-    `address` is `unix:/absolute/path`, `tcp:HOST:PORT`, an IPv6 host in brackets, or `inside:REPLICA:PORT`. `path` is trusted (`safe_path`).
+    `address` is `unix:/absolute/path`, `tcp:HOST:PORT`, an IPv6 host in brackets, or `inside:PATH:REPLICA:PORT`. `path` is trusted (`safe_path`).
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[int] = loop.create_future()

@@ -18,19 +18,19 @@ MOST_IDLE: Final = 256
 
 
 class Dialing(Protocol):
-    """Connects to what is in other networks, at `inside:REPLICA:PORT`."""
+    """Connects to what is in other networks (`kit.inside`)."""
 
     async def dial(self, place: str) -> socket.socket:
-        """A connection to `REPLICA:PORT`. Raises `OSError`."""
+        """A connection to `PATH:REPLICA:PORT`. Raises `OSError`."""
         ...
 
-    def forget(self, replica: str) -> None:
+    def forget(self, place: str) -> None:
         """It will not be asked for any more."""
         ...
 
 
 class Pool:
-    """Connections to one upstream address: `unix:/path`, `tcp:host:port`, or `inside:REPLICA:PORT`."""
+    """Connections to one upstream address: `unix:/path`, `tcp:host:port`, or `inside:PATH:REPLICA:PORT`."""
 
     __slots__ = (
         "_closed",
@@ -134,7 +134,7 @@ class Pool:
             connection.transport.close()
         kind, _, place = self.address.partition(":")
         if kind == "inside" and self._dialer is not None:
-            self._dialer.forget(place.rpartition(":")[0])
+            self._dialer.forget(place)
 
 
 def _next_descriptor() -> int:

@@ -61,12 +61,13 @@ class LogFolder:
         for folder in (path, pipes):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._live: dict[str, FunctionRef] = {}
+        self._bare: set[str] = set()
         self._link = Link(self._connect, standing=self._standing)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="logs")
         self._removals: set[asyncio.Task[None]] = set()
         self._keeper: tuple[Keeper, threading.Thread] | None = None
 
-    def open(self, ref: FunctionRef, replica: str) -> int:
+    def open(self, ref: FunctionRef, replica: str, *, bare: bool = False) -> int:
         """As the port: the pipe, open both ways, so that it never breaks while the keeper is started anew."""
         self._folder(ref).mkdir(mode=0o700, parents=True, exist_ok=True)
         pipe = self._pipes / replica
@@ -80,18 +81,19 @@ class LogFolder:
         except BaseException:
             os.close(descriptor)
             raise
-        self._live[replica] = ref
+        self._take(ref, replica, bare=bare)
         # What a replica that ends at once has written would be gone with its pipe before the keeper has opened it.
         self._link.ask(self._keep(replica, ref)).add_done_callback(lambda _: os.close(held))
         return descriptor
 
-    def adopt(self, ref: FunctionRef, replica: str) -> None:
+    def adopt(self, ref: FunctionRef, replica: str, *, bare: bool = False) -> None:
         if replica not in self._live:
-            self._live[replica] = ref
+            self._take(ref, replica, bare=bare)
             self._link.ask(self._keep(replica, ref))
 
     def retire(self, ref: FunctionRef, replica: str) -> None:
         self._live.pop(replica, None)
+        self._bare.discard(replica)
         self._link.ask(Retire(self._link.number(), ref.namespace, ref.name, replica))
 
     async def last_lines(self, ref: FunctionRef, replica: str, count: int) -> Sequence[str]:
@@ -204,7 +206,12 @@ class LogFolder:
         return (self._keep(replica, ref) for replica, ref in self._live.items())
 
     def _keep(self, replica: str, ref: FunctionRef) -> Keep:
-        return Keep(self._link.number(), ref.namespace, ref.name, replica)
+        return Keep(self._link.number(), ref.namespace, ref.name, replica, replica in self._bare)
+
+    def _take(self, ref: FunctionRef, replica: str, *, bare: bool) -> None:
+        self._live[replica] = ref
+        if bare:
+            self._bare.add(replica)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -54,6 +54,20 @@ class _Output:
         self.file: int | None = None
         self.size = 0
         self.failing = False
+        self.bare = request.bare
+        self._inside_line = False
+
+    def stamped(self, data: bytes) -> bytes:
+        """With the time before each line that begins in it."""
+        now = time.time_ns()
+        stamp = b"%b.%09dZ " % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)).encode(), now % 10**9)
+        *whole, rest = data.split(b"\n")
+        first = b"" if self._inside_line else stamp
+        self._inside_line = bool(rest) or (self._inside_line and not whole)
+        lines = (b"\n" + stamp).join(whole) + b"\n" if whole else b""
+        if not whole:
+            return first + rest
+        return first + lines + (stamp + rest if rest else b"")
 
     def close_file(self) -> None:
         if self.file is not None:
@@ -299,6 +313,8 @@ class Keeper:
             self._close_pipe(output)
             output.close_file()
             return 0
+        if output.bare:
+            data = output.stamped(data)
         self._allowance -= len(data)
         try:
             output.write(data, self._half)

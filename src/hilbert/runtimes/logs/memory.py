@@ -24,14 +24,14 @@ class MemoryLogs:
         self._files: dict[tuple[FunctionRef, str], int] = {}
         self._old: dict[FunctionRef, list[str]] = {}
 
-    def open(self, ref: FunctionRef, replica: str) -> int:
+    def open(self, ref: FunctionRef, replica: str, *, bare: bool = False) -> int:  # noqa: ARG002 - nobody copies here
         file = self._files.get((ref, replica))
         if file is None:
             file = self._files[ref, replica] = os.memfd_create(replica, os.MFD_CLOEXEC)
             fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
         return os.dup(file)
 
-    def adopt(self, ref: FunctionRef, replica: str) -> None:
+    def adopt(self, ref: FunctionRef, replica: str, *, bare: bool = False) -> None:
         """Nothing outlives this process."""
 
     def retire(self, ref: FunctionRef, replica: str) -> None:

@@ -15,6 +15,8 @@ class Keep(msgspec.Struct, frozen=True, tag="keep"):
     namespace: str
     function: str
     replica: str
+    bare: bool = False
+    """Lines come without a time: each gets that at which it comes."""
 
 
 class Flush(msgspec.Struct, frozen=True, tag="flush"):

@@ -77,7 +77,7 @@ class Network:
 
     @property
     def dial_path(self) -> Path:
-        """Where `hilbert.kit.inside.Dialer` gets its sockets."""
+        """Where sockets of the replicas' networks come from (`hilbert.kit.inside`)."""
         return self._folder / "dial.sock"
 
     async def open(self, abilities: Abilities | None = None) -> Abilities:

@@ -32,7 +32,13 @@ def owner_of(namespace: int) -> int:
 
 
 def enter(network: int) -> None:
-    """Move this process into a network namespace, and into its owner if that is not the one it is in. Raises `OSError`."""
+    """Move this process into a network namespace, and into its owner if that is not the one it is in. Raises `OSError`.
+
+    Not as root, who has every right there from outside: inside, it would be nobody, and programs that it starts could do nothing.
+    """
+    if os.geteuid() == 0:
+        _setns(network, _CLONE_NEWNET)
+        return
     owner = owner_of(network)
     try:
         if os.fstat(owner).st_ino != Path("/proc/self/ns/user").stat().st_ino:

@@ -12,7 +12,12 @@ NAMES: Final = ("gateway", "gateway.openfaas", "gateway.openfaas.svc", "gateway.
 
 def hosts(host: str) -> str:
     """`/etc/hosts` of a replica whose host name is `host`."""
-    return f"127.0.0.1\tlocalhost {host}\n::1\tlocalhost ip6-localhost\n{GATEWAY}\t{' '.join(NAMES)}\n"
+    return f"{lonely_hosts(host)}{GATEWAY}\t{' '.join(NAMES)}\n"
+
+
+def lonely_hosts(host: str) -> str:
+    """The same for one that reaches nobody."""
+    return f"127.0.0.1\tlocalhost {host}\n::1\tlocalhost ip6-localhost\n"
 
 
 def resolv_conf(*, resolves: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import io
@@ -13,15 +12,13 @@ from typing import Final
 
 import msgspec
 
-from hilbert.core.errors import StartFailed
 from hilbert.runtimes.process.interpreter import Interpreter
 from hilbert.runtimes.process.sandbox.contract import BLOCK, ENVIRONMENT, FILTER, GATE, INFO, LISTEN, Command
 from hilbert.runtimes.replica import proc
+from hilbert.runtimes.replica.bwrap import child_of
 
 _ABOVE: Final = 10
 """Descriptors are moved here first, so that putting one in place does not overwrite another."""
-_ANSWER_MOST: Final = 10.0
-"""Seconds for bubblewrap to say which process it made."""
 _SANE: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 """The environment until the function's own is taken."""
 
@@ -75,7 +72,7 @@ async def launch(
             )
         try:
             info_write.close()
-            pid = await _child_of(info_read.fileno()) if command.isolated else child
+            pid = await child_of(info_read.fileno()) if command.isolated else child
             return Launched(pid=pid, child=child, gate=os.dup(gate_write.fileno()), block=os.dup(block_write.fileno()))
         except BaseException:
             abandon(child)
@@ -87,29 +84,6 @@ def abandon(child: int) -> None:
     with contextlib.suppress(ChildProcessError):
         proc.kill_tree(child)
         os.waitpid(child, 0)
-
-
-async def _child_of(info: int) -> int:
-    """The process that bubblewrap made, from its answer; it closes its end when it gives up instead."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    answer = bytearray()
-
-    def read() -> None:
-        data = os.read(info, 4096)
-        answer.extend(data)
-        if (not data or b"}" in data) and not done.done():
-            done.set_result(None)
-
-    loop.add_reader(info, read)
-    try:
-        async with asyncio.timeout(_ANSWER_MOST):
-            await done
-        return int(msgspec.json.decode(answer)["child-pid"])
-    except (TimeoutError, msgspec.DecodeError, KeyError, ValueError) as exc:
-        raise StartFailed("the sandbox could not be made", detail=answer.decode(errors="replace")) from exc
-    finally:
-        loop.remove_reader(info)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import hashlib
 import os
 import secrets
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -30,6 +29,7 @@ from hilbert.runtimes.process.sandbox import landlock
 from hilbert.runtimes.process.sandbox.bubblewrap import Bubblewrap
 from hilbert.runtimes.process.sandbox.confined import Landlock, Plain
 from hilbert.runtimes.process.sandbox.contract import Occupant, Sandbox, own_etc
+from hilbert.runtimes.replica import bwrap
 from hilbert.runtimes.replica.folder import make_folder
 from hilbert.runtimes.replica.limits import Allowance, Limiter, find_limiter
 from hilbert.runtimes.replica.users import Users
@@ -75,16 +75,21 @@ class Machine:
 
     def placement(self, plan: ReplicaPlan, allowance: Allowance) -> dict[str, str]:
         """How a replica of `plan` will run, as shown to users."""
-        limits = plan.spec.limits or Resources()
-        user = self.user(plan.tenant)
         found = {
             "runtime": "process",
             "sandbox": self.sandbox.level,
             "network": self.network(plan.network).value,
-            "user": str(os.geteuid() if user is None else user[0]),
+            **self.limits_placement(plan, allowance),
         }
         if self.network(plan.network) is NetworkKind.TENANT:
             found["egress"] = str(plan.network.egress) if self.abilities.uplink else "none"
+        return found
+
+    def limits_placement(self, plan: ReplicaPlan, allowance: Allowance) -> dict[str, str]:
+        """The part of it that is the same however a replica is started."""
+        limits = plan.spec.limits or Resources()
+        user = self.user(plan.tenant)
+        found = {"user": str(os.geteuid() if user is None else user[0])}
         if allowance.memory:
             given = str(limits.memory) if limits.memory is not None else f"{allowance.memory >> 20}Mi"
             origin = "" if limits.memory is not None else ", the default"
@@ -206,13 +211,8 @@ def _label(folder: Path) -> str:
 async def _make(level: str, interpreter: Interpreter, scratch: int) -> Sandbox:
     """The sandbox of that level. Raises `InvalidSettings` if the machine lacks what it is made of."""
     if level == "bubblewrap":
-        executable = shutil.which("bwrap", path="/usr/local/bin:/usr/bin:/bin")
-        if executable is None:
-            raise InvalidSettings("bwrap is not installed (package bubblewrap)")
-        done = await asyncio.to_thread(
-            subprocess.run, [executable, "--help"], capture_output=True, text=True, timeout=10, check=False
-        )
-        return Bubblewrap(interpreter, executable=executable, features=done.stdout + done.stderr, scratch=scratch)
+        executable, features = await bwrap.find()
+        return Bubblewrap(interpreter, executable=executable, features=features, scratch=scratch)
     if level == "landlock":
         if landlock.abi() < 1:
             raise InvalidSettings("this kernel has no Landlock, or it is switched off")

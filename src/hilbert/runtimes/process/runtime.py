@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from hilbert.runtimes.process.machine import Machine
 from hilbert.runtimes.process.network import without_unix_upstream
 from hilbert.runtimes.process.sandbox.contract import Occupant, own_etc
 from hilbert.runtimes.replica import proc
+from hilbert.runtimes.replica.errors import start_errors
 from hilbert.runtimes.replica.folder import make_folder, put_secrets
 from hilbert.runtimes.replica.handle import ReplicaData
 from hilbert.runtimes.replica.limits import Allowance
@@ -169,15 +170,6 @@ def _names(host: str, network: Attach | None) -> dict[str, str]:
     if network is None:
         return {}
     return {"hosts": files.hosts(host), "resolv.conf": files.resolv_conf(resolves=network.resolves)}
-
-
-@contextlib.contextmanager
-def start_errors() -> Iterator[None]:
-    """Translate what the system refuses into `StartFailed`."""
-    try:
-        yield
-    except OSError as exc:
-        raise StartFailed(f"a replica could not be started: {exc.strerror or exc}", detail=str(exc)) from exc
 
 
 def _listen(path: Path) -> socket.socket:

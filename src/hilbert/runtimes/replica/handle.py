@@ -28,6 +28,8 @@ class ReplicaData(msgspec.Struct, frozen=True, kw_only=True):
     """Paths of the requests that ask how it is."""
     lenient: bool = False
     """Any answer to them will do that is no failure of the server's own: nobody has promised that these paths are there."""
+    dial: str = ""
+    """Where sockets of its network come from."""
     port: int = 0
     """Where it listens on its own loopback; 0: at its socket."""
     main: str = ""
@@ -47,7 +49,7 @@ class ReplicaData(msgspec.Struct, frozen=True, kw_only=True):
 
     def address(self, replica: str) -> str:
         """Where the replica of that name is called."""
-        return f"inside:{replica}:{self.port}" if self.port else f"unix:{self.socket}"
+        return f"inside:{self.dial}:{replica}:{self.port}" if self.port else f"unix:{self.socket}"
 
     @classmethod
     def of(cls, handle: Handle) -> ReplicaData:
@@ -58,6 +60,7 @@ class ReplicaData(msgspec.Struct, frozen=True, kw_only=True):
             ready=data.get("ready", "/_/ready"),
             health=data.get("health", "/_/health"),
             lenient="lenient" in data,
+            dial=data.get("dial", ""),
             port=int(data.get("port", "0")),
             main=data.get("main", ""),
             end=int(data.get("end", int(signal.SIGTERM))),
@@ -76,7 +79,7 @@ class ReplicaData(msgspec.Struct, frozen=True, kw_only=True):
             "health": self.health,
             "tenant": str(self.tenant),
             **({"lenient": "yes"} if self.lenient else {}),
-            **({"port": str(self.port)} if self.port else {}),
+            **({"port": str(self.port), "dial": self.dial} if self.port else {}),
             **({"main": self.main} if self.main else {}),
             **({"end": str(int(self.end))} if self.end != signal.SIGTERM else {}),
             **({"pid": str(self.pid), "started": self.started} if self.pid else {}),

@@ -75,6 +75,14 @@ class Limiter(Protocol):
         """Put a process, that has started nothing yet, under the limits. Raises `OSError`."""
         ...
 
+    def own(self, allowance: Allowance) -> Mapping[int, int]:
+        """For a process of another user, whom only that user can limit: what it sets itself (setrlimit(2)), by resource."""
+        ...
+
+    def join(self, groups: Sequence[str], pid: int) -> None:
+        """Put a process, that has started nothing yet and has set its own limits, under the rest. Raises `OSError`."""
+        ...
+
     def close(self) -> None:
         """Leave nothing behind, if no replica needs it any more. `create` can still be used."""
         ...
@@ -100,6 +108,14 @@ class ProcessLimits:
             _limit_processes(pid, allowance)
             _give_way(pid)
 
+    def own(self, allowance: Allowance) -> Mapping[int, int]:
+        return _own_limits(allowance, memory=True, processes=True)
+
+    def join(self, groups: Sequence[str], pid: int) -> None:  # noqa: ARG002 - the protocol's
+        with contextlib.suppress(ProcessLookupError):
+            _go_first(pid)
+            _give_way(pid)
+
     def close(self) -> None:
         """Nothing was made."""
 
@@ -118,6 +134,15 @@ class _Groups:
     def enter(self, groups: Sequence[str], pid: int, allowance: Allowance) -> None:
         with contextlib.suppress(ProcessLookupError):
             _common_limits(pid, allowance)
+            for group in groups:
+                _write(Path(group) / "cgroup.procs", str(pid))
+
+    def own(self, allowance: Allowance) -> Mapping[int, int]:
+        return _own_limits(allowance, memory=False, processes=False)
+
+    def join(self, groups: Sequence[str], pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            _go_first(pid)
             for group in groups:
                 _write(Path(group) / "cgroup.procs", str(pid))
 
@@ -204,6 +229,15 @@ class GroupsV1(_Groups):
             if "cpu" not in self._parents:
                 _give_way(pid)
 
+    def own(self, allowance: Allowance) -> Mapping[int, int]:
+        return _own_limits(allowance, memory="memory" not in self._parents, processes="pids" not in self._parents)
+
+    def join(self, groups: Sequence[str], pid: int) -> None:
+        super().join(groups, pid)
+        with contextlib.suppress(ProcessLookupError):
+            if "cpu" not in self._parents:
+                _give_way(pid)
+
 
 def find_limiter(label: str, *, root: Path = Path("/sys/fs/cgroup"), own: str | None = None) -> tuple[Limiter, str]:
     """The best that can be written here, and why it is no better (empty when nothing is missing).
@@ -265,6 +299,24 @@ def _common_limits(pid: int, allowance: Allowance) -> None:
     resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
     if allowance.file_bytes:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (allowance.file_bytes, allowance.file_bytes))
+    _go_first(pid)
+
+
+def _own_limits(allowance: Allowance, *, memory: bool, processes: bool) -> dict[int, int]:
+    found = {resource.RLIMIT_CORE: 0}
+    if allowance.open_files:
+        found[resource.RLIMIT_NOFILE] = allowance.open_files
+    if allowance.file_bytes:
+        found[resource.RLIMIT_FSIZE] = allowance.file_bytes
+    if memory and allowance.memory:
+        found[resource.RLIMIT_DATA] = allowance.memory
+    if processes and allowance.processes:
+        found[resource.RLIMIT_NPROC] = allowance.processes  # Counted in its own user namespace.
+    return found
+
+
+def _go_first(pid: int) -> None:
+    """When memory runs out."""
     with contextlib.suppress(PermissionError):
         _write(Path(f"/proc/{pid}/oom_score_adj"), str(_OOM_SCORE))
 

@@ -72,7 +72,7 @@ class Monitor:
         descriptor: int,
         *,
         ending: Ending,
-        dialer: Dialer | None,
+        dialer: Dialer,
         explain: Callable[[Handle], Awaitable[tuple[str, str]]],
         changed: Callable[[str], None],
     ) -> None:

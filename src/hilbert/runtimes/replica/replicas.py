@@ -56,7 +56,7 @@ class Replicas:
         self.folder = run_dir / "r"
         self.logs = logs
         self.network = network
-        self._dialer = Dialer(network.dial_path, ahead=_DIALED_AHEAD) if network is not None else None
+        self._dialer = Dialer(ahead=_DIALED_AHEAD)
         self._probe_period = probe_period
         self._trash = Trash(run_dir / "trash")
         self._ending: set[str] = set()
@@ -88,8 +88,7 @@ class Replicas:
         await cancel(self._pulse, self._measuring)
         await asyncio.gather(*(monitor.close() for monitor in self._monitors.values()))
         self._monitors.clear()
-        if self._dialer is not None:
-            self._dialer.close()
+        self._dialer.close()
         if self.network is not None:
             await self.network.close()
         await self._trash.close()
@@ -159,8 +158,8 @@ class Replicas:
         if monitor is not None:
             await monitor.close()
         self._meter.forget(handle.replica)
-        if self._dialer is not None:
-            self._dialer.forget(handle.replica)
+        if data.port:
+            self._dialer.forget(data.address(handle.replica).removeprefix("inside:"))
         if self.network is not None:
             self.network.forget(handle.replica)
         self.logs.retire(handle.ref, handle.replica)
@@ -214,7 +213,7 @@ class Replicas:
         descriptor = proc.open_process(data.pid, data.started) if data.pid else None
         if descriptor is None:
             return None
-        self.logs.adopt(handle.ref, handle.replica)
+        self.logs.adopt(handle.ref, handle.replica, bare=bool(data.port))
         order = self.order(handle.replica, handle.ref, data)
         if order is not None:
             spawn(self._keep_network(order, data, os.dup(descriptor)), name=f"network {handle.replica}")
@@ -295,8 +294,8 @@ def _clean(data: ReplicaData) -> None:
     """Remove what a replica that has ended left behind."""
     kill_groups(data.groups)
     remove_groups(data.groups)
-    if not data.groups and (data.pid or data.port):
-        # Of an image, a process may wait that was not written down yet: it was to be let go only once it was.
+    # Of an image, a process may wait that was not written down yet, nor put into a group.
+    if (data.pid and not data.groups) or (data.port and not data.pid):
         proc.kill_marked(data.folder)
     if data.folder:
         remove_secrets(Path(data.folder))

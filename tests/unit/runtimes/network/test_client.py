@@ -93,8 +93,8 @@ def apart() -> Iterator[Apart]:
 
 
 @pytest.fixture
-async def dialer(network: Network) -> AsyncIterator[Dialer]:
-    dialer = Dialer(network.dial_path)
+async def dialer() -> AsyncIterator[Dialer]:
+    dialer = Dialer()
     yield dialer
     dialer.close()
 
@@ -106,8 +106,8 @@ async def test_dialing_into_a_replica(network: Network, dialer: Dialer, apart: A
     await network.attach(order, apart.pid, apart.descriptor)
     for _ in range(3):  # The socket that was refused can be used again.
         with pytest.raises(ConnectionRefusedError):
-            await dialer.dial("r-1:5001")
-    clients = await asyncio.gather(*(dialer.dial("r-1:5000") for _ in range(3 * COUNT_MOST)))
+            await dialer.dial(f"{network.dial_path}:r-1:5001")
+    clients = await asyncio.gather(*(dialer.dial(f"{network.dial_path}:r-1:5000") for _ in range(3 * COUNT_MOST)))
     for client in clients:
         with client:
             assert await loop.sock_recv(client, 100) == b"hello from inside"
@@ -118,16 +118,17 @@ async def test_what_is_not_there_is_not_dialed(network: Network, dialer: Dialer)
     apart = Apart()
     order = Attach(replica="r-2", namespace="dev", egress="none", resolves=False, called=True)
     await network.attach(order, apart.pid, apart.descriptor)
-    with await dialer.dial("r-2:5000"):
+    place = f"{network.dial_path}:r-2:5000"
+    with await dialer.dial(place):
         pass
     apart.process.kill()
     apart.process.wait()
     network.forget("r-2")
-    dialer.forget("r-2")
+    dialer.forget(place)
     with pytest.raises(OSError, match=r"ended|known|refused"):
-        await _dial_until_it_fails(dialer, "r-2:5000")  # The keeper has to hear of its end first.
+        await _dial_until_it_fails(dialer, place)  # The keeper has to hear of its end first.
     with pytest.raises(ConnectionError):
-        await dialer.dial("unknown:5000")
+        await dialer.dial(f"{network.dial_path}:unknown:5000")
     with pytest.raises(StartFailed):
         await network.attach(Attach(replica="r", namespace="dev"), apart.pid, apart.descriptor)
     apart.close()
@@ -182,4 +183,4 @@ def _received(worker: socket.socket) -> tuple[bytes, list[int]]:
 async def _dial_until_it_fails(dialer: Dialer, place: str) -> None:
     while True:
         with await dialer.dial(place):
-            dialer.forget(place.rpartition(":")[0])
+            dialer.forget(place)

@@ -1,0 +1,93 @@
+"""What an image starts: its program, its user by the image's own files, its environment. Pure but for two files of the image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from hilbert.core.errors import StartFailed
+from hilbert.core.ports import ReplicaPlan
+from hilbert.images.model import LocalImage
+from hilbert.runtimes.oci.mounts import open_in
+
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_FILE_MOST: Final = 1 << 20
+_HIGHEST: Final = (1 << 31) - 1
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """One image's, as it runs for one function."""
+
+    argv: tuple[str, ...]
+    user: int
+    group: int
+    folder: str
+    """Where it starts."""
+    environment: Mapping[str, str]
+
+
+def program_of(image: LocalImage, plan: ReplicaPlan) -> Program:
+    """Raises `StartFailed` for an image that does not say enough. Blocks for two small files."""
+    config = image.config
+    argv = (*config.entrypoint, *config.cmd)
+    if not argv:
+        raise StartFailed(
+            f"image {image.name} says not which program it starts",
+            hint="give it an ENTRYPOINT or a CMD and build it again",
+        )
+    root = os.open(image.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        user, group, home = _user(root, config.user, image.name)
+    finally:
+        os.close(root)
+    environment = {"PATH": _PATH, "HOME": home, **_pairs(config.env), **plan.spec.env}
+    if plan.spec.process:
+        environment["fprocess"] = plan.spec.process
+    environment |= {
+        "HOSTNAME": plan.replica,
+        "OPENFAAS_NAME": plan.spec.ref.name,
+        "OPENFAAS_NAMESPACE": plan.spec.ref.namespace,
+    }
+    folder = config.working_dir if config.working_dir.startswith("/") else f"/{config.working_dir}"
+    for text in (*argv, folder, *environment, *environment.values()):
+        if "\0" in text:
+            raise StartFailed(f"image {image.name}: its program or environment has a NUL character in it")
+    return Program(argv=argv, user=user, group=group, folder=folder, environment=environment)
+
+
+def _pairs(lines: tuple[str, ...]) -> dict[str, str]:
+    split = (line.partition("=") for line in lines)
+    return {name: value for name, equals, value in split if name and equals}
+
+
+def _user(root: int, text: str, image: str) -> tuple[int, int, str]:
+    """User, group and home folder of `name`, `name:group`, `uid`, `uid:gid` or nothing, which is root."""
+    name, colon, group_name = text.partition(":")
+    name = name or "0"
+    accounts = _table(root, "/etc/passwd", 6)
+    row = next((row for row in accounts if row[0] == name), None) or next(
+        (row for row in accounts if row[2] == name and name.isdecimal()), None
+    )
+    user = row[2] if row is not None else name
+    group, home = (row[3], row[5]) if row is not None else ("0", "/")
+    if colon and group_name:
+        group = next((row[2] for row in _table(root, "/etc/group", 3) if row[0] == group_name), group_name)
+    numbers = []
+    for what, value in (("user", user), ("group", group)):
+        if not (value.isascii() and value.isdecimal() and int(value) <= _HIGHEST):
+            raise StartFailed(f"image {image} runs as {text}, but has no {what} {value[:64]!r} in its own /etc")
+        numbers.append(int(value))
+    return numbers[0], numbers[1], home if home.startswith("/") else "/"
+
+
+def _table(root: int, path: str, columns: int) -> list[list[str]]:
+    try:
+        descriptor = open_in(root, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return []
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+        text = file.read(_FILE_MOST).decode(errors="replace")
+    return [row for line in text.splitlines() if len(row := line.split(":")) >= columns]

@@ -1,0 +1,237 @@
+"""`OciStarter`: how replicas of container images are started. What comes after is `runtimes.replica`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from hilbert.core.errors import ImageUnavailable, InvalidSpec
+from hilbert.core.isolation import Promise, render_promises
+from hilbert.core.model import FunctionSpec, count_annotation
+from hilbert.core.network import NetworkKind, NetworkUse
+from hilbert.core.ports import Handle, ReplicaPlan
+from hilbert.core.settings import DefaultLimitSettings
+from hilbert.core.values import FunctionRef
+from hilbert.images.login import parse_pull_secret
+from hilbert.images.model import LocalImage, PullPolicy
+from hilbert.images.reference import Reference
+from hilbert.images.store import OciStore
+from hilbert.kit.http1.ask import safe_path
+from hilbert.runtimes.network import files
+from hilbert.runtimes.oci.launch import Launching
+from hilbert.runtimes.oci.messages import Launch
+from hilbert.runtimes.oci.program import program_of
+from hilbert.runtimes.oci.sandbox import Bubblewrap
+from hilbert.runtimes.oci.start import start_sandbox
+from hilbert.runtimes.oci.survey import Abilities
+from hilbert.runtimes.process.machine import Machine
+from hilbert.runtimes.replica import proc
+from hilbert.runtimes.replica.errors import start_errors
+from hilbert.runtimes.replica.folder import make_folder, put_secrets
+from hilbert.runtimes.replica.handle import ReplicaData
+from hilbert.runtimes.replica.limits import Allowance
+from hilbert.runtimes.replica.replicas import Replicas
+
+ANNOTATION_PORT: Final = "com.hilbert.port"
+"""Where an image listens, when it is not 8080, the only port that OpenFaaS has."""
+_PORT: Final = 8080
+_PORT_MOST: Final = 65535
+_READY_PATH: Final = "com.openfaas.ready.http.path"
+_HEALTH_PATH: Final = "com.openfaas.health.http.path"
+_DEFAULT_PATH: Final = "/_/health"
+SECRETS: Final = "/var/openfaas/secrets"
+
+
+class OciStarter:
+    """Starts replicas of container images, each in bubblewrap with a network of its own."""
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        machine: Machine,
+        abilities: Abilities,
+        launching: Launching,
+        *,
+        store: OciStore,
+        dial: Path,
+        pull_policy: PullPolicy,
+        default_limits: DefaultLimitSettings,
+        bound: bool,
+    ) -> None:
+        """`dial` is where sockets of replicas' networks come from. `bound`: replicas end with this process, too."""
+        self._replicas = replicas
+        self._dial = dial
+        self._pull_policy = pull_policy
+        self._asked: dict[FunctionRef, int] = {}
+        """The generation for which a registry was asked last, by function."""
+        self._machine = machine
+        self._abilities = abilities
+        self._launching = launching
+        self._store = store
+        self._default_limits = default_limits
+        self._bound = bound
+
+    def check_spec(self, spec: FunctionSpec, *, network: NetworkUse, required: frozenset[Promise]) -> None:
+        """As the port. An image that is not here yet may still turn out to be nowhere."""
+        Reference.parse(spec.image)
+        sandbox = self._sandbox(spec.image)
+        if network.kind is NetworkKind.HOST:
+            raise InvalidSpec(
+                f"image {spec.image}: a container image always has a network of its own, in which it listens on its port",
+                hint="take away the namespace's annotation com.hilbert.network: host",
+            )
+        _port(spec.annotations)
+        missing = required - sandbox.promises(whole_limits=self._machine.limiter.whole)
+        if missing:
+            raise InvalidSpec(
+                f"the function would run without isolation that is required here: {render_promises(missing)} missing",
+                hint="; ".join(self._machine.remedies(missing, network)),
+            )
+
+    def pin(self, spec: FunctionSpec) -> str:
+        """As `Pinning`: empty for an image that is not here yet."""
+        found = self._store.find(spec.image, spec.ref.namespace)
+        return "" if found is None else found.digest
+
+    async def prepare(self, spec: FunctionSpec, *, generation: int, pull_secret: bytes) -> None:
+        """As `Preparing`: replicas of one generation run the same image, whatever the name means meanwhile."""
+        asked = self._asked.get(spec.ref) == generation
+        registry = Reference.parse(spec.image).registry
+        await self._store.ensure(
+            spec.image,
+            spec.ref.namespace,
+            policy=PullPolicy.IF_NOT_PRESENT if asked and self._pull_policy is PullPolicy.AUTO else self._pull_policy,
+            credentials=parse_pull_secret(pull_secret, registry=registry) if pull_secret else None,
+        )
+        self._asked[spec.ref] = generation
+
+    async def start(self, plan: ReplicaPlan) -> AsyncIterator[Handle]:
+        """As the port. The sandbox waits until the handle with its process is stored, and is killed if it never is."""
+        sandbox = self._sandbox(plan.spec.image)
+        self.check_spec(plan.spec, network=plan.network, required=plan.required)
+        image = await self._store.ensure(
+            plan.spec.image, plan.spec.ref.namespace, policy=PullPolicy.IF_NOT_PRESENT, credentials=None
+        )
+        program = await asyncio.to_thread(program_of, image, plan)
+        allowance = Allowance.of(plan.spec.limits, self._default_limits)
+        folder = self._replicas.place(plan.replica)
+        writable = 0 if plan.spec.read_only_root or not self._abilities.writable else sandbox.scratch // 2
+        health = plan.spec.annotations.get(_HEALTH_PATH)
+        ready = plan.spec.annotations.get(_READY_PATH) or health
+        data = ReplicaData(
+            folder=str(folder),
+            groups=self._machine.limiter.groups(plan.replica),
+            ready=safe_path(ready, _DEFAULT_PATH),
+            health=safe_path(health, _DEFAULT_PATH),
+            lenient=not (health or ready),
+            dial=str(self._dial),
+            port=_port(plan.spec.annotations),
+            main="child",
+            end=_end(image),
+            tenant=plan.tenant,
+            placement=self._placement(plan, image, allowance, writable=writable),
+        )
+        handle = data.put_into(Handle(replica=plan.replica, ref=plan.spec.ref, generation=plan.generation))
+        yield handle
+        owner = self._machine.user(plan.tenant)
+        network = self._replicas.order(plan.replica, plan.spec.ref, data)
+        resolves = network is not None and network.resolves
+        led_out = network is not None and network.gateway
+        etc = {
+            "hosts": files.hosts(plan.spec.ref.name) if led_out else files.lonely_hosts(plan.spec.ref.name),
+            "resolv.conf": files.resolv_conf(resolves=resolves),
+            "hostname": f"{plan.spec.ref.name[:64]}\n",
+        }
+        order = Launch(
+            request=0,
+            bwrap=sandbox.executable,
+            argv=program.argv,
+            mark=str(folder),
+            image=str(image.root),
+            writable=writable,
+            covers=((f"{folder}/secrets", SECRETS), *((f"{folder}/etc/{name}", f"/etc/{name}") for name in etc)),
+            folder=program.folder,
+            user=owner,
+            inside=(program.user, program.group),
+            limits=self._machine.limiter.own(allowance),
+            id_map=self._abilities.id_map,
+        )
+        arguments = sandbox.arguments(program, host=plan.spec.ref.name, bound=self._bound)
+        with contextlib.ExitStack() as ours, start_errors():
+            await asyncio.to_thread(self._store.pin, image.digest, plan.replica)
+            make_folder(folder, owner=owner, etc=etc)
+            put_secrets(folder, plan.secrets, user=owner)
+            output = self._replicas.logs.open(plan.spec.ref, plan.replica, bare=True)
+            ours.callback(os.close, output)
+            if owner is not None:
+                os.fchown(output, *owner)  # So that it can open /dev/stdout.
+            self._machine.limiter.create(plan.replica, allowance)
+            async with start_sandbox(
+                self._launching, order, arguments=arguments, output=output, call_filter=sandbox.filter
+            ) as started:
+                self._machine.limiter.join(data.groups, started.pid)
+                since = proc.start_time(started.pid)
+                descriptor = proc.open_process(started.pid, since)
+                if descriptor is None:
+                    raise ProcessLookupError(started.pid)
+                handle = msgspec.structs.replace(data, pid=started.pid, started=since).put_into(handle)
+                monitor = self._replicas.watch(handle, descriptor, ending=started.ending)
+                yield handle
+                await self._replicas.attach(handle, descriptor)
+                if monitor.state != "exited":
+                    started.release()
+
+    def forget(self, handle: Handle) -> None:
+        """A replica is gone: its image may go, too. Blocks for a moment."""
+        digest = handle.data.get("image", "")
+        if handle.data.get("runtime") == "oci" and digest:
+            self._store.unpin(digest, handle.replica)
+
+    def _sandbox(self, image: str) -> Bubblewrap:
+        if self._abilities.sandbox is None:
+            raise ImageUnavailable(
+                f"image {image}: container images cannot run on this machine: {self._abilities.why.get('images', '')}",
+                hint="see 'hilbert doctor'",
+            )
+        return self._abilities.sandbox
+
+    def _placement(
+        self, plan: ReplicaPlan, image: LocalImage, allowance: Allowance, *, writable: int
+    ) -> dict[str, str]:
+        kind = plan.network.kind if self._machine.abilities.own else NetworkKind.NONE
+        found = self._machine.limits_placement(plan, allowance) | {
+            "runtime": "oci",
+            "sandbox": "bubblewrap",
+            "network": kind.value,
+            "image": image.digest,
+            "image-size": str(image.size),
+            "root": f"writable, {writable >> 20} MiB in memory" if writable else "read-only",
+        }
+        if kind is NetworkKind.TENANT:
+            found["egress"] = str(plan.network.egress) if self._machine.abilities.uplink else "none"
+        return found
+
+
+def _port(annotations: Mapping[str, str]) -> int:
+    """Raises `InvalidSpec`."""
+    port = count_annotation(annotations, ANNOTATION_PORT, _PORT)
+    if not 0 < port <= _PORT_MOST:
+        raise InvalidSpec(f"annotation {ANNOTATION_PORT}: must be a port from 1 to {_PORT_MOST}")
+    return port
+
+
+def _end(image: LocalImage) -> int:
+    """The image's own signal to end, or SIGTERM."""
+    text = image.config.stop_signal.strip().upper()
+    if text.isdecimal() and 0 < int(text) <= 64:
+        return int(text)
+    with contextlib.suppress(KeyError):
+        return signal.Signals[text if text.startswith("SIG") else f"SIG{text}"]
+    return signal.SIGTERM
