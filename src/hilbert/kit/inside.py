@@ -37,7 +37,7 @@ class Dialer:
         self._links: dict[str, socket.socket] = {}
         self._stock: dict[str, list[socket.socket]] = {}
         """By place, without the port."""
-        self._asked: dict[str, asyncio.Future[list[socket.socket]]] = {}
+        self._asked: dict[str, asyncio.Future[None]] = {}
 
     async def dial(self, place: str) -> socket.socket:
         """A connection, for this loop to use. Raises `OSError`, at once where nobody listens."""
@@ -89,10 +89,7 @@ class Dialer:
                     self._ask(path, source)
                 except OSError as exc:
                     self._part(path, exc)
-            sockets = await asyncio.shield(answer)
-            if sockets:
-                self._stock.setdefault(source, []).extend(sockets)
-                sockets.clear()  # The first who waited has put them there for all.
+            await asyncio.shield(answer)
         return self._stock[source].pop()
 
     def _ask(self, path: str, source: str) -> None:
@@ -116,12 +113,15 @@ class Dialer:
         sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         for sock in sockets:
             sock.setblocking(False)
-        answer = self._asked.pop(f"{path}:{replica}", None)
-        if answer is None or answer.done():
+        source = f"{path}:{replica}"
+        answer = self._asked.pop(source, None)
+        if answer is None:
             for sock in sockets:
                 sock.close()
         elif sockets:
-            answer.set_result(sockets)
+            self._stock.setdefault(source, []).extend(sockets)
+            if not answer.done():
+                answer.set_result(None)
         else:
             _fail(answer, ConnectionError(why or "no sockets were given"))
 
@@ -134,7 +134,7 @@ class Dialer:
             _fail(self._asked.pop(source), why)
 
 
-def _fail(answer: asyncio.Future[list[socket.socket]], why: OSError) -> None:
+def _fail(answer: asyncio.Future[None], why: OSError) -> None:
     if not answer.done():
         answer.set_exception(why)
         answer.exception()  # Seen, even if nobody waits any more.

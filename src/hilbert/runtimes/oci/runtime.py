@@ -103,12 +103,11 @@ class OciStarter:
     async def prepare(self, spec: FunctionSpec, *, generation: int, pull_secret: bytes) -> None:
         """As `Preparing`: replicas of one generation run the same image, whatever the name means meanwhile."""
         asked = self._asked.get(spec.ref) == generation
-        registry = Reference.parse(spec.image).registry
         await self._store.ensure(
             spec.image,
             spec.ref.namespace,
             policy=PullPolicy.IF_NOT_PRESENT if asked and self._pull_policy is PullPolicy.AUTO else self._pull_policy,
-            credentials=parse_pull_secret(pull_secret, registry=registry) if pull_secret else None,
+            credentials=parse_pull_secret(pull_secret) if pull_secret else None,
         )
         self._asked[spec.ref] = generation
 
