@@ -34,6 +34,7 @@ class Dialer:
     def __init__(self, *, ahead: int = COUNT_MOST) -> None:
         """`ahead`, at most `COUNT_MOST`, is how many sockets it asks for at a time."""
         self._ahead = ahead
+        self._closed = False
         self._links: dict[str, socket.socket] = {}
         self._stock: dict[str, list[socket.socket]] = {}
         """By place, without the port."""
@@ -72,6 +73,8 @@ class Dialer:
             _fail(answer, ConnectionError("the replica has ended"))
 
     def close(self) -> None:
+        """Connect no more; connections that are open go on."""
+        self._closed = True
         for sockets in self._stock.values():
             for sock in sockets:
                 sock.close()
@@ -82,6 +85,8 @@ class Dialer:
     async def _take(self, source: str) -> socket.socket:
         while not self._stock.get(source):
             answer = self._asked.get(source)
+            if self._closed:
+                raise ConnectionError("this process is about to end")
             if answer is None:
                 answer = self._asked[source] = asyncio.get_running_loop().create_future()
                 path = source.rpartition(":")[0]
