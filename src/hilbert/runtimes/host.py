@@ -61,7 +61,7 @@ class HostRuntime:
         """
         self._store = store
         self._pull_policy = pull_policy
-        self._launching = Launching()
+        self._launching = Launching(run_dir)
         self._oci: OciStarter | None = None
         self._image_facts: Mapping[str, str] = {}
         self._images = images

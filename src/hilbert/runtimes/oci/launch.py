@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -51,7 +52,9 @@ def kill_sandbox(outer: int, mark: str) -> None:
 class Launching:
     """`close` it at the end: what was launched goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_dir: Path) -> None:
+        """`run_dir` is told to the launcher for an administrator who asks whose it is."""
+        self._run_dir = run_dir
         self._control: socket.socket | None = None
         self._child = 0
         self._numbers = itertools.count(1)
@@ -116,7 +119,12 @@ class Launching:
                 self._child = os.posix_spawn(
                     command[0],
                     command,
-                    {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    {
+                        "PATH": "/usr/bin:/bin",
+                        "LANG": "C.UTF-8",
+                        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                        "HILBERT_RUN_DIR": str(self._run_dir),
+                    },
                     file_actions=[(os.POSIX_SPAWN_DUP2, kept, 3)],
                     setsid=True,
                     setsigmask=[],
