@@ -43,6 +43,7 @@ def check_machine(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield _folder(state)
     yield _disk(state)
     yield from _database(state / "hilbert.db")
+    yield _sqlite()
     gateway = running.read(state)
     if gateway is not None and running.is_alive(gateway):
         yield Finding(Level.OK, f"the platform is running (pid {gateway.pid}) at {gateway.url}")
@@ -160,6 +161,16 @@ def _database(path: Path) -> Iterator[Finding]:
         yield Finding(Level.BROKEN, f"the database {path} is damaged: {fault}", todo)
     else:
         yield Finding(Level.OK, f"the database {path} is whole")
+
+
+def _sqlite() -> Finding:
+    """Before 3.51.3, two connections that write or checkpoint at one moment can damage a file (sqlite.org/wal.html)."""
+    import sqlite3
+
+    text = f"SQLite {sqlite3.sqlite_version}"
+    if sqlite3.sqlite_version_info < (3, 51, 3):
+        text += ", which has the WAL-reset fault; one connection alone writes to each file here, so it cannot occur"
+    return Finding(Level.OK, text)
 
 
 def _port(setting: str, host: str, port: int) -> Finding:

@@ -208,3 +208,16 @@ def test_weak_ways_in_are_named(facts: dict[str, str], levels: list[Level], word
     assert [finding.level for finding in found] == levels
     assert words in " ".join(finding.what for finding in found)
     assert all(finding.todo for finding in found if finding.level is not Level.OK)
+
+
+@pytest.mark.parametrize(
+    ("version", "fault"), [((3, 40, 1), True), ((3, 51, 2), True), ((3, 51, 3), False), ((3, 53, 0), False)]
+)
+def test_versions_of_sqlite_with_a_fault_are_named(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], fault: bool
+) -> None:
+    monkeypatch.setattr("sqlite3.sqlite_version_info", version)
+    monkeypatch.setattr("sqlite3.sqlite_version", ".".join(map(str, version)))
+    (found,) = [finding for finding in check_machine(environ) if finding.what.startswith("SQLite")]
+    assert found.what.startswith(f"SQLite {'.'.join(map(str, version))}")
+    assert ("WAL-reset" in found.what) is fault
