@@ -10,7 +10,7 @@ import hilbert
 from hilbert.api.log_streams import LogStreams
 from hilbert.api.traffic import Traffic
 from hilbert.control.activation import Activation
-from hilbert.control.call_counts import CallTotals, NoCalls
+from hilbert.control.call_counts import CallTotals, NoCalls, finished
 from hilbert.control.delivery.dispatcher import Dispatcher
 from hilbert.control.delivery.intake import Intake
 from hilbert.control.limits.keeper import Limits
@@ -19,7 +19,7 @@ from hilbert.control.scaling.scaler import Scaler
 from hilbert.control.schedules.firing import Firing
 from hilbert.control.tenancy import Tenancy
 from hilbert.core.errors import Unsupported
-from hilbert.core.ports import Logs, Namespaces, Provider, Restarts, Secrets, capability
+from hilbert.core.ports import Logs, Namespaces, Provider, Restarts, Secrets, SharedCounts, capability
 from hilbert.core.settings import Settings
 from hilbert.core.values import RESERVED_NAMESPACES, FunctionRef
 from hilbert.iam.access import Access
@@ -72,9 +72,10 @@ class Services:
     """Of the source that this was built from."""
 
     def invocations(self, ref: FunctionRef) -> int:
-        """Finished calls of a function, whatever their status."""
+        """Finished calls of a function, whatever their status, by all gateways."""
         found = self.totals.functions().get(ref)
-        return sum(code.count for code in found.codes.values()) if found else 0
+        elsewhere = self.provider.counted_elsewhere(ref) if isinstance(self.provider, SharedCounts) else 0
+        return elsewhere + (finished(found) if found else 0)
 
     @property
     def tokens(self) -> TokenStore:

@@ -92,6 +92,11 @@ class CallTotals(Protocol):
         ...
 
 
+def finished(totals: FunctionTotals) -> int:
+    """Finished calls, whatever their status."""
+    return sum(code.count for code in totals.codes.values())
+
+
 class NoCalls:
     """Totals of a platform without a data plane."""
 

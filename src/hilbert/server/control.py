@@ -29,13 +29,14 @@ from hilbert.api.metrics import create_metrics_app
 from hilbert.api.services import Services
 from hilbert.client.running import first_steps
 from hilbert.control.activation import Activation
+from hilbert.control.call_counts import finished
 from hilbert.control.delivery.intake import FullQueue
 from hilbert.control.limits.keeper import Limits
 from hilbert.control.routing import Routing
 from hilbert.control.scaling.prometheus import Prometheus
 from hilbert.control.scaling.scaler import Scaler
 from hilbert.core.errors import HilbertError
-from hilbert.core.ports import Namespaces, Provider
+from hilbert.core.ports import Namespaces, Provider, SharedCounts
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.feed.publisher import Feed
 from hilbert.dataplane.feed.totals import Totals
@@ -137,6 +138,8 @@ class Control:
                 )
             )
             await routing.wait_synced()
+            if isinstance(provider, SharedCounts):
+                provider.share_counts(lambda: {ref: finished(one) for ref, one in totals.functions().items()})
             scaler.start()
             stack.push_async_callback(scaler.stop)
             if queueing is not None:

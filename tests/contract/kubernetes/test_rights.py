@@ -119,9 +119,17 @@ async def renew_lease(cluster: Double, provider: KubernetesProvider) -> None:
     await until(lambda: any(call.method == "PUT" and "/leases/" in call.path for call in cluster.requests))
 
 
+async def count_calls(cluster: Double, provider: KubernetesProvider) -> None:
+    """Share the counts of calls, and take them back."""
+    provider.share_counts(dict)
+    await until(lambda: any(call.method == "GET" and call.path.endswith("/leases") for call in cluster.requests))
+    await provider._counts.stop()
+
+
 async def test_cluster_wide_rights_are_exactly_what_is_used() -> None:
     async with installed(controllers=False) as cluster, gateway(cluster, lease_duration=Duration.of(1)) as provider:
         await renew_lease(cluster, provider)
+        await count_calls(cluster, provider)
         await use_functions(cluster, provider, "openfaas-fn")
         await use_namespaces(provider)
         assert uses(cluster) == granted("cluster", "functions", "platform")
@@ -134,6 +142,7 @@ async def test_rights_in_listed_namespaces_are_exactly_what_is_used() -> None:
         gateway(cluster, namespaces="dev-fn", lease_duration=Duration.of(1)) as provider,
     ):
         await renew_lease(cluster, provider)
+        await count_calls(cluster, provider)
         await use_functions(cluster, provider, "dev-fn")
         assert uses(cluster) == granted("functions", "platform")
         for call in cluster.requests:

@@ -14,6 +14,7 @@ from hilbert.core.ports.capabilities import (
     Restarts,
     Secrets,
     SecretValues,
+    SharedCounts,
     SlowDeletion,
     capability,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Runtime",
     "SecretValues",
     "Secrets",
+    "SharedCounts",
     "Shelf",
     "SlowDeletion",
     "capability",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from hilbert.core.errors import Unsupported
@@ -57,6 +57,19 @@ class Restarts(Protocol):
 
         Raises `FunctionNotFound`.
         """
+        ...
+
+
+@runtime_checkable
+class SharedCounts(Protocol):
+    """Capability: several gateways serve the same functions, and know of each other's calls."""
+
+    def share_counts(self, read: Callable[[], Mapping[FunctionRef, int]]) -> None:
+        """From now on let the other gateways know what `read` gives: finished calls by this one. Once."""
+        ...
+
+    def counted_elsewhere(self, ref: FunctionRef) -> int:
+        """Finished calls of a function by the other gateways, some seconds old."""
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ from hilbert.providers.kubernetes.cluster.lease import Leadership
 from hilbert.providers.kubernetes.cluster.objects import FunctionObject
 from hilbert.providers.kubernetes.cluster.reflector import Key
 from hilbert.providers.kubernetes.keep import within_quota
+from hilbert.providers.kubernetes.keep.call_counts import CallCounts
 from hilbert.providers.kubernetes.keep.deployer import Deployer, first_replicas, has_minimum
 from hilbert.providers.kubernetes.keep.namespaces import NamespaceKeeper
 from hilbert.providers.kubernetes.keep.operator import Operator
@@ -86,6 +87,7 @@ class KubernetesProvider:
         self._first = FirstAnswers(self._state, self._clock)
         self.leadership = Leadership(self._api, platform, duration=self._settings.lease_duration.seconds, clock=clock)
         """Who does what only one gateway may do; the scaler and the schedules go by it, too."""
+        self._counts = CallCounts(self._api, platform, identity=self.leadership.identity, clock=self._clock)
         self._leading: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -114,6 +116,7 @@ class KubernetesProvider:
         await self._operator.stop()
         await self._namespaces.stop()
         await self.leadership.stop()
+        await self._counts.stop()
         await self._first.stop()
         await self._state.stop()
         await self._api.close()
@@ -380,6 +383,12 @@ class KubernetesProvider:
                 f'namespace {self._default} has no annotation openfaas="1", so it holds no functions'
             )
         return found
+
+    def share_counts(self, read: Callable[[], Mapping[FunctionRef, int]]) -> None:
+        self._counts.start(read)
+
+    def counted_elsewhere(self, ref: FunctionRef) -> int:
+        return self._counts.elsewhere(ref)
 
     # Memory
 

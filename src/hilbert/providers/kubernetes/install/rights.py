@@ -69,6 +69,7 @@ RIGHTS: Final[tuple[Right, ...]] = (
     ),
     Right("openfaas.com", "profiles", ("list", "watch"), "platform", "read profiles"),
     Right("coordination.k8s.io", "leases", ("create", "get", "update"), "platform", "agree on who leads"),
+    Right("coordination.k8s.io", "leases", ("delete", "list"), "platform", "sum the counts of calls over gateways"),
 )
 
 
