@@ -9,7 +9,7 @@ from hilbert.core.model import ScalingPolicy
 from hilbert.core.ports import Provider
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import KeyedQueue
-from hilbert.kit.retry import Pace
+from hilbert.kit.pace import Pace
 
 _log = structlog.get_logger("hilbert.activation")
 

@@ -15,7 +15,7 @@ from hilbert.core.ports import Provider, RouteSink
 from hilbert.core.settings import GatewaySettings
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
-from hilbert.kit.retry import Pace
+from hilbert.kit.pace import Pace
 
 PACE: Final = Pace(first=0.1, most=10.0)
 

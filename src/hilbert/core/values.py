@@ -13,6 +13,7 @@ from typing import Final, NewType
 import msgspec
 
 from hilbert.core.errors import Invalid, InvalidName
+from hilbert.kit.durations import UNITS, parse_nanoseconds
 
 FunctionName = NewType("FunctionName", str)
 NamespaceName = NewType("NamespaceName", str)
@@ -148,17 +149,6 @@ class FunctionRef(msgspec.Struct, frozen=True, order=True):
         return cls(namespace=parse_namespace_name(namespace), name=parse_function_name(name))
 
 
-_UNITS: Final = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "μs": 1_000,
-    "ms": 1_000_000,
-    "s": 1_000_000_000,
-    "m": 60_000_000_000,
-    "h": 3_600_000_000_000,
-}
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _MAX_NS: Final = 2**63 - 1
 
 
@@ -185,17 +175,10 @@ class Duration(msgspec.Struct, frozen=True, order=True):
             return cls(0)
         if bare_seconds and text.isascii() and text.isdigit():
             return cls._checked(parse_whole(text) * 1_000_000_000, text)
-        total = Decimal(0)
-        position = 0
-        while position < len(text):
-            part = _DURATION_PART.match(text, position)
-            if part is None or len(part[1]) > 40:
-                break
-            total += Decimal(part[1]) * _UNITS[part[2]]
-            position = part.end()
-        if not text or position != len(text):
+        nanoseconds = parse_nanoseconds(text)
+        if nanoseconds is None:
             raise Invalid(f"({_shown(text)}) is not a duration; write it like 250ms, 10s or 1m30s")
-        return cls._checked(int(total), text)
+        return cls._checked(nanoseconds, text)
 
     @classmethod
     def _checked(cls, ns: int, text: str) -> Duration:
@@ -208,12 +191,12 @@ class Duration(msgspec.Struct, frozen=True, order=True):
             return "0s"
         if self.ns < 1_000_000_000:
             for unit in ("ms", "us", "ns"):
-                if self.ns >= _UNITS[unit]:
-                    return _decimal(self.ns, _UNITS[unit]) + unit.replace("us", "µs")
-        hours, rest = divmod(self.ns, _UNITS["h"])
-        minutes, rest = divmod(rest, _UNITS["m"])
+                if self.ns >= UNITS[unit]:
+                    return _decimal(self.ns, UNITS[unit]) + unit.replace("us", "µs")
+        hours, rest = divmod(self.ns, UNITS["h"])
+        minutes, rest = divmod(rest, UNITS["m"])
         head = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
-        return f"{head}{_decimal(rest, _UNITS['s'])}s"
+        return f"{head}{_decimal(rest, UNITS['s'])}s"
 
 
 def _decimal(value: int, unit: int) -> str:

@@ -29,7 +29,8 @@ from hilbert.dataplane.table import Table
 from hilbert.kit import handover
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.http1 import Accept, Handler, Request, Responder, ServerConnection
-from hilbert.kit.retry import Backoff, Pace
+from hilbert.kit.pace import Pace
+from hilbert.kit.retry import Backoff
 
 _RETRY: Final = Pace(first=0.1, most=2.0)
 """Seconds between two attempts to reach the provider's side, which may not be there at all."""

@@ -21,7 +21,7 @@ from hilbert.images.reference import DOCKER_HUB, Reference
 from hilbert.images.registry_places import Place
 from hilbert.images.source import Failed
 from hilbert.images.web import Answer, Unreachable, Web
-from hilbert.kit.retry import Pace
+from hilbert.kit.pace import Pace
 
 _ACCEPT: Final = ", ".join((*INDEXES, *MANIFESTS))
 _HUB: Final = "registry-1.docker.io"

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 
-from hilbert.kit.retry import Pace
+from hilbert.kit.pace import Pace
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)

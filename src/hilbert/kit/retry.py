@@ -1,6 +1,6 @@
-"""Back-off: how long to wait before something that failed is tried again. The one place where this is computed.
+"""Trying again in asyncio, at a `Pace`: `Backoff` is for loops of one's own; `retry` goes round an awaitable.
 
-`Backoff` is for loops of one's own; `retry` goes round an awaitable. Time and randomness are arguments.
+Time and randomness are arguments.
 """
 
 from __future__ import annotations
@@ -8,34 +8,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-import msgspec
+from hilbert.kit.pace import Draw, Pace
 
 T = TypeVar("T")
 Sleep = Callable[[float], Coroutine[Any, Any, None]]
 """Waits for so many seconds: `asyncio.sleep`, or a clock's `sleep`."""
-Draw = Callable[[], float]
-"""Gives a number from 0 up to, but not including, 1."""
-
-_MOST_DOUBLINGS: Final = 62
-"""Keeps the power finite, however long something fails."""
-
-
-class Pace(msgspec.Struct, frozen=True):
-    """An exponential back-off in seconds: `first`, then twice as long after each failure, never more than `most`."""
-
-    first: float
-    most: float
-    jitter: float = 0.0
-    """The share of each wait that is random, from 0 to 1: 1 is full jitter (0 to 100 % of the wait), 0.5 equal jitter."""
-
-    def delay(self, failures: int, *, draw: Draw = random.random) -> float:
-        """Seconds to wait after this many failures in a row; 0 for none."""
-        if failures <= 0:
-            return 0.0
-        whole = min(self.first * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), self.most)
-        return whole if not self.jitter else whole * (1.0 - self.jitter * draw())
 
 
 class Backoff:

@@ -30,8 +30,8 @@ import structlog
 from hilbert.core.settings import Settings
 from hilbert.dataplane.config import WorkerConfig
 from hilbert.kit.files import write_file
+from hilbert.kit.pace import Pace
 from hilbert.kit.process import adopt_orphans, spare
-from hilbert.kit.retry import Pace
 from hilbert.server import child, folders, handover, log_keeper, sockets, sweep
 from hilbert.server.config import ControlConfig
 from hilbert.server.exits import START_FAILED

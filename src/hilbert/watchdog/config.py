@@ -13,6 +13,8 @@ import os
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from hilbert.kit.durations import parse_nanoseconds
+
 MODES: Final = ("python", "http", "streaming", "serializing", "classic", "static")
 """The values of `hilbert.core.bundle.Mode`."""
 
@@ -165,22 +167,8 @@ def parse_seconds(text: str) -> float | None:
     """A whole number of seconds or Go's duration text (`1m30s`, `250ms`); None when it is neither, or negative."""
     if text.isascii() and text.isdigit() and len(text) <= 10:
         return float(text)
-    total, position = 0.0, 0
-    while position < len(text):
-        start = position
-        while position < len(text) and text[position] in "0123456789.":
-            position += 1
-        number = text[start:position]
-        unit = next((u for u in _UNITS if text.startswith(u, position)), None)
-        if unit is None or len(number) > 20 or number.count(".") > 1 or not number.strip("."):
-            return None
-        position += len(unit)
-        total += float(number) * _UNITS[unit]
-    return total if text else None
-
-
-_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-"""Longer spellings before their prefixes: `ms` before `m`."""
+    nanoseconds = parse_nanoseconds(text)
+    return None if nanoseconds is None else nanoseconds / 1e9
 
 
 class _Reader:

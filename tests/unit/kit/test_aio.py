@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hilbert.kit.aio import KeyedQueue, ManualClock, RealClock, SingleFlight, cancel, spawn
-from hilbert.kit.retry import Pace
+from hilbert.kit.pace import Pace
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hilbert.kit.aio import ManualClock, cancel, spawn
-from hilbert.kit.retry import Backoff, Pace, retry
+from hilbert.kit.pace import Pace
+from hilbert.kit.retry import Backoff, retry
 
 PACE = Pace(first=1, most=60)
 

@@ -18,10 +18,10 @@ from hilbert.cli.terminal.wording import count
 from hilbert.client.answers import Accepted
 from hilbert.client.sync import Client
 from hilbert.core.errors import AlreadyExists, FunctionNotFound, HilbertError, Unauthenticated
+from hilbert.kit.pace import Pace
 from hilbert.wire.function import Deployment, Function
 
-_FIRST_POLL: Final = 0.05
-_LAST_POLL: Final = 1.0
+_POLLS: Final = Pace(first=0.05, most=1.0)
 _FAILED_FOR: Final = 1.0
 """Seconds that a function must be seen as failed before its rollout is given up: the state just before may linger."""
 
@@ -188,15 +188,15 @@ def _what_is_missing(client: Client, deployment: Deployment) -> str:
 def _create_when_gone(client: Client, deployment: Deployment, within: float) -> Accepted:
     """Create, trying again while the gateway still removes the old function."""
     end = time.monotonic() + within
-    pause = _FIRST_POLL
+    asked = 0
     while True:
         try:
             return client.create_function(deployment)
         except HilbertError as exc:
             if not _says_taken(exc) or time.monotonic() > end:
                 raise
-            time.sleep(pause)
-            pause = min(pause * 2, _LAST_POLL)
+            asked += 1
+            time.sleep(_POLLS.delay(asked))
 
 
 def _says_taken(error: HilbertError) -> bool:
@@ -207,9 +207,9 @@ def wait_until_ready(client: Client, outcome: Outcome, within: float) -> None:
     """Ask until the function is ready, or is seen to fail, or the time is over; the answer goes into `outcome`."""
     name = full_name(outcome.name, outcome.namespace)
     began = time.monotonic()
-    pause = _FIRST_POLL
     failing_since = lost_since = None
     seen = Function(name=outcome.name)
+    asked = 0
     while True:
         now = time.monotonic()
         try:
@@ -233,8 +233,8 @@ def wait_until_ready(client: Client, outcome: Outcome, within: float) -> None:
                 break
         if now - began >= within:
             break
-        time.sleep(min(pause, within))
-        pause = min(pause * 1.5, _LAST_POLL)
+        asked += 1
+        time.sleep(min(_POLLS.delay(asked), within))
     outcome.error = f"function {name} is not ready{_why(seen)}"
     outcome.hint = f"find out more with 'hilbert doctor {name}' and 'hilbert logs {name}'"
 

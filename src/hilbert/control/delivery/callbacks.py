@@ -26,7 +26,8 @@ from hilbert.core.ports.queue import Lease
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.http1 import ClientConnection, Pool, TimerWheel
 from hilbert.kit.http1.forward import HOP_FIELDS
-from hilbert.kit.retry import Draw, Pace, Sleep
+from hilbert.kit.pace import Draw, Pace
+from hilbert.kit.retry import Sleep
 
 _log = structlog.get_logger("hilbert.callbacks")
 

@@ -25,7 +25,8 @@ from hilbert.core.ports import Leader, Queue
 from hilbert.core.ports.queue import Again, Finished, GivenUp, Lease, Outcome, QueueCounts
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
-from hilbert.kit.retry import Backoff, Draw, Pace
+from hilbert.kit.pace import Draw, Pace
+from hilbert.kit.retry import Backoff
 
 _log = structlog.get_logger("hilbert.delivery")
 

@@ -18,7 +18,7 @@ from hilbert.control.delivery.request import QueuedAnswer
 from hilbert.core.errors import Invalid
 from hilbert.core.model import ANNOTATION_RESULTS
 from hilbert.core.values import Duration, parse_whole
-from hilbert.kit.retry import Draw, Pace
+from hilbert.kit.pace import Draw, Pace
 
 ANNOTATION_ATTEMPTS: Final = "com.openfaas.retry.attempts"
 ANNOTATION_CODES: Final = "com.openfaas.retry.codes"

@@ -26,7 +26,7 @@ from hilbert.core.ports import Leader, Provider
 from hilbert.core.settings import ScalingSettings
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
-from hilbert.kit.retry import Pace
+from hilbert.kit.pace import Pace
 
 _EVENTS: Final = 20
 """Changes that are remembered of one function."""

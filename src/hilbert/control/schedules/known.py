@@ -14,7 +14,8 @@ from hilbert.core.model import EndpointSet, Synced
 from hilbert.core.ports import Provider
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import Clock, cancel, spawn
-from hilbert.kit.retry import Backoff, Pace
+from hilbert.kit.pace import Pace
+from hilbert.kit.retry import Backoff
 
 PACE: Final = Pace(first=0.1, most=10.0)
 

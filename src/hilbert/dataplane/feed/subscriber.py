@@ -27,7 +27,7 @@ from hilbert.dataplane.feed.messages import (
 )
 from hilbert.dataplane.table import RouteState, Table
 from hilbert.kit.aio import cancel, spawn
-from hilbert.kit.retry import Pace
+from hilbert.kit.pace import Pace
 
 _RETRY: Final = Pace(first=0.02, most=1.0)
 _REPORT_EVERY: Final = 1.0

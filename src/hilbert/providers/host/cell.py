@@ -10,7 +10,7 @@ from hilbert.core.last_words import exception_in
 from hilbert.core.model import Endpoint, StartFault, Usage
 from hilbert.core.ports import Handle
 from hilbert.core.values import Duration, FunctionRef
-from hilbert.kit.retry import Pace
+from hilbert.kit.pace import Pace
 from hilbert.providers.host.decide import Revision, Stage, View
 from hilbert.providers.host.record import FunctionRecord, ReplicaRecord
 

@@ -22,7 +22,7 @@ from hilbert.core.ports import Handle, Observed, ReplicaPlan, Runtime
 from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import Duration, FunctionRef
 from hilbert.kit.aio import Clock, KeyedQueue, cancel, spawn
-from hilbert.kit.retry import Pace
+from hilbert.kit.pace import Pace
 from hilbert.providers.host.cell import STEADY, Cell, Replica
 from hilbert.providers.host.decide import Revision, Stage, decide
 from hilbert.providers.host.extra import Announcing, Preparing

@@ -20,7 +20,8 @@ import hilbert
 from hilbert.core.errors import InvalidSettings, StartFailed
 from hilbert.kit import handover
 from hilbert.kit.aio import cancel, spawn
-from hilbert.kit.retry import Backoff, Pace
+from hilbert.kit.pace import Pace
+from hilbert.kit.retry import Backoff
 from hilbert.runtimes.network import child, machine
 from hilbert.runtimes.network.addresses import Pool
 from hilbert.runtimes.network.claims import Claim

@@ -15,7 +15,7 @@ from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.http1.ask import ask
 from hilbert.kit.inside import Dialer
-from hilbert.kit.retry import Pace
+from hilbert.kit.pace import Pace
 from hilbert.runtimes.replica import proc
 from hilbert.runtimes.replica.handle import ReplicaData
 

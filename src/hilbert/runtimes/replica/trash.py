@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from hilbert.kit.aio import cancel, spawn
-from hilbert.kit.retry import Pace
+from hilbert.kit.pace import Pace
 from hilbert.kit.trees import NotFinished, remove_tree
 
 _log = structlog.get_logger("hilbert.process")

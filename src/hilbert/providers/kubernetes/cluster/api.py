@@ -19,7 +19,7 @@ from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ConfigError
 
 from hilbert.kit.aio import Clock, RealClock
-from hilbert.kit.retry import Pace
+from hilbert.kit.pace import Pace
 from hilbert.providers.kubernetes.cluster.errors import Refused, Status, Unreachable
 from hilbert.providers.kubernetes.cluster.kinds import Kind
 from hilbert.providers.kubernetes.cluster.names import FIELD_MANAGER

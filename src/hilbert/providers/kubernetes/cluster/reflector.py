@@ -23,7 +23,8 @@ import msgspec
 import structlog
 
 from hilbert.kit.aio import Clock, RealClock
-from hilbert.kit.retry import Backoff, Pace
+from hilbert.kit.pace import Pace
+from hilbert.kit.retry import Backoff
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused, Status, Unreachable
 from hilbert.providers.kubernetes.cluster.kinds import Kind

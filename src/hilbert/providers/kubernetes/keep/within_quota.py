@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from hilbert.kit.retry import Pace, retry
+from hilbert.kit.pace import Pace
+from hilbert.kit.retry import retry
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused
 from hilbert.providers.kubernetes.cluster.kinds import Kind, T
