@@ -27,6 +27,12 @@ def check(call: Call) -> None:
             f"this needs the right {action} on {_name(resource)}",
             hint="ask an administrator of the namespace or the gateway",
         )
+    for need in call.target.needs():
+        if not may(call.caller, need.action, need.resource):
+            raise Forbidden(
+                f"{need.why} needs the right {need.action} on {_name(need.resource)}",
+                hint="ask an administrator of the gateway",
+            )
 
 
 def _absent(call: Call, resource: Resource | None, namespace: Namespace | None) -> HilbertError | None:

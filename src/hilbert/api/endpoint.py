@@ -64,6 +64,15 @@ class Body(Generic[B]):
             raise Invalid(self.broken.format(exc.message)) from exc
 
 
+class Need(NamedTuple):
+    """A right that a request needs besides its endpoint's, for what it would do."""
+
+    action: Action
+    resource: Resource
+    why: str
+    """What needs it, as the beginning of a sentence."""
+
+
 class Target(NamedTuple):
     """What a request is about: the resource on which it needs the right, and the namespace that was looked up."""
 
@@ -74,6 +83,8 @@ class Target(NamedTuple):
     """More of the same, where a request is about several: the right is needed on each."""
     absent: HilbertError | None = None
     """What to raise if the caller may not see it. None: that its namespace does not exist."""
+    needs: Callable[[], tuple[Need, ...]] = tuple
+    """What else it needs. Worked out last, when it is clear that the caller may know of the thing."""
 
     def each(self) -> tuple[tuple[Resource | None, Namespace | None], ...]:
         return ((self.resource, self.namespace), *self.others)

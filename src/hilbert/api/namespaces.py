@@ -10,15 +10,17 @@ from typing import Final
 
 from hilbert.api import targets
 from hilbert.api.asgi import Answer, json
-from hilbert.api.endpoint import Access, Body, Call, Endpoint, Query, Target, anywhere, nothing
+from hilbert.api.endpoint import Access, Body, Call, Endpoint, Need, Query, Target, anywhere, nothing
 from hilbert.api.problems import Retold, Told
+from hilbert.control import governing
 from hilbert.control.call_policy import check_namespace_policy
 from hilbert.control.delivery.room import check_namespace_room
 from hilbert.core import errors
 from hilbert.core.errors import Conflict, Invalid, NamespaceNotFound, ReservedNamespace
-from hilbert.core.identity import Action, Resource
+from hilbert.core.identity import PLATFORM, Action, Resource
+from hilbert.core.model import Namespace
 from hilbert.core.ports import SlowDeletion
-from hilbert.core.values import parse_namespace_name
+from hilbert.core.values import NamespaceName, parse_namespace_name
 from hilbert.iam.rights import may
 from hilbert.wire.namespace import NamespaceInfo, check_same_name, from_namespace, is_marked, to_namespace
 
@@ -110,10 +112,35 @@ async def _to_read(call: Call) -> Target:
 
 
 async def _new(call: Call) -> Target:
-    name = call.given(NEW).name
-    if not name:
+    given = call.given(NEW)
+    if not given.name:
         raise Invalid("namespace not specified in request body")
-    return Target(Resource(parse_namespace_name(name)))
+    name = parse_namespace_name(given.name)
+    return Target(Resource(name), needs=lambda: _needs(None, to_namespace(given, name)))
+
+
+async def _to_change(call: Call) -> Target:
+    found = await targets.namespace_in_path(call)
+
+    def needs() -> tuple[Need, ...]:
+        return _needs(found.namespace, to_namespace(call.given(REPLACEMENT), NamespaceName(call.name)))
+
+    return found._replace(needs=needs)
+
+
+async def _to_delete(call: Call) -> Target:
+    """Whoever could make it anew without its limits must not remove it."""
+    found = await targets.namespace_in_path(call)
+    return found._replace(needs=lambda: _needs(found.namespace, None))
+
+
+def _needs(old: Namespace | None, new: Namespace | None) -> tuple[Need, ...]:
+    keys = governing.changed(old, new)
+    if not keys:
+        return ()
+    verb = "setting" if old is None else "removing" if new is None else "changing"
+    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return (Need(Action.SYSTEM_GOVERN, PLATFORM, f"{verb} {keys[0]}{more}"),)
 
 
 ENDPOINTS: Final = (
@@ -161,7 +188,7 @@ ENDPOINTS: Final = (
         path=PATH,
         handler=update_namespace,
         access=Action.NAMESPACE_UPDATE,
-        target=targets.namespace_in_path,
+        target=_to_change,
         group=GROUP,
         summary="Replace a namespace's labels and annotations",
         body=REPLACEMENT,
@@ -175,7 +202,7 @@ ENDPOINTS: Final = (
         path=PATH,
         handler=delete_namespace,
         access=Action.NAMESPACE_DELETE,
-        target=targets.namespace_in_path,
+        target=_to_delete,
         group=GROUP,
         summary="Delete a namespace with all that is in it",
         query=(FORCE,),

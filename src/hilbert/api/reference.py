@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from hilbert.api.endpoint import Access, Endpoint
@@ -35,7 +35,7 @@ def fill_page(page: str, endpoints: Iterable[Endpoint]) -> str:
     return filled
 
 
-def rights_page(endpoints: Iterable[Endpoint]) -> str:
+def rights_page(endpoints: Sequence[Endpoint]) -> str:
     """docs/reference/rights.md: which role may use which endpoint, in its own namespaces."""
     columns = list(Role)
     lines = [
@@ -49,6 +49,7 @@ def rights_page(endpoints: Iterable[Endpoint]) -> str:
         "- A request that names no namespace means the default one. One that names two that differ is 400.",
         "- What a role may not do in its own namespace is 403, and the answer names the right.",
         "- Lists of namespaces and tokens hold only what the role may list.",
+        "- `System:Govern` is asked for in addition where a request would set, change or remove what bounds a tenant: see [namespaces](../concepts/namespaces.md#settings-of-a-namespace).",
         "",
         f"| request | right | {' | '.join(columns)} |",
         f"|---|---|{'---|' * len(columns)}",
@@ -60,7 +61,19 @@ def rights_page(endpoints: Iterable[Endpoint]) -> str:
     lines += ["", "## Roles", "", "| role | actions |", "|---|---|"]
     for role in columns:
         lines.append(f"| `{role}` | {', '.join(f'`{action}`' for action in ACTIONS[role])} |")
+    lines += ["", "## Actions", "", "What a [policy](../concepts/identity.md) can allow:", ""]
+    asked = {endpoint.access for endpoint in endpoints if endpoint.documented}
+    for action in Action:
+        requests = [f"`{one.method} {one.path}`" for one in endpoints if one.documented and one.access is action]
+        lines.append(f"- `{action}`: " + (", ".join(requests) if action in asked else _ELSEWHERE[action]))
+    lines += ["", "`Function:*` is all actions of a kind, `*` every action."]
     return "\n".join(lines) + "\n"
+
+
+_ELSEWHERE: Final = {
+    Action.FUNCTION_INVOKE: "call a function that asks its callers who they are",
+    Action.SYSTEM_GOVERN: "set, change or remove what bounds a tenant, with the requests that do so",
+}
 
 
 def role_may(role: Role, endpoint: Endpoint) -> bool:
