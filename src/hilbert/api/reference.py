@@ -71,6 +71,7 @@ def rights_page(endpoints: Sequence[Endpoint]) -> str:
 
 
 _ELSEWHERE: Final = {
+    Action.FUNCTION_PAYLOAD: "read bodies of queued calls and their answers, with the requests that show them",
     Action.FUNCTION_INVOKE: "call a function that asks its callers who they are",
     Action.SYSTEM_GOVERN: "set, change or remove what bounds a tenant, with the requests that do so",
 }

@@ -1,4 +1,4 @@
-"""A tenant with every right in its namespace tries to change what bounds it: by any field, verb and path (CWE-269)."""
+"""A tenant with every right in its namespace tries to change what bounds it: by any field, verb and path (CWE-269, CVE-2026-49823)."""
 
 from __future__ import annotations
 
