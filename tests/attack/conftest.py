@@ -1,4 +1,7 @@
-"""A worker that the attacks of one module share, with small limits for time, so that an attack ends while the test looks."""
+"""A worker that the attacks of one module share, and the oracle around each of them.
+
+The worker has small limits for time, so that an attack ends while the test looks.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,22 @@ from collections.abc import Iterator
 
 import pytest
 
+from attack.oracle import Oracle
 from support.dataplane import Plane
 
 
 @pytest.fixture(scope="module")
-def plane() -> Iterator[Plane]:
-    made = Plane(write_timeout="2s", read_timeout="2s")
-    yield made
-    made.close()
+def oracle() -> Iterator[Oracle]:
+    oracle = Oracle(Plane(write_timeout="2s", read_timeout="2s"), Plane())
+    try:
+        yield oracle
+        oracle.end()
+    finally:
+        oracle.close()
+
+
+@pytest.fixture
+def plane(oracle: Oracle) -> Iterator[Plane]:
+    """Somebody else is served throughout, and the API too."""
+    with oracle.watching():
+        yield oracle.plane

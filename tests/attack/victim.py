@@ -29,8 +29,9 @@ def _own(call: Call) -> None:
 class Victim:
     """A tenant with a function, and a client that calls it over one connection for as long as that lives."""
 
-    def __init__(self, plane: Plane, source: str = "127.0.0.1") -> None:
-        """`source` is the address that it calls from."""
+    def __init__(self, plane: Plane, source: str = "127.0.0.1", *, pause: float = _PAUSE) -> None:
+        """`source` is the address that it calls from; `pause` the seconds between two calls of `run`."""
+        self._pause = pause
         self._plane = plane
         self._source = source
         self._tokens = itertools.count(1)
@@ -62,7 +63,7 @@ class Victim:
             with self.connect() as wire:
                 while not until.is_set():
                     self.call(wire)
-                    until.wait(_PAUSE)
+                    until.wait(self._pause)
         except Exception as exc:
             self.wrong.append(repr(exc))
 

@@ -60,6 +60,10 @@ class Keeper(Protocol):
         ...
 
 
+_NO_PARSER: Final = httptools.HttpResponseParser(None)
+"""Of a connection that is gone."""
+
+
 class ClientConnection(AsyncioProtocol):
     """One connection to an upstream; carries one request at a time.
 
@@ -268,6 +272,7 @@ class ClientConnection(AsyncioProtocol):
             else:
                 reason = "connection closed" if self._begun else "connection closed before a response"
                 self._lost(reason, reset=exc is not None)
+        self._parser = _NO_PARSER  # It holds this connection: leave no circle, which would keep what was received.
 
     def pause_writing(self) -> None:
         self.writable = False

@@ -56,6 +56,10 @@ _SIZES: Final = frozenset(map(len, (b"host", b"expect", b"content-length", b"tra
 """Lengths of the names that `on_header` looks at."""
 
 
+_NO_PARSER: Final = httptools.HttpRequestParser(None)
+"""Of a connection that is gone."""
+
+
 class RequestReader(AsyncioProtocol):
     """Makes requests of what a client sends, and gives the first that is not answered to `_accept`; others wait."""
 
@@ -137,6 +141,19 @@ class RequestReader(AsyncioProtocol):
         self._early = b""
         """What came behind a request for an upgrade."""
         self._dead = False
+
+    def _forget(self) -> None:
+        """The connection is gone: hold nothing of what was received, and leave no circle with the parser.
+
+        The garbage collector comes seldom, and each client that is refused would leave what it has sent until then.
+        """
+        self._waiting.clear()
+        self._backlog = self._early = b""
+        self._line = self._ahead = None
+        self._parsed = None
+        self._request = Request()
+        self._headers, self._trailers = [], []
+        self._parser = _NO_PARSER
 
     # What the answering half does
 

@@ -109,8 +109,7 @@ class ServerConnection(RequestReader):
         if self._tunnel is not None:
             self._tunnel.on_close()
         current, self._current = self._current, None
-        self._waiting.clear()
-        self._backlog = b""
+        self._forget()
         if current is not None and not current.finished:
             current.finished = True
             if current.handler is not None:

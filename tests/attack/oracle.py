@@ -1,0 +1,89 @@
+"""The one oracle of all attacks on a shared worker: what must be true for everybody else, whatever the attack was.
+
+- A victim's calls, made all the time over one connection, all get their own answers.
+- In most cases its slowest calls take no more than twice as long as on a worker that nobody attacks, called at the same time, and
+  10 ms. One case alone may be this machine's fault; `victim.assert_nobody_waits` measures one attack for itself.
+- The worker's memory grows by less than `GROWS` over all cases of a module.
+- The REST API answers after each case.
+- No client's connection is left at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+import psutil
+
+from attack.victim import MIB, Victim
+from support.dataplane import Plane, until
+from support.replicas import Call
+
+GROWS: Final = 96 * MIB
+"""More than any one attack may have a worker hold: what an allocator keeps of several counts, too."""
+_ENOUGH: Final = 20
+"""Calls of a victim from which on its slowest say something."""
+_SLACK: Final = 0.010
+_SOURCE: Final = "127.0.0.9"
+_PAUSE: Final = 0.01
+
+
+class Oracle:
+    """Watches `plane`, which is attacked, beside `calm`, which is not. Closes both."""
+
+    def __init__(self, plane: Plane, calm: Plane) -> None:
+        self.plane = plane
+        self._calm = calm
+        plane.start_control(_api)
+        self._victims = [Victim(one, _SOURCE, pause=_PAUSE) for one in (plane, calm)]
+        self._done = threading.Event()
+        self._threads = [threading.Thread(target=victim.run, args=(self._done,)) for victim in self._victims]
+        for thread in self._threads:
+            thread.start()
+        self._before = plane.memory()
+        self._cases: list[float] = []
+        """For each case, by how many seconds the victim's slowest calls were beyond what they may be."""
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """One case goes on inside."""
+        counts = [len(victim.took) for victim in self._victims]
+        yield
+        assert not self._victims[0].wrong, self._victims[0].wrong[:3]
+        assert self.plane.memory() - self._before < GROWS
+        until(lambda: self.plane.call("/system/info").body == b"the API", what="the API")
+        took = [sorted(victim.took[count:]) for victim, count in zip(self._victims, counts, strict=True)]
+        if all(len(calls) >= _ENOUGH for calls in took):
+            attacked, calm = (calls[-max(1, len(calls) // 100) - 1] for calls in took)
+            self._cases.append(attacked - 2 * calm - _SLACK)
+
+    def end(self) -> None:
+        """All cases are over."""
+        self._stop()
+        assert not self._victims[0].wrong, self._victims[0].wrong[:3]
+        beyond = [excess for excess in self._cases if excess > 0]
+        assert len(beyond) <= len(self._cases) / 2, (
+            f"a victim waited in {len(beyond)} of {len(self._cases)} cases: {beyond}"
+        )
+        until(lambda: not self._clients(), what="all connections of clients to be closed")
+
+    def close(self) -> None:
+        self._stop()
+        self.plane.close()
+        self._calm.close()
+
+    def _stop(self) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _clients(self) -> int:
+        port = self.plane.address[1]
+        worker = psutil.Process(self.plane.workers[0].pid)
+        return sum(bool(one.raddr) and one.laddr.port == port for one in worker.net_connections(kind="tcp"))
+
+
+def _api(call: Call) -> None:
+    call.answer(b"the API")
