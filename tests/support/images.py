@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from hilbert.images.assemble import MOUNT_POINTS, MOUNTED_FILES, assemble
+from hilbert.images.documents import this_platform
 from hilbert.images.model import LocalImage
 from hilbert.images.packing import zstd
 from hilbert.images.store import OciStore
 from hilbert.images.unpack import MOST_ENTRIES, Budget, Unpacker, may_give_owners
 
+ARCHITECTURE = this_platform().architecture
 Member = tuple[tarfile.TarInfo, bytes]
 PACKERS: Mapping[str, Callable[[bytes], bytes]] = {
     "+gzip": lambda data: gzip.compress(data, 1, mtime=0),
@@ -73,7 +75,7 @@ class Image:
         *layers: bytes,
         packing: str = "+gzip",
         config: Mapping[str, Any] | None = None,
-        architecture: str = "amd64",
+        architecture: str = ARCHITECTURE,
         os: str = "linux",
         docker: bool = False,
         diff_ids: Sequence[str] | None = None,

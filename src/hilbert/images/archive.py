@@ -240,4 +240,4 @@ def opened(path: Path, room: Path) -> Iterator[ArchiveSource]:
     except (tarfile.TarError, EOFError, gzip.BadGzipFile) as exc:
         raise Failed(_READING, f"{path} is not an archive of images: {exc}") from exc
     except FileNotFoundError as exc:
-        raise Failed(_READING, f"there is no {path}") from exc
+        raise Failed(_READING, "there is no such file") from exc

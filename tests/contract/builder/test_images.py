@@ -12,9 +12,13 @@ import pytest
 from hilbert.builder.build_errors import BuildFailed, InvalidHandler
 from hilbert.builder.build_request import BuildRequest
 from hilbert.builder.container import ImageFlags, build_image, find_builder, publish_image, push_image
+from hilbert.builder.image_store import Store
 from hilbert.builder.layout import lay_out_image
+from hilbert.builder.local_images import keep_image
 from hilbert.builder.programs import Job
 from hilbert.builder.templates import find_template, packages_for
+from hilbert.core.bundle import Manifest, Mode
+from hilbert.images.store import OciStore
 from support.build import Project, write
 from support.cli import Gateway, Reply
 from support.containers import Containers, containers, missing_tools, python_root, tiny_root
@@ -197,6 +201,45 @@ def test_shrink_wrapping(project: Project) -> None:
     lay_out_image(request, find_template("python3-http", project.folder))
     assert not (place / "function" / "mine.py").exists()
     assert sorted(path.name for path in (project.folder / "build").iterdir()) == ["f"]
+
+
+def test_straight_into_the_store_of_this_machine(
+    machine: Containers, tiny: str, project: Project, program: str
+) -> None:
+    """No registry takes part. A bundle with the same name gives way, in that namespace."""
+    name = f"straight-{program}:1"
+    write(project.folder, {"s/Dockerfile": DOCKERFILE, "s/file": "one", "token": "x"})
+    request = project.request(
+        "s",
+        "dockerfile",
+        image=name,
+        namespace="dev",
+        build_args={"BASE_IMAGE": tiny},
+        build_secrets={"token": project.folder / "token"},
+    )
+    images, bundles = OciStore(project.folder / "oci"), Store(project.folder / "bundles")
+    for namespace in ("dev", "other"):
+        with bundles.stage() as stage:
+            (stage / "bundle").mkdir()
+            bundles.put_bundle(stage / "bundle", Manifest(mode=Mode.STATIC), name, namespace=namespace)
+
+    def keep() -> tuple[str, bool]:
+        job = build(machine, project, request, program=program)
+        builder = find_builder(machine.env, wanted=program)
+        return keep_image(request, builder=builder, images=images, bundles=bundles, job=job, env=machine.env)
+
+    assert keep()[1]
+    found = images.find(name, "dev")
+    assert found is not None
+    assert (found.root / "app/file").read_text() == "one"
+    assert images.find(name, "other") is None
+    assert bundles.find(name, namespace="dev") is None
+    assert bundles.find(name, namespace="other") is not None
+    assert images.revision(name, "dev") == found.digest, "no registry is to be asked"
+    write(project.folder, {"s/file": "two"})
+    digest, changed = keep()
+    assert changed
+    assert images.revision(name, "dev") == digest
 
 
 def test_no_dockerfile(project: Project) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hilbert.core.errors import ImageUnavailable
 from hilbert.core.settings import ImageSettings
 from hilbert.images.model import Credentials, Login, PullPolicy, Step
 from hilbert.images.store import OciStore
-from support.images import Image, digest_of, file, folder, index_of, layer, put
+from support.images import ARCHITECTURE, Image, digest_of, file, folder, index_of, layer, put
 from support.registries import PASSWORD, USER, Registry, TokenServer, basic, have_registry, registry
 
 pytestmark = pytest.mark.skipif(not have_registry, reason="docker-registry is not installed")
@@ -87,11 +86,12 @@ async def test_manifests_and_packings_of_both_kinds(
 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
 async def test_of_an_index_comes_what_this_machine_runs(docker: bool, open_registry: Registry, tmp_path: Path) -> None:
-    mine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-    ours = some_image(b"ours", architecture=mine, docker=docker)
+    ours = some_image(b"ours", docker=docker)
     other = some_image(b"other", architecture="s390x", docker=docker)
     document, kind = index_of(
-        (other, {"os": "linux", "architecture": "s390x"}), (ours, {"os": "linux", "architecture": mine}), docker=docker
+        (other, {"os": "linux", "architecture": "s390x"}),
+        (ours, {"os": "linux", "architecture": ARCHITECTURE}),
+        docker=docker,
     )
     repository = f"many/{docker}".lower()
     for image in (other, ours):

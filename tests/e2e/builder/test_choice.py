@@ -67,11 +67,24 @@ def test_others_run_images(here: tuple[Gateway, CommandLine], name: str) -> None
 
 
 def test_flags_win(here: tuple[Gateway, CommandLine]) -> None:
-    """Without asking the gateway."""
+    """A bundle without asking the gateway, an image whatever it answers."""
     gateway, line = here
     assert line.run("build", "--bundle").status == 0
-    assert "no program that builds container images" in line.run("build", "--image-build").err
     assert not [call for call in gateway.calls if call.path == "/system/info"]
+    gateway.password = "another"
+    assert "no program that builds container images" in line.run("build", "--image-build").err
+
+
+def test_what_makes_no_bundle_becomes_an_image(here: tuple[Gateway, CommandLine]) -> None:
+    """Where this machine runs it; a flag that asks for a bundle is not overruled."""
+    gateway, line = here
+    assert line.run("new", "d", "--lang", "dockerfile", "-q", "--append", "stack.yaml").status == 0
+    for _ in range(2):
+        provider(gateway, "process")
+    result = line.run("build")
+    assert "f:latest sha256:" in result.out
+    assert "no program that builds container images works here" in result.err
+    assert "says only how to build a container image, not a bundle" in line.run("build", "--bundle").err
 
 
 def test_a_gateway_that_refuses(here: tuple[Gateway, CommandLine]) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from support.build import needs_git, repository
 from support.cli import scripted
+from support.images import Image, file, layer
 from support.sessions import Player, mask_with, name_of, sessions
 from support.zygote import Zygote
 
@@ -31,6 +32,7 @@ MASKS = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.0-9]*Z"), "TIME"),
     (re.compile(r'("size": )\d+'), r"\1N"),
     (re.compile(r"\d+(\.\d)? (Ki)?B\b"), "SIZE"),
+    (re.compile(r"linux/(amd64|arm64)"), "PLATFORM"),
 )
 
 
@@ -66,6 +68,7 @@ def test_session(path: Path, terminal: bool, zygote: Zygote) -> None:
         home = line.folder
         line.folder = home / "code"
         line.folder.mkdir()
+        Image(layer(file("bin/web", b"x" * 5000, mode=0o755))).write_layout(line.folder / "layout", "web:1")
 
         def mask(text: str) -> str:
             text = mask_with(MASKS)(text)

@@ -80,7 +80,7 @@ def list_images(*, shape: Shape = PLAIN) -> None:
             one.digest[7:19],
             f"{one.kind}, {one.mode or one.origin}",
             size_text(one.size),
-            "" if one.replicas is None else str(one.replicas),
+            "-" if one.replicas is None else str(one.replicas),
             age_text((now - one.created_at).total_seconds()),
         )
         rows.append(row)

@@ -49,6 +49,8 @@ def load(
     namespace: Namespace = "",
     shared: Shared = False,
 ) -> None:
+    from hilbert.images.reference import familiar
+
     whose = _namespace(namespace, shared=shared)
     store = open_store()
     with progress(f"reading {file}") as line, tempfile.TemporaryDirectory() as folder:
@@ -59,7 +61,7 @@ def load(
                 shutil.copyfileobj(source, spooled)
         brought = asyncio.run(store.load(path, whose, name=name, progress=_shown(line, file)))
     for one in brought:
-        out(f"{harmless(one.name)}  {one.digest}")
+        out(f"{harmless(familiar(one.name))}  {one.digest}")
 
 
 def export(
