@@ -54,8 +54,6 @@ class OciStore:
         self._now = now
         self._flights: SingleFlight[tuple[str, str], Sequence[Brought]] = SingleFlight()
         self._told: dict[tuple[str, str], list[Progress]] = {}
-        self._asked: dict[tuple[str, str], str] = {}
-        """For which deployment the registry was asked last, by name and namespace."""
         self._slots = asyncio.Semaphore(_JOBS)
         self._namespace_slots: dict[str, asyncio.Semaphore] = {}
         self._running: set[asyncio.Task[Sequence[Brought]]] = set()
@@ -97,11 +95,9 @@ class OciStore:
         policy: PullPolicy | None = None,
         credentials: Credentials | None = None,
         progress: Progress | None = None,
-        once: str = "",
     ) -> LocalImage:
         """The image, fetched if `policy` says so, by default the setting's. Calls for one image and namespace share one fetch.
 
-        `once`: whoever asks again with the same text, as the replicas of one deployment do, gets what is here if it is here.
         Raises `InvalidSpec`, and `ImageUnavailable` with the step that failed and what to do.
         """
         policy = policy or self.policy
@@ -112,8 +108,7 @@ class OciStore:
                 f"image {image} is not on this machine for namespace {namespace}, and the pull policy is Never",
                 hint=f"bring it with 'hilbert images pull' or 'hilbert images load --namespace {namespace}'",
             )
-        again = once != "" and self._asked.get((reference.full, namespace)) == once
-        if named is not None and (not self._asks(policy, reference, named[0]) or (again and self._is_fresh(named[0]))):
+        if named is not None and not self._asks(policy, reference, named[0]):
             return self._local(image, named[1])
         try:
             await self._pull(reference, namespace, credentials, progress)
@@ -123,8 +118,6 @@ class OciStore:
             elif named is not None and exc.kind == "unreachable" and policy is not PullPolicy.ALWAYS:
                 return self._local(image, named[1])  # Nobody has said no.
             raise _unavailable(f"image {image} cannot be fetched", exc) from exc
-        if once:
-            self._asked[reference.full, namespace] = once
         return self._fetched(image, reference, namespace)
 
     async def pull(

@@ -113,6 +113,8 @@ class HostRuntime:
     async def close(self) -> None:
         """Look after no replica any more. They go on."""
         await self.replicas.close()
+        if self._store is not None:
+            await self._store.close()
         await self._launching.close()
         if self._machine is not None:
             self._machine.limiter.close()
@@ -162,6 +164,8 @@ class HostRuntime:
 
     def forget_namespace(self, name: NamespaceName) -> None:
         self._images.forget(name)
+        if self._store is not None:
+            self._store.forget(name)
 
     def measure(self, handles: Sequence[Handle]) -> Mapping[str, Usage]:
         return self.replicas.measure(handles)

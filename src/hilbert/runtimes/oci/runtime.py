@@ -96,9 +96,8 @@ class OciStarter:
             )
 
     def pin(self, spec: FunctionSpec) -> str:
-        """As `Pinning`: empty for an image that is not here yet."""
-        found = self._store.find(spec.image, spec.ref.namespace)
-        return "" if found is None else found.digest
+        """As `Pinning`: empty for an image that is not here yet, new each time for one that the registry is asked about."""
+        return self._store.revision(spec.image, spec.ref.namespace)
 
     async def prepare(self, spec: FunctionSpec, *, generation: int, pull_secret: bytes) -> None:
         """As `Preparing`: replicas of one generation run the same image, whatever the name means meanwhile."""
