@@ -52,7 +52,7 @@ CAUSES: Final = {
         process="python3 -c \"import socket; a = socket.create_server(('127.0.0.1', 7001)); "
         "socket.create_server(('127.0.0.1', 7001))\"",
     ),
-    "leaves": Cause("CrashLoop", "exited with status 4", "exited with status 4", process='sh -c "sleep 0.2; exit 4"'),
+    "leaves": Cause("CrashLoop", "exited with status 4", "exited with status 4", process='sh -c "exit 4"'),
 }
 
 

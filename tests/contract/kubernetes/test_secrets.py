@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from hilbert.core.model import FunctionSpec, Secret
+from hilbert.core.model import FunctionSpec, Phase, Secret
 from hilbert.core.values import NamespaceName, SecretName
 from hilbert.providers.kubernetes.provider import KubernetesProvider
+from hilbert.testing.harness import eventually, watching
 from support.cluster import AnyCluster, Double, until
 
 pytestmark = pytest.mark.anyio
@@ -50,3 +51,30 @@ async def test_a_node_that_cannot_be_told_does_not_fail_the_update(
     refused = cluster.chaos.fail(403, method="PATCH", path="/pods/")
     await provider.update_secret(Secret(default, token, b"2"))
     assert refused.times == 0
+
+
+async def test_a_secret_that_is_gone_is_named_and_calls_are_refused_until_it_is_back(
+    cluster: AnyCluster, provider: KubernetesProvider
+) -> None:
+    """A Pod that cannot mount it stays in ContainerCreating and does not say why."""
+    default, token, key = NamespaceName(cluster.default), SecretName("token"), SecretName("key")
+    for name in (token, key):
+        await provider.create_secret(Secret(default, name, b"1"))
+    spec = FunctionSpec(ref=cluster.ref("reader"), image=cluster.image, secrets=(token, key))
+    await provider.apply(spec)
+    async with watching(provider) as table:
+        await table.ready(spec.ref)
+        await provider.scale(spec.ref, 0)
+        await eventually(lambda: not table.sets[spec.ref].endpoints)
+        await until(lambda: not pods(cluster, "reader"))
+        await provider.delete_secret(default, key)
+        await provider.scale(spec.ref, 1)
+        fault = await eventually(lambda: table.sets[spec.ref].fault)
+        assert (fault.reason, fault.message) == ("SecretNotFound", "a secret that it needs is not there")
+        status = await provider.get(spec.ref)
+        assert (status.phase, status.reason, status.message) == (
+            Phase.FAILED, "SecretNotFound", "unable to find secret: key",
+        )  # fmt: skip
+        await provider.create_secret(Secret(default, key, b"2"))
+        await table.ready(spec.ref)
+        assert table.sets[spec.ref].fault is None

@@ -42,6 +42,7 @@ from hilbert.providers.kubernetes.keep.secrets import SecretStore
 from hilbert.providers.kubernetes.render import function_object, pod, tenant
 from hilbert.providers.kubernetes.view.first_answers import FirstAnswers
 from hilbert.providers.kubernetes.view.logs import LogReader
+from hilbert.providers.kubernetes.view.missing_secrets import MissingSecrets
 from hilbert.providers.kubernetes.view.state import State
 from hilbert.providers.kubernetes.view.status import condense, stalled
 from hilbert.providers.kubernetes.view.usage import UsageReader
@@ -85,6 +86,7 @@ class KubernetesProvider:
         self._logs = LogReader(self._api, self._state)
         self._usage = UsageReader(self._api, self._clock)
         self._first = FirstAnswers(self._state, self._clock)
+        self._missing = MissingSecrets(self._api, self._state, self._clock)
         self.leadership = Leadership(self._api, platform, duration=self._settings.lease_duration.seconds, clock=clock)
         """Who does what only one gateway may do; the scaler and the schedules go by it, too."""
         self._counts = CallCounts(self._api, platform, identity=self.leadership.identity, clock=self._clock)
@@ -94,6 +96,7 @@ class KubernetesProvider:
     async def start(self) -> None:
         """Begin to read the cluster. Returns before it has been read: calls raise `BackendUnavailable` until then."""
         self._first.start()
+        self._missing.start()
         self._state.start()
         self.leadership.start()
         self._leading = spawn(self._lead(), name="lead")
@@ -118,6 +121,7 @@ class KubernetesProvider:
         await self.leadership.stop()
         await self._counts.stop()
         await self._first.stop()
+        await self._missing.stop()
         await self._state.stop()
         await self._api.close()
 
@@ -414,6 +418,7 @@ class KubernetesProvider:
             rollout=function.annotations.get(names.ANNOTATION_ROLLOUT, ""),
             available=available,
             now=datetime.now(UTC),
+            lacks=self._state.lacking(key),
         )
         if (
             not seen.reason

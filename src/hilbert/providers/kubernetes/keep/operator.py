@@ -84,6 +84,7 @@ class Operator:
             rollout=function.annotations.get(names.ANNOTATION_ROLLOUT, ""),
             available=len(self._state.endpoints(key)),
             now=datetime.now(UTC),
+            lacks=self._state.lacking(key),
         )
         await self._write_status(function, deployment, seen, (why, problem), used)
         if again is None and seen.phase is Phase.STARTING:

@@ -72,6 +72,7 @@ class State:
         self._slices: dict[Key, dict[str, EndpointSlice]] = {}
         self._answered: dict[str, int] = {}
         """UIDs of Pods that answered the gateway, with the restarts of their containers then."""
+        self._lacking: dict[Key, str] = {}
         scopes = self.listed or ("",)
         self._functions = {s: self._reflect(kinds.FUNCTIONS, self._function_changed, s, selector="") for s in scopes}
         self._deployments = {s: self._reflect(kinds.DEPLOYMENTS, self._owned_changed, s) for s in scopes}
@@ -268,7 +269,9 @@ class State:
             return EndpointSet(ref, None)
         namespace = self._namespaces[key[0]]
         found = self.endpoints(key)
-        fault = None if found or function is None else start_fault(function, self.deployment(key), self.pods(key))
+        fault = None
+        if not found and function is not None:
+            fault = start_fault(function, self.deployment(key), self.pods(key), self.lacking(key))
         return EndpointSet(ref, spec, found, dict(namespace.annotations), fault)
 
     def endpoints(self, key: Key) -> tuple[Endpoint, ...]:
@@ -290,6 +293,19 @@ class State:
         """Take that back, if the cluster has not confirmed it meanwhile."""
         if self._answered.pop(uid, None) is not None:
             self._tell(key)
+
+    def lacks(self, key: Key, secret: str) -> None:
+        """Take in that a secret of the function, for which a Pod waits, is not there; empty: that none is missing."""
+        if secret != self._lacking.get(key, ""):
+            if secret:
+                self._lacking[key] = secret
+            else:
+                self._lacking.pop(key)
+            self._tell(key)
+
+    def lacking(self, key: Key) -> str:
+        """The secret for which a Pod of the function waits; empty if none is known."""
+        return self._lacking.get(key, "")
 
     # Changes
 

@@ -36,6 +36,7 @@ _START: Final = frozenset(
 )
 _UNREADY_FOR: Final = timedelta(seconds=10)
 """A container that runs for this long and does not answer its probe is worth a word."""
+_LACKING: Final = "a secret that it needs is not there"
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _LONGEST: Final = 1000
 _LAST_LINES: Final = 3
@@ -58,8 +59,12 @@ def condense(
     rollout: str = "",
     available: int,
     now: datetime,
+    lacks: str = "",
 ) -> Condensed:
-    """`generation` and `rollout` are the Function's, `available` counts ready endpoints, `now` has a time zone."""
+    """`generation` and `rollout` are the Function's, `available` counts ready endpoints, `now` has a time zone.
+
+    `lacks` names a secret of the function that is not there.
+    """
     alive = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
     of = {pod.metadata.name: _generation_of(pod, generation, rollout) for pod in alive}
     ready_generation = max((of[pod.metadata.name] for pod in alive if _is_ready(pod)), default=0)
@@ -68,12 +73,14 @@ def condense(
         return Condensed(Phase.IDLE, ready_generation)
     if ready_generation >= generation and available:
         return Condensed(Phase.READY, ready_generation)
-    trouble = _trouble(deployment, [pod for pod in alive if of[pod.metadata.name] >= generation], now)
+    trouble = _trouble(deployment, [pod for pod in alive if of[pod.metadata.name] >= generation], now, lacks)
     phase = Phase.FAILED if trouble.reason else Phase.UPDATING if available else Phase.STARTING
     return Condensed(phase, ready_generation, trouble.reason, trouble.message)
 
 
-def start_fault(function: FunctionObject, deployment: Deployment | None, pods: Sequence[Pod]) -> StartFault | None:
+def start_fault(
+    function: FunctionObject, deployment: Deployment | None, pods: Sequence[Pod], lacks: str = ""
+) -> StartFault | None:
     """Why calls of a function without endpoints are to be refused. None: one of its Pods may take them soon."""
     if deployment is not None and deployment.replicas == 0:
         return None
@@ -83,7 +90,7 @@ def start_fault(function: FunctionObject, deployment: Deployment | None, pods: S
         for pod in pods
         if pod.metadata.deletion_timestamp is None and _generation_of(pod, generation, rollout) >= generation
     ]
-    trouble = _trouble(deployment, new, _LONG_AGO)
+    trouble = _trouble(deployment, new, _LONG_AGO, lacks)
     if trouble.lasts:
         return StartFault(trouble.reason, trouble.told)
     if not new and not trouble.reason and (told := stalled(function)) is not None:
@@ -113,9 +120,9 @@ class _Trouble(NamedTuple):
     """Waiting for a moment does not help."""
 
 
-def _trouble(deployment: Deployment | None, pods: Iterable[Pod], now: datetime) -> _Trouble:
+def _trouble(deployment: Deployment | None, pods: Iterable[Pod], now: datetime, lacks: str) -> _Trouble:
     for pod in sorted(pods, key=lambda pod: pod.metadata.name):
-        found = _pod_trouble(pod, now)
+        found = _pod_trouble(pod, now, lacks)
         if found.reason:
             return found._replace(message=found.message[:_LONGEST])
     for condition in (deployment.status.conditions or ()) if deployment is not None else ():
@@ -140,7 +147,7 @@ def _refused(text: str) -> _Trouble:
     return _Trouble(word, f"{told}: {text[:_LONGEST]}", told, lasts=True)
 
 
-def _pod_trouble(pod: Pod, now: datetime) -> _Trouble:
+def _pod_trouble(pod: Pod, now: datetime, lacks: str) -> _Trouble:
     scheduled = _condition(pod.status.conditions, "PodScheduled")
     if scheduled is not None and scheduled.status == "False":
         told = "no node can run the Pod"  # Until one is added, which some clusters do by themselves.
@@ -148,6 +155,8 @@ def _pod_trouble(pod: Pod, now: datetime) -> _Trouble:
     if pod.status.phase == "Failed" and pod.status.reason:
         told = f"the Pod failed: {pod.status.reason}"
         return _Trouble(pod.status.reason, pod.status.message or told, told)
+    if lacks and is_creating(pod):
+        return _Trouble("SecretNotFound", f"unable to find secret: {lacks}", _LACKING, lasts=True)
     for container in pod.status.container_statuses or ():
         found = _container_trouble(container, now)
         if found.reason:
@@ -164,8 +173,9 @@ def _container_trouble(container: ContainerStatus, now: datetime) -> _Trouble:
         return _Trouble("ImageUnavailable", f"{told}: {said}", told, lasts=True)
     if reason in _START:
         told = "the container cannot be started"
-        word = "SecretNotFound" if said.startswith("secret ") and said.endswith(" not found") else "StartFailed"
-        return _Trouble(word, f"{told}: {said}", told, lasts=True)
+        if said.startswith("secret ") and said.endswith(" not found"):
+            return _Trouble("SecretNotFound", f"{told}: {said}", _LACKING, lasts=True)
+        return _Trouble("StartFailed", f"{told}: {said}", told, lasts=True)
     ended = container.state.terminated or (container.last_state.terminated if not container.ready else None)
     if ended is not None and (reason == "CrashLoopBackOff" or container.state.terminated or container.restart_count):
         return _ended(container, ended, backs_off=reason == "CrashLoopBackOff")
@@ -201,6 +211,17 @@ def _ended(container: ContainerStatus, ended: Terminated, *, backs_off: bool) ->
         f"the container {how}, {restarts}{tail}",
         f"the container {how} ({name})" if name else f"the container {how}",
         lasts=backs_off or word == "StartFailed" or lived < _UNREADY_FOR,
+    )
+
+
+def is_creating(pod: Pod) -> bool:
+    """Whether a node has the Pod and none of its containers has ever run."""
+    statuses = pod.status.container_statuses or ()
+    return (
+        pod.metadata.deletion_timestamp is None
+        and pod.status.phase == "Pending"
+        and bool(statuses)
+        and all(one.state.waiting is not None and one.state.waiting.reason == "ContainerCreating" for one in statuses)
     )
 
 

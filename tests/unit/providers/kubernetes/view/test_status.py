@@ -179,7 +179,10 @@ def ended(seconds: int, **more: Any) -> dict[str, Any]:
         (pod(containerStatuses=container({"running": {}}, ended(50), restarts=1)), None),
         (pod(containerStatuses=container(ended(50, reason="StartError"))), "could not be started"),
         (pod(containerStatuses=container(waiting("ErrImagePull", "no reg.example/x"))), "the image cannot be pulled"),
-        (pod(containerStatuses=container(waiting("CreateContainerConfigError", 'secret "db" not found'))), "started"),
+        (
+            pod(containerStatuses=container(waiting("CreateContainerConfigError", 'secret "db" not found'))),
+            "is not there",
+        ),
         (pod(containerStatuses=container({"running": {"startedAt": "2026-01-01T12:00:00Z"}})), None),
         (pod(containerStatuses=container(waiting("ContainerCreating"))), None),
         (pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "Insufficient cpu"}]), None),
