@@ -74,6 +74,17 @@ def test_a_namespace_can_let_all_call_it(tenants: NetworkedPlatform) -> None:
         assert ask(tenants, caller, "http://gateway:8080/function/shared")[0] == 404
 
 
+def test_functions_queue_calls_of_their_own_namespace_alone(tenants: NetworkedPlatform) -> None:
+    url = "http://gateway:8080/async-function/"
+    for name in ("only", "only.dev"):
+        assert ask(tenants, "probe.dev", f"{url}{name}", b"x") == (202, "")
+    status, text = ask(tenants, "probe", f"{url}only.dev", b"x")
+    assert status == 404
+    assert ask(tenants, "probe", f"{url}nope.dev", b"x") == (404, text.replace("only", "nope"))
+    assert ask(tenants, "probe", f"{url}only", b"x")[0] == 404
+    assert ask(tenants, "probe.dev", f"{url}probe.openfaas-fn", b"x")[0] == 404
+
+
 def test_nothing_that_a_caller_says_makes_it_another(tenants: NetworkedPlatform) -> None:
     lies = {
         "Host": "gateway.dev",

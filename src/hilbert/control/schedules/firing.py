@@ -33,7 +33,7 @@ _log = structlog.get_logger("hilbert.schedules")
 
 _LOOK: Final = 1.0
 """Seconds between two looks at the clock at most: it may be set, or the machine may have slept."""
-_AT_ONCE: Final = 128
+_AT_ONCE: Final = 1_024
 """Steps under way at once: they share commits of the queue."""
 LATENESS: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 600.0)
 """Bounds of the classes in which lateness is counted, in seconds."""
