@@ -19,7 +19,7 @@ from hilbert.images.records import Origin
 from hilbert.images.registry_places import Place
 from hilbert.images.source import Failed, Kind
 
-_LONGEST: Final = 3600.0
+LONGEST: Final = 3600.0
 """Seconds for one job."""
 _QUIET: Final = 300.0
 """Seconds without a sign of life, after which the process is ended."""
@@ -76,13 +76,13 @@ async def run(job: Job, progress: Progress | None) -> Sequence[Brought]:
             raise RuntimeError("both are pipes")
         process.stdin.write(msgspec.json.encode(job))
         process.stdin.close()
-        end = asyncio.get_running_loop().time() + _LONGEST
+        end = asyncio.get_running_loop().time() + LONGEST
         while True:
             try:
                 async with asyncio.timeout_at(min(end, asyncio.get_running_loop().time() + _QUIET)):
                     line = await process.stdout.readline()
             except TimeoutError as exc:
-                why = f"nothing happened for {_QUIET:.0f} s, or it took more than {_LONGEST:.0f} s"
+                why = f"nothing happened for {_QUIET:.0f} s, or it took more than {LONGEST:.0f} s"
                 raise Failed("fetching the image", why, hint="try again: what has come is kept") from exc
             if not line:
                 raise Failed(

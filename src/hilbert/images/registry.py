@@ -25,7 +25,7 @@ from hilbert.kit.pace import Pace
 
 _ACCEPT: Final = ", ".join((*INDEXES, *MANIFESTS))
 _HUB: Final = "registry-1.docker.io"
-_MOST_TOKEN: Final = 256 * 1024
+MOST_TOKEN: Final = 256 * 1024
 _TRIES: Final = 3
 _PACE: Final = Pace(first=0.3, most=5.0)
 _SLOW: Final = 60.0
@@ -175,7 +175,7 @@ class RegistrySource:
                         f"the token server of {place.host} answered {answer.status}",
                         kind="unreachable",
                     )
-                said = msgspec.json.decode(await answer.read(_MOST_TOKEN), type=_Token)
+                said = msgspec.json.decode(await answer.read(MOST_TOKEN), type=_Token)
         except Unreachable as exc:
             raise _unreached("asking for a token", f"the token server of {place.host}", str(exc)) from exc
         except msgspec.MsgspecError as exc:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,9 +31,9 @@ from hilbert.images.source import Failed
 from hilbert.kit.aio import SingleFlight
 from hilbert.kit.staging import locked
 
-_JOBS: Final = 12
+JOBS: Final = 12
 """Fetches at once."""
-_NAMESPACE_JOBS: Final = 2
+NAMESPACE_JOBS: Final = 2
 """Of one namespace."""
 
 
@@ -54,8 +55,10 @@ class OciStore:
         self._now = now
         self._flights: SingleFlight[tuple[str, str], Sequence[Brought]] = SingleFlight()
         self._told: dict[tuple[str, str], list[Progress]] = {}
-        self._slots = asyncio.Semaphore(_JOBS)
+        self._slots = asyncio.Semaphore(JOBS)
         self._namespace_slots: dict[str, asyncio.Semaphore] = {}
+        self._namespace_jobs: Counter[str] = Counter()
+        """Fetches that run or wait."""
         self._running: set[asyncio.Task[Sequence[Brought]]] = set()
 
     @property
@@ -289,13 +292,15 @@ class OciStore:
         if task is not None:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        own = self._namespace_slots.setdefault(namespace, asyncio.Semaphore(_NAMESPACE_JOBS))
+        own = self._namespace_slots.setdefault(namespace, asyncio.Semaphore(NAMESPACE_JOBS))
+        self._namespace_jobs[namespace] += 1
         try:
             async with own, self._slots:
                 return await jobs.run(job, progress)
         finally:
-            if not own.locked():
-                self._namespace_slots.pop(namespace, None)
+            self._namespace_jobs[namespace] -= 1
+            if not self._namespace_jobs[namespace]:
+                del self._namespace_jobs[namespace], self._namespace_slots[namespace]
 
     def _job(
         self,

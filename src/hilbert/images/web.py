@@ -21,7 +21,7 @@ import hilbert
 from hilbert.core.addresses import is_callable, is_here
 from hilbert.images.source import Failed
 
-_MOST_REDIRECTS: Final = 5
+MOST_REDIRECTS: Final = 5
 _PAUSE: Final = httpx2.Timeout(connect=10.0, read=60.0, write=30.0, pool=None)
 """Seconds: for a connection, and between two pieces of an answer."""
 _ACROSS: Final = frozenset({"authorization"})
@@ -93,7 +93,7 @@ class Web:
         """
         target = _parse(url)
         left = dict(headers)
-        for _ in range(_MOST_REDIRECTS + 1):
+        for _ in range(MOST_REDIRECTS + 1):
             if target.scheme != "https" and not (insecure and target.scheme == "http"):
                 raise Unreachable("it leads to an address without TLS", lasting=True)
             response = await self._send(method, target, left, body, listed=listed)
@@ -107,7 +107,7 @@ class Web:
             if (onward.scheme, onward.host, onward.port) != (target.scheme, target.host, target.port):
                 left = {name: value for name, value in left.items() if name.lower() not in _ACROSS}
             target = onward
-        raise Unreachable(f"it sends one on more than {_MOST_REDIRECTS} times")
+        raise Unreachable(f"it sends one on more than {MOST_REDIRECTS} times")
 
     async def _send(
         self, method: str, url: httpx2.URL, headers: Mapping[str, str], body: str, *, listed: bool

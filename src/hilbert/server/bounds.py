@@ -23,6 +23,13 @@ from hilbert.core.values import Duration, Quantity
 from hilbert.dataplane.places import SHARE
 from hilbert.iam import federation, fetch, issuer_keys, jose
 from hilbert.iam.guesses import BURST, INTERVAL, MOST_SOURCES
+from hilbert.images.documents import MOST_DOCUMENT, MOST_LAYERS
+from hilbert.images.jobs import LONGEST as LONGEST_FETCH
+from hilbert.images.registry import MOST_TOKEN
+from hilbert.images.store import JOBS, NAMESPACE_JOBS
+from hilbert.images.tree import MOST_DEPTH as MOST_FOLDERS
+from hilbert.images.unpack import MOST_ENTRIES
+from hilbert.images.web import MOST_REDIRECTS
 from hilbert.kit.http1 import Limits
 from hilbert.kit.http1.forward import HALF_CLOSED
 from hilbert.kit.http1.forward.hop import HELD
@@ -161,12 +168,27 @@ QUEUED: Final = (
     Bound("schedule", "characters of an expression", "ignored", fixed=str(expression.LONGEST), scope="schedule"),
 )  # fmt: skip
 
+IMAGES: Final = (
+    Bound("image-size", "bytes of an unpacked image", "refused", "images.max_size", scope="image"),
+    Bound("image-files", "files, folders and links", "refused", fixed=str(MOST_ENTRIES), scope="image"),
+    Bound("image-depth", "folders within one another", "refused", fixed=str(MOST_FOLDERS), scope="image"),
+    Bound("image-layers", "layers", "refused", fixed=str(MOST_LAYERS), scope="image"),
+    Bound("image-document", "bytes of a manifest, an index or a configuration", "refused", fixed=_size(MOST_DOCUMENT), scope="image"),
+    Bound("image-namespace", "bytes of images", "refused, once what can be fetched again has made room", "images.namespace_size", scope="namespace"),
+    Bound("image-fetches", "images that are fetched at once", "waits", fixed=str(JOBS), scope="platform"),
+    Bound("image-namespace-fetches", "images that are fetched at once", "waits", fixed=str(NAMESPACE_JOBS), scope="namespace"),
+    Bound("image-time", "time of one fetch", "given up; what has come is kept", fixed=f"{LONGEST_FETCH:g} s", scope="image"),
+    Bound("image-redirects", "redirects of a registry", "refused", fixed=str(MOST_REDIRECTS)),
+    Bound("image-token", "bytes of a token server's answer", "refused", fixed=_size(MOST_TOKEN)),
+)  # fmt: skip
+
 TABLES: Final = (
     ("What a client may send, hold and fill", CLIENTS),
     ("What a function may answer", FUNCTIONS),
     ("Calls that wait", WAITING),
     ("Queued calls", QUEUED),
     ("Tokens of identity providers", TOKENS),
+    ("Container images and registries", IMAGES),
 )
 
 BOUNDS: Final = tuple(bound for _, bounds in TABLES for bound in bounds)

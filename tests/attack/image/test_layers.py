@@ -143,6 +143,7 @@ def test_hard_links_to_folders_and_to_nothing_are_refused(tmp_path: Path) -> Non
             tree_of(place, layer(*members))
 
 
+@pytest.mark.bound("image-files")
 def test_more_files_than_any_image_has_are_refused(tmp_path: Path) -> None:
     """The bound is 400,000; what counts is the same for any number."""
     with pytest.raises(Hostile, match="files"):
@@ -169,6 +170,7 @@ def test_a_nul_in_a_name(tmp_path: Path) -> None:
         tree_of(tmp_path, layer((member, data)))
 
 
+@pytest.mark.bound("image-depth")
 def test_depth_by_links_is_bounded(tmp_path: Path) -> None:
     """Each link leads a hundred folders deeper than the one before."""
     members, way = [], ""
@@ -236,6 +238,7 @@ def endless_header() -> bytes:
     return member.tobuf(tarfile.USTAR_FORMAT) + bytes(64 << 20)
 
 
+@pytest.mark.bound("image-size")
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 async def test_bombs(bomb: Callable[[], bytes], tmp_path: Path, store: OciStore) -> None:
     with pytest.raises(ImageUnavailable) as caught:
@@ -317,6 +320,7 @@ async def test_another_architecture_is_refused_by_name(tmp_path: Path, store: Oc
         await load(store, tmp_path, Image(layer(file("a")), architecture="s390x"))
 
 
+@pytest.mark.bound("image-layers")
 async def test_more_layers_than_any_image_has(tmp_path: Path, store: OciStore) -> None:
     image = Image(*[layer(file("a"))] * 300)
     with pytest.raises(ImageUnavailable, match="more than 256 layers"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,8 +17,10 @@ import pytest
 from hilbert.core.errors import ImageUnavailable
 from hilbert.core.settings import ImageSettings
 from hilbert.core.values import Duration
+from hilbert.images import jobs
 from hilbert.images.model import Credentials, Login, PullPolicy
-from hilbert.images.store import OciStore
+from hilbert.images.source import Failed
+from hilbert.images.store import JOBS, NAMESPACE_JOBS, OciStore
 from support.images import Image, file, layer, load
 from support.registries import PASSWORD, USER, Answer, Registry, Served, Stub, have_registry, registry
 
@@ -169,6 +171,7 @@ async def test_a_login_goes_nowhere_else(tmp_path: Path) -> None:
     assert not any("authorization" in headers for _, _, headers in storage.asked)
 
 
+@pytest.mark.bound("image-redirects")
 async def test_being_sent_round_and_round(tmp_path: Path) -> None:
     with Stub(lambda _, path, __: (307, {"Location": path + "x"}, b"")) as stub:
         store = OciStore(tmp_path, settings(stub.host))
@@ -223,6 +226,7 @@ MANIFESTS: dict[str, bytes] = {
 }
 
 
+@pytest.mark.bound("image-document")
 @pytest.mark.parametrize("name", MANIFESTS)
 async def test_manifests_that_are_none(name: str, tmp_path: Path) -> None:
     with Stub(lambda *_: (200, {}, MANIFESTS[name])) as stub:
@@ -249,6 +253,7 @@ async def test_challenges_that_are_none(name: str, tmp_path: Path) -> None:
             await store.ensure(f"{stub.host}/repo:1", "dev", policy=AUTO)
 
 
+@pytest.mark.bound("image-token")
 @pytest.mark.parametrize(
     "token", [b'{"token":"a\\r\\nX-Evil: 1"}', b"{}", b"[]", b'{"token":"' + b"x" * 400_000 + b'"}']
 )
@@ -304,3 +309,42 @@ async def test_a_fetch_that_nobody_waits_for_any_more_ends(tmp_path: Path) -> No
             await waiting
         assert store.find(stub.name, "dev") is None
         assert store.prune(older_than=0).images == 0
+
+
+@pytest.mark.bound("image-time")
+async def test_a_registry_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "LONGEST", 1.0)
+    image = served()
+    (digest,) = (one["digest"] for one in image.manifest["layers"])
+    hang: Answer = (200, {"Content-Length": "1000000"}, b"")
+    with Served(image, change=lambda _, path, __: hang if digest in path else None) as stub:
+        store = OciStore(tmp_path, settings(stub.host))
+        with pytest.raises(ImageUnavailable, match="took more than 1 s"):
+            await store.ensure(stub.name, "dev", policy=AUTO)
+
+
+@pytest.mark.bound("image-fetches", "image-namespace-fetches")
+async def test_a_namespace_that_fetches_much_leaves_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: list[str] = []
+    go = asyncio.Event()
+
+    async def fetch(job: jobs.Job, progress: object) -> Sequence[jobs.Brought]:
+        running.append(job.namespace)
+        await go.wait()
+        raise Failed("fetching", "as the test wants it")
+
+    monkeypatch.setattr(jobs, "run", fetch)
+    store = OciStore(tmp_path)
+    wanted = [(f"r.io/fn:{number}", f"ns{namespace}") for namespace in range(8) for number in range(5)]
+    calls = [asyncio.ensure_future(store.ensure(image, namespace, policy=AUTO)) for image, namespace in wanted]
+    while len(running) < JOBS:
+        await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(running) == JOBS
+    assert max(running.count(namespace) for namespace in running) <= NAMESPACE_JOBS
+    go.set()
+    assert all(isinstance(one, ImageUnavailable) for one in await asyncio.gather(*calls, return_exceptions=True))
+    assert len(running) == len(wanted)

@@ -78,6 +78,7 @@ async def test_what_was_removed_cannot_be_pinned(tmp_path: Path) -> None:
         store.remove("fn:1")
 
 
+@pytest.mark.bound("image-namespace")
 async def test_a_namespace_has_room_for_so_much(tmp_path: Path) -> None:
     """A loaded image is not dropped to make room, since nobody could fetch it again."""
     store = OciStore(tmp_path / "oci", ImageSettings(namespace_size=Quantity.parse("95k")))
