@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from hilbert.core.access import LONGEST_LIFE
-from hilbert.core.errors import Conflict
+from hilbert.core.errors import BackendUnavailable, Conflict
 from hilbert.core.ports import Shelf
 from hilbert.iam.jose import VerifyKey, library
 
@@ -79,7 +79,7 @@ class KeyRing:
             await self._add(_generate(self._now(), signs_from=self._now()))
 
     def sign(self, claims: Mapping[str, Any]) -> str:
-        """A token with these claims."""
+        """A token with these claims. Raises `BackendUnavailable` before the keys have been read."""
         found = self._signer()
         text: str = library().encode(dict(claims), found.private, algorithm=ALG, headers={"kid": found.key.kid})
         return text
@@ -100,6 +100,7 @@ class KeyRing:
         while the last rotation is under way.
         """
         now = self._now()
+        self._signer()
         if not revoke and any(one.key.signs_from > now for one in self._keys.values()):
             raise Conflict(
                 "the last rotation is still under way", hint="wait until its key signs, or revoke all tokens"
@@ -131,6 +132,8 @@ class KeyRing:
 
     def _signer(self) -> _Loaded:
         now = self._now()
+        if not self._keys:
+            raise BackendUnavailable("the gateway does not know its signing keys yet", hint="try again")
         due = [one for one in self._sorted() if one.key.signs_from <= now]
         return due[-1] if due else self._sorted()[0]  # Only after the clock has been set back.
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from hilbert.core.errors import BackendError, StorageFull
-from hilbert.core.ports.shelf import Changed
+from hilbert.core.ports.shelf import Changed, Topic
 from hilbert.kit.sqlite import Database, open_whole
-
-Topic = Literal["tokens", "issuing_keys", "access"]
 
 _MIGRATIONS: Final = (
     "CREATE TABLE tokens (id TEXT PRIMARY KEY, document BLOB NOT NULL) STRICT;",

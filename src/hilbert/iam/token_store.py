@@ -25,7 +25,14 @@ USE_IS_NOTED_EVERY: Final = timedelta(minutes=1)
 class TokenStore:
     """Every token. A change is in force, here and after a restart, when its method returns."""
 
-    def __init__(self, shelf: Shelf, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        *,
+        note_every: timedelta = USE_IS_NOTED_EVERY,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._note_every = note_every
         self._shelf = shelf
         self._now = now
         self._tokens: dict[str, Token] = {}
@@ -44,7 +51,7 @@ class TokenStore:
         now = self._now()
         if not token.is_live(now) or (name is not None and name != token.name):
             return None
-        if token.last_used is None or now - token.last_used >= USE_IS_NOTED_EVERY:
+        if token.last_used is None or now - token.last_used >= self._note_every:
             self._tokens[token.id] = msgspec.structs.replace(token, last_used=now)
             spawn(self._note_use(token.id), name="note the use of a token")
         return token

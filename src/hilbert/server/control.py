@@ -36,7 +36,7 @@ from hilbert.control.routing import Routing
 from hilbert.control.scaling.prometheus import Prometheus
 from hilbert.control.scaling.scaler import Scaler
 from hilbert.core.errors import HilbertError
-from hilbert.core.ports import Namespaces, Provider, SharedCounts
+from hilbert.core.ports import Namespaces, Provider, SharedCounts, SharedShelves
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.feed.publisher import Feed
 from hilbert.dataplane.feed.totals import Totals
@@ -94,9 +94,9 @@ class Control:
             limits.start()
             stack.push_async_callback(limits.stop)
             routing = Routing(provider, feed, settings.gateway)
-            sign_in = await stack.enter_async_context(running_sign_in(settings, url=config.url))
+            sign_in = await stack.enter_async_context(running_sign_in(settings, provider, url=config.url))
             tokens = sign_in.tokens
-            if tokens is not None and isinstance(provider, Namespaces):
+            if tokens is not None and isinstance(provider, Namespaces) and not isinstance(provider, SharedShelves):
                 await tokens.keep_only([namespace.name for namespace in await provider.list_namespaces()])
             queue = await stack.enter_async_context(running_queue(settings))
             queueing = (

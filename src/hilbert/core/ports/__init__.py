@@ -25,7 +25,7 @@ from hilbert.core.ports.replica_logs import ReplicaLogs
 from hilbert.core.ports.routes import RouteSink
 from hilbert.core.ports.runtime import Handle, Observed, ReplicaPlan, Runtime
 from hilbert.core.ports.schedules import Marks
-from hilbert.core.ports.shelf import Shelf
+from hilbert.core.ports.shelf import SharedShelves, Shelf, Topic
 
 __all__ = [
     "Diagnostics",
@@ -46,7 +46,9 @@ __all__ = [
     "SecretValues",
     "Secrets",
     "SharedCounts",
+    "SharedShelves",
     "Shelf",
     "SlowDeletion",
+    "Topic",
     "capability",
 ]

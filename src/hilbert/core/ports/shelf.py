@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
+Topic = Literal["tokens", "issuing_keys", "access"]
 Changed = Callable[[Mapping[str, bytes]], None]
 
 
@@ -33,4 +34,15 @@ class Shelf(Protocol):
 
     def watch(self, changed: Changed) -> None:
         """Call `changed` with all documents whenever another gateway has changed some, within a second."""
+        ...
+
+
+@runtime_checkable
+class SharedShelves(Protocol):
+    """Capability of a provider: several gateways of one installation have a place in common."""
+
+    def shelf(self, topic: Topic) -> Shelf: ...
+
+    def watch_access(self, changed: Callable[[Sequence[Mapping[str, Any]]], None]) -> None:
+        """Call `changed` with all issuers, policies and roles, as they are written, whenever some have changed."""
         ...

@@ -23,6 +23,7 @@ from hilbert.core.model import (
     Synced,
     Usage,
 )
+from hilbert.core.ports import Shelf, Topic
 from hilbert.core.settings import KubernetesSettings, ProviderSettings
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, spawn
@@ -39,6 +40,7 @@ from hilbert.providers.kubernetes.keep.deployer import Deployer, first_replicas,
 from hilbert.providers.kubernetes.keep.namespaces import NamespaceKeeper
 from hilbert.providers.kubernetes.keep.operator import Operator
 from hilbert.providers.kubernetes.keep.secrets import SecretStore
+from hilbert.providers.kubernetes.keep.shelves import Shelves
 from hilbert.providers.kubernetes.render import function_object, pod, tenant
 from hilbert.providers.kubernetes.view.first_answers import FirstAnswers
 from hilbert.providers.kubernetes.view.logs import LogReader
@@ -90,6 +92,7 @@ class KubernetesProvider:
         self.leadership = Leadership(self._api, platform, duration=self._settings.lease_duration.seconds, clock=clock)
         """Who does what only one gateway may do; the scaler and the schedules go by it, too."""
         self._counts = CallCounts(self._api, platform, identity=self.leadership.identity, clock=self._clock)
+        self._shelves = Shelves(self._api, platform, clock=clock)
         self._leading: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -98,6 +101,7 @@ class KubernetesProvider:
         self._first.start()
         self._missing.start()
         self._state.start()
+        self._shelves.start()
         self.leadership.start()
         self._leading = spawn(self._lead(), name="lead")
 
@@ -122,8 +126,15 @@ class KubernetesProvider:
         await self._counts.stop()
         await self._first.stop()
         await self._missing.stop()
+        await self._shelves.stop()
         await self._state.stop()
         await self._api.close()
+
+    def shelf(self, topic: Topic) -> Shelf:
+        return self._shelves.shelf(topic)
+
+    def watch_access(self, changed: Callable[[Sequence[Mapping[str, Any]]], None]) -> None:
+        self._shelves.watch_access(changed)
 
     async def _lead(self) -> None:
         """Do the leader's work whenever we lead."""

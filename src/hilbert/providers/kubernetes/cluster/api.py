@@ -91,12 +91,21 @@ class Api:
             raise
 
     async def page(
-        self, kind: Kind[Any], namespace: str = "", *, selector: str = "", limit: int = 500, more: str = ""
+        self,
+        kind: Kind[Any],
+        namespace: str = "",
+        *,
+        selector: str = "",
+        fields: str = "",
+        limit: int = 500,
+        more: str = "",
     ) -> Page:
         """One page, as of now (a read through the store's quorum, not a cache that may lag)."""
         params = {"limit": str(limit)} if limit else {}
         if selector:
             params["labelSelector"] = selector
+        if fields:
+            params["fieldSelector"] = fields
         if more:
             params["continue"] = more
         body = await self.request("GET", kind.path(namespace), params=params)

@@ -7,6 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from hilbert.providers.kubernetes.cluster.objects import (
+    AccessObject,
     Deployment,
     EndpointSlice,
     FunctionObject,
@@ -19,6 +20,7 @@ from hilbert.providers.kubernetes.cluster.objects import (
     ProfileObject,
     SecretObject,
     Service,
+    ShelfObject,
 )
 
 T = TypeVar("T", bound=Object)
@@ -69,6 +71,10 @@ SLICES: Final = Kind("discovery.k8s.io", "v1", "endpointslices", EndpointSlice)
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", Lease)
 FUNCTIONS: Final = Kind("openfaas.com", "v1", "functions", FunctionObject)
 PROFILES: Final = Kind("openfaas.com", "v1", "profiles", ProfileObject)
+SHELVES: Final = Kind("", "v1", "secrets", ShelfObject)
+JWT_ISSUERS: Final = Kind("iam.openfaas.com", "v1", "jwtissuers", AccessObject)
+ACCESS_POLICIES: Final = Kind("iam.openfaas.com", "v1", "policies", AccessObject)
+ACCESS_ROLES: Final = Kind("iam.openfaas.com", "v1", "roles", AccessObject)
 METRICS: Final = Kind("metrics.k8s.io", "v1beta1", "pods", Object)
 
 _BY_KIND: Final[dict[str, Kind[Any]]] = {

@@ -40,6 +40,11 @@ ANNOTATION_PROFILE: Final = "com.openfaas.profile"
 ANNOTATION_SERVICE_ACCOUNT: Final = "com.openfaas.serviceaccount"
 ANNOTATION_SCRAPE: Final = "prometheus.io.scrape"
 
+SHELF_TOKENS: Final = "hilbert-tokens"
+SHELF_KEYS: Final = "hilbert-signing-keys"
+SHELVES: Final = (SHELF_TOKENS, SHELF_KEYS)
+"""Secrets of the platform's own. They come with the installation, so that the gateway needs no right to make any."""
+
 NS_PROFILES: Final = "com.hilbert.profiles"
 """On a namespace: profiles that all of its functions get, last and inescapably."""
 NS_PROFILES_ALLOWED: Final = "com.hilbert.profiles.allowed"

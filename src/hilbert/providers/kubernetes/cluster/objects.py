@@ -214,6 +214,22 @@ class SecretObject(Object, frozen=True):
     type: str = ""
 
 
+class ShelfObject(Object, frozen=True):
+    """A Secret of the platform's own, with its values."""
+
+    data: Mapping[str, str] | None = None
+    """Base64."""
+
+    def __repr__(self) -> str:
+        return f"ShelfObject({self.metadata.name!r})"
+
+
+class AccessObject(Object, frozen=True):
+    """A JwtIssuer, Policy or Role (`iam.openfaas.com/v1`)."""
+
+    spec: Mapping[str, Any] | None = None
+
+
 class LeaseSpec(msgspec.Struct, frozen=True, rename="camel"):
     holder_identity: str | None = None
     lease_duration_seconds: int | None = None

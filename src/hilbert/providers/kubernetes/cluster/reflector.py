@@ -74,10 +74,11 @@ class Reflector(Generic[T]):
         *,
         namespace: str = "",
         selector: str = "",
+        fields: str = "",
         resync: float = 0.0,
         clock: Clock | None = None,
     ) -> None:
-        """`resync` is in seconds; 0 is never."""
+        """`fields` is a field selector, for one object by its name. `resync` is in seconds; 0 is never."""
         self.kind = kind
         self.namespace = namespace
         self.synced = asyncio.Event()
@@ -87,6 +88,7 @@ class Reflector(Generic[T]):
         self._api = api
         self._on_change = on_change
         self._selector = selector
+        self._fields = fields
         self._resync = resync
         self._clock = clock or RealClock()
         self._objects: dict[Key, T] = {}
@@ -143,7 +145,9 @@ class Reflector(Generic[T]):
         more, limit, version = "", _PAGE, ""
         while True:
             try:
-                page = await self._api.page(self.kind, self.namespace, selector=self._selector, limit=limit, more=more)
+                page = await self._api.page(
+                    self.kind, self.namespace, selector=self._selector, fields=self._fields, limit=limit, more=more
+                )
             except Refused as exc:
                 if exc.code != _GONE or not limit:
                     raise
@@ -189,6 +193,8 @@ class Reflector(Generic[T]):
         }
         if self._selector:
             params["labelSelector"] = self._selector
+        if self._fields:
+            params["fieldSelector"] = self._fields
         began = self._clock.now()
         async with self._api.stream(
             self.kind.path(self.namespace), params, quiet=_QUIET_SECONDS, begins=_BEGINS

@@ -1,4 +1,4 @@
-"""The custom resource definitions `functions.openfaas.com` and `profiles.openfaas.com`, version v1.
+"""The custom resource definitions: Function and Profile (`openfaas.com/v1`), JwtIssuer, Policy and Role (`iam.openfaas.com/v1`).
 
 The schemas are OpenFaaS's, so that its objects and tools work; `limits` and `requests` take extended resources, too.
 """
@@ -100,12 +100,55 @@ _PROFILE_SPEC: Final = {
 }
 
 
+_CONDITIONS: Final = {
+    "type": "object",
+    "additionalProperties": {"type": "object", "additionalProperties": _TEXTS},
+}
+_ISSUER_SPEC: Final = {
+    "type": "object",
+    "required": ["aud", "iss"],
+    "properties": {"iss": _TEXT, "aud": _TEXTS, "issInternal": _TEXT, "tokenExpiry": _TEXT},
+}
+_POLICY_SPEC: Final = {
+    "type": "object",
+    "required": ["statement"],
+    "properties": {
+        "statement": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["action", "effect", "resource", "sid"],
+                "properties": {
+                    "sid": _TEXT,
+                    "effect": _TEXT,
+                    "action": _TEXTS,
+                    "resource": _TEXTS,
+                    "condition": _CONDITIONS,
+                },
+            },
+        }
+    },
+}
+_ROLE_SPEC: Final = {
+    "type": "object",
+    "properties": {
+        "policy": _TEXTS,
+        "principal": {"type": "object", "additionalProperties": _TEXTS},
+        "condition": _CONDITIONS,
+    },
+}
+_IAM: Final = "iam.openfaas.com"
+
+
 def definitions() -> list[dict[str, Any]]:
-    """Both definitions."""
+    """All definitions."""
     columns = [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in _COLUMNS]
     return [
         _definition("Function", _FUNCTION_SPEC, status=_FUNCTION_STATUS, columns=columns),
         _definition("Profile", _PROFILE_SPEC),
+        _definition("JwtIssuer", _ISSUER_SPEC, group=_IAM),
+        _definition("Policy", _POLICY_SPEC, group=_IAM),
+        _definition("Role", _ROLE_SPEC, group=_IAM),
     ]
 
 
@@ -115,8 +158,10 @@ def _definition(
     *,
     status: dict[str, Any] | None = None,
     columns: list[dict[str, str]] | None = None,
+    group: str = "openfaas.com",
 ) -> dict[str, Any]:
-    singular, plural = kind.lower(), f"{kind.lower()}s"
+    singular = kind.lower()
+    plural = f"{singular[:-1]}ies" if singular.endswith("y") else f"{singular}s"
     properties = {"apiVersion": _TEXT, "kind": _TEXT, "metadata": {"type": "object"}, "spec": spec}
     version: dict[str, Any] = {
         "name": "v1",
@@ -137,9 +182,9 @@ def _definition(
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.openfaas.com"},
+        "metadata": {"name": f"{plural}.{group}"},
         "spec": {
-            "group": "openfaas.com",
+            "group": group,
             "scope": "Namespaced",
             "names": {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": singular},
             "versions": [version],

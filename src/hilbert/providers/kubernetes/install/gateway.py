@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from hilbert.core.settings import GatewaySettings
-from hilbert.providers.kubernetes.cluster.names import GATEWAY_APP
+from hilbert.providers.kubernetes.cluster.names import GATEWAY_APP, SHELVES
 
 ACCOUNT: Final = "hilbert"
 CREDENTIALS: Final = "basic-auth"
@@ -38,7 +38,8 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
 
 def objects(gateway: Gateway) -> list[dict[str, Any]]:
     """All of the gateway, in the order of applying."""
-    return [_account(gateway), _service(gateway), _deployment(gateway), _budget(gateway), _policy(gateway)]
+    shelves = [_shelf(gateway, name) for name in SHELVES]
+    return [_account(gateway), *shelves, _service(gateway), _deployment(gateway), _budget(gateway), _policy(gateway)]
 
 
 def environment(gateway: Gateway) -> dict[str, str]:
@@ -72,6 +73,11 @@ def _account(gateway: Gateway) -> dict[str, Any]:
         "metadata": _metadata(gateway, ACCOUNT),
         "automountServiceAccountToken": False,
     }
+
+
+def _shelf(gateway: Gateway, name: str) -> dict[str, Any]:
+    """Without data: what the gateway keeps there stays when the installation is applied again."""
+    return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": _metadata(gateway, name)}
 
 
 def _service(gateway: Gateway) -> dict[str, Any]:

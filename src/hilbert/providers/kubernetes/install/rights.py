@@ -11,6 +11,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from hilbert.providers.kubernetes.cluster import names
+
 Where = Literal["cluster", "functions", "platform"]
 """`functions`: in every function namespace; `cluster`: there too, but only for an installation with cluster-wide rights;
 `platform`: in the namespace of the gateway."""
@@ -24,6 +26,8 @@ class Right(msgspec.Struct, frozen=True):
     verbs: tuple[str, ...]
     where: Where
     why: str
+    names: tuple[str, ...] = ()
+    """The only objects that it is for; empty: all."""
 
 
 RIGHTS: Final[tuple[Right, ...]] = (
@@ -68,6 +72,12 @@ RIGHTS: Final[tuple[Right, ...]] = (
         )
     ),
     Right("openfaas.com", "profiles", ("list", "watch"), "platform", "read profiles"),
+    Right("iam.openfaas.com", "jwtissuers", ("list", "watch"), "platform", "know whose tokens are believed"),
+    Right("iam.openfaas.com", "policies", ("list", "watch"), "platform", "know what they allow"),
+    Right("iam.openfaas.com", "roles", ("list", "watch"), "platform", "know whom"),
+    Right(
+        "", "secrets", ("list", "patch", "watch"), "platform", "keep hashes of tokens, and signing keys", names.SHELVES
+    ),
     Right("coordination.k8s.io", "leases", ("create", "get", "update"), "platform", "agree on who leads"),
     Right("coordination.k8s.io", "leases", ("delete", "list"), "platform", "sum the counts of calls over gateways"),
 )
@@ -75,13 +85,18 @@ RIGHTS: Final[tuple[Right, ...]] = (
 
 def rules(*wheres: Where) -> list[dict[str, Any]]:
     """RBAC rules, one a resource, in a stable order."""
-    merged: dict[tuple[str, str], set[str]] = {}
+    merged: dict[tuple[str, str, tuple[str, ...]], set[str]] = {}
     for right in RIGHTS:
         if right.where in wheres:
-            merged.setdefault((right.group, right.resource), set()).update(right.verbs)
+            merged.setdefault((right.group, right.resource, right.names), set()).update(right.verbs)
     return [
-        {"apiGroups": [group], "resources": [resource], "verbs": sorted(verbs)}
-        for (group, resource), verbs in sorted(merged.items())
+        {
+            "apiGroups": [group],
+            "resources": [resource],
+            **({"resourceNames": list(only)} if only else {}),
+            "verbs": sorted(verbs),
+        }
+        for (group, resource, only), verbs in sorted(merged.items())
     ]
 
 
@@ -95,9 +110,9 @@ def aggregated() -> list[dict[str, Any]]:
     Whoever owns a namespace can then write Functions there, and install Hilbert without cluster-wide rights: nobody may
     grant what they do not hold, and `admin` holds by itself neither Functions nor what a metrics server brings.
     """
-    owner = {
-        (rule["apiGroups"][0], rule["resources"][0]): set(rule["verbs"]) for rule in rules("functions", "platform")
-    }
+    owner: dict[tuple[str, str], set[str]] = {}
+    for rule in rules("functions", "platform"):
+        owner.setdefault((rule["apiGroups"][0], rule["resources"][0]), set()).update(rule["verbs"])
     for key in (("openfaas.com", "functions"), ("openfaas.com", "profiles")):
         owner[key] = {*_FUNCTIONS, *owner.get(key, ())}
     return [

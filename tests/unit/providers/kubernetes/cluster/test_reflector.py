@@ -80,7 +80,7 @@ class Server:
         self.changed.set()
 
     async def page(
-        self, kind: object, namespace: str = "", *, selector: str = "", limit: int = 0, more: str = ""
+        self, kind: object, namespace: str = "", *, selector: str = "", fields: str = "", limit: int = 0, more: str = ""
     ) -> Page:
         self.lists += 1
         if self.failures:

@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from hilbert.providers.kubernetes.cluster.names import SHELVES
 from hilbert.providers.kubernetes.install import plan
 from support import helm
 
@@ -131,8 +132,10 @@ def test_every_value_lands_where_it_belongs() -> None:
 def test_what_is_not_asked_for_is_not_there() -> None:
     kinds = {manifest["kind"] for manifest in helm.rendered(CHART)}
     assert "Ingress" not in kinds
-    assert "Secret" in kinds, "a password is made"
-    assert "Secret" not in {manifest["kind"] for manifest in helm.rendered(CHART, {"generateBasicAuth": False})}
+    assert "Secret" in kinds
+    for makes, values in ((True, {}), (False, {"generateBasicAuth": False})):
+        secrets = [one["metadata"]["name"] for one in helm.rendered(CHART, values) if one["kind"] == "Secret"]
+        assert set(secrets) == {*SHELVES, *(["basic-auth"] if makes else [])}
 
 
 def test_a_service_monitor_by_value() -> None:
