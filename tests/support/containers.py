@@ -223,9 +223,9 @@ def python_root(folder: Path) -> Path:
     shutil.copytree(library, target, ignore=skipped, symlinks=False, dirs_exist_ok=True)
     packages = target / "site-packages"
     packages.mkdir()
-    (wheel,) = (library / "ensurepip" / "_bundled").glob("pip-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(packages)
+    for wheel in (library / "ensurepip" / "_bundled").glob("pip-*.whl"):  # Debian's own Python has none.
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(packages)
     for module in target.glob("lib-dynload/*.so"):
         _libraries(module, folder)
     # Wheels name the parts of the C library one by one.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -68,7 +69,8 @@ async def run(job: Job, progress: Progress | None) -> Sequence[Brought]:
         *(sys.executable, "-P", "-X", "utf8", "-m", "hilbert.images.worker"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env=inherited_environment(),
+        # Modules are found where this process finds them, also where they were not installed.
+        env={**inherited_environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         limit=_LONGEST_LINE,
     )
     try:
