@@ -168,7 +168,7 @@ class Fetcher:
         async with self._unpacking:
             await asyncio.to_thread(self._unpack, descriptor, digest, budget)
         self._layers += 1
-        self._say("downloading", now=True)
+        self._say(self._phase, now=True)
 
     async def _download(self, descriptor: Descriptor) -> None:
         partial = self._depot.layout.partial(descriptor.digest, self._source.place)
@@ -203,7 +203,10 @@ class Fetcher:
                 raise Hostile("it is larger than images.max_size allows")
         else:
             with self._depot.unpacker(budget) as (unpacker, folder):
-                layer = unpacker.unpack(self._depot.layout.blob(descriptor.digest))
+                # Told from this thread: whoever waits wants to know that it goes on.
+                layer = unpacker.unpack(
+                    self._depot.layout.blob(descriptor.digest), told=lambda _: self._say(self._phase)
+                )
                 if layer.digest == digest:
                     self._depot.keep_layer(descriptor.digest, layer, folder)
         if layer.digest != digest:
@@ -211,7 +214,11 @@ class Fetcher:
 
     def _advance(self, size: int) -> None:
         self._done += size
-        self._say("downloading")
+        self._say(self._phase)
+
+    @property
+    def _phase(self) -> str:
+        return "downloading" if self._done < self._total else "unpacking"
 
     def _say(self, phase: str, *, now: bool = False) -> None:
         moment = time.monotonic()

@@ -17,6 +17,7 @@ from hilbert.core.settings import ImageSettings
 from hilbert.core.values import Quantity
 from hilbert.images.records import Origin
 from hilbert.images.store import OciStore
+from hilbert.kit.staging import discard
 from support.images import Image, file, layer, load, symlink
 
 
@@ -127,7 +128,7 @@ async def test_files_of_other_programs(kind: str, tmp_path: Path) -> None:
     found = other.find("localhost/fn:1", "dev")
     assert found is not None
     assert (found.root / "app").read_bytes() == b"theirs"
-    shutil.rmtree(short)
+    discard(short)  # Podman leaves folders that are read-only.
 
 
 async def test_files_that_hold_no_image(tmp_path: Path) -> None:
