@@ -84,7 +84,22 @@ def test_latest_is_asked_for_at_each_deployment(platform: Platform, private: Reg
     private.push(page("new"), "team/latest", "latest")
     assert platform.api("PUT", "/system/functions", body).status == 202
     until(lambda: says(platform, "latest", "new"), what="the new page", log=lambda: platform.log)
+
+    # What is named by nobody stays while a replica uses it.
+    until(lambda: len(used(platform)) == 1, what="the old replica to end")
+    (digest,) = used(platform)
+    platform.hilbert("images", "remove", name)
+    platform.hilbert("images", "prune", "--older-than", "0s")
+    assert says(platform, "latest", "new")
     platform.api("DELETE", "/system/functions", {"functionName": "latest"})
+    until(lambda: not used(platform), what="the replica to give its image up")
+    platform.hilbert("images", "prune", "--older-than", "0s")
+    assert not (platform.state / "oci" / "images" / f"{digest}.json").exists()
+
+
+def used(platform: Platform) -> set[str]:
+    """Images of replicas."""
+    return {path.parent.name for path in (platform.state / "oci" / "pins").glob("*/latest-*")}
 
 
 @pytest.fixture(scope="module")

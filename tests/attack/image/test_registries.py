@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hilbert.core.errors import ImageUnavailable
@@ -348,3 +349,30 @@ async def test_a_namespace_that_fetches_much_leaves_room_for_others(
     go.set()
     assert all(isinstance(one, ImageUnavailable) for one in await asyncio.gather(*calls, return_exceptions=True))
     assert len(running) == len(wanted)
+
+
+async def test_a_fetch_that_is_killed_is_begun_again(tmp_path: Path) -> None:
+    """One layer has come and is unpacked, the other has not."""
+    image = Image(layer(file("first", b"1" * 1000)), layer(file("second", b"2" * 1000)))
+    last = image.manifest["layers"][1]["digest"]
+    hanging = [True]
+
+    def hang(method: str, path: str, headers: Mapping[str, str]) -> Answer | None:
+        return (200, {"Content-Length": "1000000"}, b"") if last in path and hanging[0] else None
+
+    with Served(image, change=hang) as stub:
+        store = OciStore(tmp_path, settings(stub.host))
+        waiting = asyncio.ensure_future(store.ensure(stub.name, "dev", policy=AUTO))
+        layers = tmp_path / "layers"
+        while not (layers.is_dir() and os.listdir(layers)):
+            await asyncio.sleep(0.01)
+        for child in psutil.Process().children():
+            if "hilbert.images.worker" in child.cmdline():
+                child.kill()
+        with pytest.raises(ImageUnavailable, match="ended unexpectedly"):
+            await waiting
+        assert store.find(stub.name, "dev") is None
+        hanging[0] = False
+        found = await store.ensure(stub.name, "dev", policy=AUTO)
+    assert (found.root / "second").stat().st_size == 1000
+    assert not os.listdir(tmp_path / "tmp")
