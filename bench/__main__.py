@@ -8,15 +8,41 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import ROOT, kills, kubernetes, noise, peers, proxying, report, startup, table, whole
+from bench import (
+    ROOT,
+    kills,
+    kubernetes,
+    noise,
+    peers,
+    proxying,
+    queue_kills,
+    queue_stores,
+    queue_whole,
+    report,
+    startup,
+    table,
+    whole,
+)
 from hilbert.kit import log
 
-NAMES = ("small", "bodies", "latency", "table", "workers", "whole", "kubernetes", "startup", "kills")
-BY_THEMSELVES = {"kubernetes", "startup", "kills"}
-"""Sections that need no peers."""
+NAMES = (
+    "small",
+    "bodies",
+    "latency",
+    "table",
+    "workers",
+    "whole",
+    "kubernetes",
+    "startup",
+    "queue",
+    "kills",
+    "queue-kills",
+)
+BY_THEMSELVES = {"kubernetes", "startup", "queue", "kills", "queue-kills"}
+"""Sections that need no other proxies."""
 
 
 def main() -> int:
@@ -28,7 +54,7 @@ def main() -> int:
     parser.add_argument("--no-envoy", action="store_true", help="do without Envoy")
     options = parser.parse_args()
     alone = set(options.only) <= BY_THEMSELVES
-    if not alone and (packages := peers.missing()):
+    if not (alone and "queue" not in options.only) and (packages := peers.missing()):
         sys.stderr.write(f"error: commands are missing\nhint: apt-get install {' '.join(packages)}\n")
         return 1
     log.configure(level="warning")
@@ -48,9 +74,16 @@ def main() -> int:
             done(kubernetes.section(where, quick=options.quick))
     if "startup" in options.only:
         done(startup.section(runs=5 if options.quick else 25))
-    if "kills" in options.only:
+    if "queue" in options.only:
+        with peers.folder() as where:
+            for section in queue(where, quick=options.quick):
+                done(section)
+    if {"kills", "queue-kills"} & set(options.only):
         try:
-            done(kills.section(rounds=20 if options.quick else 200))
+            if "kills" in options.only:
+                done(kills.section(rounds=20 if options.quick else 200))
+            if "queue-kills" in options.only:
+                done(queue_kills.section(rounds=20 if options.quick else 1000))
         except kills.KillsFailed as exc:
             sys.stderr.write(f"{exc}\nerror: the kill suite has failed\n")
             return 1
@@ -58,6 +91,19 @@ def main() -> int:
         (ROOT / "docs" / "benchmarks.md").write_text(report.page(sections, rounds=rounds, seconds=seconds))
         print("written: docs/benchmarks.md")
     return 0
+
+
+def queue(where: Path, *, quick: bool) -> Iterator[report.Section]:
+    """The sections on queued calls."""
+    yield queue_stores.section(where, rounds=1 if quick else 3, seconds=1.0 if quick else 3.0)
+    yield from queue_whole.sections(
+        where,
+        rounds=1 if quick else 3,
+        seconds=1.0 if quick else 4.0,
+        cycles=1_000 if quick else 10_000,
+        noisy=5_000 if quick else 100_000,
+        watched=5.0 if quick else 40.0,
+    )
 
 
 def beside_peers(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from bench import ROOT
 from bench.report import Section
-
-_SAID = "kills: "
 
 
 class KillsFailed(Exception):
@@ -18,17 +17,7 @@ class KillsFailed(Exception):
 
 def section(*, rounds: int) -> Section:
     """Run `tests/e2e/kills`. Raises `KillsFailed`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/e2e/kills"],
-        cwd=ROOT,
-        env=os.environ | {"HILBERT_KILL_ROUNDS": str(rounds)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise KillsFailed(f"{done.stdout[-8000:]}{done.stderr[-2000:]}")
-    said = [line.removeprefix(_SAID) for line in done.stdout.splitlines() if line.startswith(_SAID)]
+    said = run("tests/e2e/kills", "kills: ", {"HILBERT_KILL_ROUNDS": str(rounds)})
     return Section(
         "Kills",
         "`tests/e2e/kills`: in each round one process, chosen at random, gets SIGKILL, or SIGSTOP for a while, or the platform a rolling restart, under 400 calls/s and changes through the API. "
@@ -36,3 +25,18 @@ def section(*, rounds: int) -> Section:
         (),
         findings=[f"{line}." for line in said],
     )
+
+
+def run(suite: str, prefix: str, environment: Mapping[str, str]) -> list[str]:
+    """Run a suite of tests; the lines that it said with a prefix. Raises `KillsFailed`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", suite],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise KillsFailed(f"{done.stdout[-8000:]}{done.stderr[-2000:]}")
+    return [line.removeprefix(prefix) for line in done.stdout.splitlines() if line.startswith(prefix)]

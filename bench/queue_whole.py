@@ -1,0 +1,182 @@
+"""Queued calls through a whole gateway: acknowledgements over HTTP, full cycles, and tenants beside a noisy one."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bench import load
+from bench.report import Section
+from bench.whole import HANDLER
+from support.platform import Platform, until
+
+_AT_ONCE = 1_000
+_SLOW = "ghcr.io/openfaas/sleep:latest"
+_SLEEP = "250ms"
+_QUIET = [f"quiet-{number}" for number in range(9)]
+_NOISY = "noisy"
+
+
+def sections(where: Path, *, rounds: int, seconds: float, cycles: int, noisy: int, watched: float) -> list[Section]:
+    """`cycles` calls are made and settled; `noisy` are queued by one tenant, `watched` seconds the others are watched."""
+    platform = Platform("log.level=warning")
+    platform.environ["HILBERT_LOG__LEVEL"] = "warning"
+    platform.start()
+    try:
+        return [
+            _acknowledged(platform, where, rounds=rounds, seconds=seconds, cycles=cycles),
+            _fairness(platform, noisy=noisy, seconds=watched),
+        ]
+    finally:
+        platform.close()
+
+
+def _acknowledged(platform: Platform, where: Path, *, rounds: int, seconds: float, cycles: int) -> Section:
+    found = Section(
+        "Queue: over HTTP",
+        "A whole gateway with its default settings; workers, control process, function and client share the cores. "
+        "1 KiB is posted to `/async-function/` with `X-Delay: 1h` by `wrk`, whose connections each wait for 202.",
+        ["connections", "202/s", "p50", "p99", "errors"],
+    )
+    script = where / "queue.lua"
+    script.write_text('wrk.method = "POST"\nwrk.headers["X-Delay"] = "1h"\nwrk.body = string.rep("x", 1024)\n')
+    results: dict[int, list[load.Result]] = {}
+    for number in range(rounds):
+        for connections in (1, 64, 256):
+            name = f"waiting-{number}-{connections}"  # A new one each time: how much one may queue is bounded.
+            _deploy(platform, name, HANDLER, "")
+            result = load.wrk(
+                f"{platform.url}/async-function/{name}",
+                connections=connections,
+                seconds=seconds,
+                script=script,
+                core=None,
+            )
+            results.setdefault(connections, []).append(result)
+            platform.api("DELETE", "/system/functions", {"functionName": name})
+    for connections, of in results.items():
+        found.rows.append(
+            (
+                str(connections),
+                f"{load.median([one.rate for one in of]):,.0f}",
+                f"{load.median([one.p50 for one in of]) * 1e3:.1f} ms",
+                f"{load.median([one.p99 for one in of]) * 1e3:.1f} ms",
+                str(sum(one.errors for one in of)),
+            )
+        )
+    _deploy(platform, "handler", HANDLER, "")
+    rates = []
+    for _ in range(rounds):
+        began = time.monotonic()
+        _queue(platform, "handler", "", cycles)
+        until(lambda: _open(platform, "") == 0, within=600, what="all calls to end")
+        rates.append(cycles / (time.monotonic() - began))
+    found.findings.append(
+        f"Full cycles through a Python handler (`nodeinfo`), queued in batches of {_AT_ONCE:,}, called and settled: "
+        f"{load.median(rates):,.0f} a second ({cycles:,} calls, median of {rounds} rounds)."
+    )
+    return found
+
+
+def _fairness(platform: Platform, *, noisy: int, seconds: float) -> Section:
+    found = Section(
+        "Queue: fairness",
+        f"One tenant queues {noisy:,} calls of a function that takes {_SLEEP}, nine others one call a second each, of a Python handler, for {seconds:g} s. "
+        "Dwell: from the time at which a call was queued to its end.",
+        ["", "dwell of the nine, p50", "p99", "the noisy one's calls/s"],
+    )
+    for namespace in (_NOISY, *_QUIET):
+        platform.api("POST", "/system/namespace/", {"name": namespace, "annotations": {"openfaas": "1"}})
+    _deploy(platform, "slow", _SLOW, _NOISY, sleep_duration=_SLEEP)
+    for namespace in _QUIET:
+        _deploy(platform, "quick", HANDLER, namespace)
+    alone = _watch(platform, seconds)
+    found.rows.append(("the nine alone", *_shown(alone), "-"))
+    _queue(platform, "slow", _NOISY, noisy)
+    before, began = _open(platform, _NOISY), time.monotonic()
+    end = began + seconds / 2
+    until(lambda: time.monotonic() > end, within=seconds, what="some time to pass")
+    rate_alone = (before - _open(platform, _NOISY)) / (time.monotonic() - began)
+    found.rows.append(("the noisy one alone", "-", "-", f"{rate_alone:,.0f}"))
+    before, began = _open(platform, _NOISY), time.monotonic()
+    beside = _watch(platform, seconds)
+    left = _open(platform, _NOISY)
+    rate_beside = (before - left) / (time.monotonic() - began)
+    found.rows.append(("together", *_shown(beside), f"{rate_beside:,.0f}"))
+    most = max(1.0, 2 * load.percentile(alone, 0.99))
+    worst = load.percentile(beside, 0.99)
+    found.findings.append(
+        f"p99 of the nine beside {left:,} to {noisy:,} waiting calls of another tenant: {worst:.2f} s; "
+        f"the aim of at most {most:.2f} s is {'met' if worst <= most else 'missed'}."
+    )
+    return found
+
+
+def _watch(platform: Platform, seconds: float) -> list[float]:
+    """Each of the nine queues a call a second; how long each call took to its end."""
+    numbers: dict[str, list[str]] = {namespace: [] for namespace in _QUIET}
+
+    def produce(namespace: str, first: float) -> None:
+        for number in range(max(int(seconds), 1)):
+            time.sleep(max(0.0, first + number - time.monotonic()))
+            answer = platform.call(f"/async-function/quick.{namespace}", b"x")
+            assert answer.status == 202, answer.text
+            numbers[namespace].append(answer.headers["x-call-id"])
+
+    began = time.monotonic()
+    threads = [
+        threading.Thread(target=produce, args=(namespace, began + place / len(_QUIET)))
+        for place, namespace in enumerate(_QUIET)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    until(lambda: all(_open(platform, namespace) == 0 for namespace in _QUIET), within=300, what="the calls to end")
+    found = []
+    for namespace in _QUIET:
+        calls = {call["callId"]: call for call in _calls(platform, namespace)}
+        for number in numbers[namespace]:
+            queued, ended = (datetime.fromisoformat(calls[number][key]) for key in ("queuedAt", "finishedAt"))
+            found.append((ended - queued).total_seconds())
+    return found
+
+
+def _shown(times: Sequence[float]) -> tuple[str, str]:
+    return f"{load.median(times) * 1e3:.0f} ms", f"{load.percentile(times, 0.99) * 1e3:.0f} ms"
+
+
+def _deploy(platform: Platform, name: str, image: str, namespace: str, **environment: str) -> None:
+    spec = {"service": name, "image": image, "namespace": namespace, "envVars": environment}
+    answer = platform.api("POST", "/system/functions", spec)
+    assert answer.status in (200, 202), answer.text
+    target = f"{name}.{namespace}" if namespace else name
+    until(lambda: platform.call(f"/function/{target}", b"").status == 200, within=60, what=f"{target} to answer")
+
+
+def _queue(platform: Platform, name: str, namespace: str, count: int) -> None:
+    for first in range(0, count, _AT_ONCE):
+        calls = [{"function": name, "body": "x"}] * min(_AT_ONCE, count - first)
+        answer = platform.api("POST", "/system/async/batch", {"namespace": namespace, "calls": calls})
+        assert answer.status == 202, answer.text
+
+
+def _open(platform: Platform, namespace: str) -> int:
+    """Calls that have not ended."""
+    answer = platform.api("GET", f"/system/async/queues?namespace={namespace}")
+    return sum(queue["pending"] + queue["inFlight"] for queue in json.loads(answer.body))
+
+
+def _calls(platform: Platform, namespace: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while True:
+        after = found[-1]["number"] if found else 0
+        page = json.loads(platform.api("GET", f"/system/async/calls?namespace={namespace}&after={after}").body)
+        if not page:
+            return found
+        found += page
