@@ -111,8 +111,8 @@ def _children(process: str) -> list[int]:
     try:
         if process != "thread-self":
             process = f"{process}/task/{process}"
-        with open(f"/proc/{process}/children") as file:
-            return [int(pid) for pid in file.read().split()]
+        with open(f"/proc/{process}/children", "rb", buffering=0) as file:
+            return [int(pid) for pid in file.readall().split()]
     except OSError:
         return []  # It has gone; or a kernel without this file, where they stay until the replica's end.
 

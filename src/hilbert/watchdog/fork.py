@@ -25,8 +25,10 @@ _PENDING: Final = 262144
 
 _STDERR: Final = 2
 
+_SWEEP: Final = 0.01
+"""Seconds from the end of a call to the look for what it has left behind: one look for all calls that end meanwhile."""
 _AGAIN: Final = 0.05
-"""Seconds until the next look for what a call has left behind, while there is some."""
+"""Seconds until the next look, while there is some."""
 
 
 class Forker:
@@ -48,6 +50,7 @@ class Forker:
         self.running: dict[Child, bytes] = {}
         """Each with the mark of its call."""
         self._count = 0
+        self._sweep_due = False
         adopt_orphans()
 
     def start(self, call: Call, owner: Owner, *, body: bool, combine: bool = False) -> Process:
@@ -90,10 +93,13 @@ class Forker:
     def _ended(self, child: Child) -> None:
         """A call's process is over, and so is what it has left behind in groups of its own."""
         self.running.pop(child, None)
-        self._sweep()
+        if not self._sweep_due:
+            self._sweep_due = True
+            self._loop.call_later(_SWEEP, self._sweep)
 
     def _sweep(self) -> None:
-        if end_left_behind(set(self.running.values())):
+        self._sweep_due = end_left_behind(set(self.running.values()))
+        if self._sweep_due:
             self._loop.call_later(_AGAIN, self._sweep)
 
     def _call_environment(self, call: Call) -> dict[bytes, bytes]:

@@ -160,12 +160,20 @@ class ClientConnection(AsyncioProtocol):
     # Sending
 
     def request(
-        self, head: bytes, listener: Listener, *, bodyless: bool, whole: bool, chunked: bool, upgrade: bytes = b""
+        self,
+        head: bytes,
+        listener: Listener,
+        *,
+        bodyless: bool,
+        whole: bool,
+        chunked: bool,
+        upgrade: bytes = b"",
+        within: float = 0.0,
     ) -> None:
         """Send a request's head. `bodyless`: it is a HEAD. `chunked`: `send` frames chunks.
 
         `whole`: `head` is the whole request, its body included; nothing follows. `upgrade` is the value of its Upgrade field:
-        a change to another protocol, or one that nobody has asked for, is no response.
+        a change to another protocol, or one that nobody has asked for, is no response. `within`: see `expect`.
         """
         self._asked = upgrade
         self._listener = listener
@@ -174,7 +182,10 @@ class ClientConnection(AsyncioProtocol):
         self._bodyless = bodyless
         self._sent_whole = whole
         self._chunked = chunked
-        self.deadline = 0.0
+        if within:
+            self._keeper.watch(self, within)
+        else:
+            self.deadline = 0.0
         self.used += 1
         if whole:
             self._outbox.send(self.transport, head)

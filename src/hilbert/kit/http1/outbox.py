@@ -13,12 +13,10 @@ if TYPE_CHECKING:
 
 _MOST: Final = 16
 """Messages that wait for each other: more would only make the first one late."""
-_LONG: Final = 16 * 1024
-"""Bytes of a message that goes at once: its reader will be busy with it for a while."""
 
 
 class Outbox:
-    """Holds messages of many connections; shared by all of an event loop.
+    """Holds messages of many connections; shared by all of an event loop. Each message was read or made in one piece, so none is long.
 
     Whoever does anything else with a transport calls `flush` or `write`, so that nothing overtakes what is held.
     """
@@ -35,11 +33,12 @@ class Outbox:
         """Send soon."""
         held = self._held
         held.append((transport, data))
-        if len(held) >= _MOST or len(data) > _LONG:
+        if len(held) == 1:
+            if not self._due:
+                self._due = True
+                self._loop.call_soon(self._end_of_turn)
+        elif len(held) >= _MOST:
             self.flush()
-        elif not self._due:
-            self._due = True
-            self._loop.call_soon(self._end_of_turn)
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         """Send now, and before it what is held."""

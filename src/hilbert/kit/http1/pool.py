@@ -108,7 +108,9 @@ class Pool:
         if self._closed or connection.crowded or len(self._idle) >= self._most_idle:
             connection.transport.close()
             return
-        self.watch(connection, self._idle_time)
+        connection.deadline = deadline = self._loop.time() + self._idle_time
+        if not 0 < connection.wheel_due <= deadline:
+            self._wheel.watch(connection)
         self._idle.append(connection)
 
     def now(self) -> float:

@@ -215,12 +215,13 @@ class RequestReader(AsyncioProtocol):
             return data[end:]
         if request.length != len(data) - end or len(data) > SLICE:
             return data
+        body = data[end:]
         responder = self._current = self._parsed = Responder(self, request)  # type: ignore[arg-type]  # its other half
-        responder.body = data[end:]
+        responder.body = body
         handler = responder.handler = self._accept(request, responder)
-        self._body_bytes = len(data) - end
-        if not (responder.taken or responder.finished) and self._body_bytes:
-            handler.on_body(data[end:])
+        self._body_bytes = len(body)
+        if not responder.taken and body and not responder.finished:
+            handler.on_body(body)
         self._parsed = None
         if responder.finished:
             self._leave(responder)

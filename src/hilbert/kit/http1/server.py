@@ -288,7 +288,12 @@ class ServerConnection(RequestReader):
                 self._close()
             else:
                 self._fresh = self._between and self._heads is not None
-                self._arm()
+                if self.writable and not self._head_bytes and (seconds := self._limits.keep_alive):
+                    self.deadline = deadline = self._loop.time() + seconds  # As `_arm` would.
+                    if not 0 < self.wheel_due <= deadline:
+                        self._wheel.watch(self)
+                else:
+                    self._arm()
         if self._held_up and len(self._waiting) < self._limits.pipelined and self._held <= self._limits.held:
             self._go_on(QUEUE if self._current is not None else BODY | QUEUE)
 

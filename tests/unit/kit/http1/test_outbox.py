@@ -17,7 +17,7 @@ from hilbert.kit.http1 import (
     ServerConnection,
     TimerWheel,
 )
-from hilbert.kit.http1.outbox import _LONG, _MOST
+from hilbert.kit.http1.outbox import _MOST
 from support.transports import ManualLoop, MemoryTransport
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -104,14 +104,6 @@ def test_many_do_not_wait(turn: Turn, outbox: Outbox, wheel: TimerWheel) -> None
     assert transport.sent == OK * _MOST
     assert turn.end() == 1
     assert transport.sent == OK * (_MOST + 1)
-
-
-def test_long_messages_do_not_wait(outbox: Outbox) -> None:
-    """Nor does what stands before them."""
-    transport = MemoryTransport()
-    outbox.send(transport, b"a")  # type: ignore[arg-type]  # what it uses of a transport
-    outbox.send(transport, b"b" * (_LONG + 1))  # type: ignore[arg-type]
-    assert transport.sent == b"a" + b"b" * (_LONG + 1)
 
 
 def test_nothing_overtakes_an_answer(outbox: Outbox, wheel: TimerWheel) -> None:

@@ -154,17 +154,22 @@ class Hop:
         length = self._length
         bodyless = self.request.method == b"HEAD"
         if self._whole and length is not None:
-            asked = self.asked() if self.request.upgrade else b""
-            whole = b"".join((*self.head(), *self._held))
-            upstream.request(whole, self, bodyless=bodyless, whole=True, chunked=False, upgrade=asked)
+            upstream.request(
+                b"".join((*self.head(), *self._held)),
+                self,
+                bodyless=bodyless,
+                whole=True,
+                chunked=False,
+                upgrade=self.asked() if self.request.upgrade else b"",
+                within=self.patience.first_byte,
+            )
         else:
             upstream.request(b"".join(self.head()), self, bodyless=bodyless, whole=False, chunked=length is None)
             for part in self._held:
                 upstream.send(part)
             if self._whole:
                 upstream.end(self._trailers or [])
-        if self._whole:
-            upstream.expect(self.patience.first_byte)
+                upstream.expect(self.patience.first_byte)
         if self._holding:
             self._holding = False
             self.client.resume_body()
