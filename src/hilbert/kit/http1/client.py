@@ -72,42 +72,11 @@ class ClientConnection(AsyncioProtocol):
     """
 
     __slots__ = (
-        "_asked",
-        "_begun",
-        "_body",
-        "_bodyless",
-        "_chunked",
-        "_framed",
-        "_head_bytes",
-        "_in_head",
-        "_informed",
-        "_keeper",
-        "_known",
-        "_known_response",
-        "_left",
-        "_listener",
-        "_meter",
-        "_outbox",
-        "_parser",
-        "_poll",
-        "_received",
-        "_response",
-        "_reusable",
-        "_sent_at",
-        "_sent_whole",
-        "_told",
-        "_trailers",
-        "_whole",
-        "crowded",
-        "deadline",
-        "open",
-        "reading",
-        "transport",
-        "tunnel",
-        "used",
-        "wheel_due",
-        "writable",
-    )
+        "_asked", "_begun", "_body", "_bodyless", "_chunked", "_framed", "_head_bytes", "_in_head", "_informed",
+        "_keeper", "_known", "_known_response", "_left", "_listener", "_meter", "_outbox", "_parser", "_poll",
+        "_received", "_response", "_reusable", "_sent_at", "_sent_whole", "_told", "_trailers", "_whole", "crowded",
+        "deadline", "open", "reading", "transport", "tunnel", "used", "wheel_due", "writable",
+    )  # fmt: skip
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
