@@ -5,6 +5,8 @@ Credentials of such callers come with tokens; until then a door that tests give 
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -143,3 +145,22 @@ async def test_a_namespace_is_made_with_the_right_to_make_that_one(api: Api, gra
         body = {"name": name, "labels": {"openfaas": "1"}}
         answer = await api.call("POST", "/system/namespace/", body, headers={"X-Tenant": "1"})
         assert answer.status == status
+
+
+async def test_hiding_takes_as_long_as_not_being_there(api: Api, grants: list[Grant]) -> None:
+    """Roughly: medians of interleaved requests stay within a factor of two. One of three tries must show it on a busy machine."""
+    await fill(api, "secret")
+    grants.append(Grant(("*",), ("dev:*",)))
+    ratios = []
+    for _ in range(3):
+        took: dict[str, list[float]] = {"secret": [], "absent": []}
+        for number in range(120):
+            for name in ("secret", "absent") if number % 2 else ("absent", "secret"):
+                began = time.perf_counter()
+                answer = await ask(api, "GET", "/system/functions", name)
+                took[name].append(time.perf_counter() - began)
+                assert answer.status == 400
+        ratios.append(statistics.median(took["secret"]) / statistics.median(took["absent"]))
+        if 0.5 < ratios[-1] < 2:
+            return
+    raise AssertionError(f"a hidden namespace can be told by its time: {ratios}")

@@ -164,7 +164,7 @@ async def test_objects_are_custom_resources(
 
 
 async def test_objects_of_other_namespaces_do_not_count(cluster: AnyCluster, two: tuple[SignIn, SignIn]) -> None:
-    """Whoever owns a tenant's namespace in the cluster gets no rights on the gateway by it."""
+    """Whoever owns a tenant's namespace in the cluster gets no rights on the gateway by it (CVE-2026-49823)."""
     access = two[0].access
     assert access is not None
     for document in (
