@@ -32,11 +32,13 @@ class Depot:
 
     def source_of(self, digest: str, place: str) -> str | None:
         """What was noted when the blob came from this place: see `note`. None: it is not here, or never came from there."""
-        if place:
-            with contextlib.suppress(FileNotFoundError):
-                return self._source(digest, place).read_text()
+        if not self.layout.blob(digest).exists():
             return None
-        return "" if self.layout.blob(digest).exists() else None
+        if not place:
+            return ""
+        with contextlib.suppress(FileNotFoundError):
+            return self._source(digest, place).read_text()
+        return None
 
     def note(self, digest: str, place: str, what: str = "") -> None:
         """Note that a blob came from a place; for a manifest or index, `what` is the digest of the image that it means."""

@@ -38,7 +38,7 @@ _LAYER = re.compile(
     r"application/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar(?:\+gzip|\+zstd)?"
     r"|docker\.image\.rootfs\.(?:diff|foreign\.diff)\.tar(?:\.gzip|\.zstd)?)"
 )
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ARCHITECTURES: Final = {
     "x86_64": ("amd64", ""), "aarch64": ("arm64", "v8"), "armv7l": ("arm", "v7"), "armv6l": ("arm", "v6"),
     "i686": ("386", ""), "ppc64le": ("ppc64le", ""), "s390x": ("s390x", ""), "riscv64": ("riscv64", ""),
@@ -162,7 +162,7 @@ def read_config(data: bytes) -> Document:
     """Raises `Hostile`."""
     raw = _decode(data, _Raw, "configuration")
     layers = raw.rootfs.diff_ids or ()
-    if not all(_DIGEST.fullmatch(layer) for layer in layers):
+    if not all(DIGEST.fullmatch(layer) for layer in layers):
         raise Hostile("its configuration names layers by something else than sha256")
     given = raw.config or _Execution()
     config = ImageConfig(
@@ -211,7 +211,7 @@ def _distance(offered: Platform | None, wanted: Platform) -> tuple[int, str]:
 
 
 def _check(descriptor: Descriptor, *, most: int) -> None:
-    if not _DIGEST.fullmatch(descriptor.digest):
+    if not DIGEST.fullmatch(descriptor.digest):
         raise Hostile(f"it names a part by {shown(descriptor.digest)}, which is not a sha256")
     if not 0 <= descriptor.size <= most:
         raise Hostile(f"it says that a part of it has {descriptor.size} bytes")

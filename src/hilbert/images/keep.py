@@ -21,6 +21,8 @@ from hilbert.kit.staging import locked, stage, sweep
 
 T = TypeVar("T")
 
+MOST_NAMES: Final = 1000
+"""Names of images in one namespace, those with a digest that come beside a tag not counted."""
 _PARTIAL_AGE: Final = 86_400.0
 """Seconds for which a download may be continued."""
 
@@ -125,16 +127,22 @@ def give_name(
 
 
 def make_room(layout: Layout, namespace: str, image: ImageRecord, *, most: int) -> None:
-    """See that the namespace's images and this one take no more than `most` bytes, dropping pulled ones that nobody uses.
+    """See that the namespace's images and this one take no more than `most` bytes, and are no more than `MOST_NAMES`.
+
+    Pulled ones that nobody uses are dropped, the least recently used first.
 
     Raises `Failed` when that is not enough.
     """
     sizes: dict[str, int] = {}
     droppable: list[tuple[float, NameRecord]] = []
+    count = 1
     in_use = {digest for digest, _ in pinned(layout)}
     for record in names(layout):
         found = read(layout.image(record.digest), ImageRecord) if record.namespace == namespace else None
-        if found is None or record.digest == image.digest:
+        if found is None:
+            continue
+        count += not record.implied
+        if record.digest == image.digest:
             continue
         sizes[record.digest] = found.size
         if record.origin in (Origin.PULLED, Origin.GRANTED) and record.digest not in in_use:
@@ -142,15 +150,18 @@ def make_room(layout: Layout, namespace: str, image: ImageRecord, *, most: int) 
                 droppable.append((layout.name(record.name, namespace).stat().st_mtime, record))
     taken = sum(sizes.values()) + image.size
     for _, record in sorted(droppable, key=lambda pair: pair[0]):
-        if taken <= most:
+        if taken <= most and count <= MOST_NAMES:
             return
         taken -= sizes.pop(record.digest, 0)
         for other in [one for _, one in droppable if one.digest == record.digest]:
+            count -= not other.implied
             layout.name(other.name, namespace).unlink(missing_ok=True)
-    if taken > most:
+        droppable = [pair for pair in droppable if pair[1].digest != record.digest]
+    if taken > most or count > MOST_NAMES:
         raise Failed(
             "keeping the image",
-            f"the images of namespace {namespace} would take {taken} bytes, and may take {most} (images.namespace_size)",
+            f"the images of namespace {namespace} would take {taken} bytes under {count} names; they may take {most} "
+            f"(images.namespace_size) under {MOST_NAMES}",
             hint="remove images that are not needed with 'hilbert images remove', or have an administrator raise it",
         )
 

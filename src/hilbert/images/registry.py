@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from hilbert.images.documents import INDEXES, MANIFESTS, MOST_DOCUMENT, Descriptor
+from hilbert.images.documents import DIGEST, INDEXES, MANIFESTS, MOST_DOCUMENT, Descriptor
 from hilbert.images.login import Challenge, basic, parse_challenge
 from hilbert.images.reference import DOCKER_HUB, Reference
 from hilbert.images.registry_places import Place
@@ -50,7 +50,8 @@ class RegistrySource:
 
     async def look_up(self, reference: str) -> str:
         async with self._ask("HEAD", f"manifests/{reference}", "asking for the manifest", Accept=_ACCEPT) as answer:
-            return str(answer.headers.get("docker-content-digest", "")) if answer.status == 200 else ""
+            said = str(answer.headers.get("docker-content-digest", ""))
+            return said if answer.status == 200 and DIGEST.fullmatch(said) else ""
 
     async def manifest(self, reference: str) -> bytes:
         return await self._small(f"manifests/{reference}", "asking for the manifest", Accept=_ACCEPT)

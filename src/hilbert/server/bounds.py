@@ -25,6 +25,7 @@ from hilbert.iam import federation, fetch, issuer_keys, jose
 from hilbert.iam.guesses import BURST, INTERVAL, MOST_SOURCES
 from hilbert.images.documents import MOST_DOCUMENT, MOST_LAYERS
 from hilbert.images.jobs import LONGEST as LONGEST_FETCH
+from hilbert.images.keep import MOST_NAMES
 from hilbert.images.registry import MOST_TOKEN
 from hilbert.images.store import JOBS, NAMESPACE_JOBS
 from hilbert.images.tree import MOST_DEPTH as MOST_FOLDERS
@@ -175,6 +176,7 @@ IMAGES: Final = (
     Bound("image-layers", "layers", "refused", fixed=str(MOST_LAYERS), scope="image"),
     Bound("image-document", "bytes of a manifest, an index or a configuration", "refused", fixed=_size(MOST_DOCUMENT), scope="image"),
     Bound("image-namespace", "bytes of images", "refused, once what can be fetched again has made room", "images.namespace_size", scope="namespace"),
+    Bound("image-names", "names of images", "refused, once what can be fetched again has made room", fixed=str(MOST_NAMES), scope="namespace"),
     Bound("image-fetches", "images that are fetched at once", "waits", fixed=str(JOBS), scope="platform"),
     Bound("image-namespace-fetches", "images that are fetched at once", "waits", fixed=str(NAMESPACE_JOBS), scope="namespace"),
     Bound("image-time", "time of one fetch", "given up; what has come is kept", fixed=f"{LONGEST_FETCH:g} s", scope="image"),

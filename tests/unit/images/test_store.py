@@ -10,12 +10,16 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hilbert.core.errors import ImageUnavailable, InvalidSettings
 from hilbert.core.settings import ImageSettings
 from hilbert.core.values import Quantity
-from hilbert.images.records import Origin
+from hilbert.images import keep
+from hilbert.images.keep import give_name, make_room, names, read
+from hilbert.images.records import ImageRecord, Origin
+from hilbert.images.reference import Reference
 from hilbert.images.store import OciStore
 from hilbert.kit.staging import discard
 from support.images import Image, file, layer, load, symlink
@@ -89,6 +93,31 @@ async def test_a_namespace_has_room_for_so_much(tmp_path: Path) -> None:
     assert [one.image for one in store.list()] == ["fn:1"]
     assert folders(store)["layers"] == 1, "what may not stay is removed at once"
     await load(store, tmp_path, Image(layer(file("b", os.urandom(20_000))), packing=""), "fn:2", namespace="other")
+
+
+@pytest.mark.bound("image-names")
+async def test_a_namespace_has_so_many_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pulled images that no replica uses give up theirs, the least recently used first. Others' names do not count."""
+    most = 20
+    monkeypatch.setattr(keep, "MOST_NAMES", most)
+    store = OciStore(tmp_path / "oci")
+    found = await load(store, tmp_path, an_image())
+    record = read(store.layout.image(found.digest), ImageRecord)
+    assert record is not None
+    store.layout.prepare()
+    for number in range(most + 1):
+        digest = f"sha256:{number:064x}"
+        other = msgspec.structs.replace(record, digest=digest, size=1)
+        store.layout.image(digest).write_bytes(msgspec.json.encode(other))
+        namespace = "dev" if number < most - 1 else "other"
+        give_name(store.layout, Reference.parse(f"fn{number}:1"), namespace, digest, Origin.PULLED)
+    os.utime(store.layout.name("docker.io/library/fn7:1", "dev"), (1, 1))
+    new = msgspec.structs.replace(record, digest="sha256:" + "f" * 64)
+    make_room(store.layout, "dev", new, most=1 << 40)
+    left = {one.name for one in names(store.layout) if one.namespace == "dev" and not one.implied}
+    assert len(left) == most - 1
+    assert "docker.io/library/fn7:1" not in left
+    assert "docker.io/library/fn:1" in left, "nobody could load it again"
 
 
 async def test_export_and_load(tmp_path: Path) -> None:
