@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -12,8 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hilbert.images.store import OciStore
-from support.container_images import busybox_layer, layer, missing_for_images, store_of_tests, write_image
+from support.container_images import busybox_layer, layer, load, missing_for_images, store_of_tests, write_image
 from support.platform import Platform, running, until
 
 CGI = r"""#!/bin/busybox sh
@@ -31,7 +29,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         (started.state / "oci").symlink_to(store_of_tests())
         if busybox_layer():
             folder = tmp_path_factory.mktemp("images")
-            _load(busybox_image(folder / "web.tar"), "web")
+            load(busybox_image(folder / "web.tar"), "web")
         yield started
 
 
@@ -45,10 +43,6 @@ def busybox_image(file: Path) -> Path:
         entrypoint=["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"],
         config={"User": "web", "Env": ["greeting=hi"], "WorkingDir": "/made/for/it"},
     )
-
-
-def _load(file: Path, name: str) -> None:
-    asyncio.run(OciStore(store_of_tests()).load(file, "", name=name))
 
 
 def deploy(platform: Platform, name: str, image: str, **fields: object) -> None:

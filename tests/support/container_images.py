@@ -106,12 +106,18 @@ def write_image(
     return file
 
 
-def layer(files: Mapping[str, bytes | str], *, mode: int = 0o755, owner: int = 0) -> bytes:
-    """A layer with these files, by their paths."""
+def layer(
+    files: Mapping[str, bytes | str], *, mode: int = 0o755, owner: int = 0, links: Mapping[str, str] | None = None
+) -> bytes:
+    """A layer with these files and symbolic links, by their paths."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as archive:
         for path, content in files.items():
             _add(archive, path.lstrip("/"), content.encode() if isinstance(content, str) else content, mode, owner)
+        for path, target in (links or {}).items():
+            info = tarfile.TarInfo(path.lstrip("/"))
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info)
     return data.getvalue()
 
 
@@ -183,14 +189,17 @@ def store_of_tests() -> Path:
         "run": (SERVER, "run"),
         "broken": ("raise RuntimeError('this function is broken')\n",),
     }
-
-    async def load() -> None:
-        store = OciStore(folder / "store")
-        for name, (program, *arguments) in programs.items():
-            await store.load(python_image(folder / f"{name}.tar", program, *arguments), "", name=name)
-
-    with ThreadPoolExecutor(1) as apart:  # A loop may be running here.
-        apart.submit(asyncio.run, load()).result()
-    for file in folder.glob("*.tar"):
-        file.unlink()
+    for name, (program, *arguments) in programs.items():
+        _load(folder / "store", python_image(folder / "image.tar", program, *arguments), name)
+    (folder / "image.tar").unlink()
     return folder / "store"
+
+
+def load(file: Path, name: str) -> None:
+    """Put one more image into the store of tests."""
+    _load(store_of_tests(), file, name)
+
+
+def _load(store: Path, file: Path, name: str) -> None:
+    with ThreadPoolExecutor(1) as apart:  # A loop may be running here.
+        apart.submit(asyncio.run, OciStore(store).load(file, "", name=name)).result()

@@ -226,8 +226,7 @@ def python_root(folder: Path) -> Path:
     for wheel in (library / "ensurepip" / "_bundled").glob("pip-*.whl"):  # Debian's own Python has none.
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(packages)
-    for module in target.glob("lib-dynload/*.so"):
-        _libraries(module, folder)
+    _libraries(sorted(target.glob("lib-dynload/*.so")), folder)
     # Wheels name the parts of the C library one by one.
     for libc in folder.rglob("libc.so.6"):
         home = Path("/") / libc.parent.relative_to(folder)
@@ -244,12 +243,12 @@ def python_root(folder: Path) -> Path:
 def _install(program: Path, root: Path, *, at: Path) -> None:
     at.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(program, at)
-    _libraries(program, root)
+    _libraries([program], root)
 
 
-def _libraries(program: Path, root: Path) -> None:
-    """Copy the shared libraries that a program needs, to where it looks for them."""
-    said = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
+def _libraries(programs: Sequence[Path], root: Path) -> None:
+    """Copy the shared libraries that programs need, to where they look for them."""
+    said = subprocess.run(["ldd", *map(str, programs)], capture_output=True, text=True, check=False).stdout
     for path in re.findall(r"(/\S+)", said):
         target = root / path.lstrip("/")
         if not target.exists() and Path(path).is_file():

@@ -124,7 +124,8 @@ class ProcessHarness(Alone):
         self.folder = folder or Path(tempfile.mkdtemp(prefix="hb-"))
         # Other users pass through it to what is theirs; what is not, is closed below.
         self.folder.chmod(0o711)
-        self.probe_period = probe_period
+        # An image answers by itself, and not always within a tenth of a second on a busy machine.
+        self.probe_period = max(probe_period, 0.5) if self.images else probe_period
         self.settings = ProviderSettings(
             drain_delay=Duration.of(0.02), grace=Duration.of(grace), start_timeout=Duration.of(start_timeout)
         )

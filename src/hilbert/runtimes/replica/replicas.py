@@ -64,6 +64,7 @@ class Replicas:
         self._monitors: dict[str, Monitor] = {}
         self._subscribers: list[Callable[[str], None]] = []
         self._pulse: asyncio.Task[None] | None = None
+        self._probes: set[asyncio.Task[None]] = set()
         self._measuring: asyncio.Task[None] | None = None
         self._meter = UsageMeter()
         self._uplink = ""
@@ -86,6 +87,7 @@ class Replicas:
     async def close(self) -> None:
         """Look after no replica any more. They go on."""
         await cancel(self._pulse, self._measuring)
+        await cancel(*self._probes)
         await asyncio.gather(*(monitor.close() for monitor in self._monitors.values()))
         self._monitors.clear()
         self._dialer.close()
@@ -258,7 +260,9 @@ class Replicas:
             pause = max(self._probe_period, len(ready) / _PROBES_A_SECOND) / max(1, len(ready))
             for monitor in ready:
                 await asyncio.sleep(pause)
-                spawn(self._probe(monitor), name=f"health {monitor.handle.replica}")
+                task = spawn(self._probe(monitor), name=f"health {monitor.handle.replica}")
+                self._probes.add(task)
+                task.add_done_callback(self._probes.discard)
             if not ready:
                 await asyncio.sleep(pause)
 
