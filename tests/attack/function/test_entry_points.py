@@ -148,7 +148,8 @@ async def test_an_image_that_cannot_start_says_why(
 @pytest.mark.skipif(not busybox_layer(), reason="there is no busybox here (package busybox-static)")
 @pytest.mark.parametrize("link", ["/oldroot", "../../..", "/proc/self/root", "/newroot/../oldroot"])
 async def test_links_of_an_image_lead_nowhere(harness: ProcessHarness, tmp_path: Path, link: str) -> None:
-    """Not its working folder, which is made, nor what is covered; nor its list of users, which is read from outside."""
+    """Not its working folder, which is made (CVE-2024-21626), nor what is covered; nor its list of users, which is read
+    from outside."""
     target = tmp_path / "target"
     target.mkdir(mode=0o777)
     (tmp_path / "passwd").write_text("evil:x:77:77::/:/bin/sh\n")
