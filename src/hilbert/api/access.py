@@ -41,7 +41,11 @@ async def apply_objects(call: Call) -> Answer:
     store = call.services.access_store
     namespace = call.services.settings.kubernetes.platform_namespace
     documents = [parse_document(dict(one), namespace=namespace) for one in given]
-    changes = store.preview(documents) if call.flag(DRY_RUN) else await store.apply(documents)
+    if call.flag(DRY_RUN):
+        changes = store.preview(documents)
+    else:
+        changes = await store.apply(documents)
+        _look_for_keys(call)
     warnings = _warnings(call.services.access, documents)
     return json(
         [
@@ -73,9 +77,15 @@ def _get(kind: str) -> Handler:
 def _delete(kind: str) -> Handler:
     async def delete(call: Call) -> Answer:
         await call.services.access_store.remove(kind, call.name)
+        _look_for_keys(call)
         return nothing(202)
 
     return delete
+
+
+def _look_for_keys(call: Call) -> None:
+    if call.services.sign_on is not None:
+        call.services.sign_on.objects_changed()
 
 
 def _warnings(access: Access, documents: Sequence[Document]) -> dict[tuple[str, str], str]:

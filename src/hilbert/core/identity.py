@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -74,7 +75,7 @@ class Grant(msgspec.Struct, frozen=True):
     """`NAMESPACE:FUNCTION`, `NAMESPACE:*`, or `*`."""
 
 
-class Caller(msgspec.Struct, frozen=True, kw_only=True):
+class Caller(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Whoever makes a request, without the credentials that proved it."""
 
     identity: str
@@ -82,6 +83,15 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     claims: Mapping[str, str | Sequence[str]] = {}
     """What whoever vouches for the caller says of it."""
     grants: tuple[Grant, ...] = ()
+
+    @functools.cached_property
+    def allowed(self) -> Mapping[str, frozenset[str]]:
+        """The grants by action, as they name actions and resources: looked up for each decision, however many there are."""
+        found: dict[str, set[str]] = {}
+        for grant in self.grants:
+            for action in grant.actions:
+                found.setdefault(action, set()).update(grant.resources)
+        return {action: frozenset(resources) for action, resources in found.items()}
 
 
 ADMINISTRATOR: Final = Caller(identity="admin", grants=(Grant((EVERYTHING,), (EVERYTHING,)),))

@@ -65,6 +65,17 @@ class Granted(msgspec.Struct, frozen=True, kw_only=True):
         return f"Granted({self.subject!r})"
 
 
+class _Checked:
+    """A token of ours whose signature and times are right, and what it was worth when it was looked up last."""
+
+    def __init__(self, until: float, claims: Mapping[str, Any]) -> None:
+        self.until = until
+        self.claims = claims
+        self.version = -1
+        """Of the issuers, policies and roles that `caller` stands on."""
+        self.caller: Caller | None = None
+
+
 class Federation:
     """One gateway's door for other people's tokens. `url` is what clients know it by, and the issuer of its tokens."""
 
@@ -82,7 +93,7 @@ class Federation:
         self.keys = keys
         self.url = url
         self._now = now
-        self._checked: OrderedDict[bytes, tuple[float, Mapping[str, Any]]] = OrderedDict()
+        self._checked: OrderedDict[bytes, _Checked] = OrderedDict()
 
     async def exchange(self, given: Mapping[str, Sequence[str]]) -> Granted:
         """Answer a request by its parameters. Raises `Refused`."""
@@ -127,22 +138,23 @@ class Federation:
 
     def identify(self, text: str) -> Caller:
         """Who has this token of ours. Raises `BadToken`, and `Expired` for one that was good once."""
-        claims = self._check_ours(text)
-        original = {name: value for name, value in claims.items() if not name.startswith(_FED)}
+        checked = self._check_ours(text)
+        if checked.caller is None or checked.version != self.access.version:
+            checked.caller, checked.version = self._caller(checked.claims), self.access.version
+        return checked.caller
+
+    def _caller(self, claims: Mapping[str, Any]) -> Caller:
+        """With the rights that these claims give as things are now. Raises `BadToken`."""
         issuer = self.access.issuer(str(claims["fed:iss"]))
         if issuer is None:
             raise BadToken("the token's issuer is not trusted any more")
-        original |= {
-            "iss": issuer.iss,
-            "sub": claims["sub"].removeprefix(_FED),
-            "aud": claims.get("fed:aud", ""),
-        }
+        original = {name: value for name, value in claims.items() if not name.startswith(_FED)}
+        subject = claims["sub"].removeprefix(_FED)
+        original |= {"iss": issuer.iss, "sub": subject, "aud": claims.get("fed:aud", "")}
         held = set(self.access.policies_of(original))
         names = [name for name in claims["policy"] if name in held]
         shown = {name: value for name, value in claims.items() if _is_plain(value)}
-        return Caller(
-            identity=f"{issuer.iss}|{original['sub']}", claims=shown, grants=self.access.grants(names, original)
-        )
+        return Caller(identity=f"{issuer.iss}|{subject}", claims=shown, grants=self.access.grants(names, original))
 
     async def _believe(self, text: str) -> tuple[Issuer, Mapping[str, Any]]:
         """The claims of somebody else's token, once all is checked. Raises `BadToken` and `BackendUnavailable`."""
@@ -164,12 +176,12 @@ class Federation:
             raise BadToken("the token names no subject (sub)")
         return issuer, token.claims
 
-    def _check_ours(self, text: str) -> Mapping[str, Any]:
+    def _check_ours(self, text: str) -> _Checked:
         """Raises `BadToken`. A token is checked once in `REMEMBERED` seconds."""
         digest, now = hashlib.sha256(text.encode()).digest(), self._now()
         found = self._checked.get(digest)
-        if found is not None and now < found[0]:
-            return found[1]
+        if found is not None and now < found.until:
+            return found
         token = take_apart(text)
         if token.claims.get("iss") != self.url:
             raise BadToken("this is not a token of this gateway")
@@ -189,10 +201,15 @@ class Federation:
             or not isinstance(claims.get("fed:iss"), str)
         ):
             raise BadToken("that token is not for this API")
-        self._checked[digest] = (min(end, now + REMEMBERED), claims)
+        found = self._checked[digest] = _Checked(min(end, now + REMEMBERED), claims)
+        self._checked.move_to_end(digest)
         while len(self._checked) > MOST_REMEMBERED:
             self._checked.popitem(last=False)
-        return claims
+        return found
+
+    def objects_changed(self) -> None:
+        """Look for the keys of new issuers, and forget those of old ones."""
+        self.keys.prepare(self.access.issuers())
 
     def forget_checked(self) -> None:
         """Check every token anew: keys have changed."""

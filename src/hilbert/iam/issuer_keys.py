@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -76,13 +76,18 @@ class IssuerKeys:
             raise BadToken("the token is signed with a key that its issuer does not have")
         return found
 
+    def prepare(self, issuers: Iterable[Issuer]) -> None:
+        """Fetch the keys of those that are new, in the background, so that what is wrong shows early; forget all others."""
+        wanted = {(issuer.iss, issuer.internal): issuer for issuer in issuers}
+        self._known = {key: known for key, known in self._known.items() if key in wanted}
+        for key, issuer in wanted.items():
+            if key not in self._known:
+                known = self._known[key] = _Known()
+                self._start(issuer, known)
+
     def faults(self) -> Mapping[str, str]:
         """By `iss`, why its keys could not be fetched the last time."""
         return {iss: known.fault for (iss, _), known in self._known.items() if known.fault}
-
-    def forget(self, issuers: set[tuple[str, str]]) -> None:
-        """Keep only these, each an `iss` with its `issInternal`."""
-        self._known = {key: known for key, known in self._known.items() if key in issuers}
 
     def _may_try(self, known: _Known, every: float) -> bool:
         return known.tried_at is None or self._now() - known.tried_at >= every

@@ -5,7 +5,7 @@ Rights only add up (OpenFaaS's policies have no effect but `Allow`), so the orde
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from hilbert.core.identity import EVERYTHING, Action, Caller, Resource
 from hilbert.core.values import NamespaceName
@@ -14,25 +14,30 @@ from hilbert.core.values import NamespaceName
 def may(caller: Caller, action: Action, resource: Resource) -> bool:
     """True if a grant has the action on the resource. What is about the whole platform needs a grant on `*`."""
     names = _names(resource)
-    return any(_covers(grant.actions, action) and not names.isdisjoint(grant.resources) for grant in caller.grants)
+    return any(not resources.isdisjoint(names) for resources in _of(caller, action))
 
 
 def may_somewhere(caller: Caller, action: Action) -> bool:
     """True if there could be a resource on which the caller may do this; for lists, which are then filtered by `may`."""
-    return any(_covers(grant.actions, action) and grant.resources for grant in caller.grants)
+    return any(_of(caller, action))
 
 
 def sees(caller: Caller, namespace: NamespaceName) -> bool:
     """True if the caller has any right in the namespace. For others it must look as if it did not exist."""
     prefix = f"{namespace}:"
     return any(
-        resource == EVERYTHING or resource.startswith(prefix) for grant in caller.grants for resource in grant.resources
+        resource == EVERYTHING or resource.startswith(prefix)
+        for resources in caller.allowed.values()
+        for resource in resources
     )
 
 
-def _covers(actions: Iterable[str], action: Action) -> bool:
-    kind, _, _ = action.partition(":")
-    return not {EVERYTHING, f"{kind}:*", action.value}.isdisjoint(actions)
+def _of(caller: Caller, action: Action) -> Iterator[frozenset[str]]:
+    """The resources on which the caller has the action, by each way in which a grant can name it."""
+    allowed = caller.allowed
+    for name in (action.value, f"{action.partition(':')[0]}:*", EVERYTHING):
+        if (resources := allowed.get(name)) is not None:
+            yield resources
 
 
 def _names(resource: Resource) -> set[str]:

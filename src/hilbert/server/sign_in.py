@@ -65,6 +65,8 @@ async def running_sign_in(settings: Settings, provider: Provider, *, url: str) -
             objects = AccessStore(shelves.shelf("access"), access)
             await objects.load()
             federation = await federate(settings, access, shelves.shelf("issuing_keys"), url=url)
+            if federation is not None:
+                federation.objects_changed()
         except (sqlite3.Error, OSError, RuntimeError) as exc:
             raise BackendError(
                 "the file with the tokens cannot be read",
@@ -88,6 +90,8 @@ async def _shared(provider: SharedShelves, settings: Settings, url: str) -> Asyn
             except Invalid as exc:
                 _log.warning("an object is wrong and does not count", reason=exc.message)
         access.replace(found)
+        if federation is not None:
+            federation.objects_changed()
 
     provider.watch_access(take)
 

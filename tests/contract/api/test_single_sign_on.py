@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,12 +25,25 @@ POLICY = policy_object("dev-rw", ["dev:*"], ["Function:*", "Namespace:List", "Na
 ROLE = role_object("staff", ["dev-rw"], condition={"ForAnyValue:StringEqual": {"jwt:groups": ["staff"]}})
 
 
+async def until(met: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not met():
+            await asyncio.sleep(0.001)
+
+
 class Signed:
     """A gateway that trusts one provider, with a clock that tests turn."""
 
     def __init__(self, api: Api, issuer: Issuer) -> None:
         self.api, self.issuer = api, issuer
         self.now = NOW
+
+    async def forget_keys(self) -> None:
+        """As if nobody had asked for the provider's keys yet, which the apply of an issuer does beside it."""
+        await until(lambda: self.issuer.jwks_uri in self.issuer.fetched)
+        await asyncio.sleep(0)
+        self.api.services.federation.keys.prepare([])
+        self.issuer.fetched.clear()
 
     async def apply(self, *documents: dict[str, Any], query: str = "") -> Answer:
         return await self.api.call("PUT", f"/system/iam{query}", {"documents": documents})
@@ -59,6 +73,7 @@ async def signed() -> AsyncIterator[Signed]:
         await api.call("POST", "/system/namespace/", {"name": "dev", "labels": {"openfaas": "1"}})
         await api.call("POST", "/system/functions?namespace=dev", {"service": "f", "image": "i"})
         assert (await made[0].apply(issuer_object(issuer), POLICY, ROLE)).status == 200
+        await made[0].forget_keys()
         yield made[0]
 
 
@@ -320,6 +335,21 @@ async def test_too_many_at_once(signed: Signed) -> None:
     many = [policy_object(f"p{number}", ["dev:*"], ["*"]) for number in range(501)]
     assert (await signed.apply(*many)).status == 400
     assert (await signed.apply()).status == 400
+
+
+async def test_an_issuer_that_cannot_be_reached_shows_before_anybody_signs_in(signed: Signed) -> None:
+    await signed.apply(issuer_object(Issuer("https://away.example.com"), "away"))
+
+    async def facts() -> dict[str, str]:
+        found: dict[str, str] = (await signed.api.call("GET", "/system/info")).json["hilbert"]
+        return found
+
+    async with asyncio.timeout(20):
+        while "sign-in.issuer.away" not in await facts():
+            await asyncio.sleep(0.01)
+    assert "nothing is at https://away.example.com" in (await facts())["sign-in.issuer.away"]
+    await signed.api.call("DELETE", "/system/iam/jwtissuers/away")
+    assert "sign-in.issuer.away" not in await facts()
 
 
 async def test_a_role_that_everybody_could_have_is_told(signed: Signed) -> None:

@@ -12,8 +12,8 @@ Changed = Callable[[Mapping[str, bytes]], None]
 class Shelf(Protocol):
     """Small documents under names, seen by every gateway of an installation.
 
-    What a method did is kept, also through a crash, when it returns. Methods raise `StorageFull` when nothing was
-    changed, and `BackendError`.
+    What a method did is kept, also through a crash, when it returns. Methods raise `StorageFull` and
+    `QuotaExceeded` when nothing was changed for want of room, and `BackendError`.
     """
 
     async def load(self) -> Mapping[str, bytes]:

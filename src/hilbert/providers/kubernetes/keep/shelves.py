@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from hilbert.core.errors import BackendError, BackendUnavailable
+from hilbert.core.errors import BackendError, BackendUnavailable, QuotaExceeded
 from hilbert.core.ports.shelf import Changed, Topic
 from hilbert.kit.aio import Clock, cancel, spawn
 from hilbert.providers.kubernetes.cluster import kinds, names
@@ -69,7 +69,10 @@ class SecretShelf:
         there = self.reflector.get((self._namespace, self._name))
         size = sum(map(len, ((there.data or {}) if there else {}).values())) + sum(map(len, put.values())) * 4 // 3
         if put and size > _MOST_BYTES:
-            raise BackendError(f"Secret {self._name} is full", hint="revoke tokens that are not used any more")
+            raise QuotaExceeded(
+                f"the Secret {self._name} has no more room: Kubernetes allows 1 MiB",
+                hint="revoke tokens that are not used any more",
+            )
         data: dict[str, str | None] = {**dict.fromkeys(remove), **{name: _encoded(put[name]) for name in put}}
         try:
             await self._patch({"data": data})
