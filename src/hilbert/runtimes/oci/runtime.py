@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from hilbert.core.errors import ImageUnavailable, InvalidSpec
 from hilbert.core.isolation import Promise, render_promises
@@ -38,6 +40,8 @@ from hilbert.runtimes.replica.folder import make_folder, put_secrets
 from hilbert.runtimes.replica.handle import ReplicaData
 from hilbert.runtimes.replica.limits import Allowance
 from hilbert.runtimes.replica.replicas import Replicas
+
+_log = structlog.get_logger("hilbert.images")
 
 ANNOTATION_PORT: Final = "com.hilbert.port"
 """Where an image listens, when it is not 8080, the only port that OpenFaaS has."""
@@ -102,13 +106,18 @@ class OciStarter:
     async def prepare(self, spec: FunctionSpec, *, generation: int, pull_secret: bytes) -> None:
         """As `Preparing`: replicas of one generation run the same image, whatever the name means meanwhile."""
         asked = self._asked.get(spec.ref) == generation
-        await self._store.ensure(
+        before = self._store.find(spec.image, spec.ref.namespace)
+        began = time.monotonic()
+        image = await self._store.ensure(
             spec.image,
             spec.ref.namespace,
             policy=PullPolicy.IF_NOT_PRESENT if asked and self._pull_policy is PullPolicy.AUTO else self._pull_policy,
             credentials=parse_pull_secret(pull_secret) if pull_secret else None,
         )
         self._asked[spec.ref] = generation
+        if before is None or before.digest != image.digest:
+            took = round(time.monotonic() - began, 1)
+            _log.info("image fetched", function=str(spec.ref), image=spec.image, digest=image.digest, seconds=took)
 
     async def start(self, plan: ReplicaPlan) -> AsyncIterator[Handle]:
         """As the port. The sandbox waits until the handle with its process is stored, and is killed if it never is."""
