@@ -18,7 +18,7 @@ from hilbert.images.documents import this_platform
 from hilbert.images.model import LocalImage
 from hilbert.images.packing import zstd
 from hilbert.images.store import OciStore
-from hilbert.images.unpack import MOST_ENTRIES, Budget, Unpacker, may_give_owners
+from hilbert.images.unpack import MOST_ENTRIES, Budget, Unpacker, highest_owner
 
 ARCHITECTURE = this_platform().architecture
 Member = tuple[tarfile.TarInfo, bytes]
@@ -169,7 +169,7 @@ def put(url: str, data: bytes, headers: Mapping[str, str]) -> None:
 
 
 def tree_of(
-    folder: Path, *layers: bytes, most: int = 1 << 30, entries: int = MOST_ENTRIES, owners: bool | None = None
+    folder: Path, *layers: bytes, most: int = 1 << 30, entries: int = MOST_ENTRIES, owners: bool = True
 ) -> Path:
     """The tree that layers unpack to, without a store. Raises what unpacking raises."""
     budget = Budget(size=most, entries=entries)
@@ -179,7 +179,7 @@ def tree_of(
         place.mkdir()
         packed = folder / f"layer{number}.tar"
         packed.write_bytes(data)
-        unpacker = Unpacker(place, budget, owners=may_give_owners() if owners is None else owners)
+        unpacker = Unpacker(place, budget, owners=highest_owner() if owners else None)
         unpacked.append((unpacker.unpack(packed), place))
     target = folder / "tree"
     target.mkdir()

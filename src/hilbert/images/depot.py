@@ -18,7 +18,7 @@ import msgspec
 from hilbert.images.assemble import assemble
 from hilbert.images.documents import Document, Manifest
 from hilbert.images.records import ImageRecord, Layout, hex_of
-from hilbert.images.unpack import Budget, Layer, Unpacker, may_give_owners
+from hilbert.images.unpack import Budget, Layer, Unpacker, highest_owner
 from hilbert.kit.files import sync, sync_file_system, write_file
 from hilbert.kit.staging import stage
 
@@ -28,7 +28,7 @@ class Depot:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._owners = may_give_owners()
+        self._owners = highest_owner()
 
     def source_of(self, digest: str, place: str) -> str | None:
         """What was noted when the blob came from this place: see `note`. None: it is not here, or never came from there."""

@@ -57,7 +57,7 @@ class LocalImage(msgspec.Struct, frozen=True, kw_only=True):
     Other images may share its files, so nothing may ever write to them. Mount points exist: `/proc /dev /sys /tmp /run
     /var/openfaas/secrets`, and empty files `/etc/resolv.conf /etc/hosts /etc/hostname`, where the image has none.
 
-    Where root unpacked it, files have the owners that the image gave them (65534 for any above 65535) and its modes,
+    Where root unpacked it, files have the owners that the image gave them (65534 for any so high that a function could run as it) and its modes,
     without setuid and setgid bits. Otherwise everything belongs to the user that unpacked it, who may read and write it all.
     The folders above are closed to other users and must stay so: mount the tree before giving up rights.
     """

@@ -28,6 +28,8 @@ _HIDE_OWN: Final = ".wh..wh."
 """What aufs keeps for itself."""
 _NOBODY: Final = 65534
 _HIGHEST_OWNER: Final = 65535
+_HIGHEST_OF_FEW: Final = 29999
+"""Where there are no more user ids than 65,536: namespaces of functions have theirs from 30,000 on."""
 _LATEST: Final = 2**33
 """Seconds; the year 2242."""
 _PIECE: Final = 1 << 20
@@ -65,8 +67,8 @@ class Budget(msgspec.Struct):
 class Unpacker:
     """Unpacks one layer into an empty folder."""
 
-    def __init__(self, folder: Path, budget: Budget, *, owners: bool) -> None:
-        """`owners`: files get the owners that the archive gives them, which takes root."""
+    def __init__(self, folder: Path, budget: Budget, *, owners: int | None) -> None:
+        """`owners`: files get the owners that the archive gives them, up to this number. None: all are this process's user's."""
         self._tree = Tree(folder)
         self._budget = budget
         self._owners = owners
@@ -170,7 +172,7 @@ class Unpacker:
             os.mkdir(place, 0o700)
         self._named.add(path)
         self._own(member, path)
-        os.chmod(place, _mode(member, at_least=0 if self._owners else 0o700))
+        os.chmod(place, _mode(member, at_least=0o700 if self._owners is None else 0))
         self._folders[path] = _times(member)[0]
 
     def _link(self, member: tarfile.TarInfo, path: str) -> None:
@@ -203,9 +205,9 @@ class Unpacker:
                 _copy(content, file, size, member)
                 here = start + size
             file.truncate(member.size)
-            if self._owners:
-                os.fchown(descriptor, _owner(member.uid), _owner(member.gid))
-            os.fchmod(descriptor, _mode(member, at_least=0 if self._owners else 0o600))
+            if self._owners is not None:
+                os.fchown(descriptor, _owner(member.uid, self._owners), _owner(member.gid, self._owners))
+            os.fchmod(descriptor, _mode(member, at_least=0o600 if self._owners is None else 0))
             os.utime(descriptor, _times(member))
 
     def _clear(self, path: str) -> None:
@@ -213,8 +215,9 @@ class Unpacker:
             self._tree.remove(path)
 
     def _own(self, member: tarfile.TarInfo, path: str) -> None:
-        if self._owners:
-            os.chown(self._tree.place(path), _owner(member.uid), _owner(member.gid), follow_symlinks=False)
+        if self._owners is not None:
+            user, group = _owner(member.uid, self._owners), _owner(member.gid, self._owners)
+            os.chown(self._tree.place(path), user, group, follow_symlinks=False)
 
 
 def _copy(source: IO[bytes], target: IO[bytes] | None, size: int, member: tarfile.TarInfo) -> None:
@@ -227,12 +230,17 @@ def _copy(source: IO[bytes], target: IO[bytes] | None, size: int, member: tarfil
         size -= len(data)
 
 
-def may_give_owners() -> bool:
-    """Whether this process may give files to any owner that an image has."""
+def highest_owner() -> int | None:
+    """The highest number of a user to whom this process may give files of images; None: to none but its own.
+
+    No function ever runs as one of these users.
+    """
     if os.geteuid() != 0:
-        return False
-    lines = Path("/proc/self/uid_map").read_text().splitlines()
-    return sum(int(line.split()[2]) for line in lines) > _HIGHEST_OWNER
+        return None
+    known = sum(int(line.split()[2]) for line in Path("/proc/self/uid_map").read_text().splitlines())
+    if known <= _HIGHEST_OWNER:
+        return None
+    return _HIGHEST_OWNER if known > _HIGHEST_OWNER + 1 else _HIGHEST_OF_FEW
 
 
 def _parts(member: tarfile.TarInfo) -> list[tuple[int, int]]:
@@ -256,8 +264,8 @@ def _mode(member: tarfile.TarInfo, *, at_least: int) -> int:
     return (member.mode & (0o1777 if member.isdir() else 0o777)) | at_least
 
 
-def _owner(number: int) -> int:
-    return number if 0 <= number <= _HIGHEST_OWNER else _NOBODY
+def _owner(number: int, highest: int) -> int:
+    return number if 0 <= number <= highest else _NOBODY
 
 
 def _times(member: tarfile.TarInfo) -> tuple[float, float]:
