@@ -36,6 +36,7 @@ Retold = Mapping[type[HilbertError], Told]
 
 TABLE: Final[Retold] = {
     errors.Invalid: Told(400),
+    errors.TooLarge: Told(413),
     errors.NotFound: Told(404),
     errors.NamespaceNotFound: NAMESPACE_NOT_VALID,
     errors.Conflict: Told(409),

@@ -38,6 +38,12 @@ class Invalid(HilbertError):
     code = "invalid"
 
 
+class TooLarge(Invalid):
+    """A body is larger than what is taken."""
+
+    code = "body-too-large"
+
+
 class InvalidName(Invalid):
     """A name does not follow its grammar."""
 

@@ -178,7 +178,7 @@ def _commit(connection: sqlite3.Connection, batch: Sequence[_Job]) -> None:
         if batch:
             connection.execute("BEGIN IMMEDIATE")
             for work, future in batch:
-                done.append((future, *_run(connection, work)))
+                done.append((future, *attempt(connection, work)))
             connection.execute("COMMIT")
     except BaseException as exc:  # noqa: BLE001 - handed to the callers, whatever it is
         if connection.in_transaction:
@@ -194,8 +194,11 @@ def _commit(connection: sqlite3.Connection, batch: Sequence[_Job]) -> None:
             future.set_exception(error)
 
 
-def _run(connection: sqlite3.Connection, work: Work[Any]) -> tuple[Any, BaseException | None]:
-    """Result or failure of one piece of work inside a transaction. Raises what has ended the transaction as well."""
+def attempt(connection: sqlite3.Connection, work: Work[Any]) -> tuple[Any, BaseException | None]:
+    """Result or failure of one piece of work inside a transaction, whole or without a trace.
+
+    Raises what has ended the transaction as well.
+    """
     connection.execute("SAVEPOINT work")
     try:
         result = work(connection)

@@ -10,11 +10,11 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
-from hilbert.core.errors import BackendUnavailable, CallNotFound, QueueFull, StorageFull
+from hilbert.core.errors import BackendUnavailable, QueueFull, StorageFull
 from hilbert.core.ports.queue import (
     NO_BOUNDS,
     Bounds,
@@ -27,13 +27,12 @@ from hilbert.core.ports.queue import (
     QueuedCall,
 )
 from hilbert.core.ports.schedules import Mark
-from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
+from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.files import sync
 from hilbert.kit.sqlite import Database, Work, open_whole
-from hilbert.queues.bounds import not_found
-from hilbert.queues.sqlite import marks, transactions
+from hilbert.queues.sqlite import marks, reading, transactions
 from hilbert.queues.sqlite.reserve import DEFAULT_SIZE, Reserve
-from hilbert.queues.sqlite.schema import MIGRATIONS, STATES
+from hilbert.queues.sqlite.schema import MIGRATIONS
 
 T = TypeVar("T")
 
@@ -41,7 +40,6 @@ MOST_PUTTING: Final = 2_048
 """Puts that may wait for the disk at once. More would only wait longer; they are told to come back."""
 _FATAL: Final = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """After these nothing can be promised until the file has been opened anew: a failed sync may have lost what it had."""
-_COLUMNS: Final = "number, id, namespace, function, state, put_at, due, attempts, size, finished_at, reason"
 
 _log = structlog.get_logger("hilbert.queue")
 
@@ -118,10 +116,10 @@ class SqliteQueue:
         return await self.look_up(namespace, call, now=now)
 
     async def look_up(self, namespace: NamespaceName | None, call: str, *, now: float) -> CallRecord:
-        return await self._read(lambda connection: _look_up(connection, namespace, call, now))
+        return await self._read(lambda connection: reading.look_up(connection, namespace, call, now))
 
     async def counts(self) -> Sequence[QueueCounts]:
-        return await self._read(_counts)
+        return await self._read(reading.counts)
 
     async def list_calls(
         self,
@@ -132,20 +130,12 @@ class SqliteQueue:
         after: int = 0,
         limit: int,
     ) -> Sequence[CallRecord]:
-        wanted = -1 if state is None else STATES.index(state)
         return await self._read(
-            lambda connection: [
-                _record(row, b"")
-                for row in connection.execute(
-                    f"SELECT {_COLUMNS} FROM calls WHERE namespace = ? AND number > ? "  # noqa: S608 - fixed columns
-                    "AND ? IN ('', function) AND ? IN (-1, state) ORDER BY number LIMIT ?",
-                    (namespace, after, function, wanted, limit),
-                )
-            ]
+            lambda connection: reading.list_calls(connection, namespace, function, state, after, limit)
         )
 
     async def body(self, namespace: NamespaceName, call: str) -> bytes:
-        return await self._read(lambda connection: _body(connection, namespace, call))
+        return await self._read(lambda connection: reading.body(connection, namespace, call))
 
     async def redrive(
         self, namespace: NamespaceName, *, calls: Sequence[str] = (), function: str = "", now: float
@@ -242,67 +232,3 @@ def _check(connection: sqlite3.Connection) -> None:
         error = sqlite3.DatabaseError(found)
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise error
-
-
-def _look_up(connection: sqlite3.Connection, namespace: str | None, call: str, now: float) -> CallRecord:
-    row = connection.execute(
-        f"SELECT {_COLUMNS} FROM calls WHERE id = ? AND namespace = ifnull(?, namespace)",  # noqa: S608 - fixed columns
-        (call, namespace),
-    ).fetchone()
-    if row is None:
-        raise not_found(namespace, call)
-    answer = connection.execute(
-        "SELECT answer FROM answers WHERE number = ? AND (until = 0 OR until > ?)", (row[0], now)
-    ).fetchone()
-    return _record(row, answer[0] if answer else b"")
-
-
-def _body(connection: sqlite3.Connection, namespace: str, call: str) -> bytes:
-    row = connection.execute(
-        "SELECT body FROM calls LEFT JOIN bodies USING (number) WHERE id = ? AND namespace = ?", (call, namespace)
-    ).fetchone()
-    if row is None:
-        raise not_found(namespace, call)
-    if row[0] is None:
-        raise CallNotFound(f"the request of call {call} is no longer kept")
-    return bytes(row[0])
-
-
-def _counts(connection: sqlite3.Connection) -> list[QueueCounts]:
-    rows = connection.execute(
-        "SELECT namespace, function, queued, running, finished, dead, forgotten, accepted, size, "
-        "CASE WHEN queued + running > 0 THEN (SELECT min(wake) FROM calls WHERE state < 2 "
-        "AND calls.namespace = counts.namespace AND calls.function = counts.function) END "
-        "FROM counts WHERE function <> ''"
-    )
-    return [
-        QueueCounts(
-            ref=FunctionRef(NamespaceName(row[0]), FunctionName(row[1])),
-            queued=row[2],
-            running=row[3],
-            finished=row[4],
-            dead=row[5],
-            forgotten=row[6],
-            accepted=row[7],
-            size=row[8],
-            next_due=row[9] or 0.0,
-        )
-        for row in rows
-    ]
-
-
-def _record(row: tuple[Any, ...], answer: bytes) -> CallRecord:
-    number, name, namespace, function, state, put_at, due, attempts, size, finished_at, reason = row
-    return CallRecord(
-        number=number,
-        id=name,
-        ref=FunctionRef(namespace, function),
-        state=STATES[state],
-        put_at=put_at,
-        due=due,
-        attempts=attempts,
-        size=size,
-        finished_at=finished_at,
-        reason=reason,
-        answer=answer,
-    )
