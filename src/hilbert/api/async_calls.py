@@ -133,6 +133,7 @@ ENDPOINTS: Final = (
             errors.NamespaceNotFound,
             errors.KeyReused,
             errors.QueueFull,
+            errors.TooLarge,
             errors.RateLimited,
             errors.Unsupported,
         ),

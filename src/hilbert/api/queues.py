@@ -187,6 +187,7 @@ ENDPOINTS: Final = (
             errors.FunctionNotFound,
             errors.KeyReused,
             errors.QueueFull,
+            errors.TooLarge,
             errors.RateLimited,
         ),
         retold=RESERVED_READ,
