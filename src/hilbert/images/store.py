@@ -179,14 +179,14 @@ class OciStore:
         """Every name with its image."""
         return keep.listed(self.layout)
 
-    def remove(self, image: str, namespace: str | None = None) -> str:
-        """Take a name away, in one namespace or in all; the name with its tag. `prune` then frees what it needed.
+    def remove(self, image: str) -> str:
+        """Take a name away in every namespace; the name with its tag. `prune` then frees what it needed.
 
         Raises `InvalidSpec`, `ImageUnavailable` where there is none, and `StorageFull`.
         """
         reference = Reference.parse(image)
         try:
-            if not keep.remove_name(self.layout, reference, namespace):
+            if not keep.remove_name(self.layout, reference, None):
                 raise ImageUnavailable(f"image {image} is not on this machine", hint="see 'hilbert images list'")
         except OSError as exc:
             raise StorageFull(f"cannot remove {image}: {exc.strerror}") from exc

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from hilbert.cli.frame.failures import Failed, UsageError
-from hilbert.cli.frame.flags import flag
+from hilbert.cli.frame.flags import PLAIN, Shape, flag
+from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, out
 from hilbert.cli.terminal.progress import Progress, progress
 from hilbert.cli.terminal.wording import size_text
@@ -32,13 +33,18 @@ def pull(
     namespace: Namespace = "",
     shared: Shared = False,
     credentials: Annotated[str, flag("File with logins, as docker's config.json.", "--credentials")] = "",
+    shape: Shape = PLAIN,
 ) -> None:
     whose = _namespace(namespace, shared=shared)
     logins = _logins(credentials)
     store = open_store()
     with progress(f"pulling {image}") as line:
         found = asyncio.run(store.pull(image, whose, credentials=logins, progress=_shown(line, image)))
-    out(f"{harmless(found.name)}  {found.digest}  {size_text(found.size)}")
+    if shape.format == "table":
+        out(f"{harmless(found.name)}  {found.digest}  {size_text(found.size)}")
+    else:
+        document = {"image": found.name, "namespace": whose, "digest": found.digest, "size": found.size}
+        write_document(document, shape.format)
 
 
 def load(
@@ -48,6 +54,7 @@ def load(
     name: Annotated[str, flag("Name of the image, if the file holds only one.", "--name")] = "",
     namespace: Namespace = "",
     shared: Shared = False,
+    shape: Shape = PLAIN,
 ) -> None:
     from hilbert.images.reference import familiar
 
@@ -60,6 +67,10 @@ def load(
             with Path(file).open("rb") as source, path.open("wb") as spooled:
                 shutil.copyfileobj(source, spooled)
         brought = asyncio.run(store.load(path, whose, name=name, progress=_shown(line, file)))
+    if shape.format != "table":
+        found = [{"image": familiar(one.name), "namespace": whose, "digest": one.digest} for one in brought]
+        write_document(found, shape.format)
+        return
     for one in brought:
         out(f"{harmless(familiar(one.name))}  {one.digest}")
 
