@@ -116,7 +116,7 @@ class Copier:
             renamed = text.replace(MODEL_NAMESPACE, namespace).replace(MODEL, name)
             renamed = _UID.sub(lambda found: uids.setdefault(found[0], str(uuid.uuid4())), renamed)
             made[key] = json.loads(renamed)
-        function = made["function_object.openfaas.com"]
+        function = made["functions.openfaas.com"]
         spec = function_object.to_spec_struct(msgspec.convert(function, objects.FunctionObject))
         owner = workload.Owner(function["metadata"]["uid"], function["metadata"]["generation"])
         for key, rendered in (

@@ -145,7 +145,7 @@ def section(where: Path, *, quick: bool) -> Section:
                     "from the annotation of a namespace to the first call of its function (median, most)",
                     f"{load.median(appeared) * 1e3:.0f} ms, {max(appeared) * 1e3:.0f} ms",
                 ),
-                (f"API requests at rest in {rest} s", _told(at_rest)),
+                (f"API requests at rest in {rest} s, the counts of calls included", _told(at_rest)),
             ]
             found.findings.append(f"Of calls to 1,000 functions in as many namespaces, {missing} failed.")
             return found

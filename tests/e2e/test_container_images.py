@@ -11,13 +11,33 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.container_images import busybox_layer, layer, load, missing_for_images, store_of_tests, write_image
+from support.container_images import (
+    busybox_layer,
+    layer,
+    load,
+    missing_for_images,
+    python_image,
+    store_of_tests,
+    write_image,
+)
 from support.platform import Platform, running, until
 
 CGI = r"""#!/bin/busybox sh
 printf 'Content-Type: text/plain\r\n\r\n'
 echo "$OPENFAAS_NAME $greeting $(/bin/busybox cat /var/openfaas/secrets/token)"
 /bin/busybox id
+"""
+
+SAYING = """
+import http.server, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(sys.argv[1].encode())
+
+http.server.HTTPServer(("", 8080), Handler).serve_forever()
 """
 
 
@@ -105,6 +125,21 @@ def test_replicas_of_images_survive_what_is_killed(platform: Platform) -> None:
     deploy(platform, "other", "run")  # The launcher is started anew.
     assert platform.call("/function/other", method="POST", body=b"print(1)").text == "1\n"
     remove(platform, "other", "echo")
+
+
+def test_an_image_of_the_same_name_with_new_content_starts_new_replicas(platform: Platform, tmp_path: Path) -> None:
+    """As a tag that was built and loaded again; the same content starts nothing."""
+    for version, method in (("one", "POST"), ("two", "PUT")):
+        load(python_image(tmp_path / f"{version}.tar", SAYING, version), "again")
+        assert platform.api(method, "/system/functions", {"service": "again", "image": "again"}).status == 202
+        until(lambda version=version: platform.call("/function/again").text == version, log=lambda: platform.log)  # type: ignore[misc]
+    until(lambda: len(servers(platform)) == 1, what="the old replica to end")
+    before = servers(platform)
+    assert platform.api("PUT", "/system/functions", {"service": "again", "image": "again"}).status == 202
+    for _ in range(5):
+        assert platform.call("/function/again").text == "two"
+    assert servers(platform) == before
+    remove(platform, "again")
 
 
 def _running(module: str, platform: Platform) -> list[psutil.Process]:

@@ -16,10 +16,6 @@ async def get_health(_call: Call) -> Answer:
     return Answer(200, b"OK")
 
 
-async def head_health(_call: Call) -> Answer:
-    return Answer(200, b"")
-
-
 async def get_readiness(call: Call) -> Answer:
     if not call.services.is_ready():
         raise BackendUnavailable("the gateway does not know its functions yet", hint="try again")
@@ -40,7 +36,7 @@ ENDPOINTS: Final = (
     Endpoint(
         method="HEAD",
         path="/healthz",
-        handler=head_health,
+        handler=get_health,
         access=Access.PUBLIC,
         group=GROUP,
         summary="Ask whether the gateway answers",

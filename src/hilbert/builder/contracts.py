@@ -18,4 +18,5 @@ def wrong_handle(source: bytes, *, takes: int) -> str:
     least = len(names) - len(given.defaults)
     if least <= takes and (takes <= len(names) or given.vararg is not None):
         return ""
-    return f"handle({', '.join(names)}) takes {len(names) if len(names) < takes else least} arguments"
+    count = len(names) if len(names) < takes else least
+    return f"handle({', '.join(names)}) takes {count} argument{'' if count == 1 else 's'}"

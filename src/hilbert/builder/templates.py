@@ -24,7 +24,15 @@ FOLDER: Final = "template"
 DOCKERFILE: Final = "dockerfile"
 """The template without a template: the handler's folder has its own Dockerfile."""
 
-_SAME: Final[Mapping[str, str]] = {"python3-http-debian": "python3-http"}
+_SAME: Final[Mapping[str, str]] = {
+    "python3-http-debian": "python3-http",
+    "python3-debian": "python3",
+    "python3-flask-debian": "python3-flask",
+    "node12": "node18",
+    "node14": "node18",
+    "node16": "node18",
+    "node17": "node18",
+}
 """Names of OpenFaaS's templates whose handlers a shipped one of another name runs."""
 
 _LANG = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{0,63})(?:@([A-Za-z0-9][A-Za-z0-9._/+-]{0,127}))?")
@@ -245,7 +253,12 @@ def _suggest(name: str, version: str, project: Path) -> str:
     known = [located.name for located in (*shipped_templates(), *local_templates(project))]
     if any(name == entry.template for entry in shipped_store()):
         return f"run 'hilbert template store pull {name}'"
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, [one for one in known if _same_language(name, one)], n=1)
     if close:
         return f"did you mean {close[0]}?"
     return f"'hilbert new --list' shows what is here; 'hilbert template store pull {name}' may fetch it"
+
+
+def _same_language(name: str, other: str) -> bool:
+    """Whether the first words are alike: `golang-http` is no slip for `python3-http`."""
+    return bool(difflib.get_close_matches(name.partition("-")[0], [other.partition("-")[0]]))

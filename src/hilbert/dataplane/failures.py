@@ -59,8 +59,9 @@ def render(failure: Failure, call_id: bytes, *, accept: bytes) -> tuple[Headers,
 
 NO_NAME: Final = Failure(400, "no-function-name", "client", "Provide function name in the request path")
 METHOD: Final = Failure(
-    405, "method-not-allowed", "client", "functions are called with GET, POST, PUT, PATCH, DELETE, OPTIONS or HEAD"
-)
+    405, "method-not-allowed", "client", "functions are called with GET, POST, PUT, PATCH, DELETE, OPTIONS or HEAD",
+    headers=((b"Allow", b"GET, POST, PUT, PATCH, DELETE, OPTIONS, HEAD"),),
+)  # fmt: skip
 NOT_INSIDE: Final = Failure(
     404,
     "not-inside",

@@ -89,7 +89,8 @@ def test_head_has_no_body_and_keeps_the_connection(plane: Plane) -> None:
 def test_other_methods_are_refused(plane: Plane) -> None:
     """A known method that functions do not take gets 405; one that no parser knows gets 501."""
     name, replicas = plane.function()
-    assert plane.call(f"/function/{name}", method="PROPFIND").status == 405
+    refused = plane.call(f"/function/{name}", method="PROPFIND")
+    assert (refused.status, refused.get("Allow")) == (405, b"GET, POST, PUT, PATCH, DELETE, OPTIONS, HEAD")
     assert plane.call(f"/function/{name}", method="BREW").status == 501
     assert replicas[0].calls == []
 

@@ -370,12 +370,16 @@ async def test_what_programs_expect_of_a_machine(harness: ProcessHarness) -> Non
         code = {
             "name": "open('/etc/hostname').read() == os.uname().nodename + '\\n'",
             "system": "'ID=' in open('/etc/os-release').read()",
+            "folders": "[p for p in ('/mnt', '/srv', '/var/lib', '/var/log', '/var/run', '/run/lock') if not os.path.isdir(p)]",
+            "mounts": "'/proc' in open('/etc/mtab').read()",
         }
         found = await inside(endpoint, code)
     system = os.path.exists("/etc/os-release")
     isolated = harness.level == "bubblewrap"
     assert found["name"] == ("done", True) or not isolated
     assert found["system"] == ("done", True) or not system or not isolated
+    assert found["folders"] == ("done", []) or not isolated or harness.images
+    assert found["mounts"] == ("done", True) or not isolated or harness.images
 
 
 async def test_a_read_only_root(harness: ProcessHarness) -> None:

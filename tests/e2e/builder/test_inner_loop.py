@@ -114,6 +114,29 @@ def test_up_builds_deploys_and_builds_again(platform: Platform, tmp_path: Path) 
     assert re.search(r"first:latest +openfaas-fn +[0-9a-f]{12} +python", hilbert(platform, tmp_path, "images", "list"))
 
 
+def test_a_bundle_of_the_same_name_with_new_content_starts_new_replicas(platform: Platform, tmp_path: Path) -> None:
+    """Whoever deploys it, with whichever command; the same content starts nothing."""
+    hilbert(platform, tmp_path, "new", "again", "--lang", "python3-http")
+    hilbert(platform, tmp_path, "up")
+    url = f"{platform.url}/function/again?name=Ada"
+
+    def built(old: str, new: str) -> None:
+        save(tmp_path / "again" / "handler.py", old, new)
+        hilbert(platform, tmp_path, "build", "--skip-tests")
+        assert ask(url) == f"{old}, Ada!\n", "a build alone changes nothing"
+
+    built("Hello", "Bye")
+    hilbert(platform, tmp_path, "deploy")
+    assert ask(url) == "Bye, Ada!\n"
+    built("Bye", "Hi")
+    body = {"service": "again", "image": "again:latest"}
+    assert platform.api("PUT", "/system/functions", body).status == 202
+    until(lambda: ask(url) == "Hi, Ada!\n", what="the new content", log=lambda: platform.log)
+    started = platform.log.count('"replica ready"')
+    hilbert(platform, tmp_path, "deploy")
+    assert platform.log.count('"replica ready"') == started
+
+
 @pytest.mark.parametrize(("lang", "file"), LANGUAGES)
 def test_up_watch(platform: Platform, tmp_path: Path, lang: str, file: str) -> None:
     """What is saved answers, calls meanwhile are answered, mistakes leave the old version serving."""

@@ -136,6 +136,10 @@ async def test_two_gateways_of_which_one_leads_are_replaced_under_load(tmp_path:
         assert len(leading) == 1
         for url in user.gateways:
             assert (await user.call("echo", "x", url=url)).status_code == 200
+        for _ in range(3):
+            assert (await user.call("echo", "x", url=user.gateways[0])).status_code == 200
+        for url in user.gateways:
+            await until(lambda url=url: counted(user, url, 5), what=f"all five calls, counted by {url}")
 
         async with Load(user, "echo").on() as load:
             before = set(user.gateways)
@@ -152,6 +156,11 @@ async def test_two_gateways_of_which_one_leads_are_replaced_under_load(tmp_path:
                 psutil.Process(pid).kill()
         await user.kubectl("apply", "-f", "-", stdin=function("after", "openfaas-fn"))
         await until(lambda: is_called(user, "after"))
+
+
+async def counted(user: Session, url: str, calls: int) -> bool:
+    answer = await user.api("GET", "/system/functions", url=url)
+    return [item["invocationCount"] for item in answer.json()] == [calls]
 
 
 async def leads(user: Session, url: str) -> str:

@@ -62,11 +62,18 @@ def test_versions_have_folders_of_their_own(tmp_path: Path) -> None:
 def test_names_of_openfaas_are_understood(tmp_path: Path) -> None:
     """Their handlers run on ours."""
     assert find_template("python3-http-debian", tmp_path).folder.name == "python3-http"
+    assert find_template("python3-flask-debian", tmp_path).folder.name == "python3-flask"
+    assert find_template("node16", tmp_path).folder.name == "node18"
     assert find_template("Dockerfile", tmp_path).folder.name == "dockerfile"
 
 
 @pytest.mark.parametrize(
-    ("lang", "hint"), [("pythn3-http", "did you mean python3-http?"), ("cobol", "template store pull cobol")]
+    ("lang", "hint"),
+    [
+        ("pythn3-http", "did you mean python3-http?"),
+        ("cobol", "template store pull cobol"),
+        ("rust-http", "template store pull rust-http"),
+    ],
 )
 def test_unknown_ones_suggest(tmp_path: Path, lang: str, hint: str) -> None:
     """The nearest, or where to look."""

@@ -23,10 +23,14 @@ SECRETS: Final = "/var/openfaas/secrets"
 
 _SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC: Final = (
-    "alternatives", "ca-certificates", "crypto-policies", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf",
-    "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "os-release", "pki", "protocols", "resolv.conf",
-    "services", "ssl/certs", "ssl/openssl.cnf", "timezone",
+    "alpine-release", "alternatives", "ca-certificates", "crypto-policies", "debian_version", "gai.conf", "host.conf",
+    "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "lsb-release", "mime.types", "nsswitch.conf",
+    "os-release", "pki", "protocols", "redhat-release", "resolv.conf", "services", "shells", "ssl/certs",
+    "ssl/openssl.cnf", "timezone",
 )  # fmt: skip
+_USUAL: Final = ("/media", "/mnt", "/opt", "/run/lock", "/srv", "/var/cache", "/var/lib", "/var/log", "/var/spool")
+"""Folders that every container has, empty."""
+_LINKS: Final = {"/var/run": "/run", "/var/lock": "/run/lock", "/etc/mtab": "/proc/self/mounts"}
 
 
 _FIRST_PROCESS: Final = (
@@ -142,8 +146,11 @@ class Bubblewrap:
         shown += [folder for folder in self._interpreter.folders if not Path(folder).is_relative_to("/usr")]
         # Folders that bubblewrap makes by itself on the way would be closed to the namespace's user.
         ways = {parent for place in (*shown, HOME, f"{LAYERS}/x", SECRETS) for parent in Path(place).parents}
+        ways |= {Path(folder) for folder in _USUAL}
         for way in sorted(ways - {Path("/"), Path("/tmp")}):  # noqa: S108
             mounts += ["--dir", str(way)]
+        for link, target in _LINKS.items():
+            mounts += ["--symlink", target, link]
         for place in shown:
             mounts += ["--ro-bind", place, place]
         return mounts
