@@ -21,7 +21,7 @@ COMMANDS: Final = (
     Command(
         "build",
         "source.build:build",
-        "Build the functions of a stack file, as bundles or as container images.\n\nThe process runtime needs bundles, other providers need container images.\n"
+        "Build the functions of a stack file, as bundles or as container images.\n\nThis machine runs bundles, and images where a template makes no bundle; other providers need images.\n"
         "The gateway's provider decides which; --bundle and --image-build override it.",
         (
             "hilbert build",
