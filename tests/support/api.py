@@ -19,6 +19,10 @@ import uvicorn
 
 from hilbert.api.app import create_app, server_config
 from hilbert.api.services import Services
+from hilbert.audit.auditor import Auditor
+from hilbert.audit.log import AuditLog
+from hilbert.audit.ports import Page, Wanted
+from hilbert.audit.record import Record
 from hilbert.control.call_counts import CallTotals, NoCalls
 from hilbert.control.delivery.intake import Intake
 from hilbert.control.delivery.room import Rooms
@@ -72,6 +76,20 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+class Recorded:
+    """An audit log in memory, for what needs no files."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    async def append(self, record: Record) -> None:
+        self.records.append(record)
+
+    async def read(self, wanted: Wanted) -> Page:
+        lines = list(enumerate(self.records, 1))
+        return Page([(n, one) for n, one in lines if wanted.matches(one)], next_seq=len(lines), complete=True)
 
 
 class Api:
@@ -180,6 +198,7 @@ async def running(
     is_ready: Callable[[], bool] = lambda: True,
     fetch: Fetch | None = None,
     clock: Callable[[], float] | None = None,
+    audit: AuditLog | Recorded | None = None,
 ) -> AsyncIterator[Api]:
     """A gateway on a unix socket, with a `MemoryProvider` unless told otherwise. It fires no schedules."""
     own = MemoryProvider() if provider is None else None
@@ -188,8 +207,11 @@ async def running(
     sign_in = await signing_in(shelves, fetch=fetch or no_fetch, clock=clock)
     runs = provider or own or MemoryProvider()
     queue = MemoryQueue()
+    audit = audit or Recorded()
     services = Services(
         **sign_in,
+        auditor=Auditor(audit),
+        audit_source=audit,
         provider=runs,
         intake=Intake(queue, rooms=Rooms(runs)),
         firing=Firing(queue, runs, leader=SoleLeader(), rooms=Rooms(runs)),

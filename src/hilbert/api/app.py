@@ -15,6 +15,7 @@ from hilbert.api.endpoints import ENDPOINTS
 from hilbert.api.problems import Problematic, Refusal, Retold, problem_of
 from hilbert.api.router import Match, Router
 from hilbert.api.services import Services
+from hilbert.api.trail import Trail
 
 
 def create_app(services: Services) -> App:
@@ -23,20 +24,23 @@ def create_app(services: Services) -> App:
     door = Door(services.credentials, services.token_store, services.sign_on, hosts=services.hosts)
     limit = services.settings.gateway.max_api_body.units
 
-    async def run(request: Request, match: Match | None) -> Answer:
+    async def run(request: Request, match: Match | None, trail: Trail) -> Answer:
         caller = door.admit(
             request.method, request.headers, public=match is not None and match.is_public(request.method)
         )
+        trail.caller, trail.admitted = caller, True
         if match is None:
             raise Refusal(404, "no-such-path", "404 page not found")
         endpoint = match.endpoint(request.method)
         call = Call(endpoint, services, request, caller, match.name)
+        trail.call = call
         if endpoint.is_raw:
             call.raw = await request.raw(limit)
         elif endpoint.body is not None:
             call.data = await request.body(limit)
         call.target = await endpoint.target(call)
         decide.check(call)
+        await trail.may_begin()
         return await endpoint.handler(call)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,15 +50,19 @@ def create_app(services: Services) -> App:
         request = Request(scope, receive)
         match = router.find(request.path)
         path = match.path if match is not None else "other"
+        trail = Trail(services.auditor, request, match)
         try:
-            answer = await run(request, match)
+            answer = await run(request, match, trail)
         except ClientLeft:
             answer = Answer(400)  # For the count; nobody is there to read it.
         except Refusal as exc:
+            trail.failed(exc)
             path = "other"  # It never came as far as the endpoint.
             answer = _refusal(problem_of(exc, request.headers))
         except Exception as exc:  # noqa: BLE001 - whatever fails becomes an answer, and an entry of the log
+            trail.failed(exc)
             answer = _refusal(problem_of(exc, request.headers, _retold(match, request.method)))
+        await trail.end(answer)
         try:
             await send_answer(answer, receive, send)
         finally:

@@ -21,6 +21,7 @@ def check(call: Call) -> None:
     for resource, namespace in call.target.each():
         if may_somewhere(call.caller, action) if resource is None else may(call.caller, action, resource):
             continue
+        call.refused = True
         if (absent := _absent(call, resource, namespace)) is not None:
             raise absent
         raise Forbidden(
@@ -29,6 +30,7 @@ def check(call: Call) -> None:
         )
     for need in call.target.needs():
         if not may(call.caller, need.action, need.resource):
+            call.refused = True
             raise Forbidden(
                 f"{need.why} needs the right {need.action} on {_name(need.resource)}",
                 hint="ask an administrator of the gateway",

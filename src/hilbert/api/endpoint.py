@@ -105,6 +105,12 @@ class Call:
         """The request as it came, where the endpoint asks for it."""
         self.data = b""
         """The body as it came."""
+        self.refused = False
+        """The caller lacks the right, whatever the answer says."""
+        self.remark = ""
+        """A sentence for the audit log. Nothing that a caller has sent belongs here, but names that were checked."""
+        self.acts_for = ""
+        """For the audit log: whom a stranger has proved to be."""
         self._parsed: Any = None
 
     def query(self, parameter: Query) -> str:
@@ -198,6 +204,15 @@ class Endpoint:
     aliases: tuple[str, ...] = ()
     """Other paths of clients that write it in another way."""
     documented: bool = True
+    named: Callable[[Call], str] | None = None
+    """What a body calls the thing that it is about, for the audit log; what the path calls it is known."""
+    audited: bool = False
+    """It is public, and recorded all the same."""
+
+    @property
+    def is_change(self) -> bool:
+        """Whether the audit log has each of its requests, and not only those that were refused."""
+        return self.audited or (self.method not in ("GET", "HEAD") and self.access is not Access.PUBLIC)
 
 
 def nothing(status: int) -> Answer:

@@ -10,6 +10,7 @@ from hilbert.api import (
     access,
     alert,
     async_calls,
+    audit,
     dead_letters,
     functions,
     health,
@@ -43,6 +44,7 @@ DESCRIBED: Final[tuple[Endpoint, ...]] = (
     *queues.ENDPOINTS,
     *dead_letters.ENDPOINTS,
     *schedules.ENDPOINTS,
+    *audit.ENDPOINTS,
     *health.ENDPOINTS,
     *info.ENDPOINTS,
 )

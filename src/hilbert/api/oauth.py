@@ -55,8 +55,10 @@ async def exchange_token(call: Call) -> Answer:
         granted = await federation.exchange(_form(call.raw))
     except Refused as exc:
         failures.failed(source, now)
+        call.remark = f"{exc.error}: {exc.message}"
         problem = ExchangeProblem(error=exc.error, error_description=exc.message)
         return Answer(400, msgspec.json.encode(problem), JSON, _NOT_KEPT)
+    call.acts_for, call.remark = granted.subject, "a token was given out"
     answer = ExchangeAnswer(
         access_token=granted.access_token,
         issued_token_type=ID_TOKEN,
@@ -109,6 +111,7 @@ ENDPOINTS: Final = (
         summary="Exchange a token of an identity provider or a CI system for one of this gateway (RFC 8693); the form may also be the query",
         form=FORM,
         is_raw=True,
+        audited=True,
         answer=ExchangeAnswer,
         problem=ExchangeProblem,
         errors=(*_ERRORS, errors.Invalid, errors.RateLimited),

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import hilbert
 from hilbert.api.log_streams import LogStreams
 from hilbert.api.traffic import Traffic
+from hilbert.audit.auditor import Auditor
+from hilbert.audit.ports import Source
 from hilbert.control.activation import Activation
 from hilbert.control.call_counts import CallTotals, NoCalls, finished
 from hilbert.control.delivery.dispatcher import Dispatcher
@@ -62,6 +64,10 @@ class Services:
     """What has come of queued calls."""
     firing: Firing | None = None
     """Schedules; None: they are left to a cron-connector."""
+    auditor: Auditor | None = None
+    """None: nothing is written down, in tests of other things."""
+    audit_source: Source | None = None
+    """What was written down; None: it goes elsewhere, and cannot be read here."""
     traffic: Traffic = field(default_factory=Traffic)
     """What the REST API counts of itself."""
     log_streams: LogStreams = field(default_factory=LogStreams)
@@ -110,6 +116,16 @@ class Services:
                 hint="install Hilbert with its extra sso, and restart the gateway",
             )
         return self.sign_on
+
+    @property
+    def audit(self) -> Source:
+        """Raises `Unsupported`."""
+        if self.audit_source is None:
+            raise Unsupported(
+                "this gateway keeps no audit log of its own",
+                hint="it writes each record to its standard error, as a line of JSON with the event audit",
+            )
+        return self.audit_source
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -60,6 +60,7 @@ async def create_token(call: Call) -> Answer:
     expires_at = None if life is None else now + life
     minted = mint(name, role, namespaces, by=call.caller.identity, now=now, expires_at=expires_at)
     await call.services.tokens.add(minted)
+    call.remark = f"token {minted.token.id}: {role} in {', '.join(namespaces)}"
     return json(NewToken(token=minted.text, info=_shown(minted.token)), status=201)
 
 
@@ -148,6 +149,7 @@ ENDPOINTS: Final = (
         group=GROUP,
         summary="Make a token with a role in some namespaces; the answer alone shows it",
         body=REQUEST,
+        named=lambda call: call.given(REQUEST).name,
         success=201,
         answer=NewToken,
         errors=(*_WRITE, errors.QuotaExceeded),

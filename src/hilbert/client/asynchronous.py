@@ -25,6 +25,7 @@ from hilbert.client.url import DEFAULT_URL, parse_url
 from hilbert.core.errors import FunctionNotFound
 from hilbert.core.settings import environment
 from hilbert.wire.access import AccessChange, AccessObject, ExchangeAnswer, KeyInfo
+from hilbert.wire.audit import AuditPage
 from hilbert.wire.function import Deployment, Function
 from hilbert.wire.info import GatewayInfo
 from hilbert.wire.limits import LimitStatus
@@ -232,6 +233,33 @@ class AsyncClient(AsyncQueued):
     async def revoke_token(self, number: str) -> None:
         """Revoke the token with this id, at once. Raises `NotFound`."""
         await self._run(calls.revoke_token(number))
+
+    async def audit(
+        self,
+        *,
+        namespace: str = "",
+        actor: str = "",
+        action: str = "",
+        refused: bool = False,
+        since: str = "",
+        until: str = "",
+        after: int = 0,
+        before: int = 0,
+        limit: int = 100,
+    ) -> AuditPage:
+        """The newest records of the audit log that match, or with `after` those behind that line. Times are RFC 3339."""
+        query = {
+            "namespace": namespace,
+            "actor": actor,
+            "action": action,
+            "refused": "true" if refused else "",
+            "since": since,
+            "until": until,
+            "after": str(after) if after else "",
+            "before": str(before) if before else "",
+            "limit": str(limit),
+        }
+        return await self._run(calls.read_audit(query))
 
     async def whoami(self) -> Identity:
         """Who the gateway takes this client for, and its rights."""

@@ -17,6 +17,7 @@ from hilbert.client.answers import Accepted
 from hilbert.client.codec import BrokenAnswer, Head, Pieces, Request, check_headers
 from hilbert.client.faults import Subject, error_of
 from hilbert.core.errors import Invalid
+from hilbert.wire.audit import AuditPage
 from hilbert.wire.function import DeleteFunction, Deployment, Function, ScaleFunction
 from hilbert.wire.headers import CALLBACK_URL, WARNING
 from hilbert.wire.info import GatewayInfo
@@ -224,6 +225,10 @@ def create_token(name: str, role: str, namespaces: Sequence[str], expires_in: st
 
 def revoke_token(number: str) -> Call[None]:
     return Call(request("DELETE", f"/system/tokens/{segment(number)}"), nothing)
+
+
+def read_audit(query: Values) -> Call[AuditPage]:
+    return Call(request("GET", "/system/audit", query=query), one(AuditPage))
 
 
 def whoami() -> Call[Identity]:

@@ -50,6 +50,8 @@ class Action(enum.StrEnum):
     """Scale functions of every namespace by AlertManager's alerts."""
     SYSTEM_GOVERN = "System:Govern"
     """Change what bounds or weakens a tenant: settings of namespaces that begin with `com.hilbert.`, and the like."""
+    AUDIT_READ = "Audit:Read"
+    """Read the audit log, of a namespace or of everything."""
     IAM_GET = "Iam:Get"
     IAM_UPDATE = "Iam:Update"
     """Change issuers, policies and roles: whoever may can give themselves every right."""
@@ -73,6 +75,8 @@ class Grant(msgspec.Struct, frozen=True):
     """Actions by name; `Function:*` is all of a kind, `*` every one."""
     resources: tuple[str, ...]
     """`NAMESPACE:FUNCTION`, `NAMESPACE:*`, or `*`."""
+    by: str = ""
+    """What gives it, for the audit log."""
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -94,7 +98,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return {action: frozenset(resources) for action, resources in found.items()}
 
 
-ADMINISTRATOR: Final = Caller(identity="admin", grants=(Grant((EVERYTHING,), (EVERYTHING,)),))
+ADMINISTRATOR: Final = Caller(identity="admin", grants=(Grant((EVERYTHING,), (EVERYTHING,), "administrator"),))
 """Whoever knows the gateway's password, and everybody where there is none."""
 
 NOBODY: Final = Caller(identity="")

@@ -217,6 +217,19 @@ class IamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """URL by which clients know this gateway, such as `https://functions.example.com`: the issuer of its tokens. Empty: the address that it listens on. A change makes its tokens invalid."""
 
 
+class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The audit log, and the webhook that is told of it."""
+
+    max_size: Quantity = Quantity.parse("1Gi")
+    """Maximum size of the log. The oldest records beyond it are removed."""
+    max_age: Duration = Duration.of(365 * 86_400)
+    """How long records are kept, if there is room."""
+    webhook_url: str = ""
+    """URL that gets each record as an event, as OpenFaaS sends them (`api_access`). Empty: none."""
+    webhook_secret_file: str = ""
+    """File with the secret that signs what is sent (`X-Openfaas-Signature-256`)."""
+
+
 class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The Kubernetes provider."""
 
@@ -276,6 +289,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tenancy: TenancySettings = TenancySettings()
     images: ImageSettings = ImageSettings()
     iam: IamSettings = IamSettings()
+    audit: AuditSettings = AuditSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     log: LogSettings = LogSettings()
     paths: PathSettings = PathSettings()
@@ -456,6 +470,8 @@ def _check(settings: Settings) -> None:
         check_networks("gateway.trusted_proxies", gateway.trusted_proxies)
     if settings.iam.public_url:
         check_url("iam.public_url", settings.iam.public_url)
+    if settings.audit.webhook_url:
+        check_url("audit.webhook_url", settings.audit.webhook_url)
     if gateway.port and gateway.port == gateway.metrics_port and gateway.host == gateway.metrics_host:
         raise InvalidSettings("gateway.metrics_port: must differ from gateway.port")
     try:

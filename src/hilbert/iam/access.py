@@ -87,7 +87,7 @@ class Access:
     def grants(self, names: Iterable[str], claims: Claims) -> tuple[Grant, ...]:
         """The rights in these policies, of those statements whose condition the claims meet."""
         return tuple(
-            Grant(statement.actions, statement.resources)
+            Grant(statement.actions, statement.resources, f"policy {name}/{statement.sid}")
             for name in names
             if name in self._policies
             for statement in self._policies[name].statements

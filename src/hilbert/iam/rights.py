@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hilbert.core.identity import EVERYTHING, Action, Caller, Resource
+from hilbert.core.identity import EVERYTHING, Action, Caller, Grant, Resource
 from hilbert.core.values import NamespaceName
 
 
@@ -15,6 +15,15 @@ def may(caller: Caller, action: Action, resource: Resource) -> bool:
     """True if a grant has the action on the resource. What is about the whole platform needs a grant on `*`."""
     names = _names(resource)
     return any(not resources.isdisjoint(names) for resources in _of(caller, action))
+
+
+def granted_by(caller: Caller, action: Action, resource: Resource) -> Grant | None:
+    """The first grant that has the action on the resource, for the audit log; None where `may` is false."""
+    names, ways = _names(resource), {action.value, f"{action.partition(':')[0]}:*", EVERYTHING}
+    for grant in caller.grants:
+        if not ways.isdisjoint(grant.actions) and not names.isdisjoint(grant.resources):
+            return grant
+    return None
 
 
 def may_somewhere(caller: Caller, action: Action) -> bool:

@@ -57,14 +57,20 @@ ACTIONS: Final[dict[Role, tuple[Action, ...]]] = {
     Role.VIEWER: _VIEW,
     Role.DEPLOYER: _DEPLOY,
     Role.DEVELOPER: _DEVELOP,
-    Role.OWNER: (*_DEVELOP, Action.TOKEN_CREATE, Action.TOKEN_LIST, Action.TOKEN_REVOKE),
+    Role.OWNER: (
+        *_DEVELOP,
+        Action.AUDIT_READ,
+        Action.TOKEN_CREATE,
+        Action.TOKEN_LIST,
+        Action.TOKEN_REVOKE,
+    ),
 }
 
 
 def grants_of(role: Role, namespaces: Iterable[NamespaceName]) -> tuple[Grant, ...]:
     """The rights of a role in some namespaces."""
     resources = tuple(f"{namespace}:{EVERYTHING}" for namespace in namespaces)
-    return (Grant(tuple(action.value for action in ACTIONS[role]), resources),)
+    return (Grant(tuple(action.value for action in ACTIONS[role]), resources, f"role {role}"),)
 
 
 def check_no_more(caller: Caller, role: Role, namespaces: Iterable[NamespaceName]) -> None:

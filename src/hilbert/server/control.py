@@ -47,6 +47,7 @@ from hilbert.kit.files import write_file
 from hilbert.kit.lifeline import Lifeline
 from hilbert.kit.process import take_descriptors
 from hilbert.server import child
+from hilbert.server.auditing import running_audit
 from hilbert.server.compose import leader_of, running_provider, running_queue
 from hilbert.server.config import ControlConfig
 from hilbert.server.exits import START_FAILED
@@ -108,6 +109,7 @@ class Control:
             routing.on_change.append(scaler.seen)
             routing.start()
             stack.push_async_callback(routing.stop)
+            auditing = await stack.enter_async_context(running_audit(settings))
             services = Services(
                 provider=provider,
                 settings=settings,
@@ -116,6 +118,8 @@ class Control:
                 access_registry=sign_in.access,
                 access_objects=sign_in.objects,
                 sign_on=sign_in.federation,
+                auditor=auditing.auditor,
+                audit_source=auditing.source,
                 totals=totals,
                 activation=activation,
                 scaler=scaler,

@@ -262,11 +262,14 @@ def expected(endpoint: Endpoint, role: Role, place: str) -> set[int]:
                     "/system/async/queues",
                     "/system/schedules",
                     "/system/limits",
+                    "/system/audit",
                 )
                 and endpoint.method == "GET"
             )
             return (done if held else {403}) if lists else {400}
-        everywhere = endpoint.path == "/system/async/queues" and not place  # It then lists what the caller may see.
+        everywhere = (
+            endpoint.path in ("/system/async/queues", "/system/audit") and not place
+        )  # It then lists what the caller may see.
         return (done if held else {403}) if place == "mine" or everywhere else {400}
     if endpoint.path == "/system/tokens":
         return (done if held else {403}) if place == "mine" else ({400} if held or place != "two" else {403})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from hilbert.cli import (
+    audit,
     function,
     gateway,
     iam,
@@ -23,7 +24,7 @@ from hilbert.cli import (
 from hilbert.cli.frame.command import Command
 
 NOUNS: Final = (
-    *namespace.NOUNS, *store.NOUNS, *template.NOUNS, *image.NOUNS, *secret.NOUNS, *token.NOUNS, *password.NOUNS, *iam.NOUNS,
+    *namespace.NOUNS, *store.NOUNS, *template.NOUNS, *image.NOUNS, *secret.NOUNS, *token.NOUNS, *password.NOUNS, *iam.NOUNS, *audit.NOUNS,
     *queued.NOUNS, *platform.NOUNS,
 )  # fmt: skip
 
@@ -43,7 +44,7 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
     "Function store": store.COMMANDS,
     "Namespaces": namespace.COMMANDS,
     "Secrets": secret.COMMANDS,
-    "Access": (*token.COMMANDS, *iam.COMMANDS, *password.COMMANDS),
+    "Access": (*token.COMMANDS, *iam.COMMANDS, *password.COMMANDS, *audit.COMMANDS),
     "Stack files": stack.COMMANDS,
     "Other": (_COMPLETION,),
 }
