@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from hilbert.api.log_streams import SHARE as LOG_SHARE
 from hilbert.api.oauth import MAX_FORM
 from hilbert.api.queues import MOST_AT_ONCE
+from hilbert.audit import reading, record, thinning
 from hilbert.control.delivery.callbacks import LONGEST, TRIES, WITHIN
 from hilbert.control.delivery.calling import MOST_KEPT
 from hilbert.control.delivery.intake import LONGEST_KEY, MOST_DELAY
@@ -144,6 +145,15 @@ TOKENS: Final = (
     Bound("issuer-time", "time for an issuer's document, from its name to its last byte", "refused", fixed=f"{fetch.WITHIN:g} s", scope="document"),
 )  # fmt: skip
 
+AUDIT: Final = (
+    Bound("audit-refusals", "refusals that are recorded one by one", "counted", fixed=f"{thinning.BURST}, then one every {thinning.EVERY:g} s", scope="caller, or source without credentials"),
+    Bound("audit-strangers", "such refusals of all sources without credentials", "counted", fixed=f"{thinning.STRANGERS}, then one every {thinning.STRANGERS_EVERY:g} s", scope="platform"),
+    Bound("audit-sources", "callers and sources that are told apart for this", "counted together", fixed=str(thinning.MOST_KEPT), scope="platform"),
+    Bound("audit-text", "characters of a text from outside in a record", "cut", fixed=str(record.MAX_TEXT), scope="text"),
+    Bound("audit-read", "bytes of the audit log that one request looks through", "the answer says that it is not complete", fixed=_size(reading.MOST_BYTES)),
+    Bound("audit-size", "bytes of the audit log", "the oldest records are removed", "audit.max_size", scope="platform"),
+)  # fmt: skip
+
 WAITING: Final = (
     Bound("held", "bytes of a body that are kept for a replica, or to be sent again", "reading stops", fixed=_size(HELD)),
     Bound("queue-length", "calls that wait for a replica", "503", "gateway.queue_length", scope="function and worker"),
@@ -190,7 +200,11 @@ TABLES: Final = (
     ("Calls that wait", WAITING),
     ("Queued calls", QUEUED),
     ("Tokens of identity providers", TOKENS),
+<<<<<<< HEAD
     ("Container images and registries", IMAGES),
+=======
+    ("The audit log", AUDIT),
+>>>>>>> 86f54c7 (Bound and test the audit log)
 )
 
 BOUNDS: Final = tuple(bound for _, bounds in TABLES for bound in bounds)

@@ -61,7 +61,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """On what the right was asked: `NAMESPACE:FUNCTION`, `NAMESPACE:*` or `*`; several are separated by spaces."""
     name: str = ""
     """Of the function, secret, token or other object that it is about, where there is one."""
-    decision: Decision = Decision.NONE
+    decision: Decision
     policy: tuple[str, ...] = ()
     """What gave the right: `policy NAME/SID`, `role NAME`, or `administrator`."""
     change: tuple[str, ...] = ()

@@ -33,7 +33,7 @@ from hilbert.core.values import FunctionRef
 from hilbert.iam.sqlite_shelf import SqliteShelves
 from hilbert.providers.memory import MemoryProvider
 from hilbert.queues.memory import MemoryQueue
-from support.api import CREDENTIALS, Api, signing_in
+from support.api import CREDENTIALS, Api, Recorded, signing_in
 
 DESCRIPTION = document(DESCRIBED)
 
@@ -100,6 +100,7 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             provider=provider,
             settings=Settings(),
             credentials=CREDENTIALS,
+            audit_source=Recorded(),
             **await signing_in(shelves),
             intake=Intake(queue, rooms=Rooms(provider)),
             firing=Firing(queue, provider, leader=SoleLeader(), rooms=Rooms(provider)),

@@ -29,6 +29,7 @@ FOLDERS = (
     "namespace",
     "secret",
     "stack",
+    "audit",
 )
 
 
