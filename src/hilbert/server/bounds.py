@@ -200,11 +200,8 @@ TABLES: Final = (
     ("Calls that wait", WAITING),
     ("Queued calls", QUEUED),
     ("Tokens of identity providers", TOKENS),
-<<<<<<< HEAD
     ("Container images and registries", IMAGES),
-=======
     ("The audit log", AUDIT),
->>>>>>> 86f54c7 (Bound and test the audit log)
 )
 
 BOUNDS: Final = tuple(bound for _, bounds in TABLES for bound in bounds)
