@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +63,15 @@ def can_sandbox() -> bool:
     )
 
 
-def image(cluster: ApiServer, *, sandboxed: bool = False) -> Outcome:
-    """What the gateway's image does on a node of the double."""
+def image(cluster: ApiServer, *, sandboxed: bool = False, settings: Mapping[str, str] | None = None) -> Outcome:
+    """What the gateway's image does on a node of the double, with more settings from the environment."""
     command = str(BIN / "hilbert")
     over = {
         # All Pods share this machine's network: each has an address of its own in it.
         "HILBERT_GATEWAY__HOST": "{address}",
         "HILBERT_GATEWAY__METRICS_HOST": "{address}",
         "HILBERT_GATEWAY__WORKERS": "2",
+        **(settings or {}),
     }
     if sandboxed:
         return Outcome(process=Process(("unshare", "--mount", "sh", "-c", _SANDBOX, command), over=over, listens=True))
@@ -205,11 +206,16 @@ class Session:
 
 @asynccontextmanager
 async def session(
-    home: Path, *words: str, sandboxed: bool = False, replicas: int = 1, authority: Path | None = None
+    home: Path,
+    *words: str,
+    sandboxed: bool = False,
+    replicas: int = 1,
+    authority: Path | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Session]:
     """A cluster in which `hilbert install kubernetes WORDS --wait` has been run; the image `echo:1` is a real watchdog."""
     async with ApiServer(authority=authority, pace=Pace(probe=0.2)) as cluster:
-        cluster.images[IMAGE] = image(cluster, sandboxed=sandboxed)
+        cluster.images[IMAGE] = image(cluster, sandboxed=sandboxed, settings=settings)
         cluster.images[ECHO] = watchdog(home / "echo")
         user = Session(cluster, home)
         try:

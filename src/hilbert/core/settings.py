@@ -135,6 +135,10 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Maximum number of queued calls of one namespace."""
     namespace_bytes: Quantity = Quantity.parse("4Gi")
     """Maximum size of the queued requests of one namespace."""
+    nats_url: str = ""
+    """Where the NATS servers are that keep queued calls for the Kubernetes provider, such as `nats://nats.openfaas:4222`; several with commas, with user and password if they ask for them, `tls://` for TLS. They need JetStream with `sync_interval: always`. Empty: Kubernetes has no queue. One host needs none."""
+    nats_replicas: int = 1
+    """Of how many NATS servers each keeps all queued calls: 3 in a cluster of three. What is there already keeps its number."""
     schedules: bool = True
     """Call functions at the times that their annotation `schedule` says. Turn it off where a cron-connector does this for all of them."""
     private_callbacks: bool = False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from hilbert.control.delivery.intake import FullQueue
 from hilbert.control.leader import SoleLeader
 from hilbert.core.ports import Leader, Provider
+from hilbert.core.ports.queue import QueueBounds
 from hilbert.core.settings import Settings
 from hilbert.kit.lifeline import Lifeline
 from hilbert.server.queueing import bounds_of
@@ -59,8 +61,28 @@ async def running_queue(settings: Settings) -> AsyncIterator[FullQueue | None]:
             from hilbert.queues.memory import MemoryQueue
 
             yield MemoryQueue(bounds)
+        case "kubernetes" if settings.queue.nats_url:
+            async with _jetstream(settings, bounds) as shared:
+                yield shared
         case "kubernetes":
             yield None
+
+
+@contextlib.asynccontextmanager
+async def _jetstream(settings: Settings, bounds: QueueBounds) -> AsyncIterator[FullQueue]:
+    from hilbert.queues.jetstream import JetStreamQueue
+    from hilbert.queues.jetstream.log import Log
+
+    folder = Path(settings.paths.state_dir) / "queue"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # Installations beside each other may share servers.
+    name = f"hilbert-{settings.kubernetes.platform_namespace}"
+    connect = functools.partial(Log.connect, settings.queue.nats_url, name=name, replicas=settings.queue.nats_replicas)
+    queue = await JetStreamQueue.open(connect, folder, bounds)
+    try:
+        yield queue
+    finally:
+        await queue.close()
 
 
 @contextlib.asynccontextmanager

@@ -101,7 +101,14 @@ class Control:
                 await tokens.keep_only([namespace.name for namespace in await provider.list_namespaces()])
             queue = await stack.enter_async_context(running_queue(settings))
             queueing = (
-                Queueing(queue, provider, settings.queue, url=config.url, secret=config.delivery_secret)
+                Queueing(
+                    queue,
+                    provider,
+                    settings.queue,
+                    leader=leader_of(provider),
+                    url=config.url,
+                    secret=config.delivery_secret,
+                )
                 if queue is not None
                 else None
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -19,18 +19,20 @@ from hilbert.control.delivery.intake import FullQueue, Intake
 from hilbert.control.delivery.retries import RetryPolicy
 from hilbert.control.delivery.room import Rooms
 from hilbert.control.delivery.signing import key_of
-from hilbert.control.leader import SoleLeader
 from hilbert.control.schedules.firing import Firing
 from hilbert.core.errors import HilbertError
-from hilbert.core.ports import Namespaces, Provider
+from hilbert.core.ports import Leader, Namespaces, Provider
 from hilbert.core.ports.queue import QueueBounds
 from hilbert.core.settings import QueueSettings
-from hilbert.core.values import FunctionRef
+from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.http1 import Pool, TimerWheel
+from hilbert.kit.pace import Pace
+from hilbert.kit.retry import Backoff
 
 _EXPIRE_EVERY: Final = 60.0
 """Seconds between two looks for what need not be kept any more."""
+_STORE_PACE: Final = Pace(first=0.1, most=10.0)
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a gateway that listens everywhere is reached
 
 _log = structlog.get_logger("hilbert.queueing")
@@ -39,13 +41,22 @@ _log = structlog.get_logger("hilbert.queueing")
 class Queueing:
     """One control process's part in queued calls."""
 
-    def __init__(self, queue: FullQueue, provider: Provider, settings: QueueSettings, *, url: str, secret: str) -> None:
-        """`url` is where the workers listen; `secret` proves to them who makes a call."""
+    def __init__(
+        self,
+        queue: FullQueue,
+        provider: Provider,
+        settings: QueueSettings,
+        *,
+        leader: Leader,
+        url: str,
+        secret: str,
+    ) -> None:
+        """`leader` delivers, of several gateways. `url` is where the workers listen; `secret` proves to them who makes a call."""
         self._queue = queue
         self._provider = provider
         self._wheel = TimerWheel()
         self._gateway = Pool(f"tcp:{_address(url)}", self._wheel)
-        leader = SoleLeader()
+        self._leader = leader
         rooms = Rooms(provider, bounds_of(settings))
         self.dispatcher = Dispatcher(
             queue,
@@ -80,21 +91,36 @@ class Queueing:
     @contextlib.asynccontextmanager
     async def delivering(self) -> AsyncIterator[None]:
         """Deliver while the block runs. Begin once the routes are known."""
-        if isinstance(self._provider, Namespaces):
-            await self.intake.catch_up([found.name for found in await self._provider.list_namespaces()])
-        self.dispatcher.start()
-        if self.firing is not None:
-            self.firing.start()
+        beginning = spawn(self._begin(), name="begin to deliver")
         expiring = spawn(self._expire(), name="expire queued calls")
         try:
             yield
         finally:
-            await cancel(expiring)
+            await cancel(beginning, expiring)
             if self.firing is not None:
                 await self.firing.stop()
             await self.dispatcher.stop()
             self._gateway.close()
             self._wheel.close()
+
+    async def _begin(self) -> None:
+        """As soon as the queue answers: where it is kept elsewhere, it may come later than this gateway."""
+        backoff = Backoff(_STORE_PACE)
+        while True:
+            try:
+                if isinstance(self._provider, Namespaces):
+                    await self.intake.catch_up(self._namespaces)
+                break
+            except HilbertError as exc:
+                _log.warning("no queued calls are made yet", reason=exc.message, detail=exc.detail)
+                await asyncio.sleep(backoff.failed())
+        self.dispatcher.start()
+        if self.firing is not None:
+            self.firing.start()
+
+    async def _namespaces(self) -> Sequence[NamespaceName]:
+        assert isinstance(self._provider, Namespaces)  # noqa: S101 - asked of no others
+        return [found.name for found in await self._provider.list_namespaces()]
 
     async def _annotations(self, ref: FunctionRef) -> tuple[Mapping[str, str], Mapping[str, str]]:
         status = await self._provider.get(ref)
@@ -109,7 +135,8 @@ class Queueing:
     async def _expire(self) -> None:
         while True:
             try:
-                await self._queue.expire(now=time.time())
+                if self._leader.leads:
+                    await self._queue.expire(now=time.time())
             except HilbertError as exc:
                 _log.warning("old calls are not forgotten yet", reason=exc.message, detail=exc.detail)
             await asyncio.sleep(_EXPIRE_EVERY)

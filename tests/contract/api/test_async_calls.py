@@ -247,7 +247,11 @@ async def test_calls_of_namespaces_that_went_unseen_are_forgotten(api: Queued) -
     await api.post("/async-function/f")
     await api.post("/async-function/f.dev")
     assert api.services.intake is not None
-    await api.services.intake.catch_up([HERE])
+
+    async def there() -> list[NamespaceName]:
+        return [HERE]
+
+    await api.services.intake.catch_up(there)
     assert [counts.ref.namespace for counts in await api.queue.counts()] == [HERE]
 
 

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def server() -> Iterator[real.NatsServer]:
 
 @pytest.fixture
 async def subject(server: real.NatsServer, tmp_path: Path) -> AsyncIterator[Subject]:
-    queue = await JetStreamQueue.open(await Log.connect(server.url, name=f"q{next(NAMES)}"), tmp_path, BOUNDS)
+    queue = await JetStreamQueue.open(partial(Log.connect, server.url, name=f"q{next(NAMES)}"), tmp_path, BOUNDS)
     try:
         yield Subject(queue)
     finally:
@@ -70,7 +71,7 @@ class Machine(QueueMachine):
         if self.folder is None:
             self.folder = Path(tempfile.mkdtemp(prefix="queue-"))
             self.name = f"q{next(NAMES)}"
-        log = await Log.connect(self.url, name=self.name)
+        log = partial(Log.connect, self.url, name=self.name)
         # A snapshot after every few changes, so that histories begin from them as well.
         self.queue = await JetStreamQueue.open(log, self.folder, BOUNDS, snapshot_after=2_000)
         return self.queue

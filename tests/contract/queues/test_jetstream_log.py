@@ -9,6 +9,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ async def gateway(server: real.NatsServer, tmp_path: Path) -> AsyncIterator[Open
 
         async def opened(**options: Any) -> JetStreamQueue:
             folder = Path(tempfile.mkdtemp(dir=tmp_path))
-            queue = await JetStreamQueue.open(await Log.connect(server.url, name=name), folder, **options)
+            queue = await JetStreamQueue.open(partial(Log.connect, server.url, name=name), folder, **options)
             stack.push_async_callback(queue.close)
             return queue
 

@@ -8,7 +8,7 @@ import secrets
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -166,10 +166,11 @@ class Intake:
         """Forget all calls of a namespace that is no longer there."""
         await self.queue.forget_namespace(namespace)
 
-    async def catch_up(self, namespaces: Sequence[NamespaceName]) -> None:
-        """Forget calls of namespaces that were removed while nobody listened."""
-        known = set(namespaces)
-        for namespace in {counts.ref.namespace for counts in await self.queue.counts()} - known:
+    async def catch_up(self, namespaces: Callable[[], Awaitable[Sequence[NamespaceName]]]) -> None:
+        """Forget calls of namespaces that were removed while nobody listened. `namespaces` asks which there are."""
+        # In this order: a namespace that another gateway has just made must not lose its first calls.
+        queued = {counts.ref.namespace for counts in await self.queue.counts()}
+        for namespace in queued - set(await namespaces()):
             await self.queue.forget_namespace(namespace)
 
 

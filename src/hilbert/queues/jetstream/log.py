@@ -22,6 +22,8 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 
 from hilbert.core.errors import BackendUnavailable, StorageFull
 
+_OLDEST: Final = (2, 10)
+"""The first version that knows `sync_interval: always`."""
 _SLACK: Final = 4096
 """Bytes of an entry's headers and frame."""
 _PATIENCE: Final = 10.0
@@ -78,6 +80,12 @@ class Log:
             return log
 
     async def _make(self, replicas: int) -> None:
+        version = self._client.connected_server_version
+        if (version.major, version.minor) < _OLDEST:
+            raise BackendUnavailable(
+                f"the queue's NATS is {version}, which cannot sync before it acknowledges",
+                hint="use version 2.10 or newer, with sync_interval: always",
+            )
         config = StreamConfig(
             name=self._name,
             subjects=[self._name],

@@ -8,7 +8,7 @@ import functools
 import sqlite3
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -31,6 +31,8 @@ from hilbert.core.ports.queue import (
 from hilbert.core.ports.schedules import Mark
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.aio import cancel, spawn
+from hilbert.kit.pace import Pace
+from hilbert.kit.retry import Backoff
 from hilbert.kit.sqlite import Work
 from hilbert.queues.jetstream import changes
 from hilbert.queues.jetstream.changes import AnyChange
@@ -39,10 +41,12 @@ from hilbert.queues.jetstream.log import Log, Purged
 from hilbert.queues.sqlite import marks, reading
 
 T = TypeVar("T")
+Connect = Callable[[], Awaitable[Log]]
 _Waiting = tuple[bytes, asyncio.Future[Any]]
 
 MOST_WAITING: Final = 2_048
 """Changes that may wait for the log at once; beyond, callers are told to come back."""
+_PACE: Final = Pace(first=0.1, most=5.0)
 _AT_ONCE: Final = 256
 """Changes in one entry."""
 _SNAPSHOT_AFTER: Final = 64 << 20
@@ -54,9 +58,10 @@ _log = structlog.get_logger("hilbert.queue")
 class JetStreamQueue:
     """A `Queue` with its `QueueRecords` and `Marks`. Leases of a gateway that has ended come back when their time is over."""
 
-    def __init__(self, log: Log, folder: Path, bounds: QueueBounds, snapshot_after: int) -> None:
+    def __init__(self, connect: Connect, folder: Path, bounds: QueueBounds, snapshot_after: int) -> None:
         """Use `open`."""
-        self._log = log
+        self._connect = connect
+        self._connected: Log | None = None
         self._folder = folder
         self._bounds = bounds
         self._snapshot_after = snapshot_after
@@ -66,42 +71,60 @@ class JetStreamQueue:
         self._following = asyncio.Lock()
         self._waiting: deque[_Waiting] = deque()
         self._news = asyncio.Event()
+        self._tried = asyncio.Event()
+        """Whether a connection was tried once, or has been made."""
         self._mine: dict[str, list[tuple[Any, BaseException | None]] | None] = {}
         """Entries that this gateway has sent, with what came of them once that is known."""
+        self._connecting = spawn(self._keep_trying(), name="connect to the queue's log")
         self._writer = spawn(self._write_all(), name="write to the queue's log")
         self._snapshot: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
         cls,
-        log: Log,
+        connect: Connect,
         folder: Path,
         bounds: QueueBounds | None = None,
         *,
         snapshot_after: int = _SNAPSHOT_AFTER,
     ) -> JetStreamQueue:
-        """Read the log. `folder` must exist, be this gateway's own, and have room for all that is queued. Takes the log over.
+        """Begin to connect. Until that is done each method raises `BackendUnavailable`: functions are served meanwhile.
 
-        Raises `BackendUnavailable`.
+        `folder` must exist, be this gateway's own, and have room for all that is queued.
         """
-        queue = cls(log, folder, bounds or QueueBounds(), snapshot_after)
-        try:
-            await queue._catch_up()
-        except BaseException:
-            await queue.close()
-            raise
+        await asyncio.to_thread(_clear, folder)
+        queue = cls(connect, folder, bounds or QueueBounds(), snapshot_after)
+        await queue._tried.wait()
         return queue
+
+    @property
+    def _log(self) -> Log:
+        if self._connected is None:
+            raise BackendUnavailable("the queue's NATS has not been reached yet", hint="try again")
+        return self._connected
+
+    async def _keep_trying(self) -> None:
+        backoff = Backoff(_PACE)
+        while self._connected is None:
+            try:
+                self._connected = await self._connect()
+            except BackendUnavailable as exc:
+                _log.warning("the queue's NATS is not reached", reason=exc.message, detail=exc.detail)
+                self._tried.set()
+                await asyncio.sleep(backoff.failed())
+        self._tried.set()
 
     async def close(self) -> None:
         """Idempotent."""
-        await cancel(self._writer, *([self._snapshot] if self._snapshot is not None else []))
+        await cancel(self._connecting, self._writer, *([self._snapshot] if self._snapshot is not None else []))
         while self._waiting:
             self._waiting.popleft()[1].cancel()
         if self._copy is not None:
             await self._apart(self._copy.close)
             self._copy = None
         self._thread.shutdown()
-        await self._log.close()
+        if self._connected is not None:
+            await self._connected.close()
 
     async def put(self, calls: Sequence[QueuedCall], *, now: float, bounds: Bounds = NO_BOUNDS) -> Sequence[str]:
         if len(self._waiting) >= MOST_WAITING:
@@ -326,6 +349,12 @@ class JetStreamQueue:
     async def _apart(self, work: Callable[[], T]) -> T:
         """On the copy's own thread. Not broken off half-way."""
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a process that was killed has left."""
+    for left in folder.glob("*.db*"):
+        left.unlink()
 
 
 def _copied(error: Exception) -> Exception:
