@@ -17,7 +17,7 @@ from hilbert.client.answers import Accepted, Invocation
 from hilbert.client.async_queued import AsyncQueued
 from hilbert.client.async_transport import AsyncStream, AsyncTransport
 from hilbert.client.auth import Auth, TokenAuth
-from hilbert.client.calls import MAX_ANSWER, Call, Pairs
+from hilbert.client.calls import MAX_ANSWER, Body, Call, Pairs
 from hilbert.client.codec import Pieces
 from hilbert.client.readiness import POLL, is_ready, not_ready_in_time
 from hilbert.client.tokens import FunctionToken, exchange
@@ -205,11 +205,11 @@ class AsyncClient(AsyncQueued):
         """The names of a namespace's secrets; values are never given."""
         return await self._run(calls.list_secrets(namespace))
 
-    async def create_secret(self, name: str, value: bytes, namespace: str = "") -> int:
+    async def create_secret(self, name: str, value: Body, namespace: str = "") -> int:
         """Returns the HTTP status, 202 unless the gateway is another. Raises `AlreadyExists` and `Invalid`."""
         return await self._run(calls.put_secret("POST", name, value, namespace))
 
-    async def update_secret(self, name: str, value: bytes, namespace: str = "") -> int:
+    async def update_secret(self, name: str, value: Body, namespace: str = "") -> int:
         """Returns the HTTP status, 202 unless the gateway is another. Raises `SecretNotFound`."""
         return await self._run(calls.put_secret("PUT", name, value, namespace))
 
@@ -331,7 +331,7 @@ class AsyncClient(AsyncQueued):
     async def invoke(
         self,
         name: str,
-        body: bytes | str = b"",
+        body: Body = b"",
         *,
         namespace: str = "",
         method: str = "POST",
@@ -356,7 +356,7 @@ class AsyncClient(AsyncQueued):
     async def stream(
         self,
         name: str,
-        body: bytes | str | Pieces = b"",
+        body: Body | Pieces = b"",
         *,
         namespace: str = "",
         method: str = "POST",
@@ -399,7 +399,7 @@ class AsyncClient(AsyncQueued):
     async def invoke_async(
         self,
         name: str,
-        body: bytes | str = b"",
+        body: Body = b"",
         *,
         namespace: str = "",
         path: str = "",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from hilbert.client.answers import Accepted
-from hilbert.client.codec import BrokenAnswer, Head, Pieces, Request, check_headers
+from hilbert.client.codec import BrokenAnswer, Head, Pieces, Request, check_headers, octets
 from hilbert.client.faults import Subject, error_of
 from hilbert.core.errors import Invalid
 from hilbert.wire.audit import AuditPage
@@ -30,6 +30,8 @@ from hilbert.wire.secret import SecretInfo, SecretRequest
 from hilbert.wire.token import Identity, NewToken, TokenInfo, TokenRequest, Verdict
 
 T = TypeVar("T")
+Body = bytes | bytearray | memoryview | str
+"""Text goes as UTF-8."""
 Values = Mapping[str, str]
 Pairs = Mapping[str, str] | Iterable[tuple[str, str]]
 """Headers or parameters of a query: a map, or pairs where one name comes several times."""
@@ -202,9 +204,9 @@ def list_secrets(namespace: str) -> Call[list[SecretInfo]]:
     return Call(sent, list_of(SecretInfo), subject="namespace", name=namespace)
 
 
-def put_secret(method: str, name: str, value: bytes, namespace: str) -> Call[int]:
-    """`POST` creates, `PUT` updates. Always `rawValue`, which keeps every byte."""
-    raw = binascii.b2a_base64(value, newline=False).decode()
+def put_secret(method: str, name: str, value: Body, namespace: str) -> Call[int]:
+    """`POST` creates, `PUT` updates. Always `rawValue`, which keeps every byte. Raises `Invalid`."""
+    raw = binascii.b2a_base64(octets(value, "the value of a secret"), newline=False).decode()
     document = SecretRequest(name=name, namespace=namespace, raw_value=raw)
     return Call(request(method, "/system/secrets", document=document), _status, subject="secret", name=name)
 
@@ -273,7 +275,7 @@ def invoke(
     path: str,
     query: Pairs,
     headers: Pairs,
-    body: bytes | str | Pieces,
+    body: Body | Pieces,
     queued: bool = False,
 ) -> Call[None]:
     """A call of a function; `queued` for `/async-function/`. Text goes as UTF-8. Raises `Invalid`."""
@@ -288,12 +290,12 @@ def invoke(
     if parameters := _pairs(query, "query"):
         target += f"?{urlencode(parameters)}"
     sent = Request(method=method.upper(), target=target, headers=fields)
-    if isinstance(body, str):
-        sent = msgspec.structs.replace(sent, body=body.encode())
-    elif isinstance(body, (bytes, bytearray, memoryview)):
-        sent = msgspec.structs.replace(sent, body=bytes(body))
-    else:
+    if isinstance(body, (Iterable, AsyncIterable)) and not isinstance(
+        body, (str, bytes, bytearray, memoryview, Mapping)
+    ):
         sent = msgspec.structs.replace(sent, pieces=body)
+    else:
+        sent = msgspec.structs.replace(sent, body=octets(body, "a body"))
     return Call(sent, nothing, subject="function", name=full)
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Self
 
 from hilbert.client.auth import BasicAuth
-from hilbert.client.codec import Request, describe, encode_chunk, encode_head
+from hilbert.client.codec import Request, describe, encode_chunk, encode_head, octets
 from hilbert.client.faults import GatewayUnreachable
 from hilbert.client.url import Origin, find_proxy
 
@@ -83,7 +83,7 @@ def outbound(head: bytes, request: Request) -> Iterator[bytes]:
     yield head
     for piece in request.pieces:
         if piece:
-            yield encode_chunk(piece) if request.chunked else piece
+            yield encode_chunk(piece) if request.chunked else octets(piece, "a piece of a body")
     if request.chunked:
         yield encode_chunk(b"")
 

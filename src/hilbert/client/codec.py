@@ -120,8 +120,18 @@ def _check_header(name: str, value: str) -> None:
         raise Invalid(f"the value of header {name} has a control character or one outside Latin-1")
 
 
-def encode_chunk(data: bytes) -> bytes:
-    """One chunk of a chunked body; the empty one ends it."""
+def octets(given: object, what: str) -> bytes:
+    """Text as UTF-8. Raises `Invalid` for what is neither text nor bytes; `what` names it."""
+    if isinstance(given, str):
+        return given.encode()
+    if isinstance(given, (bytes, bytearray, memoryview)):
+        return bytes(given)
+    raise Invalid(f"{what} must be bytes or text, not {type(given).__name__}", hint="for JSON, use json.dumps(...)")
+
+
+def encode_chunk(piece: bytes | str) -> bytes:
+    """One chunk of a chunked body; the empty one ends it. Raises `Invalid` for what is neither bytes nor text."""
+    data = octets(piece, "a piece of a body")
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 

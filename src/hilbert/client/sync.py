@@ -14,7 +14,7 @@ from hilbert import __version__
 from hilbert.client import access, calls, running
 from hilbert.client.answers import Accepted, Invocation
 from hilbert.client.auth import Auth, TokenAuth
-from hilbert.client.calls import MAX_ANSWER, Call, Pairs
+from hilbert.client.calls import MAX_ANSWER, Body, Call, Pairs
 from hilbert.client.readiness import POLL, is_ready, not_ready_in_time
 from hilbert.client.sync_queued import Queued
 from hilbert.client.tokens import FunctionToken, exchange
@@ -203,11 +203,11 @@ class Client(Queued):
         """The names of a namespace's secrets; values are never given."""
         return self._run(calls.list_secrets(namespace))
 
-    def create_secret(self, name: str, value: bytes, namespace: str = "") -> int:
+    def create_secret(self, name: str, value: Body, namespace: str = "") -> int:
         """Returns the HTTP status, 202 unless the gateway is another. Raises `AlreadyExists` and `Invalid`."""
         return self._run(calls.put_secret("POST", name, value, namespace))
 
-    def update_secret(self, name: str, value: bytes, namespace: str = "") -> int:
+    def update_secret(self, name: str, value: Body, namespace: str = "") -> int:
         """Returns the HTTP status, 202 unless the gateway is another. Raises `SecretNotFound`."""
         return self._run(calls.put_secret("PUT", name, value, namespace))
 
@@ -325,7 +325,7 @@ class Client(Queued):
     def invoke(
         self,
         name: str,
-        body: bytes | str = b"",
+        body: Body = b"",
         *,
         namespace: str = "",
         method: str = "POST",
@@ -350,7 +350,7 @@ class Client(Queued):
     def stream(
         self,
         name: str,
-        body: bytes | str | Iterable[bytes] = b"",
+        body: Body | Iterable[bytes] = b"",
         *,
         namespace: str = "",
         method: str = "POST",
@@ -393,7 +393,7 @@ class Client(Queued):
     def invoke_async(
         self,
         name: str,
-        body: bytes | str = b"",
+        body: Body = b"",
         *,
         namespace: str = "",
         path: str = "",

@@ -19,6 +19,7 @@ from hilbert.control.scaling.policy import (
     LABEL_ZERO_AFTER,
     read_policy,
 )
+from hilbert.control.schedules.rules import TOPIC
 from hilbert.core.errors import Invalid
 from hilbert.core.model import LABEL_SCALE_MIN, MOST_REPLICAS, CallPolicy, FunctionSpec
 from hilbert.core.values import Duration, parse_whole
@@ -45,7 +46,7 @@ _PYTHON_NEEDS: Final = 16 << 20
 
 def deploy_warnings(spec: FunctionSpec, policy: CallPolicy) -> list[str]:
     """A sentence for each. `policy` is what the gateway applies to the function's calls."""
-    return [*_scaling(spec), *_timeouts(spec.env, policy), *_memory(spec)]
+    return [*_scaling(spec), *_timeouts(spec.env, policy), *_memory(spec), *_vain(spec)]
 
 
 def _scaling(spec: FunctionSpec) -> list[str]:
@@ -104,6 +105,18 @@ def _memory(spec: FunctionSpec) -> list[str]:
     return [
         f"limits.memory: {memory} is too little for a Python function to start in: an empty handler needs about 12Mi"
     ]
+
+
+def _vain(spec: FunctionSpec) -> list[str]:
+    """What means something only beside another value, or as a number."""
+    found = []
+    topics = [topic.strip() for topic in spec.annotations.get("topic", "").split(",")]
+    if "schedule" in spec.annotations and TOPIC not in topics:
+        found.append(f"annotation schedule: it has no effect without the annotation topic: {TOPIC}")
+    most = spec.env.get("max_inflight", "")
+    if most and _whole(most, 0, 1 << 31) is None:
+        found.append(f"max_inflight: {most[:64]!r} is not a whole number, and limits nothing")
+    return found
 
 
 def _whole(text: str, least: int, most: int) -> int | None:

@@ -130,9 +130,11 @@ class HostRuntime:
 
     def check_spec(self, spec: FunctionSpec, *, network: NetworkUse, required: frozenset[Promise]) -> None:
         if spec.limits is not None:
-            for quantity in (spec.limits.memory, spec.limits.cpu):
+            for what, quantity in (("memory", spec.limits.memory), ("cpu", spec.limits.cpu)):
                 if quantity is not None and quantity.amount <= 0:
-                    raise InvalidSpec(f"limits: {quantity} must be more than nothing")
+                    raise InvalidSpec(
+                        f"limits.{what}: {quantity} must be more than 0", hint="leave it out for the default limit"
+                    )
         self._starter(spec).check_spec(spec, network=network, required=required)
 
     def start(self, plan: ReplicaPlan) -> AsyncIterator[Handle]:

@@ -221,11 +221,13 @@ def _resources(what: str, given: ResourceAmounts | None) -> Resources | None:
         memory=_quantity(f"{what}.memory", given.memory), cpu=_quantity(f"{what}.cpu", given.cpu), devices=devices
     )
     if what == "limits" and found.memory is not None and found.memory.amount < _LEAST_MEMORY:
-        number = found.memory.text.rstrip("numkKMGTPEi")
-        unit = "'m' means a thousandth of a byte" if found.memory.text.endswith("m") else "a number alone means bytes"
+        text, size = found.memory.text, found.memory.units
+        number = text.rstrip("numkKMGTPEi")
+        unit = " 'm' means a thousandth of a byte" if text.endswith("m") else ""
+        unit = " a number alone means bytes" if text == number else unit
         raise InvalidSpec(
-            f"limits.memory: {found.memory} is {found.memory.units} bytes, in which no function can start",
-            hint=f"did you mean {number}Mi? {unit}" if found.memory.units else "leave it out for the default limit",
+            f"limits.memory: {text} is {size} byte{'' if size == 1 else 's'}, in which no function can start",
+            hint=f"did you mean {number}Mi?{unit}" if size else "leave it out for the default limit",
         )
     return None if found == Resources() else found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import subprocess
@@ -35,6 +37,26 @@ def test_text_goes_as_utf_8_and_headers_as_a_map_or_pairs(client: Either, gatewa
 def test_what_is_no_header_is_said(client: Either, headers: Any) -> None:
     with pytest.raises(Invalid, match="is not a name and a value"):
         client.do("invoke", "f", headers=headers)
+
+
+@pytest.mark.parametrize("body", [{"a": 1}, 5, ["text", 1], [{"a": 1}]])
+def test_what_is_no_body_is_said(client: Either, body: Any) -> None:
+    with pytest.raises(Invalid, match="must be bytes or text, not"):
+        client.do("invoke", "f", body)
+
+
+def test_bytes_and_text_of_any_kind_are_bodies(client: Either, gateway: Gateway) -> None:
+    for body in (bytearray(b"text"), memoryview(b"text"), ["te", "xt"], io.StringIO("text"), iter([b"text"])):
+        gateway.script["POST", "/function/f"] = [Reply(body=b"ok")]
+        client.do("invoke", "f", body)
+        assert gateway.last("POST", "/function/f").body == b"text", body
+
+
+def test_a_secret_may_be_text(client: Either, gateway: Gateway) -> None:
+    client.do("create_secret", "a", "Größe")
+    assert base64.b64decode(gateway.last("POST", "/system/secrets").json["rawValue"]) == "Größe".encode()
+    with pytest.raises(Invalid, match="the value of a secret must be bytes or text, not int"):
+        client.do("create_secret", "a", 5)
 
 
 def test_text_can_be_streamed(client: Either, gateway: Gateway) -> None:
