@@ -63,7 +63,7 @@ def small(candidates: list[peers.Peer], where: Path, *, rounds: int, seconds: fl
     other = Section(
         "Small GET, every head different",
         "The same with a query and a request id of its own in every request, and three more headers: the worker, which knows heads that come "
-        "again by their bytes, must parse each. Making the requests costs `wrk` time too, so the rates are lower for all.",
+        "again by their bytes, must read each, of which most lines are known. Making the requests costs `wrk` time too, so the rates are lower for all.",
         _COLUMNS,
     )
     _rates(same, candidates, None, rounds=rounds, seconds=seconds)

@@ -59,12 +59,12 @@ class AsyncQueued:
     ) -> QueuedCallStatus:
         """Wait until a queued call has ended. Raises `NotFound`, and `GatewayTimeout` after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        pause = calls.FIRST_LOOK
+        looks = 0
         while not has_ended(found := await self.get_call(call_id)):
             if time.monotonic() >= deadline:
                 raise GatewayTimeout(f"call {call_id} has not ended in {timeout:g} seconds; it is {found.state}")
-            await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-            pause = min(pause * 1.5, calls.LAST_LOOK)
+            looks += 1
+            await asyncio.sleep(min(calls.LOOKS.delay(looks), max(0.0, deadline - time.monotonic())))
         return found
 
     async def cancel_async(self, call_id: str) -> None:

@@ -8,12 +8,12 @@ from typing import Final
 from hilbert.client.answers import Invocation
 from hilbert.client.calls import Call, list_of, nothing, one, request, segment
 from hilbert.client.codec import Head
+from hilbert.kit.pace import Pace
 from hilbert.wire.queued import Batch, BatchCall, DeadLetters, Done, QueuedCallStatus, QueuedIds, QueueStatus
 from hilbert.wire.schedule import ChangeSchedules, QueuedId, RunSchedule, Schedules
 
-FIRST_LOOK: Final = 0.05
-LAST_LOOK: Final = 2.0
-"""Seconds between two looks at a call that is waited for, at first and at most."""
+LOOKS: Final = Pace(first=0.05, most=2.0)
+"""Between two looks at a call that is waited for."""
 _OPEN: Final = frozenset({"queued", "delayed", "running"})
 
 

@@ -53,12 +53,12 @@ class Queued:
     def wait_call(self, call_id: str, *, timeout: float = 60.0) -> QueuedCallStatus:
         """Wait until a queued call has ended. Raises `NotFound`, and `GatewayTimeout` after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        pause = calls.FIRST_LOOK
+        looks = 0
         while not has_ended(found := self.get_call(call_id)):
             if time.monotonic() >= deadline:
                 raise GatewayTimeout(f"call {call_id} has not ended in {timeout:g} seconds; it is {found.state}")
-            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-            pause = min(pause * 1.5, calls.LAST_LOOK)
+            looks += 1
+            time.sleep(min(calls.LOOKS.delay(looks), max(0.0, deadline - time.monotonic())))
         return found
 
     def cancel_async(self, call_id: str) -> None:

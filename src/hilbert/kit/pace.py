@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Final
 
@@ -23,9 +22,13 @@ class Pace(msgspec.Struct, frozen=True):
     jitter: float = 0.0
     """The share of each wait that is random, from 0 to 1: 1 is full jitter (0 to 100 % of the wait), 0.5 equal jitter."""
 
-    def delay(self, failures: int, *, draw: Draw = random.random) -> float:
-        """Seconds to wait after this many failures in a row; 0 for none."""
+    def delay(self, failures: int, *, draw: Draw | None = None) -> float:
+        """Seconds to wait after this many failures in a row; 0 for none. `draw` is `random.random` unless given."""
         if failures <= 0:
             return 0.0
         whole = min(self.first * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), self.most)
-        return whole if not self.jitter else whole * (1.0 - self.jitter * draw())
+        if not self.jitter:
+            return whole
+        if draw is None:
+            from random import random as draw  # The command line waits without chance, and would pay for the import.
+        return whole * (1.0 - self.jitter * draw())
