@@ -30,5 +30,7 @@ class Pace(msgspec.Struct, frozen=True):
         if not self.jitter:
             return whole
         if draw is None:
-            from random import random as draw  # The command line waits without chance, and would pay for the import.
+            import random  # Here, since the command line waits without chance, and would pay for it.
+
+            draw = random.random
         return whole * (1.0 - self.jitter * draw())
