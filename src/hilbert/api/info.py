@@ -47,6 +47,8 @@ def _sign_in(services: Services) -> Mapping[str, str]:
     if services.access_registry is not None:
         for name, why in services.access_registry.open_roles().items():
             found[f"sign-in.role.{name}"] = why
+        if services.access_registry.issuers() and not services.settings.iam.public_url:
+            found["sign-in.public-url"] = "not set"
         faults = services.sign_on.keys.faults() if services.sign_on is not None else {}
         for issuer in services.access_registry.issuers():
             if issuer.iss in faults:

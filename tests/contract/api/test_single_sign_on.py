@@ -359,6 +359,7 @@ async def test_a_role_that_everybody_could_have_is_told(signed: Signed) -> None:
     assert "every repository on GitHub can have it" in answer.json[1]["warning"]
     facts = (await signed.api.call("GET", "/system/info")).json["hilbert"]
     assert facts["sign-in.role.ci"] == "every repository on GitHub can have it"
+    assert facts["sign-in.public-url"] == "not set"
 
 
 async def test_objects_and_keys_survive_a_restart(tmp_path: Any) -> None:

@@ -35,6 +35,12 @@ def sign_in_findings(facts: Mapping[str, str]) -> Iterator[Finding]:
             f"{count(int(endless), 'token')} will never expire",
             "see them with 'hilbert token list'; make new ones with --expires 90d and revoke these",
         )
+    if "sign-in.public-url" in facts:
+        yield Finding(
+            Level.WARNING,
+            "tokens of single sign-on name the address that the gateway listens on as their issuer",
+            "set iam.public_url to the URL by which clients know the gateway, and restart the platform",
+        )
     for key, why in sorted(facts.items()):
         if key.startswith("sign-in.role."):
             name = key.removeprefix("sign-in.role.")

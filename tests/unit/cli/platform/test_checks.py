@@ -198,6 +198,7 @@ def test_a_gateways_networks(
         ({"sign-in.password": "on", "sign-in.endless-tokens": "0"}, [Level.WARNING], "password is in use"),
         ({"sign-in.password": "off", "sign-in.endless-tokens": "1"}, [Level.OK, Level.WARNING], "1 token will never"),
         ({"sign-in.password": "off", "sign-in.endless-tokens": "2"}, [Level.OK, Level.WARNING], "2 tokens will never"),
+        ({"sign-in.public-url": "not set"}, [Level.WARNING], "address that the gateway listens on"),
         ({"sign-in.role.ci": "every repository on GitHub can have it"}, [Level.WARNING], "the role ci is open"),
         ({"sign-in.issuer.idp": "it is down"}, [Level.WARNING], "keys of the issuer idp cannot be fetched: it is down"),
         ({}, [], ""),
