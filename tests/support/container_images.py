@@ -66,12 +66,14 @@ def drain(*_):
     threading.Thread(target=server.shutdown).start()
 
 MODE = sys.argv[1]
+if MODE == "broken":
+    raise RuntimeError("this function is broken")
 server = Server(("", int(os.environ.get("port", "8080"))), Handler)
 signal.signal(signal.SIGTERM, drain)
 server.serve_forever(0.05)
 server.server_close()
 """
-"""`echo` answers with what it is sent; `run` runs that, and answers with what it printed."""
+"""`echo` answers with what it is sent; `run` runs that, and answers with what it printed; `broken` fails at once."""
 
 
 def write_image(
@@ -184,13 +186,8 @@ def store_of_tests() -> Path:
     """A store with the images `echo`, `run` and `broken`, shared with all namespaces. Removed with this process."""
     folder = Path(tempfile.mkdtemp(prefix="hb-images-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    programs = {
-        "echo": (SERVER, "echo"),
-        "run": (SERVER, "run"),
-        "broken": ("raise RuntimeError('this function is broken')\n",),
-    }
-    for name, (program, *arguments) in programs.items():
-        _load(folder / "store", python_image(folder / "image.tar", program, *arguments), name)
+    for mode in ("echo", "run", "broken"):  # With the same files, which are unpacked once.
+        _load(folder / "store", python_image(folder / "image.tar", SERVER, mode), mode)
     (folder / "image.tar").unlink()
     return folder / "store"
 

@@ -104,6 +104,7 @@ class HostRuntime:
                 bound=self._bound,
             )
             self._image_facts = can.facts()
+            await asyncio.to_thread(self._let_go_of_images, self._store)
         self.replicas.open(uplink=found.abilities.uplink, owner=found.user, scratch=scratch)
         _log.info("process runtime", sandbox=found.sandbox.level, **found.shortcomings())
         for name, text in found.facts().items():
@@ -174,6 +175,12 @@ class HostRuntime:
 
     async def facts(self) -> Mapping[str, str]:
         return {**self.machine.facts(), **self._image_facts}
+
+    def _let_go_of_images(self, store: OciStore) -> None:
+        """Of those that replicas used whose end was not noted, because everything was killed. Blocks."""
+        for digest, replica in list(store.pins()):
+            if not self.replicas.place(replica).exists():
+                store.unpin(digest, replica)
 
     def _starter(self, spec: FunctionSpec) -> ProcessStarter | OciStarter:
         """A bundle's name comes before an image's. Without images, the answer to any other name is that of bundles."""
