@@ -9,9 +9,11 @@ import hashlib
 import io
 import json
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,10 +22,20 @@ from pathlib import Path
 from typing import Any
 
 from hilbert.images.store import OciStore
-from support.containers import python_root
 
 PYTHON = f"{Path(sys.base_prefix).resolve()}/bin/python3"
 """The path of the interpreter in `python_layer`."""
+
+_PACKAGES = (
+    "asyncio", "collections", "concurrent", "ctypes", "email", "encodings", "html", "http", "importlib", "json", "logging",
+    "multiprocessing", "re", "urllib",
+)  # fmt: skip
+
+_LEFT_OUT = (
+    "_bz2", "_crypt", "_curses", "_dbm", "_gdbm", "_hashlib", "_lzma", "_sqlite3", "_ssl", "_test", "_tkinter", "_uuid",
+    "_xx", "nis", "readline", "xx", "zlib",
+)  # fmt: skip
+"""Modules that need more than the C library."""
 
 SERVER = r"""
 import contextlib, http.server, io, os, signal, socketserver, sys, threading
@@ -125,17 +137,23 @@ def layer(
 
 @functools.cache
 def python_layer() -> bytes:
-    """This Python with its standard library, a shell and a few programs: some 30 MB, made once."""
-    folder = Path(tempfile.mkdtemp(prefix="hb-"))
-    try:
-        python_root(folder)
-        shutil.rmtree(next(folder.rglob("site-packages")))
-        data = io.BytesIO()
-        with tarfile.open(fileobj=data, mode="w") as archive:
-            archive.add(folder, "", filter=_as_root)
-        return data.getvalue()
-    finally:
-        shutil.rmtree(folder)
+    """This Python with most of its standard library, and the shared libraries that it needs."""
+    base = Path(sys.base_prefix).resolve()
+    library = Path(sysconfig.get_path("stdlib", vars={"base": str(base), "installed_base": str(base)}))
+    executable = Path(sys.executable).resolve()
+    modules = [path for path in library.glob("lib-dynload/*.so") if not path.name.startswith(_LEFT_OUT)]
+    needy = [str(path) for path in modules if path.name.startswith(("_ctypes", "binascii"))]
+    said = subprocess.run(["ldd", str(executable), *needy], capture_output=True, text=True, check=False)
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", dereference=True) as archive:
+        archive.add(executable, PYTHON.lstrip("/"), filter=_as_root)
+        for path in sorted(set(re.findall(r"(/\S+\.so\S*) ", said.stdout))):
+            archive.add(path, path.lstrip("/"), filter=_as_root)
+        for path in (*modules, *library.glob("*.py")):
+            archive.add(path, str(path).lstrip("/"), filter=_as_root)
+        for name in _PACKAGES:
+            archive.add(library / name, str(library / name).lstrip("/"), filter=_as_root)
+    return data.getvalue()
 
 
 @functools.cache
@@ -145,7 +163,9 @@ def busybox_layer() -> bytes:
     return b"" if path is None else layer({"bin/busybox": Path(path).read_bytes()})
 
 
-def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
+def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    if "__pycache__" in info.name or "/test" in info.name:
+        return None
     info.uid = info.gid = 0
     info.uname = info.gname = ""
     return info
