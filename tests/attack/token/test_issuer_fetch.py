@@ -176,9 +176,11 @@ async def test_answers_that_never_end(start: Starting, monkeypatch: pytest.Monke
         await never.wait()
 
     async def dribble(_request: bytes, writer: asyncio.StreamWriter) -> None:
-        for byte in message(b"x" * 60_000):
-            writer.write(bytes([byte]))
+        rest = message(b"x" * 60_000)
+        while rest and not never.is_set():
+            writer.write(rest[:1])
             await writer.drain()
+            rest = rest[1:]
             await asyncio.sleep(0.01)
 
     for answering in (silent, dribble):
