@@ -145,10 +145,19 @@ class Plane:
         fault: StartFault | None = None,
         limits: CallLimits | None = None,
         namespace_limits: CallLimits | None = None,
+        guarded: bool = False,
     ) -> None:
         """Set a route, and wait until the workers have it."""
         route = Route(
-            namespace, name, endpoints, policy or CallPolicy(), limits, namespace_limits, open=open_to_all, fault=fault
+            namespace,
+            name,
+            endpoints,
+            policy or CallPolicy(),
+            limits,
+            namespace_limits,
+            open=open_to_all,
+            guarded=guarded,
+            fault=fault,
         )
         self.run(self.feed.put, route)
         self.settle()

@@ -10,12 +10,16 @@ import msgspec
 
 from hilbert.api.asgi import TEXT, Answer, json
 from hilbert.api.endpoint import Access, Call, Endpoint, nothing
+from hilbert.api.problems import Refusal
+from hilbert.control.call_policy import is_guarded
 from hilbert.control.delivery.intake import Intake
 from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
 from hilbert.core import errors
+from hilbert.core.addresses import source_of
 from hilbert.core.errors import CallNotFound, Forbidden, Unsupported
 from hilbert.core.identity import Action, Resource
 from hilbert.core.ports.queue import CallRecord
+from hilbert.core.values import FunctionRef
 from hilbert.iam.rights import may
 from hilbert.kit.http1.forward import HOP_FIELDS, passing
 from hilbert.wire import headers
@@ -35,9 +39,28 @@ async def queue_call(call: Call) -> Answer:
     found = _SPLIT.fullmatch(call.raw.target)
     name = found[1].decode("latin-1") if found is not None else ""
     path = (found[2] or b"/") + (found[3] or b"") if found is not None else b"/"
-    _, ref = await call.services.tenancy.resolve_function(name)
-    number = await intake.accept(ref, call.raw.method, path, call.raw.fields, call.raw.body)
+    namespace, ref = await call.services.tenancy.resolve_function(name)
+    fields = call.raw.fields
+    status = await call.services.provider.get(ref)
+    if is_guarded(status.spec, namespace.annotations):
+        _check_caller(call, ref)
+        # The call is made later for whoever was let in now: its token, which may have ended by then, is not kept.
+        fields = tuple((name, value) for name, value in fields if name.lower() != b"authorization")
+    number = await intake.accept(ref, call.raw.method, path, fields, call.raw.body)
     return Answer(202, b"", TEXT, {headers.CALL_ID: number, headers.START_TIME: str(time.time_ns())})
+
+
+def _check_caller(call: Call, ref: FunctionRef) -> None:
+    """Raise `Refusal` for whoever may not call the function: as the workers do."""
+    found = {name.lower(): value for name, value in call.raw.fields}
+    source = source_of(found.get(b"x-forwarded-for", b"").decode("latin-1")) or "unknown"
+    given = found.get(b"authorization", b"")
+    if (failure := call.services.guard.check(given, ref.namespace, ref.name, source)) is not None:
+        named = {name.decode(): value.decode() for name, value in failure.headers}
+        raise Refusal(
+            failure.status, failure.code, failure.message, text=failure.message,
+            headers={**named, "X-OpenFaaS-Internal": "faas-middleware"},
+        )  # fmt: skip
 
 
 async def cancel_call(call: Call) -> Answer:

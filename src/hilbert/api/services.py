@@ -24,6 +24,7 @@ from hilbert.core.errors import Unsupported
 from hilbert.core.ports import Logs, Namespaces, Provider, Restarts, Secrets, SharedCounts, capability
 from hilbert.core.settings import Settings
 from hilbert.core.values import RESERVED_NAMESPACES, FunctionRef
+from hilbert.dataplane.guard import Guard
 from hilbert.iam.access import Access
 from hilbert.iam.access_store import AccessStore
 from hilbert.iam.basic import Password
@@ -68,6 +69,8 @@ class Services:
     """None: nothing is written down, in tests of other things."""
     audit_source: Source | None = None
     """What was written down; None: it goes elsewhere, and cannot be read here."""
+    guard: Guard = field(default_factory=Guard)
+    """Who may queue calls of functions that ask for it."""
     traffic: Traffic = field(default_factory=Traffic)
     """What the REST API counts of itself."""
     log_streams: LogStreams = field(default_factory=LogStreams)

@@ -10,12 +10,14 @@ import msgspec
 from hilbert.core.errors import InvalidSpec
 from hilbert.core.limits import CallLimits
 from hilbert.core.model import (
+    ANNOTATION_AUTH,
     ANNOTATION_MAX_INFLIGHT,
     ANNOTATION_QUEUE_LENGTH,
     ANNOTATION_TIMEOUT_ACTIVATION,
     ANNOTATION_TIMEOUT_FIRST_BYTE,
     ANNOTATION_TIMEOUT_IDLE,
     ANNOTATION_TIMEOUT_TOTAL,
+    ENV_AUTH,
     CallPolicy,
     FunctionSpec,
     count_annotation,
@@ -45,6 +47,7 @@ def call_policy(spec: FunctionSpec, namespace_annotations: Mapping[str, str], se
     times = {**namespace_annotations, **spec.annotations}
 
     CallLimits.of(spec.annotations)
+    _check_auth(spec.annotations)
 
     def seconds(key: str, default: Duration) -> float:
         return duration_annotation(times, key, default).seconds
@@ -83,8 +86,23 @@ def usable_limits(annotations: Mapping[str, str]) -> CallLimits | None:
         return None
 
 
+def is_guarded(spec: FunctionSpec, namespace_annotations: Mapping[str, str]) -> bool:
+    """Whether callers must prove that they may call it. What cannot be read asks for it: a slip must not open a function."""
+    for found in (spec.annotations, namespace_annotations):
+        if found.get(ANNOTATION_AUTH, "").strip().lower() not in ("", "none"):
+            return True
+    return spec.env.get(ENV_AUTH, "").strip().lower() in ("true", "1", "t")
+
+
 def check_namespace_policy(annotations: Mapping[str, str]) -> None:
     """Raise `InvalidSpec` for a namespace's annotation that no function could honour, naming it."""
     for key in _TIMES:
         duration_annotation(annotations, key, Duration(0))
     CallLimits.of(annotations)
+    _check_auth(annotations)
+
+
+def _check_auth(annotations: Mapping[str, str]) -> None:
+    """Raises `InvalidSpec`."""
+    if annotations.get(ANNOTATION_AUTH, "none") not in ("required", "none"):
+        raise InvalidSpec(f"annotation {ANNOTATION_AUTH}: must be required, or none")

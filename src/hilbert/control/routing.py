@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from hilbert.control.call_policy import usable_limits, usable_policy
+from hilbert.control.call_policy import is_guarded, usable_limits, usable_policy
 from hilbert.core.model import ANNOTATION_INGRESS, EndpointSet, Route, Synced
 from hilbert.core.ports import Provider, RouteSink
 from hilbert.core.settings import GatewaySettings
@@ -128,6 +128,7 @@ class Routing:
             limits=usable_limits(change.spec.annotations),
             namespace_limits=usable_limits(change.namespace_annotations),
             open=open_to_all,
+            guarded=is_guarded(change.spec, change.namespace_annotations),
             fault=change.fault,
         )
 

@@ -50,6 +50,12 @@ ANNOTATION_MAX_INFLIGHT: Final = "com.hilbert.max-inflight"
 ANNOTATION_QUEUE_LENGTH: Final = "com.hilbert.queue-length"
 """On a function: calls that may wait in one worker for a replica before 503."""
 
+ANNOTATION_AUTH: Final = "com.hilbert.auth"
+"""On a namespace or a function: `required` asks callers to prove that they may call it. Neither takes it from the other."""
+
+ENV_AUTH: Final = "jwt_auth"
+"""OpenFaaS's own way to say the same, in a function's environment: `true`."""
+
 ANNOTATION_TIMEOUT_FIRST_BYTE: Final = "com.hilbert.timeout.first-byte"
 ANNOTATION_TIMEOUT_IDLE: Final = "com.hilbert.timeout.idle"
 ANNOTATION_TIMEOUT_TOTAL: Final = "com.hilbert.timeout.total"
@@ -261,6 +267,8 @@ class Route(msgspec.Struct, frozen=True, array_like=True):
     """Of its namespace, whose functions share them."""
     open: bool = False
     """Functions of other namespaces may call it at `http://gateway:8080`."""
+    guarded: bool = False
+    """Its callers must prove that they may call it."""
     fault: StartFault | None = None
     """Calls are refused with it instead of waiting for a replica."""
 

@@ -31,11 +31,15 @@ class Failure(NamedTuple):
     """Seconds; 0 is no advice."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """More of them."""
+    is_of_watchdogs: bool = False
+    """OpenFaaS's watchdogs refuse so, and clients know it by their mark."""
 
 
 def render(failure: Failure, call_id: bytes, *, accept: bytes) -> tuple[Headers, bytes]:
     """Headers and body: JSON for a client that asks for it, else one or two lines of text."""
     headers: Headers = [(INTERNAL, b"gateway" if failure.component == "client" else b"proxy")]
+    if failure.is_of_watchdogs:
+        headers[0] = (INTERNAL, b"faas-middleware")
     headers.append((HEADER, failure.code.encode()))
     if failure.retry_after:
         headers.append((b"Retry-After", b"%d" % failure.retry_after))

@@ -15,12 +15,14 @@ from hilbert.dataplane.call import FunctionCall, TunnelCall
 from hilbert.dataplane.control_call import ControlCall
 from hilbert.dataplane.forwarded import Origin, TrustedProxies
 from hilbert.dataplane.gates import enter, leave
+from hilbert.dataplane.guard import Guard
 from hilbert.dataplane.origin import tenant_of
 from hilbert.dataplane.passage import Passage, Refused
 from hilbert.dataplane.places import Places
 from hilbert.dataplane.table import RouteState, Table
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit.http1 import Handler, Pool, Request, Responder, TimerWheel
+from hilbert.kit.http1.forward import first_value
 
 _NOBODY: Final = Origin()
 
@@ -45,6 +47,7 @@ class Proxy:
         max_api_body: int,
         functions_domain: str = "",
         delivery_secret: str = "",
+        guard: Guard | None = None,
     ) -> None:
         """`delivery_secret` proves that a call is a queued one, made by the gateway itself; empty: none is."""
         self._table = table
@@ -59,6 +62,7 @@ class Proxy:
         self._access_log = access_log
         self._max_api_body = max_api_body
         self._delivery = delivery_secret.encode()
+        self._guard = guard or Guard()
         self._domain = functions_domain.strip(".").lower().encode()
 
     def accept(self, request: Request, responder: Responder) -> Handler:
@@ -80,6 +84,10 @@ class Proxy:
         """To a function."""
         if not incoming.allowed:
             return Refused(request, responder, incoming, failures.METHOD)
+        if state.guarded and (kept_out := self._keep_out(request, responder, incoming, state)) is not None:
+            state.counters.begin()
+            state.counters.end(kept_out.status, 0.0)
+            return Refused(request, responder, incoming, kept_out)
         gates = state.gates
         if gates and (refused := enter(gates, monotonic())) is not None:
             state.counters.begin()
@@ -125,6 +133,15 @@ class Proxy:
         secret, _, address = delivered.partition(b" ")
         if self._delivery and hmac.compare_digest(secret, self._delivery):
             responder.peer = address or responder.far_end
+
+    def _keep_out(
+        self, request: Request, responder: Responder, incoming: headers.Incoming, state: RouteState
+    ) -> failures.Failure | None:
+        """Why the caller of a guarded function is refused. Whoever had a queued call or a schedule made was asked before."""
+        if self._delivery and hmac.compare_digest(incoming.delivered.partition(b" ")[0], self._delivery):
+            return None
+        given = first_value(request.headers, b"authorization") or b""
+        return self._guard.check(given, state.namespace, state.name, _source(responder, incoming))
 
     def descriptors_for(self, call: Passage) -> int:
         return self._admission.descriptors_for(source_of(call.client.peer.decode("ascii")))

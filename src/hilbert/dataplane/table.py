@@ -89,6 +89,7 @@ class RouteState:
         "digest",
         "fault",
         "gates",
+        "guarded",
         "name",
         "namespace",
         "open",
@@ -105,6 +106,8 @@ class RouteState:
         self.born = born
         self.policy = CallPolicy()
         self.open = False
+        self.guarded = False
+        """Callers must prove that they may call it."""
         self.fault: StartFault | None = None
         """It has no replica and is known not to start."""
         self.gates: tuple[Gate, ...] = ()
@@ -238,6 +241,7 @@ class Table:
         self.digest ^= state.digest ^ digest
         state.digest = digest
         state.open = route.open
+        state.guarded = route.guarded
         state.fault = route.fault if not route.endpoints else None
         state.gates = self._gates_of(route)
         if len(self._policies) > _POLICIES:

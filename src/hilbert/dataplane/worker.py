@@ -23,6 +23,7 @@ from hilbert.dataplane.config import WorkerConfig
 from hilbert.dataplane.failures import HEADER, INTERNAL
 from hilbert.dataplane.feed.subscriber import Link
 from hilbert.dataplane.forwarded import TrustedProxies
+from hilbert.dataplane.guard import Guard
 from hilbert.dataplane.inside import Inside
 from hilbert.dataplane.places import Places
 from hilbert.dataplane.proxy import Proxy
@@ -76,6 +77,7 @@ class Worker:
         room = WaitingRoom(
             self._wheel.loop, wake=lambda state: self._link.wake(state), max_bytes=gateway.max_waiting_bytes.units
         )
+        guard = Guard()
         self._proxy = Proxy(
             self._table,
             self._wheel,
@@ -89,6 +91,7 @@ class Worker:
             max_api_body=gateway.max_api_body.units,
             functions_domain=gateway.functions_domain,
             delivery_secret=config.delivery_secret,
+            guard=guard,
         )
         self._link = Link(
             config.feed_path,
@@ -97,6 +100,7 @@ class Worker:
             on_change=room.release,
             on_gone=room.gone,
             connections=lambda: len(self._admission),
+            on_keys=guard.learn,
         )
         self._limits = Limits(
             head=gateway.max_header_bytes,

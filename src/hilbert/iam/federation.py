@@ -19,7 +19,7 @@ import structlog
 
 from hilbert.core.access import Issuer
 from hilbert.core.errors import BackendUnavailable, HilbertError
-from hilbert.core.identity import Caller
+from hilbert.core.identity import EVERYTHING, Action, Caller, Grant
 from hilbert.iam.access import Access
 from hilbert.iam.issuer_keys import IssuerKeys
 from hilbert.iam.jose import BadToken, audiences, check_signature, check_times, take_apart
@@ -98,7 +98,9 @@ class Federation:
     async def exchange(self, given: Mapping[str, Sequence[str]]) -> Granted:
         """Answer a request by its parameters. Raises `Refused`."""
         subject_token = _one(given, "subject_token")
-        scope = _check_request(given)
+        scope = check_request(given)
+        if scope and self.is_ours(subject_token):
+            return self._for_functions_of_ours(subject_token, given.get("audience", ()))
         try:
             issuer, claims = await self._believe(subject_token)
         except BadToken as exc:
@@ -113,7 +115,11 @@ class Federation:
             _log.info("token exchange refused", issuer=issuer.iss, subject=subject, reason="no policies")
             raise Refused("invalid_request", f"No policies found for subject: {subject}")
         if scope:
-            raise Refused("invalid_scope", "there are no tokens for functions here")
+            held = self.access.grants(policies, claims)
+            life = int(issuer.expiry.seconds)
+            return self.for_functions(
+                f"{_FED}{subject}", held, given.get("audience", ()), life=life, vouched_by=issuer.iss
+            )
         now = int(self._now())
         life = int(issuer.expiry.seconds)
         issued = {name: value for name, value in claims.items() if name not in _OURS and not name.startswith(_FED)}
@@ -135,6 +141,59 @@ class Federation:
             )
         _log.info("token exchanged", issuer=issuer.iss, subject=subject, policies=policies, token=issued["jti"])
         return Granted(access_token=text, expires_in=life, subject=issued["sub"])
+
+    def for_functions(
+        self, subject: str, grants: Sequence[Grant], audience: Sequence[str], *, life: int, vouched_by: str
+    ) -> Granted:
+        """A token for calling functions, and for nothing else: what the grants allow, narrowed to `audience`. Raises `Refused`."""
+        permissions = sorted({one for grant in grants if _may_call(grant) for one in grant.resources})
+        if not permissions:
+            raise Refused("invalid_scope", f"no policy of {subject} allows {Action.FUNCTION_INVOKE}")
+        wanted = tuple(dict.fromkeys(audience))
+        for one in wanted:
+            namespace, colon, name = one.partition(":")
+            if not colon or not name or not {"*", f"{namespace}:*", one} & set(permissions):
+                raise Refused("invalid_target", "an audience must be NAMESPACE:FUNCTION, and one that you may call")
+        now = int(self._now())
+        function: dict[str, Any] = {"permissions": permissions}
+        if wanted:
+            function["audience"] = list(wanted)
+        issued = {
+            "iss": self.url,
+            "aud": self.url,
+            "sub": subject,
+            "iat": now,
+            "exp": now + life,
+            "jti": secrets.token_urlsafe(16),
+            "fed:iss": vouched_by,
+            "function": function,
+        }
+        text = self.ring.sign(issued)
+        if len(text) > MAX_ISSUED:
+            raise Refused("invalid_request", f"the token would be longer than {MAX_ISSUED} bytes; name an audience")
+        return Granted(access_token=text, expires_in=life, subject=subject, scope="function")
+
+    def is_ours(self, text: str) -> bool:
+        """Whether a token says that it is this gateway's own. It is not checked."""
+        try:
+            return take_apart(text).claims.get("iss") == self.url
+        except BadToken:
+            return False
+
+    def _for_functions_of_ours(self, text: str, audience: Sequence[str]) -> Granted:
+        """As the SDKs ask for them: with the token of the API. It lives no longer than that one. Raises `Refused`."""
+        try:
+            caller = self.identify(text)
+            end = int(self._check_ours(text).claims["exp"])
+        except BadToken as exc:
+            raise Refused("invalid_request", exc.message) from exc
+        issuer, _, subject = caller.identity.partition("|")
+        found = self.access.issuer(issuer)
+        longest = int(found.expiry.seconds) if found is not None else 0
+        life = min(longest, end - int(self._now()))
+        if life <= 0:
+            raise Refused("invalid_request", "the token has expired")
+        return self.for_functions(f"{_FED}{subject}", caller.grants, audience, life=life, vouched_by=issuer)
 
     def identify(self, text: str) -> Caller:
         """Who has this token of ours. Raises `BadToken`, and `Expired` for one that was good once."""
@@ -216,12 +275,16 @@ class Federation:
         self._checked.clear()
 
 
+def _may_call(grant: Grant) -> bool:
+    return not {EVERYTHING, "Function:*", Action.FUNCTION_INVOKE.value}.isdisjoint(grant.actions)
+
+
 def is_jwt(text: str) -> bool:
     """Whether it is written like one."""
     return text.count(".") == 2 and text.startswith("ey")
 
 
-def _check_request(given: Mapping[str, Sequence[str]]) -> str:
+def check_request(given: Mapping[str, Sequence[str]]) -> str:
     """The scope that is asked for. Raises `Refused`."""
     if _one(given, "grant_type") != EXCHANGE:
         raise Refused("unsupported_grant_type", f"grant_type must be {EXCHANGE}")

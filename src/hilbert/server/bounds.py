@@ -21,6 +21,7 @@ from hilbert.control.schedules import expression
 from hilbert.control.schedules.rules import MOST
 from hilbert.core import settings
 from hilbert.core.values import Duration, Quantity
+from hilbert.dataplane import guard
 from hilbert.dataplane.places import SHARE
 from hilbert.iam import federation, fetch, issuer_keys, jose
 from hilbert.iam.guesses import BURST, INTERVAL, MOST_SOURCES
@@ -139,6 +140,7 @@ TOKENS: Final = (
     Bound("token-depth", "levels of maps and lists in its claims", "400", fixed=str(jose.MAX_DEPTH), scope="token"),
     Bound("issued-token-bytes", "bytes of a token that the gateway makes of it", "400", fixed=f"{federation.MAX_ISSUED} bytes", scope="token"),
     Bound("checked-tokens", "tokens that are remembered as checked", "the oldest is forgotten", fixed=f"{federation.MOST_REMEMBERED}, for {federation.REMEMBERED:g} s", scope="platform"),
+    Bound("call-tokens", "function tokens whose signature was checked and that were refused", "401, unchecked", fixed=f"{guard.MOST_FAILURES} a second", scope="source and worker"),
     Bound("unknown-key-ids", "looks for a key that is not known", "400", fixed=f"one every {issuer_keys.ASKED_EVERY:g} s", scope="issuer"),
     Bound("issuer-keys", "keys", "refused", fixed=str(jose.MAX_KEYS), scope="issuer"),
     Bound("issuer-document", "bytes of an issuer's document", "refused", fixed=_size(fetch.MAX_BYTES), scope="document"),

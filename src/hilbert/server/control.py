@@ -38,8 +38,10 @@ from hilbert.control.scaling.scaler import Scaler
 from hilbert.core.errors import HilbertError
 from hilbert.core.ports import Namespaces, Provider, SharedCounts, SharedShelves
 from hilbert.core.values import FunctionRef
+from hilbert.dataplane.feed.messages import CallKeys
 from hilbert.dataplane.feed.publisher import Feed
 from hilbert.dataplane.feed.totals import Totals
+from hilbert.dataplane.guard import Guard
 from hilbert.iam.basic import PasswordFolder, load_or_create_credentials
 from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
@@ -48,6 +50,7 @@ from hilbert.kit.lifeline import Lifeline
 from hilbert.kit.process import take_descriptors
 from hilbert.server import child
 from hilbert.server.auditing import running_audit
+from hilbert.server.call_keys import KeyTeller
 from hilbert.server.compose import leader_of, running_provider, running_queue
 from hilbert.server.config import ControlConfig
 from hilbert.server.exits import START_FAILED
@@ -117,6 +120,15 @@ class Control:
             routing.start()
             stack.push_async_callback(routing.stop)
             auditing = await stack.enter_async_context(running_audit(settings))
+            guard = Guard()
+
+            def told(keys: CallKeys) -> None:
+                guard.learn(keys)
+                feed.tell_keys(keys)
+
+            teller = KeyTeller(tokens, sign_in.federation, told)
+            teller.look()
+            stack.push_async_callback(cancel, spawn(teller.keep(), name="call keys"))
             services = Services(
                 provider=provider,
                 settings=settings,
@@ -125,6 +137,7 @@ class Control:
                 access_registry=sign_in.access,
                 access_objects=sign_in.objects,
                 sign_on=sign_in.federation,
+                guard=guard,
                 auditor=auditing.auditor,
                 audit_source=auditing.source,
                 totals=totals,

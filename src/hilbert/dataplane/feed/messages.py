@@ -109,7 +109,30 @@ class Shares(msgspec.Struct, frozen=True, tag="shares", array_like=True):
     shares: list[ScopeShare]
 
 
-Down = Snapshot | Delta | Shares
+class CallKey(msgspec.Struct, frozen=True, array_like=True):
+    """A token of the gateway's own, without what would prove it."""
+
+    id: str
+    name: str
+    digest: bytes
+    """SHA-256 of its secret."""
+    namespaces: list[str]
+    may_call: bool
+    until: float = 0.0
+    """Seconds since 1970; 0 is for ever."""
+
+
+class CallKeys(msgspec.Struct, frozen=True, tag="keys", array_like=True):
+    """Down: who may call functions that ask for it; whole, at each change."""
+
+    issuer: str
+    """Of function tokens; empty: there are none."""
+    keys: list[dict[str, str]]
+    """Public ones (RFC 7517)."""
+    tokens: list[CallKey]
+
+
+Down = Snapshot | Delta | Shares | CallKeys
 Up = Hello | Resync | Applied | Wake | Levels
 
 _encoder = msgspec.msgpack.Encoder()

@@ -17,6 +17,7 @@ from hilbert.core.model import Route
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.dataplane.feed.messages import (
     Applied,
+    CallKeys,
     Delta,
     Entry,
     Hello,
@@ -60,6 +61,7 @@ class Feed:
         self._flush_due = False
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
+        self._keys = b""
         self.on_use: Callable[[str, Sequence[ScopeUse]], None] = lambda _worker, _uses: None
 
     @property
@@ -81,6 +83,18 @@ class Feed:
         for link in self._links:
             if link.incarnation == worker:
                 link.send(data)
+
+    def tell_keys(self, keys: CallKeys) -> None:
+        """Tell every worker, and those that come later, who may call functions that ask for it."""
+        self._keys = frame(keys)
+        for link in self._links:
+            if link.incarnation:
+                link.tell(self._keys)
+
+    @property
+    def keys(self) -> bytes:
+        """As they are told; empty: nobody has said."""
+        return self._keys
 
     async def start(self, sock: socket.socket) -> None:
         """Serve workers on a listening unix socket."""
@@ -229,6 +243,8 @@ class _Link(asyncio.Protocol):
     def send_snapshot(self) -> None:
         snapshot = self._feed.snapshot()
         if snapshot is not None and self.incarnation:
+            if self._feed.keys:
+                self._write(self._feed.keys)  # First, so that nobody who may call is refused for a moment.
             self._greeted = True
             self._write(frame(snapshot))
 
@@ -236,6 +252,10 @@ class _Link(asyncio.Protocol):
         """Send a delta, if this worker has what it builds on."""
         if self._greeted:
             self._write(data)
+
+    def tell(self, data: bytes) -> None:
+        """Send what builds on nothing."""
+        self._write(data)
 
     def close(self) -> None:
         if self._transport is not None:

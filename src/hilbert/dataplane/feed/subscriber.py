@@ -13,6 +13,7 @@ import structlog
 
 from hilbert.dataplane.feed.messages import (
     Applied,
+    CallKeys,
     Delta,
     Down,
     Hello,
@@ -52,6 +53,7 @@ class Link:
         on_change: Callable[[RouteState], None],
         on_gone: Callable[[RouteState], None],
         connections: Callable[[], int],
+        on_keys: Callable[[CallKeys], None] = lambda _keys: None,
     ) -> None:
         """`on_change` and `on_gone` are told of routes that may release or must refuse their waiting calls."""
         self._path = path
@@ -59,6 +61,7 @@ class Link:
         self._index = index
         self._on_change = on_change
         self._on_gone = on_gone
+        self._on_keys = on_keys
         self._connections = connections
         self._incarnation = secrets.token_hex(8)
         self._transport: asyncio.Transport | None = None
@@ -131,6 +134,9 @@ class Link:
         table = self._table
         if isinstance(message, Shares):
             table.share(message.shares)
+            return
+        if isinstance(message, CallKeys):
+            self._on_keys(message)
             return
         if isinstance(message, Snapshot):
             if table.complete and table.epoch == message.epoch and table.version == message.version:
