@@ -44,7 +44,7 @@ def test_attacks_from_inside_a_function(module: str) -> None:
         if probe.returncode != 0:
             pytest.skip(f"{INTERPRETER} cannot run the tests as another user: {probe.stderr.decode()[-200:]}")
         command = [*as_user, INTERPRETER, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={home / 'tmp'}"]
-        done = subprocess.run([*command, str(ATTACKS / module)], cwd=ROOT, capture_output=True, text=True, timeout=280)
+        done = subprocess.run([*command, str(ATTACKS / module)], cwd=ROOT, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
         assert " passed" in done.stdout
     finally:

@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 NAMESPACES, EACH = 4, 4
-"""`make bench` has two hundred replicas in twenty."""
+"""Few: starting them is most of what this costs."""
 
 
 @pytest.fixture
