@@ -16,6 +16,8 @@ _LONGEST_SOCKET_PATH = 107
 _REPLICA_SOCKET = len("/r/0123456789abcdef0123456789abcdef/s")
 """The longest path below the run folder, at which a replica listens."""
 
+_INNER = ("auth", "images", "logs", "oci", "queue")
+"""Folders in the state folder; each is made when it is first needed."""
 
 STOPPED = "stopped.json"
 """In the state folder: what the last stop had to cut off, for `hilbert down` to show."""
@@ -37,6 +39,12 @@ def prepare(paths: PathSettings) -> None:
         )
     for key, folder in (("paths.state_dir", paths.state_dir), ("paths.run_dir", paths.run_dir)):
         _private(key, Path(folder))
+    for name in _INNER:
+        inner = Path(paths.state_dir, name)
+        if os.path.lexists(inner) and not inner.is_dir():
+            raise InvalidSettings(
+                f"{inner} is damaged: it is not a folder", hint="move it away, and restore the folder from a backup"
+            )
 
 
 def _private(key: str, folder: Path) -> None:
