@@ -28,6 +28,7 @@ from hilbert.control.delivery.intake import Intake
 from hilbert.control.delivery.room import Rooms
 from hilbert.control.leader import SoleLeader
 from hilbert.control.schedules.firing import Firing
+from hilbert.control.usage import Ledger
 from hilbert.core import errors
 from hilbert.core.errors import HilbertError
 from hilbert.core.ports import Provider
@@ -212,6 +213,7 @@ async def running(
         **sign_in,
         auditor=Auditor(audit),
         audit_source=audit,
+        ledger=Ledger(dict, default_memory=0),
         provider=runs,
         intake=Intake(queue, rooms=Rooms(runs)),
         firing=Firing(queue, runs, leader=SoleLeader(), rooms=Rooms(runs)),

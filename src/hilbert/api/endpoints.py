@@ -26,6 +26,7 @@ from hilbert.api import (
     schedules,
     secrets,
     tokens,
+    usage,
 )
 from hilbert.api.endpoint import Endpoint
 
@@ -45,6 +46,7 @@ DESCRIBED: Final[tuple[Endpoint, ...]] = (
     *dead_letters.ENDPOINTS,
     *schedules.ENDPOINTS,
     *audit.ENDPOINTS,
+    *usage.ENDPOINTS,
     *health.ENDPOINTS,
     *info.ENDPOINTS,
 )

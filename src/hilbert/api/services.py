@@ -20,6 +20,7 @@ from hilbert.control.scaling.alerts import Steps
 from hilbert.control.scaling.scaler import Scaler
 from hilbert.control.schedules.firing import Firing
 from hilbert.control.tenancy import Tenancy
+from hilbert.control.usage import Ledger
 from hilbert.core.errors import Unsupported
 from hilbert.core.ports import Logs, Namespaces, Provider, Restarts, Secrets, SharedCounts, capability
 from hilbert.core.settings import Settings
@@ -71,6 +72,8 @@ class Services:
     """What was written down; None: it goes elsewhere, and cannot be read here."""
     guard: Guard = field(default_factory=Guard)
     """Who may queue calls of functions that ask for it."""
+    ledger: Ledger | None = None
+    """What namespaces have used; None: it is not kept here."""
     traffic: Traffic = field(default_factory=Traffic)
     """What the REST API counts of itself."""
     log_streams: LogStreams = field(default_factory=LogStreams)
@@ -129,6 +132,16 @@ class Services:
                 hint="it writes each record to its standard error, as a line of JSON with the event audit",
             )
         return self.audit_source
+
+    @property
+    def usage(self) -> Ledger:
+        """Raises `Unsupported`."""
+        if self.ledger is None:
+            raise Unsupported(
+                "this gateway does not add up what namespaces use",
+                hint="several gateways count here, each for itself: add their metrics up with Prometheus",
+            )
+        return self.ledger
 
     @property
     def hosts(self) -> frozenset[str]:

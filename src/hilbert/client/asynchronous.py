@@ -34,6 +34,7 @@ from hilbert.wire.namespace import NamespaceInfo
 from hilbert.wire.scaling import Scaling
 from hilbert.wire.secret import SecretInfo
 from hilbert.wire.token import Identity, NewToken, TokenInfo
+from hilbert.wire.usage import UsageDay
 
 T = TypeVar("T")
 
@@ -260,6 +261,10 @@ class AsyncClient(AsyncQueued):
             "limit": str(limit),
         }
         return await self._run(calls.read_audit(query))
+
+    async def usage(self, *, namespace: str = "", first: str = "", last: str = "") -> list[UsageDay]:
+        """What each namespace has used, by day (`2026-01-31`)."""
+        return await self._run(calls.read_usage({"namespace": namespace, "from": first, "to": last}))
 
     async def whoami(self) -> Identity:
         """Who the gateway takes this client for, and its rights."""

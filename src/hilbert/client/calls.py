@@ -28,6 +28,7 @@ from hilbert.wire.reading import parse
 from hilbert.wire.scaling import Scaling
 from hilbert.wire.secret import SecretInfo, SecretRequest
 from hilbert.wire.token import Identity, NewToken, TokenInfo, TokenRequest, Verdict
+from hilbert.wire.usage import UsageDay
 
 T = TypeVar("T")
 Body = bytes | bytearray | memoryview | str
@@ -231,6 +232,10 @@ def revoke_token(number: str) -> Call[None]:
 
 def read_audit(query: Values) -> Call[AuditPage]:
     return Call(request("GET", "/system/audit", query=query), one(AuditPage))
+
+
+def read_usage(query: Values) -> Call[list[UsageDay]]:
+    return Call(request("GET", "/system/usage", query=query), list_of(UsageDay))
 
 
 def whoami() -> Call[Identity]:

@@ -32,6 +32,7 @@ from hilbert.wire.namespace import NamespaceInfo
 from hilbert.wire.scaling import Scaling
 from hilbert.wire.secret import SecretInfo
 from hilbert.wire.token import Identity, NewToken, TokenInfo
+from hilbert.wire.usage import UsageDay
 
 T = TypeVar("T")
 
@@ -258,6 +259,10 @@ class Client(Queued):
             "limit": str(limit),
         }
         return self._run(calls.read_audit(query))
+
+    def usage(self, *, namespace: str = "", first: str = "", last: str = "") -> list[UsageDay]:
+        """What each namespace has used, by day (`2026-01-31`)."""
+        return self._run(calls.read_usage({"namespace": namespace, "from": first, "to": last}))
 
     def whoami(self) -> Identity:
         """Who the gateway takes this client for, and its rights."""

@@ -35,6 +35,7 @@ from hilbert.control.limits.keeper import Limits
 from hilbert.control.routing import Routing
 from hilbert.control.scaling.prometheus import Prometheus
 from hilbert.control.scaling.scaler import Scaler
+from hilbert.control.usage import Ledger
 from hilbert.core.errors import HilbertError
 from hilbert.core.ports import Namespaces, Provider, SharedCounts, SharedShelves
 from hilbert.core.values import FunctionRef
@@ -58,6 +59,7 @@ from hilbert.server.front import METRICS, api_connections, bounded
 from hilbert.server.queueing import Queueing
 from hilbert.server.sign_in import running_sign_in
 from hilbert.server.tally import Tally
+from hilbert.server.usage import UsageFile
 
 _log = structlog.get_logger("hilbert.control")
 
@@ -88,7 +90,12 @@ class Control:
             activation = Activation(provider)
             activation.start()
             stack.push_async_callback(activation.stop)
-            tally = Tally(totals, Path(settings.paths.state_dir) / "counters")
+            ledger = usage = None
+            if settings.provider.name == "host":
+                ledger = Ledger(totals.functions, default_memory=int(settings.default_limits.memory.units))
+                usage = UsageFile(ledger, Path(settings.paths.state_dir) / "usage")
+                usage.load()
+            tally = Tally(totals, Path(settings.paths.state_dir) / "counters", usage)
             tally.load()
             stack.callback(tally.save)
             feed = Feed(totals, activation.wake)
@@ -117,6 +124,8 @@ class Control:
             )
             scaler = self._scaler(provider, totals, queue)
             routing.on_change.append(scaler.seen)
+            if usage is not None:
+                routing.on_change.append(usage.seen)
             routing.start()
             stack.push_async_callback(routing.stop)
             auditing = await stack.enter_async_context(running_audit(settings))
@@ -138,6 +147,7 @@ class Control:
                 access_objects=sign_in.objects,
                 sign_on=sign_in.federation,
                 guard=guard,
+                ledger=ledger,
                 auditor=auditing.auditor,
                 audit_source=auditing.source,
                 totals=totals,

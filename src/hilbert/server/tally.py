@@ -11,6 +11,7 @@ import structlog
 
 from hilbert.dataplane.feed.totals import Totals
 from hilbert.kit.files import write_file
+from hilbert.server.usage import UsageFile
 
 _EVERY: Final = 5.0
 """Seconds: at most so much of what a worker had counted is lost, if it and the control process are killed together."""
@@ -21,7 +22,9 @@ _log = structlog.get_logger("hilbert.tally")
 class Tally:
     """The file of one control process's totals."""
 
-    def __init__(self, totals: Totals, path: Path) -> None:
+    def __init__(self, totals: Totals, path: Path, usage: UsageFile | None = None) -> None:
+        """`usage` is noted before each write, and saved after it."""
+        self._usage = usage
         self._totals = totals
         self._path = path
         self._failing = False
@@ -40,12 +43,20 @@ class Tally:
         while True:
             await asyncio.sleep(_EVERY)
             if self._totals.changed:
+                if self._usage is not None:
+                    self._usage.note()
                 await asyncio.to_thread(self._write, self._totals.dump())
+                if self._usage is not None and not self._failing:
+                    self._usage.save()
 
     def save(self) -> None:
         """Write what has changed, at once."""
+        if self._usage is not None:
+            self._usage.note()
         if self._totals.changed:
             self._write(self._totals.dump())
+        if self._usage is not None and not self._failing:
+            self._usage.save()
 
     def _write(self, data: bytes) -> None:
         """A full disk is told once, and costs nothing but the counts."""

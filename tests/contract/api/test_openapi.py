@@ -25,6 +25,7 @@ from hilbert.control.delivery.intake import Intake
 from hilbert.control.delivery.room import Rooms
 from hilbert.control.leader import SoleLeader
 from hilbert.control.schedules.firing import Firing
+from hilbert.control.usage import Ledger
 from hilbert.core.errors import QuotaExceeded
 from hilbert.core.identity import Action
 from hilbert.core.model import FunctionSpec, ScalingPolicy
@@ -101,6 +102,7 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             settings=Settings(),
             credentials=CREDENTIALS,
             audit_source=Recorded(),
+            ledger=Ledger(dict, default_memory=0),
             **await signing_in(shelves),
             intake=Intake(queue, rooms=Rooms(provider)),
             firing=Firing(queue, provider, leader=SoleLeader(), rooms=Rooms(provider)),

@@ -263,12 +263,13 @@ def expected(endpoint: Endpoint, role: Role, place: str) -> set[int]:
                     "/system/schedules",
                     "/system/limits",
                     "/system/audit",
+                    "/system/usage",
                 )
                 and endpoint.method == "GET"
             )
             return (done if held else {403}) if lists else {400}
         everywhere = (
-            endpoint.path in ("/system/async/queues", "/system/audit") and not place
+            endpoint.path in ("/system/async/queues", "/system/audit", "/system/usage") and not place
         )  # It then lists what the caller may see.
         return (done if held else {403}) if place == "mine" or everywhere else {400}
     if endpoint.path == "/system/tokens":

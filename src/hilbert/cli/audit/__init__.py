@@ -1,4 +1,4 @@
-"""`hilbert audit`: what was changed and refused."""
+"""`hilbert audit` and `hilbert usage`: what was changed and refused, and what was used."""
 
 from __future__ import annotations
 
@@ -28,5 +28,12 @@ COMMANDS: Final = (
         "It prints the number and the hash of the last line. Note them elsewhere, and give them with --noted the next time: "
         "then not even the end of the log can be cut off unseen. The exit status is 1 if anything is wrong.",
         ("hilbert audit verify", "hilbert audit verify --noted 1041:9f86d081884c7d65"),
+    ),
+    Command(
+        "usage",
+        "audit.usage:usage",
+        "Show what each namespace has used, by day: calls, seconds, and gigabyte-seconds.\n\n"
+        "Days are of UTC. Gigabyte-seconds are the seconds of calls times the memory limit of the function, as OpenFaaS reckons them.",
+        ("hilbert usage", "hilbert usage --namespace dev --from 2026-01-01 --to 2026-01-31 --json"),
     ),
 )

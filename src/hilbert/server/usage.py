@@ -1,0 +1,55 @@
+"""Keeps what namespaces have used in a file, in step with the counters that it is made of."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from hilbert.control.usage import Ledger
+from hilbert.core.model import EndpointSet
+from hilbert.kit.files import write_file
+
+_log = structlog.get_logger("hilbert.usage")
+
+
+class UsageFile:
+    """The file of one control process's ledger."""
+
+    def __init__(self, ledger: Ledger, path: Path) -> None:
+        self._ledger = ledger
+        self._path = path
+
+    def load(self) -> None:
+        """Go on from the file. One that cannot be read is kept beside it, for whoever can mend it."""
+        try:
+            self._ledger.restore(self._path.read_bytes())
+        except FileNotFoundError:
+            pass
+        except msgspec.MsgspecError as exc:
+            aside = self._path.with_name(f"{self._path.name}.unreadable-{int(time.time())}")
+            self._path.rename(aside)
+            _log.error("what namespaces have used cannot be read, and begins anew", kept=str(aside), reason=str(exc))
+
+    def seen(self, change: EndpointSet) -> None:
+        self._ledger.follow(change)
+        self._ledger.gone(change, today())
+
+    def note(self) -> None:
+        """Count. Comes before the counters are written, and `save` after: the file must never be ahead of them."""
+        self._ledger.note(today())
+
+    def save(self) -> None:
+        if not self._ledger.changed:
+            return
+        try:
+            write_file(self._path, self._ledger.dump())
+        except OSError as exc:
+            self._ledger.changed = True
+            _log.error("what namespaces have used is not kept", file=str(self._path), reason=str(exc))
+
+
+def today() -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime())

@@ -1,0 +1,82 @@
+"""The audit log and guarded functions on a whole platform: told by the command line, over kills and restarts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from hilbert.audit.verify import verify
+from support.platform import Platform, until
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Platform]:
+    made = Platform("gateway.workers=1").start()
+    made.hilbert("namespace", "create", "dev")
+    yield made
+    made.close()
+
+
+def test_a_guarded_function_from_its_deployment_to_a_revocation(platform: Platform) -> None:
+    guarded = {
+        "service": "kept", "namespace": "dev", "image": "functions/alpine:latest", "envProcess": "cat",
+        "annotations": {"com.hilbert.auth": "required"},
+    }  # fmt: skip
+    assert platform.api("POST", "/system/functions?namespace=dev", guarded).status == 202
+    until(lambda: platform.call("/function/kept.dev", b"x").status == 401, what="the route", log=lambda: platform.log)
+    made = platform.hilbert("token", "create", "caller", "-n", "dev", "--role", "invoker").stdout.decode().strip()
+    sent = {"Authorization": f"Bearer {made}"}
+    until(
+        lambda: platform.call("/function/kept.dev", b"x", headers=sent).body == b"x",
+        what="a call with a token",
+        log=lambda: platform.log,
+    )
+    called = platform.hilbert("invoke", "kept", "-n", "dev", "--auth", "--token", made, stdin=b"by token")
+    assert called.stdout.strip() == b"by token"
+    assert platform.call("/async-function/kept.dev", b"x").status == 401
+    platform.hilbert("token", "revoke", "caller", "--yes")
+    until(
+        lambda: platform.call("/function/kept.dev", b"x", headers=sent).status == 401,
+        what="the revocation",
+        log=lambda: platform.log,
+    )
+
+
+def test_what_was_used_is_added_up_and_kept(platform: Platform) -> None:
+    def used() -> int:
+        days = json.loads(platform.hilbert("usage", "-n", "dev", "--json").stdout)
+        return sum(int(day["calls"]) for day in days)
+
+    until(lambda: used() >= 3, what="the calls of before", log=lambda: platform.log)
+    before = used()
+    platform.stop()
+    platform.start()
+    assert used() == before
+    assert b"GB-SECONDS" in platform.hilbert("usage").stdout
+
+
+def test_what_was_done_is_listed_and_verifies_after_a_kill(platform: Platform) -> None:
+    platform.hilbert("secret", "create", "db", "-n", "dev", stdin=b"hunter2")
+    platform.call("/system/functions")
+    shown = platform.hilbert("audit", "list", "--action", "Secret:*").stdout.decode()
+    assert "Secret:Create  dev:* db  202" in shown
+    assert "REFUSED, not signed in" in platform.hilbert("audit", "list", "--refused").stdout.decode()
+    lines = json.loads(platform.hilbert("audit", "list", "-n", "dev", "--json").stdout)
+    assert {line["record"]["namespace"] for line in lines} == {"dev"}
+    checked = platform.hilbert("audit", "verify").stdout.decode()
+    assert checked.startswith("good: ")
+    noted = checked.strip().rpartition(" ")[2]
+    platform.children("hilbert.server.control")[0].kill()
+    until(lambda: platform.api("GET", "/system/audit").status == 200, what="the next process", log=lambda: platform.log)
+    assert platform.hilbert("audit", "verify", "--noted", noted).stdout.startswith(b"good: ")
+    assert b"hunter2" not in b"".join(path.read_bytes() for path in (platform.state / "audit").glob("*.jsonl"))
+    file = max((platform.state / "audit").glob("*.jsonl"))
+    platform.stop()
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"Secret:Create", b"Secret:Delete", 1))
+    assert verify(platform.state / "audit").problems
+    assert b"WRONG" in platform.hilbert("audit", "verify", expect=1).stdout
+    file.write_bytes(whole)
+    platform.start()

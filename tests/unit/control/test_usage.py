@@ -1,0 +1,129 @@
+"""What namespaces have used: nothing twice, nothing left out, over restarts, removals and new functions of an old name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from hilbert.control.usage import DAYS_KEPT, Ledger
+from hilbert.core.model import EndpointSet, FunctionSpec, Resources
+from hilbert.core.values import FunctionRef, Quantity
+
+F, G = FunctionRef("dev", "f"), FunctionRef("prod", "g")  # type: ignore[arg-type]
+GIB = 2**30
+
+
+class Code(msgspec.Struct):
+    count: int
+    seconds: float
+    buckets: tuple[int, ...] = ()
+
+
+class Calls(msgspec.Struct):
+    codes: dict[int, Code]
+    started: int = 0
+    inflight: int = 0
+    waiting: int = 0
+    cold_starts: int = 0
+    retries: int = 0
+
+
+def calls(ok: int, seconds: float, failed: int = 0) -> Calls:
+    return Calls({200: Code(ok, seconds), 500: Code(failed, 0.0)})
+
+
+def deployed(ref: FunctionRef, memory: str = "") -> EndpointSet:
+    limits = Resources(memory=Quantity.parse(memory)) if memory else None
+    return EndpointSet(ref=ref, spec=FunctionSpec(ref=ref, image="i", limits=limits))
+
+
+class Counted:
+    def __init__(self) -> None:
+        self.now: dict[FunctionRef, Any] = {}
+        self.ledger = Ledger(lambda: self.now, default_memory=GIB // 2)
+
+    def restart(self) -> None:
+        kept = self.ledger.dump()
+        self.ledger = Ledger(lambda: self.now, default_memory=GIB // 2)
+        self.ledger.restore(kept)
+
+    def use(self, day: str, namespace: str) -> tuple[int, float, float]:
+        found = self.ledger.days()[day][namespace]
+        return found.calls, found.seconds, found.gb_seconds
+
+
+def test_growth_is_added_once_and_by_day_and_memory() -> None:
+    one = Counted()
+    one.ledger.follow(deployed(F, "2Gi"))
+    one.now = {F: calls(3, 6.0, failed=1), G: calls(2, 4.0)}
+    for _ in range(3):
+        one.ledger.note("2026-01-01")
+    assert one.use("2026-01-01", "dev") == (4, 6.0, 12.0)
+    assert one.use("2026-01-01", "prod") == (2, 4.0, 2.0)
+    one.now[F] = calls(4, 7.0, failed=1)
+    one.ledger.note("2026-01-02")
+    assert one.use("2026-01-01", "dev") == (4, 6.0, 12.0)
+    assert one.use("2026-01-02", "dev") == (1, 1.0, 2.0)
+
+
+def test_restarts_count_nothing_twice_and_leave_nothing_out() -> None:
+    one = Counted()
+    one.now = {F: calls(10, 10.0)}
+    one.ledger.note("d")
+    one.restart()
+    one.ledger.note("d")
+    assert one.use("d", "dev")[0] == 10
+    one.now = {F: calls(15, 15.0)}  # Went on while nobody looked.
+    one.ledger.note("d")
+    assert one.use("d", "dev") == (15, 15.0, 7.5)
+    one.now = {F: calls(12, 12.0)}  # Counters that a crash has set back are waited for.
+    one.ledger.note("d")
+    one.now = {F: calls(16, 16.0)}
+    one.ledger.note("d")
+    assert one.use("d", "dev")[:2] == (16, 16.0)
+
+
+def test_a_function_that_goes_is_counted_to_its_end_and_a_new_one_from_its_start() -> None:
+    one = Counted()
+    one.now = {F: calls(10, 10.0)}
+    one.ledger.note("d")
+    one.now = {F: calls(12, 12.0)}
+    one.ledger.gone(EndpointSet(ref=F, spec=None), "d")
+    assert one.use("d", "dev")[0] == 12
+    one.now = {F: calls(1, 1.0)}
+    one.ledger.note("d")
+    assert one.use("d", "dev")[:2] == (13, 13.0)
+
+
+def test_old_days_go() -> None:
+    one = Counted()
+    for number in range(DAYS_KEPT + 5):
+        one.now = {F: calls(number + 1, 0.0)}
+        one.ledger.note(f"{number:06d}")
+    assert len(one.ledger.days()) == DAYS_KEPT
+    assert "000000" not in one.ledger.days()
+
+
+@pytest.mark.anyio
+async def test_the_api_and_its_filters() -> None:
+    from support.api import running
+
+    async with running() as api:
+        one = Counted()
+        one.now = {F: calls(1, 1.0), G: calls(2, 2.0)}
+        one.ledger.note("2026-01-01")
+        one.restart()
+        assert api.services.ledger is not None
+        api.services.ledger.restore(one.ledger.dump())
+        both = (await api.call("GET", "/system/usage")).json
+        assert [(day["namespace"], day["calls"], day["gbSeconds"]) for day in both] == [
+            ("dev", 1, 0.5),
+            ("prod", 2, 1.0),
+        ]
+        assert [day["namespace"] for day in (await api.call("GET", "/system/usage?namespace=dev")).json] == ["dev"]
+        assert (await api.call("GET", "/system/usage?from=2026-01-02")).json == []
+        assert (await api.call("GET", "/system/usage?to=2025-12-31")).json == []
+        assert (await api.call("GET", "/system/usage?from=x")).status == 400
+        assert (await api.call("GET", "/system/usage", user="")).status == 401
