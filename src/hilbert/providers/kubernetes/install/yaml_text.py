@@ -13,6 +13,13 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Plain.add_representer(str, _text)
+
+
 def dump(value: Any) -> str:
     return yaml.dump(value, Dumper=_Plain, sort_keys=False, width=10_000)
 
