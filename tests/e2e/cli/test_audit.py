@@ -36,6 +36,14 @@ def test_a_guarded_function_from_its_deployment_to_a_revocation(platform: Platfo
     called = platform.hilbert("invoke", "kept", "-n", "dev", "--auth", "--token", made, stdin=b"by token")
     assert called.stdout.strip() == b"by token"
     assert platform.call("/async-function/kept.dev", b"x").status == 401
+    queued = platform.call("/async-function/kept.dev", b"later", headers=sent)
+    assert queued.status == 202
+    call_id = queued.headers["x-call-id"]
+
+    def state() -> str:
+        return str(json.loads(platform.api("GET", f"/async-function/{call_id}").body)["state"])
+
+    until(lambda: state() == "succeeded", what="the queued call", log=lambda: platform.log)
     platform.hilbert("token", "revoke", "caller", "--yes")
     until(
         lambda: platform.call("/function/kept.dev", b"x", headers=sent).status == 401,
