@@ -14,7 +14,7 @@ import uvloop
 
 from bench import load
 from bench.report import Section
-from hilbert.core.ports.queue import Finished, QueueBounds, QueuedCall
+from hilbert.core.ports.queue import Finished, Queue, QueueBounds, QueuedCall
 from hilbert.core.values import FunctionRef
 from hilbert.queues.sqlite import SqliteQueue
 from support.nats import NatsServer
@@ -76,6 +76,7 @@ async def _measure(where: Path, *, rounds: int, seconds: float, producers: Seque
     stores = {
         "SQLite queue of Hilbert, synced before each acknowledgement": "sqlite",
         "JetStream, `sync_interval: always`": "always",
+        "JetStream queue of Hilbert, `sync_interval: always`": "queue",
         "JetStream, default: synced every two minutes": "2m",
     }
     found: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
@@ -85,6 +86,8 @@ async def _measure(where: Path, *, rounds: int, seconds: float, producers: Seque
             folder = where / f"queue-{kind}"
             if kind == "sqlite":
                 _, puts[title] = await stack.enter_async_context(_sqlite(folder))
+            elif kind == "queue":
+                puts[title] = await stack.enter_async_context(_jetstream_queue(folder))
             else:
                 puts[title] = await stack.enter_async_context(_jetstream(folder, kind))
         for _, count, title in itertools.product(range(rounds), producers, stores):
@@ -120,14 +123,36 @@ async def _sqlite(folder: Path) -> AsyncIterator[tuple[SqliteQueue, Put]]:
     folder.mkdir()
     queue = await SqliteQueue.open(folder, _WIDE)
 
+    try:
+        yield queue, _putting(queue)
+    finally:
+        queue.close()
+
+
+@contextlib.asynccontextmanager
+async def _jetstream_queue(folder: Path) -> AsyncIterator[Put]:
+    from hilbert.queues.jetstream import JetStreamQueue
+    from hilbert.queues.jetstream.log import Log
+
+    (folder / "copy").mkdir(parents=True)
+    server = NatsServer(folder)
+    server.start()
+    try:
+        queue = await JetStreamQueue.open(lambda: Log.connect(server.url, name="queue"), folder / "copy", _WIDE)
+        try:
+            yield _putting(queue)
+        finally:
+            await queue.close()
+    finally:
+        server.stop()
+
+
+def _putting(queue: Queue) -> Put:
     async def put() -> object:
         call = QueuedCall(id=str(uuid.uuid4()), ref=_REF, due=0, body=_BODY)
         return await queue.put([call], now=time.time())
 
-    try:
-        yield queue, put
-    finally:
-        queue.close()
+    return put
 
 
 @contextlib.asynccontextmanager

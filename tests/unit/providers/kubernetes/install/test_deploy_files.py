@@ -57,19 +57,24 @@ def test_kustomize_makes_the_plan(overlay: str, cluster_role: bool) -> None:
 
 
 def test_kustomize_adds_a_service_monitor(tmp_path: Path) -> None:
-    """As the guide says: an overlay of one's own, with the component."""
+    """As the guides say: an overlay of one's own, with the components."""
     kubectl = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed")
     shutil.copytree(DEPLOY, tmp_path / "kubernetes")
     overlay = tmp_path / "kubernetes" / "overlays" / "ours"
     overlay.mkdir()
-    text = "resources: [../cluster-wide]\ncomponents: [../../components/service-monitor]\n"
+    text = "resources: [../cluster-wide]\ncomponents: [../../components/service-monitor, ../../components/nats]\n"
     (overlay / "kustomization.yaml").write_text(text)
     done = subprocess.run([kubectl, "kustomize", str(overlay)], capture_output=True, check=True)
     made = by_identity(list(yaml.safe_load_all(done.stdout)))
     for kind in ("Service", "ServiceMonitor", "NetworkPolicy"):
         assert (kind, "openfaas", "gateway-metrics") in made
+    assert ("StatefulSet", "openfaas", "nats") in made
+    gateway = made["Deployment", "openfaas", "gateway"]["spec"]["template"]["spec"]["containers"][0]
+    names = [entry["name"] for entry in gateway["env"]]
+    assert names.index("NATS_PASSWORD") < names.index("HILBERT_QUEUE__NATS_URL"), "it stands in the address"
+    assert "HILBERT_PROVIDER__NAME" in names
 
 
 def sort_environment(manifest: dict[str, Any]) -> None:
