@@ -117,7 +117,7 @@ def _asked(namespace: NamespaceName, one: BatchCall) -> Asked:
         if not _FIELD.fullmatch(name) or not _VALUE.fullmatch(value):
             raise Invalid(f"headers: ({name:.40}) is not a header name, or its value is not printable ASCII")
         if name.lower() in ("x-call-id", "x-forwarded-for"):
-            raise Invalid(f"headers: {name} is the gateway's to say")
+            raise Invalid(f"headers: {name} is set by the gateway")
     if one.body and one.body_base64:
         raise Invalid("give body or bodyBase64, not both")
     try:

@@ -93,7 +93,7 @@ class Services:
     def tokens(self) -> TokenStore:
         """Raises `Unsupported`."""
         if self.token_store is None:
-            raise Unsupported("this gateway keeps no tokens of its own", hint="use its password")
+            raise Unsupported("this gateway has no tokens of its own", hint="use its password")
         return self.token_store
 
     @property

@@ -221,7 +221,7 @@ def _load(name: str, folder: Path, *, shipped: bool) -> Located:
     try:
         template = parse_template(read_document(str(file)), name=str(file))
     except HilbertError as exc:
-        raise InvalidTemplate(exc.message, hint=exc.hint or "mend it, or pull the template again") from exc
+        raise InvalidTemplate(exc.message, hint=exc.hint or "fix it, or pull the template again") from exc
     if not template.extends:
         return Located(name=name, folder=folder, template=template, shipped=shipped)
     base = SHIPPED / template.extends

@@ -67,7 +67,7 @@ class Call(Generic[T]):
             return self._decode(head, body)
         except msgspec.MsgspecError as exc:
             raise BrokenAnswer(
-                f"{self.request.method} {self.request.target}: the answer makes no sense: {exc}"
+                f"{self.request.method} {self.request.target}: the answer cannot be read: {exc}"
             ) from exc
 
     def check(self, head: Head, body: bytes) -> None:
@@ -330,7 +330,7 @@ class LogReader:
         try:
             return [parse(line, LogMessage) for line in lines if line.strip()]
         except msgspec.MsgspecError as exc:
-            raise BrokenAnswer(f"a log message makes no sense: {exc}") from exc
+            raise BrokenAnswer(f"a log message cannot be read: {exc}") from exc
 
     def finish(self) -> Iterable[LogMessage]:
         """The last message, if it came without its newline."""

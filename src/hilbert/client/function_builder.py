@@ -145,7 +145,7 @@ def _decode(text: bytes) -> BuildResult:
     try:
         return msgspec.json.decode(text, type=BuildResult)
     except msgspec.MsgspecError as exc:
-        raise BrokenAnswer(f"the builder's answer makes no sense: {exc}") from exc
+        raise BrokenAnswer(f"the builder's answer cannot be read: {exc}") from exc
 
 
 def _refusal(head: Head, body: bytes) -> HilbertError:

@@ -52,7 +52,7 @@ def deploy_warnings(spec: FunctionSpec, policy: CallPolicy) -> list[str]:
 def _scaling(spec: FunctionSpec) -> list[str]:
     labels = spec.labels
     found = [
-        f"label {key}: {labels[key][:64]!r} is not a whole number from {least} to {most}, and counts for nothing"
+        f"label {key}: {labels[key][:64]!r} is not a whole number from {least} to {most}, and is ignored"
         for key, least, most in _COUNTS
         if key in labels and _whole(labels[key], least, most) is None
     ]

@@ -163,7 +163,7 @@ def _issuer(name: str, spec: Mapping[str, Any], beside: object) -> Issuer:
     internal = spec.get("issInternal") or ""
     iss = _url(spec.get("iss"), "spec.iss")
     if not internal and not iss.startswith("https://") and not _LOOPBACK.match(iss):
-        raise Invalid("spec.iss: must begin with https://, so that nobody on the way can forge its keys")
+        raise Invalid("spec.iss: must begin with https://, so that its keys cannot be forged on the way")
     return Issuer(
         name=name,
         iss=iss,
@@ -185,7 +185,7 @@ def _statement(given: object, where: str) -> Statement:
     found = _map(given, where)
     _only(found, {"sid", "effect", "action", "resource", "condition"}, where)
     if found.get("effect") != "Allow":
-        raise Invalid(f"{where}.effect: must be Allow; what is not allowed is refused")
+        raise Invalid(f"{where}.effect: must be Allow; whatever is not allowed is refused")
     actions, resources = (
         _texts(found.get("action"), f"{where}.action"),
         _texts(found.get("resource"), f"{where}.resource"),
@@ -226,7 +226,7 @@ def _role(name: str, spec: Mapping[str, Any]) -> RoleBinding:
         raise Invalid(f"spec.principal.{SUBJECT}: must name somebody")
     condition = _condition(spec.get("condition"), "spec.condition")
     if not principal and not condition:
-        raise Invalid("spec: needs a principal or a condition, or it would be everybody's")
+        raise Invalid("spec: needs a principal or a condition, or it would apply to everybody")
     return RoleBinding(
         name=name, policies=_texts(spec.get("policy"), "spec.policy"), principal=subjects, condition=condition
     )
@@ -248,7 +248,7 @@ def _condition(given: object, where: str) -> Condition:
                 raise Invalid(f"{where}.{operator}.{claim}: must have a value")
             found.setdefault(operator, {})[claim] = texts
         if operator not in found:
-            raise Invalid(f"{where}.{operator}: must name a claim, or it would always hold")
+            raise Invalid(f"{where}.{operator}: must name a claim, or it would always be true")
     return found
 
 

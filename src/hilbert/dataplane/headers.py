@@ -200,7 +200,7 @@ def incoming(request: Request) -> Incoming:
 
 
 def outgoing(response: Response) -> tuple[bytes, bool, bool]:
-    """An upstream's header lines, less what belongs to its hop or is the gateway's to say.
+    """An upstream's header lines, less what belongs to its hop or is set by the gateway.
 
     Also whether there is a Content-Type among them, and a Date.
     """

@@ -136,16 +136,16 @@ class Fetcher:
     async def _read(self, reference: str, *, size: int | None = None) -> tuple[bytes, Index | Manifest]:
         data = await self._source.manifest(reference)
         if len(data) > MOST_DOCUMENT or (size is not None and len(data) != size):
-            raise Hostile("its manifest has another size than its index says")
+            raise Hostile("its manifest's size differs from the one in its index")
         if reference.startswith("sha256:") and digest_of(data) != reference:
-            raise Hostile("its manifest has another digest than it was asked for by")
+            raise Hostile("its manifest does not have the requested digest")
         return data, read_manifest(data)
 
     async def _get_layers(self, manifest: Manifest, document: Document) -> None:
         expected: dict[str, tuple[Descriptor, str]] = {}
         for descriptor, digest in zip(manifest.layers, document.layers, strict=True):
             if expected.setdefault(descriptor.digest, (descriptor, digest))[1] != digest:
-                raise Hostile("one of its layers is said to hold two different things")
+                raise Hostile("it lists one layer with two different contents")
         self._total = sum(descriptor.size for descriptor, _ in expected.values())
         self._all_layers = len(expected)
         budget = Budget(size=self._most)
@@ -189,7 +189,7 @@ class Fetcher:
                 raise Failed(
                     "checking a layer",
                     f"{descriptor.digest} came with {size} bytes and the digest {digest}, and should have {descriptor.size}",
-                    hint="it was damaged on the way, or the registry is; try again",
+                    hint="it was damaged in transit or in the registry; try again",
                 )
             await asyncio.to_thread(self._depot.keep_blob, partial, descriptor.digest)
             self._depot.note(descriptor.digest, self._source.place)
@@ -210,7 +210,7 @@ class Fetcher:
                 if layer.digest == digest:
                     self._depot.keep_layer(descriptor.digest, layer, folder)
         if layer.digest != digest:
-            raise Hostile("one of its layers unpacks to something else than its configuration says")
+            raise Hostile("one of its layers does not match its configuration")
 
     def _advance(self, size: int) -> None:
         self._done += size

@@ -85,7 +85,7 @@ async def run(job: Job, progress: Progress | None) -> Sequence[Brought]:
                     line = await process.stdout.readline()
             except TimeoutError as exc:
                 why = f"nothing happened for {_QUIET:.0f} s, or it took more than {LONGEST:.0f} s"
-                raise Failed("fetching the image", why, hint="try again: what has come is kept") from exc
+                raise Failed("fetching the image", why, hint="try again: finished downloads are kept") from exc
             if not line:
                 raise Failed(
                     "fetching the image",

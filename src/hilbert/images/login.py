@@ -48,7 +48,7 @@ def parse_docker_config(data: bytes) -> Credentials:
         file = msgspec.json.decode(data, type=_File)
     except msgspec.MsgspecError as exc:
         # The text of the error may quote what it stumbled over, which is a secret.
-        raise Invalid("the logins are not JSON as docker's config.json has it, with 'auths'") from exc
+        raise Invalid("the logins are not JSON in the form of docker's config.json, with 'auths'") from exc
     return Credentials(logins={_registry(server): _login(server, entry) for server, entry in file.auths.items()})
 
 

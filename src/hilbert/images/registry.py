@@ -233,7 +233,10 @@ def _refused(step: str, place: Place, answer: Answer) -> Failed:
                 kind="unreachable",
             )
     return Failed(
-        step, f"{place.host} answered {answer.status}", hint="the registry fails; try again later", kind="unreachable"
+        step,
+        f"{place.host} answered {answer.status}",
+        hint="the registry reports an error; try again later",
+        kind="unreachable",
     )
 
 

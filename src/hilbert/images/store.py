@@ -221,7 +221,7 @@ class OciStore:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 (folder / replica).touch(mode=0o600)
         except OSError as exc:
-            raise StorageFull(f"cannot note that an image is used: {exc.strerror}") from exc
+            raise StorageFull(f"cannot record that an image is used: {exc.strerror}") from exc
 
     def unpin(self, digest: str, replica: str) -> None:
         """The replica is gone. Absence is success. Raises `OSError`."""

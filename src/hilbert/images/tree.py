@@ -88,7 +88,7 @@ class Tree:
                     self._make(here)
             done.append(part)
             if len(done) > MOST_DEPTH:
-                raise Hostile(f"it has more than {MOST_DEPTH} folders within one another")
+                raise Hostile(f"it has more than {MOST_DEPTH} levels of folders")
         found = "/".join(done)
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
@@ -131,7 +131,7 @@ def split_name(name: str) -> tuple[str, str]:
     if "\0" in name:
         raise Hostile(f"it holds the name {shown(name)}, which no file can have")
     if len(parts) > MOST_DEPTH:
-        raise Hostile(f"it has more than {MOST_DEPTH} folders within one another")
+        raise Hostile(f"it has more than {MOST_DEPTH} levels of folders")
     if any(len(os.fsencode(part)) > 255 for part in parts) or len(os.fsencode(name)) > 4000:
         raise Hostile(f"it holds the name {shown(name)}, which is too long for a file")
     return "/".join(parts[:-1]), parts[-1] if parts else ""

@@ -119,7 +119,7 @@ class Unpacker:
         if self._budget.entries < 0:
             raise Hostile(f"it holds more than {MOST_ENTRIES} files")
         if member.size < 0:
-            raise Hostile("it holds a file of a negative size")
+            raise Hostile("it has a file with a negative size")
         if member.isreg():
             self._size += member.size
             self._budget.size -= member.size

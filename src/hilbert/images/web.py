@@ -107,7 +107,7 @@ class Web:
             if (onward.scheme, onward.host, onward.port) != (target.scheme, target.host, target.port):
                 left = {name: value for name, value in left.items() if name.lower() not in _ACROSS}
             target = onward
-        raise Unreachable(f"it sends one on more than {MOST_REDIRECTS} times")
+        raise Unreachable(f"it redirects more than {MOST_REDIRECTS} times")
 
     async def _send(
         self, method: str, url: httpx2.URL, headers: Mapping[str, str], body: str, *, listed: bool
@@ -159,7 +159,7 @@ async def _allowed(host: str, port: int, *, listed: bool) -> Sequence[str]:
         raise Failed(
             f"connecting to {host}",
             "its address is this machine's, or belongs to a private network",
-            hint="an administrator may list it in images.private_registries, or in images.insecure_registries if it has no TLS",
+            hint="an administrator can list it in images.private_registries, or in images.insecure_registries if it has no TLS",
         )
     return allowed
 

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
                 file = Path(next(arguments, ""))
             else:
                 raise InvalidSettings(
-                    f"unknown argument {argument}", hint="known are --set KEY=VALUE and --config FILE"
+                    f"unknown argument {argument}", hint="the options are --set KEY=VALUE and --config FILE"
                 )
         loaded = core_settings.load(file=file, flags=flags)
     except HilbertError as exc:

@@ -52,7 +52,9 @@ def _private(key: str, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         seen = folder.lstat()
         if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid():
-            raise InvalidSettings(f"{key}: {folder} is not a folder of this user's", hint="remove it or name another")
+            raise InvalidSettings(
+                f"{key}: {folder} is not a folder that belongs to this user", hint="remove it or name another"
+            )
         if seen.st_mode & 0o077:
             folder.chmod(0o700)
     except FileExistsError as exc:

@@ -267,7 +267,7 @@ class Supervisor:
             _log.error(
                 "cannot start",
                 reason=f"the control process ended {_GIVE_UP_AFTER} times before it was ready, last with status {code}",
-                hint="the lines above say why; run 'hilbert doctor', and 'hilbert up' once the cause is mended",
+                hint="the lines above say why; run 'hilbert doctor', and 'hilbert up' once the cause is fixed",
             )
         self._status = START_FAILED
         self._stopping = True

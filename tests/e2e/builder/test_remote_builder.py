@@ -175,7 +175,7 @@ def test_the_environment_names_it(both: tuple[Gateway, CommandLine]) -> None:
             "limit exceeded",
             "--parallel 1",
         ),
-        (Reply(200, b"<html>"), "makes no sense", ""),
+        (Reply(200, b"<html>"), "cannot be read", ""),
         (Reply(502, b"bad gateway"), "502", ""),
     ],
 )

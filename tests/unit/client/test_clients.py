@@ -250,8 +250,8 @@ class _Serving:
         (b"", "before the answer began"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n[]", "in the middle"),
         (b"220 smtp ready\r\n", "not HTTP"),
-        (b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{"a": 1', "makes no sense"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[1, 2, 3]", "makes no sense"),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{"a": 1', "cannot be read"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[1, 2, 3]", "cannot be read"),
     ],
 )
 def test_broken_answers_are_said_to_be_broken(either: Either, answer: bytes, why: str) -> None:

@@ -69,7 +69,7 @@ def test_the_default_namespace_has_its_name(either: Either, gateway: Gateway) ->
         (404, b"404 page not found", "Unsupported", "no identity service"),
         (405, b"", "Unsupported", "no identity service"),
         (501, b"", "Unsupported", "no identity service"),
-        (200, {"token": "x"}, "BrokenAnswer", "makes no sense"),
+        (200, {"token": "x"}, "BrokenAnswer", "cannot be read"),
     ],
 )
 def test_refusals(either: Either, gateway: Gateway, status: int, document: object, error: str, text: str) -> None:

@@ -129,13 +129,13 @@ def test_a_token_lives_for_half_an_hour_if_nothing_is_said() -> None:
             )
             for wrong in ("dev", "dev:", ":f", "*:*", "dev-*:*", "dev.*:f", "Dev:*", "dev:f:g", "dev:*x")
         ),
-        (ROLE, {"principal": None, "condition": None}, "everybody's"),
-        (ROLE, {"principal": {}, "condition": {}}, "everybody's"),
+        (ROLE, {"principal": None, "condition": None}, "apply to everybody"),
+        (ROLE, {"principal": {}, "condition": {}}, "apply to everybody"),
         (ROLE, {"principal": {"jwt:email": ["a"]}}, "'jwt:email' is not known"),
         (ROLE, {"principal": {"jwt:sub": []}}, "must name somebody"),
         (ROLE, {"condition": {"StringNotEqual": {"jwt:iss": ["a"]}}}, "'StringNotEqual' is not known"),
         (ROLE, {"condition": {"ForAllValues:StringEqual": {"jwt:iss": ["a"]}}}, "is not known"),
-        (ROLE, {"condition": {"StringEqual": {}}}, "always hold"),
+        (ROLE, {"condition": {"StringEqual": {}}}, "always be true"),
         (ROLE, {"condition": {"StringEqual": {"jwt:iss": []}}}, "must have a value"),
         (ROLE, {"condition": {"StringEqual": {"iss": ["a"]}}}, "must be jwt:"),
         (ROLE, {"condition": {"StringEqual": {"jwt:": ["a"]}}}, "must be jwt:"),

@@ -99,7 +99,7 @@ def by_device(provider: Provider, client: Client, *, sleep: Callable[[float], No
                 interval += 5
             elif exc.error != "authorization_pending":
                 raise
-    raise Failed("nobody typed the code in time", hint="run the command again")
+    raise Failed("the code was not entered in time", hint="run the command again")
 
 
 def by_secret(provider: Provider, client: Client) -> str:
@@ -175,7 +175,7 @@ class _Callback:
         while self._found is None:
             self._server.timeout = max(0.0, end - time.monotonic())
             if self._server.timeout == 0.0:
-                raise Failed("nobody signed in in time", hint="run the command again")
+                raise Failed("the sign-in was not completed in time", hint="run the command again")
             self._server.handle_request()
         return self._found
 

@@ -112,7 +112,7 @@ class KubernetesProvider:
     async def close(self, *, stop_replicas: bool = False) -> None:
         """Stop. Replicas go on: they are the cluster's. `stop_replicas` is taken for likeness with hosts and refused."""
         if stop_replicas:
-            _log.warning("functions go on: a cluster outlives its gateways")
+            _log.warning("functions keep running after the gateway stops")
         if self._closed:
             return
         self._closed = True
