@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,11 @@ def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["auth", "images", "logs", "oci", "queue"])
 def test_what_stands_where_a_folder_belongs_is_told_in_a_sentence(tmp_path: Path, name: str) -> None:
-    paths = PathSettings(state_dir=str(tmp_path / "s"), run_dir=str(tmp_path / "r"))
+    with tempfile.TemporaryDirectory(prefix="hb-") as run:  # Its path has to be short.
+        _place(tmp_path, PathSettings(state_dir=str(tmp_path / "s"), run_dir=run), name)
+
+
+def _place(tmp_path: Path, paths: PathSettings, name: str) -> None:
     prepare(paths)
     inner = tmp_path / "s" / name
     inner.write_text("x")
