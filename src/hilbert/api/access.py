@@ -46,6 +46,8 @@ async def apply_objects(call: Call) -> Answer:
     else:
         changes = await store.apply(documents)
         _look_for_keys(call)
+    told = ", ".join(f"{one.kind} {one.name} {one.change}" for one in changes)
+    call.remark = f"dry run: {told}" if call.flag(DRY_RUN) else told
     warnings = _warnings(call.services.access, documents)
     return json(
         [

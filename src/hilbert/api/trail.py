@@ -163,7 +163,7 @@ def _about(call: Call) -> str:
     except HilbertError:
         text = ""
     text = text or call.name or (target.ref.name if target is not None and target.ref is not None else "")
-    return text if _NAME.fullmatch(text) else ""
+    return clean(text) if _NAME.fullmatch(text) else ""
 
 
 def _code(failure: Exception | None) -> str:

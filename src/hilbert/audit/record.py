@@ -6,6 +6,7 @@ Everything that comes from outside is cut to a length. Values of secrets never c
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -23,9 +24,13 @@ MAX_NAMES: Final = 64
 """Names of fields, policies and resources in one record."""
 
 
+_TOKEN: Final = re.compile(r"(?<=hilbert_)[0-9A-Za-z]+_[0-9A-Za-z]+|eyJ[\w-]+\.[\w.-]+")
+"""The gateway's own tokens, and those of identity providers, where somebody has put them by mistake."""
+
+
 def clean(text: str, most: int = MAX_TEXT) -> str:
-    """A text that can be written, and is no longer than `most` characters."""
-    return text[:most].encode("utf-8", "replace").decode()
+    """A text that can be written, is no longer than `most` characters, and holds nothing that looks like a token."""
+    return _TOKEN.sub("[redacted]", text[: 2 * most + 64]).encode("utf-8", "replace").decode()[:most]
 
 
 def names(given: Sequence[str]) -> tuple[str, ...]:

@@ -132,6 +132,9 @@ async def test_no_value_of_a_secret_and_no_credential_is_in_the_files(audited: A
     await audited.call("POST", f"/oauth/token?subject_token={secret}&grant_type={secret}", user="")
     await audited.call("POST", "/oauth/token", f"subject_token={secret}".encode(), user="")
     made = await token(audited, "owner")
+    held = made["Authorization"].removeprefix("Bearer ")
+    await audited.call("DELETE", f"/system/tokens/{held}", headers={"User-Agent": f"curl {held} eyJhbGci.{secret}.x"})
+    await audited.call("GET", f"/system/function/{held}?namespace=mine", user="", headers={"User-Agent": held})
     whole = b"".join(path.read_bytes() for path in log.folder.glob("*.jsonl"))
     assert whole.count(b'"record"') > 20
     assert secret.encode() not in whole
