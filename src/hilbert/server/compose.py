@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hilbert.control.delivery.intake import FullQueue
 from hilbert.control.leader import SoleLeader
+from hilbert.core.errors import InvalidSettings
 from hilbert.core.ports import Leader, Provider
 from hilbert.core.ports.queue import QueueBounds
 from hilbert.core.settings import Settings
@@ -70,8 +71,15 @@ async def running_queue(settings: Settings) -> AsyncIterator[FullQueue | None]:
 
 @contextlib.asynccontextmanager
 async def _jetstream(settings: Settings, bounds: QueueBounds) -> AsyncIterator[FullQueue]:
-    from hilbert.queues.jetstream import JetStreamQueue
-    from hilbert.queues.jetstream.log import Log
+    try:
+        from hilbert.queues.jetstream import JetStreamQueue
+        from hilbert.queues.jetstream.log import Log
+    except ImportError as exc:
+        raise InvalidSettings(
+            "queue.nats_url is set, and the client of NATS is not installed",
+            detail=str(exc),
+            hint="pip install 'hilbert[nats]'",
+        ) from exc
 
     folder = Path(settings.paths.state_dir) / "queue"
     folder.mkdir(mode=0o700, exist_ok=True)
