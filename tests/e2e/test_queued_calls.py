@@ -150,7 +150,14 @@ def test_what_is_refused(platform: Platform) -> None:
     assert platform.call("/async-function/nobody", b"").status == 404
     assert platform.call("/async-function/echo", b"", headers={"X-Callback-Url": "nonsense"}).status == 400
     assert platform.call("/async-function/echo", b"", method="PUT").status == 405
-    assert platform.call("/async-function/echo", b"x" * (5 << 20)).status == 413
+    # The answer comes before the body, which a client that still sends may not live to read.
+    address = urlsplit(platform.url)
+    client = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
+    with contextlib.closing(client):
+        client.putrequest("POST", "/async-function/echo")
+        client.putheader("Content-Length", str(5 << 20))
+        client.endheaders()
+        assert client.getresponse().status == 413
 
 
 def test_cancelling_a_running_call_ends_it_in_the_function(platform: Platform) -> None:

@@ -78,7 +78,7 @@ async def _jetstream(settings: Settings, bounds: QueueBounds) -> AsyncIterator[F
         raise InvalidSettings(
             "queue.nats_url is set, and the client of NATS is not installed",
             detail=str(exc),
-            hint="pip install 'hilbert[nats]'",
+            hint="install Hilbert with its extra: pip install '.[nats]' in a clone of its repository",
         ) from exc
 
     folder = Path(settings.paths.state_dir) / "queue"
