@@ -77,6 +77,7 @@ class _Watchdog:
         self._loop: Loop | None = None
         self._lock = not inherited and not config.suppress_lock
         self._status = 0
+        self._last_line = ""
         self._terminated = False
 
     def run(self) -> int:
@@ -170,8 +171,17 @@ class _Watchdog:
             create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
             await create(front.connection, sock=listener, backlog=1024)
 
-        loop.run_until_complete(begin())
+        def begun(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                loop.stop()
+
+        # One run of the loop for both: the process may end while the server is being made, and what stops one run is
+        # forgotten by the next.
+        task = loop.create_task(begin())
+        task.add_done_callback(begun)
         loop.run_forever()
+        if task.done() and not task.cancelled():
+            task.result()
 
     def _begin(self, handle: Handle | None, loop: Loop) -> Front:
         """Make the mode and the HTTP side; what comes from now on is answered."""
@@ -253,9 +263,13 @@ class _Watchdog:
         loop.call_later(config.drain_delay, lambda: front.when_idle(0, loop.stop))
         loop.call_later(config.drain_delay + config.write_timeout, self._give_up)
 
-    def _process_gone(self, status: int) -> None:
-        """The process that the replica is made of has ended: so does the replica, with its status."""
+    def _process_gone(self, status: int, why: str) -> None:
+        """The process that the replica is made of has ended: so does the replica, with its status.
+
+        `why` becomes the last line of the log, behind all that the process had written.
+        """
         self._status = status if status >= 0 else 128 - status
+        self._last_line = why
         if self._loop is not None:
             self._loop.stop()
 
@@ -280,6 +294,8 @@ class _Watchdog:
             _run_exit_functions()
         self._remove_lock()
         self._flush()
+        if self._last_line:
+            self._log.line(self._last_line)
 
     def _flush(self) -> None:
         """Write out what the function printed."""

@@ -13,7 +13,7 @@ import pytest
 from attack.victim import Victim
 from support.dataplane import Plane, until
 from support.replicas import Call
-from support.wire import Wire
+from support.wire import Closed, Wire
 
 
 @pytest.mark.bound("source-connections")
@@ -86,18 +86,22 @@ def test_descriptors_are_kept_for_calls(few: Plane) -> None:
     try:
         victim = Victim(plane, "127.0.0.2")
         stalled, _ = plane.function(lambda call: call.body())
-        told = 0
+        told = ended = 0
         for _ in range(300):
             wire = plane.connect()
             wires.append(wire)
             wire.send(b"POST /function/%b HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n" % stalled.encode())
         for wire in wires:
             wire.sock.settimeout(0.05)
-            with contextlib.suppress(TimeoutError):
-                answer = wire.head()
-                assert answer.status == 503
+            try:
+                assert wire.head().status == 503
                 told += 1
-        assert told > 150
+            except TimeoutError:
+                continue
+            except Closed:  # Its call stalled, and it made room for a later one.
+                ended += 1
+        assert told + ended > 150
+        assert told > 50
         assert plane.open_files() < 256
         for _ in range(20):
             victim.call_on_another()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import psutil
 import pytest
 
-from support.processes import RUNTIMES, ProcessHarness
+from attack.function.bystander import bystander
+from support.processes import RUNTIMES, ProcessHarness, is_of
 
 
 @pytest.fixture(params=RUNTIMES)
 async def harness(request: pytest.FixtureRequest) -> AsyncIterator[ProcessHarness]:
     harness = ProcessHarness(request.param)
     await harness.start()
-    yield harness
-    await harness.close()
+    try:
+        async with bystander(harness):
+            yield harness
+    finally:
+        await harness.close()
+    assert not [process for process in psutil.process_iter() if is_of(process, harness.folder)]

@@ -129,7 +129,7 @@ for _ in range(8):
 
 @pytest.fixture(params=LEVELS)
 async def harness(request: pytest.FixtureRequest) -> AsyncIterator[ProcessHarness]:
-    harness = ProcessHarness(request.param, default_limits=LIMITS)
+    harness = ProcessHarness(request.param, default_limits=LIMITS, probe_period=2.0)
     await harness.start()
     yield harness
     await harness.close()

@@ -126,6 +126,28 @@ async def test_metadata_of_closed_files_stays_as_it_is(scene: Scene) -> None:
     assert [_state(path) for path in scene.closed] == before
 
 
+async def test_files_that_others_open_are_not_leased_or_watched(scene: Scene) -> None:
+    """A lease holds up whoever opens the file next, in the kernel: a control process, or another replica's start."""
+    fcntl, name = "__import__('fcntl').fcntl", "__import__('json').__file__"
+    own = "__import__('tempfile').gettempdir() + '/own'"
+    attempts = {
+        f"lease {kind} of {place}": f"{fcntl}(os.open({place}, os.O_RDONLY), 1024, {kind})"
+        for place in (name, "os.__file__", own)
+        for kind in (0, 1)
+    }
+    attempts["lease by another name"] = f"system(libc.fcntl(os.open({name}, os.O_RDONLY), 1024, 0))"
+    if scene.level != "bubblewrap":
+        attempts["watch on a folder"] = f"{fcntl}(os.open(os.path.dirname({name}), os.O_RDONLY), 1026, 0x80000008)"
+    made = f"os.close(os.open({own}, os.O_CREAT | os.O_RDONLY, 0o600))"
+    assert (await inside(scene.attacker, {"a file of its own": made}))["a file of its own"][0] == "done"
+    assert refused(await inside(scene.attacker, attempts))
+    works = {
+        "flags": f"{fcntl}(1, 3) is not None",
+        "a lock of its own": f"__import__('fcntl').flock(os.open({own}, os.O_RDONLY), 2)",
+    }
+    assert {kind for kind, _ in (await inside(scene.attacker, works)).values()} == {"done"}
+
+
 @pytest.fixture
 def mailbox(harness: ProcessHarness) -> Iterator[socket.socket]:
     """A datagram socket of the platform's."""

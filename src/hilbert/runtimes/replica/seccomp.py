@@ -95,6 +95,10 @@ _PROTOCOLS: Final = (0, 1, 6, 17, 58)
 """The default, ICMP (as datagrams: ping), TCP, UDP, ICMPv6."""
 _SET_OWNER: Final = (8, 15, 10)
 """F_SETOWN, F_SETOWN_EX, F_SETSIG: have the kernel signal another process."""
+_SET_LEASE: Final = 1024
+"""F_SETLEASE: whoever opens the file next is held up for as long as 45 seconds, the platform and other replicas too."""
+_NOTIFY: Final = 1026
+"""F_NOTIFY: tells what others do in a folder, as inotify does."""
 _SET_OWNER_IOCTL: Final = (0x8901, 0x8902)
 """FIOSETOWN, SIOCSPGRP: the same."""
 _SCHED_CORE: Final = 62
@@ -156,9 +160,11 @@ def program(*, apart: bool, metadata: bool = True, machine: str = "") -> bytes:
             lines += _only(number, [[Check(0, (0,))]])
         lines += _only(_SETPRIORITY[machine], [[Check(0, (0,)), Check(1, (0,))]])  # PRIO_PROCESS
         lines += _only(_IOPRIO_SET[machine], [[Check(0, (1,)), Check(1, (0,))]])  # IOPRIO_WHO_PROCESS
-        lines += _never(_FCNTL[machine], Check(1, _SET_OWNER))
+        lines += _never(_FCNTL[machine], Check(1, (*_SET_OWNER, _SET_LEASE, _NOTIFY)))
         lines += _never(_IOCTL[machine], Check(1, _SET_OWNER_IOCTL))
         lines += _never(_PRCTL[machine], Check(0, (_SCHED_CORE,)))
+    else:
+        lines += _never(_FCNTL[machine], Check(1, (_SET_LEASE,)))
     lines.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def make_mode(
-    config: Config, env: dict[str, str], loop: Loop, log: Log, pump: Pump, gone: Callable[[int], None]
+    config: Config, env: dict[str, str], loop: Loop, log: Log, pump: Pump, gone: Callable[[int, str], None]
 ) -> Mode:
     """The mode that `config` names, python aside. Raises `ConfigError` when it cannot work here.
 

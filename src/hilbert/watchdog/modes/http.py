@@ -40,7 +40,9 @@ _GRACE_SECONDS: Final = 5.0
 class Http:
     """Calls passed on to the process. Ready once it takes connections; calls that come earlier wait for that."""
 
-    def __init__(self, config: Config, env: dict[str, str], log: Log, told: int, gone: Callable[[int], None]) -> None:
+    def __init__(
+        self, config: Config, env: dict[str, str], log: Log, told: int, gone: Callable[[int, str], None]
+    ) -> None:
         """Start the process. `told` takes log lines that name their call; it is closed here. Raises `ConfigError`."""
         import asyncio
 
@@ -139,13 +141,15 @@ class Http:
         task.add_done_callback(self._tasks.discard)
 
     def _ended(self) -> None:
-        self._loop.remove_reader(self._child.pidfd)
+        pidfd = self._child.pidfd
+        self._loop.remove_reader(pidfd)
         status = self._child.reap()
-        if status is not None:
-            self.ready = False
-            name = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-            self._log.line(f"The function's process has ended with {name}")
-            self._gone(status)
+        if status is None:  # Not yet to be reaped: look again.
+            self._loop.add_reader(pidfd, self._ended)
+            return
+        self.ready = False
+        name = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        self._gone(status, f"The function's process has ended with {name}")
 
 
 def _address(url: str, scratch: str) -> tuple[str, bytes]:

