@@ -148,6 +148,11 @@ def test_every_command_has_been_seen() -> None:
         "completion": "tests/unit/cli/frame/test_completion.py",
         "install kubernetes": "tests/contract/kubernetes/test_install.py",
         **dict.fromkeys(("password off", "password on", "password rotate"), "tests/e2e/cli/test_tokens.py"),
+        **dict.fromkeys(
+            ("auth", "iam apply", "iam delete", "iam diff", "iam get", "iam rotate-key"),
+            "tests/e2e/cli/test_single_sign_on.py",
+        ),
+        **dict.fromkeys(("audit list", "audit verify", "usage"), "tests/e2e/cli/test_audit.py"),
     }
     root = Path(__file__).parents[3]
     assert all((root / place).is_file() for place in elsewhere.values())
