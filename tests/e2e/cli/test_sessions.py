@@ -147,6 +147,13 @@ def test_every_command_has_been_seen() -> None:
     elsewhere = {
         "completion": "tests/unit/cli/frame/test_completion.py",
         "install kubernetes": "tests/contract/kubernetes/test_install.py",
+        "usage": "tests/e2e/cli/test_audit.py",
+        **dict.fromkeys(("audit list", "audit verify"), "tests/e2e/cli/test_audit.py"),
+        **dict.fromkeys(("password rotate", "password off", "password on"), "tests/e2e/cli/test_tokens.py"),
+        **dict.fromkeys(
+            ("auth", "iam apply", "iam diff", "iam get", "iam delete", "iam rotate-key"),
+            "tests/e2e/cli/test_single_sign_on.py",
+        ),
         **dict.fromkeys(("password off", "password on", "password rotate"), "tests/e2e/cli/test_tokens.py"),
         **dict.fromkeys(
             ("auth", "iam apply", "iam delete", "iam diff", "iam get", "iam rotate-key"),
@@ -156,6 +163,7 @@ def test_every_command_has_been_seen() -> None:
     }
     root = Path(__file__).parents[3]
     assert all((root / place).is_file() for place in elsewhere.values())
+    assert all(command.split()[0] in (root / place).read_text() for command, place in elsewhere.items())
     missing = [
         command.path
         for command in all_commands()
