@@ -7,6 +7,7 @@ Nothing but this module reads the environment of the platform's processes.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -374,7 +375,8 @@ def known_settings() -> Mapping[str, tuple[Any, object]]:
     }
 
 
-def _kinds() -> dict[str, Any]:
+@functools.cache  # A command asks several times, and each answer takes a millisecond to make.
+def _kinds() -> Mapping[str, Any]:
     return {
         f"{section}.{name}": kind
         for section, struct in get_type_hints(Settings).items()
