@@ -91,11 +91,11 @@ def test_kills_of_a_control_process_that_was_ready_are_no_reason_to_give_up(plat
 
 
 def test_giving_up_says_why_and_what_to_do() -> None:
-    """A control process that never becomes ready: here because its folder of credentials is a file."""
+    """A control process that never becomes ready: here because its file of tokens is damaged."""
     platform = Platform("gateway.workers=1")
     try:
         platform.state.mkdir(mode=0o700)
-        (platform.state / "auth").write_text("a file")
+        (platform.state / "tokens.db").write_text("no database, but a text that is long enough to be one" * 100)
         with pytest.raises(AssertionError, match="ended with 3"):
             platform.start()
         assert '"cannot start"' in platform.log

@@ -66,6 +66,8 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     feed_fd: int
     logs_fd: int
     places: tuple[HeldPlace, ...]
+    delivery_secret: str = ""
+    """Old workers and the new control process must agree on it. Empty, from a version without: a new one is made."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:

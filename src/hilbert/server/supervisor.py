@@ -121,6 +121,7 @@ class Supervisor:
 
     def _take(self, taken: Handover) -> None:
         self._locks = taken.lock_fds
+        self._delivery_secret = taken.delivery_secret or secrets.token_hex(16)
         self._started_at = taken.started_at
         self._served = taken.served
         self._public = [socket.socket(fileno=descriptor) for descriptor in taken.public_fds]
@@ -355,6 +356,7 @@ class Supervisor:
             feed_fd=self._feed_socket.fileno(),
             logs_fd=self._logs_socket.fileno(),
             places=tuple(map(handover.hold, self._family())),
+            delivery_secret=self._delivery_secret,
         )
 
     def _replace_all(self) -> Generator[None, None, None]:

@@ -139,7 +139,7 @@ import select, socket, time
 waiting, there = [], 0
 for _ in range({CONNECTIONS_MOST + 100}):
     sock = socket.socket(); sock.setblocking(False); sock.connect_ex(({PUBLIC!r}, {PORT})); waiting.append(sock)
-poll, end = select.poll(), time.monotonic() + 20
+poll, end = select.poll(), time.monotonic() + 50
 for sock in waiting:
     poll.register(sock, select.POLLOUT)
 kept = {{sock.fileno(): sock for sock in waiting}}

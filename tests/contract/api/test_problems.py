@@ -38,6 +38,7 @@ STATUSES = {
     "ReservedNamespace": 403,
     "Unsupported": 501,
     "Overloaded": 503,
+    "TooLarge": 413,
     "QuotaExceeded": 403,
     "QueueFull": 503,
     "RateLimited": 429,

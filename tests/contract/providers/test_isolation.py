@@ -198,6 +198,7 @@ async def test_nothing_of_the_platform_is_inherited(scene: Scene) -> None:
 
 async def test_what_may_be_written(scene: Scene) -> None:
     package = os.path.dirname(hilbert.__file__)
+    system = "/etc/x" if scene.harness.images else "/usr/x"
     results = await inside(
         scene.attacker,
         {
@@ -205,13 +206,17 @@ async def test_what_may_be_written(scene: Scene) -> None:
             "bundle": "write(os.getcwd() + '/x')",
             "secrets": "write(os.environ['HILBERT_SECRETS_DIR'] + '/x')",
             "state": f"write({str(scene.state / 'x')!r})",
-            **({} if scene.level == "process" else {"system": "write('/usr/x')", "code": f"write({package + '/x'!r})"}),
+            **(
+                {}
+                if scene.level == "process"
+                else {"system": f"write({system!r})", "code": f"write({package + '/x'!r})"}
+            ),
         },
     )
     assert results.pop("scratch")[0] == "done"
     if scene.harness.images:  # Its root is its own to write to, and gone with it.
         assert {results.pop(name)[0] for name in ("bundle", "system")} == {"done"}
-        assert not Path("/usr/x").exists()
+        assert not Path(system).exists()
     if scene.level == "process" and not scene.separate_users:
         assert results["state"][0] == "done"
         assert "read the files and secrets" in (await scene.harness.provider.facts())["warning.sandbox"]

@@ -111,7 +111,9 @@ def test_up_builds_deploys_and_builds_again(platform: Platform, tmp_path: Path) 
     hilbert(platform, tmp_path, "up", "--skip-tests")
     assert ask(url) == "Bye, Ada!\n"
     assert "unchanged" in hilbert(platform, tmp_path, "build", "--skip-tests")
-    assert re.search(r"first:latest +openfaas-fn +[0-9a-f]{12} +python", hilbert(platform, tmp_path, "images", "list"))
+    assert re.search(
+        r"first:latest +openfaas-fn +[0-9a-f]{12} +bundle, python", hilbert(platform, tmp_path, "images", "list")
+    )
 
 
 def test_a_bundle_of_the_same_name_with_new_content_starts_new_replicas(platform: Platform, tmp_path: Path) -> None:

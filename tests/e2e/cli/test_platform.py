@@ -202,7 +202,8 @@ def test_doctor_of_a_function_that_cannot_run(platform: Platform) -> None:
     words = ("deploy", "--name", "tiny", "--image", "functions/alpine:latest", "--memory-limit", "1Mi")
     done = platform.hilbert(*words, "--ready-timeout", "20s", expect=1)
     assert done.stdout == b"", "what is not ready is not said to be deployed"
-    assert done.stderr.startswith(b"error: function tiny is not ready: ")
+    assert done.stderr.startswith(b"warning: tiny: limits.memory: 1Mi is too little")
+    assert b"\nerror: function tiny is not ready: " in done.stderr
     found = findings(platform, "tiny", expect=1)
     assert "tiny is failed, 0 of 1 replica ready: " in found["broken"][0]["what"]
     assert found["broken"][0]["todo"]
