@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -15,8 +16,11 @@ from support.processes import ProcessHarness
 _NAMESPACE: Final = NamespaceName("bystander")
 _SECRET: Final = SecretName("token")
 _VALUE: Final = b"the bystander's own"
-_EVERY: Final = 0.1
+_EVERY: Final = 0.05
 """Seconds between two calls."""
+_CALM: Final = 10
+"""Calls before the attack, and after it, which tell how long one takes on this machine now."""
+_SLACK: Final = 0.010
 _PATIENCE: Final = 20.0
 """Seconds after which an answer counts as missing, on a machine that is busy with an attack."""
 _ASK: Final = (
@@ -25,8 +29,12 @@ _ASK: Final = (
 
 
 @contextlib.asynccontextmanager
-async def bystander(harness: ProcessHarness) -> AsyncIterator[None]:
-    """Its calls all succeed with its own answer, its replica is never another one, and its secret stays what it is."""
+async def bystander(harness: ProcessHarness, late: list[bool]) -> AsyncIterator[None]:
+    """Its calls all succeed with its own answer, its replica is never another one, and its secret stays what it is.
+
+    `late` gets whether the slowest hundredth of its calls took more than twice as long as those before and after the attack, and 10 ms.
+    One attack alone may be this machine's fault, so what `late` says counts over all attacks of a module.
+    """
     provider = harness.provider
     await provider.create_namespace(Namespace(name=_NAMESPACE))
     await provider.create_secret(Secret(_NAMESPACE, _SECRET, _VALUE))
@@ -34,24 +42,32 @@ async def bystander(harness: ProcessHarness) -> AsyncIterator[None]:
     async with watching(provider) as table:
         await provider.apply(spec)
         (endpoint,) = await table.ready(spec.ref)
+        before = [await _call(endpoint) for _ in range(_CALM)]
         done = asyncio.Event()
-        calls = asyncio.create_task(_call(endpoint, done))
+        calls = asyncio.create_task(_call_on(endpoint, done))
         try:
             yield
         finally:
             done.set()
-            count = await calls
-        assert count
+            took = await calls
+        calm = max(before + [await _call(endpoint) for _ in range(_CALM)])
+        late.append(took[-1 - len(took) // 100] > 2 * calm + _SLACK)
         assert await table.ready(spec.ref) == (endpoint,), "the bystander's replica is another one"
 
 
-async def _call(endpoint: Endpoint, done: asyncio.Event) -> int:
-    count = 0
-    while not count or not done.is_set():
-        async with asyncio.timeout(_PATIENCE):
-            status, answer = await call(endpoint, _ASK)
-        assert (status, answer) == (200, _VALUE), (status, answer)
-        count += 1
+async def _call_on(endpoint: Endpoint, done: asyncio.Event) -> list[float]:
+    """Call again and again; the seconds that each call took, ascending."""
+    took = [await _call(endpoint)]
+    while not done.is_set():
+        took.append(await _call(endpoint))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), _EVERY)
-    return count
+    return sorted(took)
+
+
+async def _call(endpoint: Endpoint) -> float:
+    began = time.monotonic()
+    async with asyncio.timeout(_PATIENCE):
+        status, answer = await call(endpoint, _ASK)
+    assert (status, answer) == (200, _VALUE), (status, answer)
+    return time.monotonic() - began

@@ -24,6 +24,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=why))
 
 
+@pytest.fixture(autouse=True)
+def somebody_else_is_served(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever an attack on the shared platform did, a function of another namespace and the API answer as before."""
+    yield
+    if "platform" in request.fixturenames:
+        platform: NetworkedPlatform = request.getfixturevalue("platform")
+        assert platform.python("still.bystander", "print('served')").strip() == "served", platform.log
+        assert platform.api("GET", "/system/functions?namespace=bystander").status == 200
+
+
 @pytest.fixture(scope="module")
 def networks() -> Iterator[Networks]:
     networks = Networks()
@@ -42,6 +52,8 @@ def platform(request: pytest.FixtureRequest, networks: Networks) -> Iterator[Net
     try:
         platform.start()
         platform.probe("probe")
+        platform.namespace("bystander")
+        platform.probe("still", "bystander")
         yield platform
         assert platform.stop() == 0, platform.log
         networks.links_end()

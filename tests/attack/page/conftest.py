@@ -45,16 +45,22 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def site() -> Iterator[Site]:
     made = Site(CREDENTIALS)
-    yield made
-    made.close()
+    try:
+        yield made
+        assert made.unchanged(), "whatever a page did, the victim's function and secret are as they were"
+    finally:
+        made.close()
 
 
 @pytest.fixture
 def open_site() -> Iterator[Site]:
     """One without a password."""
     made = Site(None)
-    yield made
-    made.close()
+    try:
+        yield made
+        assert made.unchanged()
+    finally:
+        made.close()
 
 
 @pytest.fixture
