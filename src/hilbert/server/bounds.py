@@ -19,7 +19,7 @@ from hilbert.control.delivery.request import MOST_DEPTH
 from hilbert.control.delivery.room import ANNOTATION_RATE
 from hilbert.control.schedules import expression
 from hilbert.control.schedules.rules import MOST
-from hilbert.core import settings
+from hilbert.core import limits, settings
 from hilbert.core.values import Duration, Quantity
 from hilbert.dataplane import guard
 from hilbert.dataplane.places import SHARE
@@ -161,6 +161,8 @@ WAITING: Final = (
     Bound("queue-length", "calls that wait for a replica", "503", "gateway.queue_length", scope="function and worker"),
     Bound("waiting-bytes", "bytes of the bodies of all calls that wait", "503", "gateway.max_waiting_bytes", scope="worker"),
     Bound("activation", "time for a replica to be there", "503", "gateway.activation_timeout"),
+    Bound("call-rate", "calls a second", "429", fixed=f"none; annotation `{limits.ANNOTATION_RATE}`", scope="function or namespace"),
+    Bound("call-concurrency", "calls at once", "429", fixed=f"none; annotation `{limits.ANNOTATION_CONCURRENCY}`", scope="function or namespace"),
 )  # fmt: skip
 
 QUEUED: Final = (

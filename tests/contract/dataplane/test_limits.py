@@ -7,12 +7,15 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from hilbert.core.limits import CallLimits, ScopeShare
 from support.dataplane import Call, Plane, until
 
 ONE_A_MINUTE = CallLimits(1 / 60, 1)
 
 
+@pytest.mark.bound("call-rate")
 def test_a_rate_is_held_and_the_answer_says_what_to_do(plane: Plane) -> None:
     plane.put("slow", plane.replica().endpoint, namespace="dev", namespace_limits=CallLimits(0.5, 2))
     answers = [plane.call("/function/slow.dev", b"x") for _ in range(20)]
@@ -42,6 +45,7 @@ def test_one_namespace_pays_for_itself_alone(plane: Plane) -> None:
     assert {plane.call("/function/a.other").status for _ in range(20)} == {200}
 
 
+@pytest.mark.bound("call-concurrency")
 def test_calls_at_once_are_counted_until_they_end_in_any_way(plane: Plane) -> None:
     opened, inside = threading.Event(), threading.Semaphore(0)
 
