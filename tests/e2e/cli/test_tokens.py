@@ -76,9 +76,13 @@ def test_the_password_rotated_switched_off_and_on_again(platform: Platform) -> N
     old = platform.password
     new = platform.hilbert("password", "rotate").stdout.decode().strip()
     until(lambda: status_with(platform, "admin", new) == 200, what="the new password to be accepted")
-    assert status_with(platform, "admin", old) == 401
+    assert status_with(platform, "admin", old) in (401, 429)
 
-    assert b"no token of an owner" in platform.hilbert("password", "off", "--yes", expect=1).stderr
+    # Asking for it has slowed down guesses from here, for a moment.
+    until(
+        lambda: b"no token of an owner" in platform.hilbert("password", "off", "--yes", expect=None).stderr,
+        what="the command to be refused for the right reason",
+    )
     token = platform.hilbert("token", "create", "boss", "-n", "dev", "--role", "owner").stdout.decode().strip()
     assert b"password is in use" in platform.hilbert("doctor").stdout
     platform.hilbert("password", "off", "--yes")
