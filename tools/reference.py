@@ -38,7 +38,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Generated from `core/settings.py` by `make docs`.",
+        "Generated from `core/settings/` by `make docs`.",
         "",
         "Sources, the later ones winning: defaults, `hilbert.toml`, environment, flags (`--set KEY=VALUE`).",
         "`hilbert.toml` is looked for at `$HILBERT_CONFIG`, `~/.config/hilbert/hilbert.toml` and `/etc/hilbert/hilbert.toml`.",
@@ -75,8 +75,9 @@ def _kind(kind: Any) -> str:
 
 def _field_docs() -> dict[str, str]:
     """The docstring below each field, by dotted name; and each section's, by its name."""
-    tree = ast.parse(inspect.getsource(core_settings))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    sources = sorted(Path(inspect.getfile(core_settings)).parent.glob("*.py"))
+    nodes = [node for source in sources for node in ast.parse(source.read_text(encoding="utf-8")).body]
+    classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
     docs: dict[str, str] = {}
     for field in classes["Settings"].body:
         if not isinstance(field, ast.AnnAssign):

@@ -32,10 +32,11 @@ from hilbert.dataplane.config import WorkerConfig
 from hilbert.kit.files import write_file
 from hilbert.kit.pace import Pace
 from hilbert.kit.process import adopt_orphans, spare
-from hilbert.server import child, folders, handover, log_keeper, sockets, sweep
+from hilbert.server import child, folders, handover, sweep
 from hilbert.server.config import ControlConfig
 from hilbert.server.exits import START_FAILED
 from hilbert.server.handover import Handover
+from hilbert.server.held import Held
 from hilbert.server.log_keeper import KeeperConfig
 from hilbert.server.member import Member, Place
 
@@ -79,13 +80,15 @@ class Supervisor:
         self._state = Path(settings.paths.state_dir)
         self._run = Path(settings.paths.run_dir)
         _keep_config_descriptor_free()
+        self._held = Held.take(taken) if taken else Held.open(settings)
+        self._delivery_secret = (taken.delivery_secret if taken else "") or secrets.token_hex(16)
+        self._started_at = taken.started_at if taken else datetime.now(UTC).isoformat()
+        self._served = taken is not None and taken.served
         if taken is None:
-            self._open()
-        else:
-            self._take(taken)
+            (self._state / folders.STOPPED).unlink(missing_ok=True)
         self._keepers = [Place("log keeper", "hilbert.server.log_keeper")] if settings.provider.name == "host" else []
         self._control = Place("control process", "hilbert.server.control")
-        self._workers = [Place(f"worker {n}", "hilbert.dataplane.worker") for n in range(len(self._public))]
+        self._workers = [Place(f"worker {n}", "hilbert.dataplane.worker") for n in range(len(self._held.public))]
         if taken is not None:
             held = {entry.name: entry for entry in taken.places}
             for place in self._family():
@@ -102,37 +105,9 @@ class Supervisor:
         self._cut: list[str] = []
         """What callers lost by the stop, in words."""
 
-    def _open(self) -> None:
-        gateway = self._settings.gateway
-        folders.prepare(self._settings.paths)
-        self._locks = folders.lock_both(self._settings.paths)
-        self._delivery_secret = secrets.token_hex(16)
-        self._started_at = datetime.now(UTC).isoformat()
-        self._served = False
-        count = gateway.workers or min(os.cpu_count() or 1, 8)
-        self._public = sockets.listen_tcp(gateway.host, gateway.port, count=count, setting="gateway.port")
-        self._metrics = sockets.listen_tcp(
-            gateway.metrics_host, gateway.metrics_port, count=1, setting="gateway.metrics_port"
-        )[0]
-        self._control_socket = sockets.listen_unix(self._run / "control.sock")
-        self._feed_socket = sockets.listen_unix(self._run / "feed.sock")
-        self._logs_socket = sockets.listen_unix(self._run / log_keeper.SOCKET)
-        (self._state / folders.STOPPED).unlink(missing_ok=True)
-
-    def _take(self, taken: Handover) -> None:
-        self._locks = taken.lock_fds
-        self._delivery_secret = taken.delivery_secret or secrets.token_hex(16)
-        self._started_at = taken.started_at
-        self._served = taken.served
-        self._public = [socket.socket(fileno=descriptor) for descriptor in taken.public_fds]
-        self._metrics = socket.socket(fileno=taken.metrics_fd)
-        self._control_socket = socket.socket(fileno=taken.control_fd)
-        self._feed_socket = socket.socket(fileno=taken.feed_fd)
-        self._logs_socket = socket.socket(fileno=taken.logs_fd)
-
     @property
     def url(self) -> str:
-        return sockets.url_of(self._public[0])
+        return self._held.url
 
     def run(self) -> int:
         """Run until stopped; returns the exit status."""
@@ -185,16 +160,16 @@ class Supervisor:
             line = theirs.fileno()
             if place is self._control:
                 document = msgspec.json.encode(self._control_config(line))
-                opened = [self._control_socket, self._feed_socket, self._metrics]
+                opened = [self._held.control, self._held.feed, self._held.metrics]
                 passed = [sock.fileno() for sock in opened]
             elif place in self._keepers:
-                passed = [self._logs_socket.fileno()]
+                passed = [self._held.logs.fileno()]
                 document = msgspec.json.encode(
                     KeeperConfig(settings=self._settings, listen_fd=passed[0], lifeline_fd=line)
                 )
             else:
                 index = self._workers.index(place)
-                passed = [self._public[index].fileno()]
+                passed = [self._held.public[index].fileno()]
                 document = msgspec.json.encode(self._worker_config(index, line))
             pid = child.spawn(place.module, document, pass_fds=[*passed, line], environ=self._environ)
         _log.debug("child started", child=place.name, pid=pid)
@@ -205,11 +180,11 @@ class Supervisor:
         return ControlConfig(
             settings=self._settings,
             url=self.url,
-            metrics_url=sockets.url_of(self._metrics),
+            metrics_url=self._held.metrics_url,
             workers=len(self._workers),
-            control_fd=self._control_socket.fileno(),
-            feed_fd=self._feed_socket.fileno(),
-            metrics_fd=self._metrics.fileno(),
+            control_fd=self._held.control.fileno(),
+            feed_fd=self._held.feed.fileno(),
+            metrics_fd=self._held.metrics.fileno(),
             delivery_secret=self._delivery_secret,
             lifeline_fd=line,
             supervisor_pid=os.getpid(),
@@ -221,7 +196,7 @@ class Supervisor:
             settings=self._settings,
             index=index,
             workers=len(self._workers),
-            listen_fd=self._public[index].fileno(),
+            listen_fd=self._held.public[index].fileno(),
             feed_path=str(self._run / "feed.sock"),
             control_path=str(self._run / "control.sock"),
             inside_path=str(self._run / "inside.sock") if self._settings.provider.name == "host" else "",
@@ -301,7 +276,7 @@ class Supervisor:
             return
         with contextlib.suppress(OSError):
             while True:
-                self._control_socket.accept()[0].close()
+                self._held.control.accept()[0].close()
 
     def _hear(self, place: Place, member: Member, now: float) -> None:
         for text in member.listen(now):
@@ -349,12 +324,12 @@ class Supervisor:
             settings=self._settings,
             started_at=self._started_at,
             served=self._served,
-            lock_fds=tuple(self._locks),
-            public_fds=tuple(sock.fileno() for sock in self._public),
-            metrics_fd=self._metrics.fileno(),
-            control_fd=self._control_socket.fileno(),
-            feed_fd=self._feed_socket.fileno(),
-            logs_fd=self._logs_socket.fileno(),
+            lock_fds=tuple(self._held.locks),
+            public_fds=tuple(sock.fileno() for sock in self._held.public),
+            metrics_fd=self._held.metrics.fileno(),
+            control_fd=self._held.control.fileno(),
+            feed_fd=self._held.feed.fileno(),
+            logs_fd=self._held.logs.fileno(),
             places=tuple(map(handover.hold, self._family())),
             delivery_secret=self._delivery_secret,
         )
@@ -472,17 +447,12 @@ class Supervisor:
 
     def _leave(self) -> None:
         (self._state / "gateway.json").unlink(missing_ok=True)
-        for name in ("control.sock", "feed.sock", log_keeper.SOCKET):
-            (self._run / name).unlink(missing_ok=True)
         if self._cut:
             try:
                 write_file(self._state / folders.STOPPED, msgspec.json.encode({"pid": os.getpid(), "cut": self._cut}))
             except OSError as exc:
                 _log.warning("cannot tell 'hilbert down' what was cut", reason=str(exc))
-        for sock in (*self._public, self._metrics, self._control_socket, self._feed_socket, self._logs_socket):
-            sock.close()
-        for lock in self._locks:
-            os.close(lock)
+        self._held.close(self._run)
         _log.info("stopped", cut=self._cut)
 
 
