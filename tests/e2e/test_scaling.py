@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ SCALE = "com.openfaas.scale."
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Platform]:
-    with running("gateway.workers=2", "provider.drain_delay=100ms") as started:
+    with running("gateway.workers=2", "provider.drain_delay=100ms", "provider.grace=1s") as started:
         yield started
 
 
@@ -36,6 +37,12 @@ def scaling(platform: Platform, name: str) -> dict[str, Any]:
     assert answer.status == 200, answer.text
     found: dict[str, Any] = json.loads(answer.body)
     return found
+
+
+def metrics(platform: Platform) -> str:
+    with urllib.request.urlopen(f"{platform.facts['metrics_url']}/metrics", timeout=10) as answer:
+        found: bytes = answer.read()
+    return found.decode()
 
 
 class Callers:
@@ -96,6 +103,26 @@ def test_an_idle_function_goes_to_zero_and_the_next_call_wakes_it(platform: Plat
 def test_a_long_call_is_not_cut_by_scaling_to_zero(platform: Platform) -> None:
     deploy(platform, "long", "sleep 6", zero="true", zero_duration="2s")
     assert platform.call("/function/long", b"").status == 200
+
+
+def test_a_long_call_is_not_cut_by_scaling_down(platform: Platform) -> None:
+    """However much longer than the grace it takes: its replica goes when it has ended."""
+    deploy(platform, "patient", "sleep 5", max="2")
+    assert platform.api("POST", "/system/scale-function/patient", {"replicas": 2}).status == 202
+    until(lambda: scaling(platform, "patient")["available"] == 2, what="two replicas", log=lambda: platform.log)
+    statuses: list[int] = []
+    calls = [
+        threading.Thread(target=lambda: statuses.append(platform.call("/function/patient", b"").status))
+        for _ in range(4)
+    ]
+    for call in calls:
+        call.start()
+    under_way = 'gateway_function_invocation_inflight{function_name="patient.openfaas-fn"} 4.0'
+    until(lambda: under_way in metrics(platform), what="four calls under way", log=lambda: platform.log)
+    assert platform.api("POST", "/system/scale-function/patient", {"replicas": 0}).status == 202
+    for call in calls:
+        call.join()
+    assert statuses == [200] * 4
 
 
 def test_a_function_without_labels_keeps_its_count(platform: Platform) -> None:

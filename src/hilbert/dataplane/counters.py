@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Generic, TypeVar
 
 from hilbert.dataplane.feed.messages import CodeLevels, RouteLevels
@@ -54,7 +54,9 @@ class RouteCounters(Generic[Owner]):
             self._marked = True
             self._on_change(self._owner)
 
-    def report(self, namespace: str, name: str, *, born: int, waiting: int) -> RouteLevels:
+    def report(
+        self, namespace: str, name: str, *, born: int, waiting: int, busy: Mapping[str, int] | None = None
+    ) -> RouteLevels:
         self._marked = False
         return RouteLevels(
             namespace=namespace,
@@ -66,4 +68,5 @@ class RouteCounters(Generic[Owner]):
             cold_starts=self.cold_starts,
             retries=self.retries,
             codes=self.codes,
+            busy=busy or {},
         )

@@ -90,6 +90,7 @@ class RouteState:
         "fault",
         "gates",
         "guarded",
+        "leaving",
         "name",
         "namespace",
         "open",
@@ -113,6 +114,8 @@ class RouteState:
         self.gates: tuple[Gate, ...] = ()
         """Limits that its calls have to pass; few functions have any."""
         self.replicas: list[Replica] = []
+        self.leaving: tuple[Replica, ...] = ()
+        """Taken out of the route while they had calls under way, which go on."""
         self.waiting: OrderedDict[Waiter, None] = OrderedDict()
         """In order of arrival; `WaitingRoom` keeps it."""
         self.counters = RouteCounters(note, self)
@@ -148,6 +151,17 @@ class RouteState:
         if best.refusing:
             best.try_at = now + _TRY_LATER  # Nobody else until it is known how this one fares.
         return best
+
+    def busy(self) -> dict[str, int]:
+        """Calls under way by the address of the replica that has them, replicas that are leaving included."""
+        if self.leaving:
+            self.leaving = tuple(replica for replica in self.leaving if replica.inflight)
+        found: dict[str, int] = {}
+        for replica in (*self.replicas, *self.leaving):
+            if replica.inflight:
+                address = replica.endpoint.address
+                found[address] = found.get(address, 0) + replica.inflight
+        return found
 
     def next_try(self) -> float:
         """When a replica that refuses may be tried again; 0 if none refuses."""
@@ -254,6 +268,8 @@ class Table:
         ]
         for replica in known.values():
             replica.pool.close()
+        if known:
+            state.leaving += tuple(replica for replica in known.values() if replica.inflight)
         if state.replicas:
             state.woken_at = 0.0  # The wake-up has been heard; the next one need not wait its turn.
         return state, gone

@@ -37,7 +37,7 @@ from hilbert.control.scaling.prometheus import Prometheus
 from hilbert.control.scaling.scaler import Scaler
 from hilbert.control.usage import Ledger
 from hilbert.core.errors import HilbertError
-from hilbert.core.ports import Namespaces, Provider, SharedCounts, SharedShelves
+from hilbert.core.ports import Namespaces, Provider, Retiring, SharedCounts, SharedShelves
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.feed.messages import CallKeys
 from hilbert.dataplane.feed.publisher import Feed
@@ -172,6 +172,8 @@ class Control:
                 )
             )
             await routing.wait_synced()
+            if isinstance(provider, Retiring):
+                provider.tell_busy(lambda ref: totals.busy((ref.namespace, ref.name)))
             if isinstance(provider, SharedCounts):
                 provider.share_counts(lambda: {ref: finished(one) for ref, one in totals.functions().items()})
             scaler.start()

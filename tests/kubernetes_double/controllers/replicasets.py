@@ -156,8 +156,9 @@ class ReplicaSetController(Controller):
             self.enqueue((rs["metadata"]["namespace"], rs["metadata"]["name"]), after=min(later) + 0.01)
 
 
-def _worth(pod: Json) -> tuple[int, int, int, float]:
-    """What is deleted first comes first: unassigned, pending, not ready, youngest."""
+def _worth(pod: Json) -> tuple[int, int, int, int, float]:
+    """What is deleted first comes first: unassigned, pending, not ready, of the least deletion cost, youngest."""
     phase = {"Pending": 0, "Unknown": 1}.get(pod["status"].get("phase", ""), 2)
     born = datetime.fromisoformat(pod["metadata"]["creationTimestamp"]).timestamp()
-    return int(bool(pod["spec"].get("nodeName"))), phase, int(is_ready(pod)), -born
+    cost = int((pod["metadata"].get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost", "0"))
+    return int(bool(pod["spec"].get("nodeName"))), phase, int(is_ready(pod)), cost, -born

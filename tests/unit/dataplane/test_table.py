@@ -49,6 +49,19 @@ def test_replicas_that_stay_keep_their_state() -> None:
     assert [one.endpoint.replica for one in state(table, "c").replicas] == ["c"]
 
 
+def test_calls_are_told_by_the_replica_that_has_them_until_they_end() -> None:
+    """Also once it has left the route."""
+    table = make()
+    one = state(table, "a", "b", "c")
+    one.replicas[0].inflight, one.replicas[1].inflight = 2, 1
+    leaving = one.replicas[0]
+    assert one.busy() == {"unix:/a": 2, "unix:/b": 1}
+    assert state(table, "b").busy() == {"unix:/a": 2, "unix:/b": 1}
+    leaving.inflight = 0
+    assert one.busy() == {"unix:/b": 1}
+    assert one.leaving == ()
+
+
 def test_another_function_of_the_same_name_is_another() -> None:
     """Its counters start from zero; the old one is handed back."""
     table = make()

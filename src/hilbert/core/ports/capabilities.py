@@ -74,6 +74,15 @@ class SharedCounts(Protocol):
 
 
 @runtime_checkable
+class Retiring(Protocol):
+    """Capability: chooses by their work which replicas go first when a function is scaled down."""
+
+    def tell_busy(self, read: Callable[[FunctionRef], Mapping[str, int]]) -> None:
+        """From now on go by what `read` gives: calls under way by a replica's address, a second old. Once."""
+        ...
+
+
+@runtime_checkable
 class Secrets(Protocol):
     """Capability: secrets, each in one namespace, never readable through the API."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -88,6 +89,8 @@ class RouteLevels(msgspec.Struct, frozen=True, array_like=True):
     cold_starts: int
     retries: int
     codes: dict[int, CodeLevels]
+    busy: Mapping[str, int] = {}
+    """Calls under way by the address of the replica that has them."""
 
 
 class Levels(msgspec.Struct, frozen=True, tag="levels", array_like=True):

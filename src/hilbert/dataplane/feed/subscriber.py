@@ -106,7 +106,9 @@ class Link:
             Levels(
                 epoch=table.epoch,
                 routes=[
-                    state.counters.report(state.namespace, state.name, born=state.born, waiting=len(state.waiting))
+                    state.counters.report(
+                        state.namespace, state.name, born=state.born, waiting=len(state.waiting), busy=state.busy()
+                    )
                     for state in changed
                 ],
                 drift=self._drift,

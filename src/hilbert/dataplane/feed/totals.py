@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -178,6 +179,14 @@ class Totals:
         for part, live in levels:
             calls.add(part, live=live)
         return calls
+
+    def busy(self, key: Key) -> Mapping[str, int]:
+        """Calls under way by the address of the replica that has them, as workers that are connected have last said."""
+        found: Counter[str] = Counter()
+        for name, routes in self._live.items():
+            if key in routes and name not in self._left:
+                found.update(routes[key].busy)
+        return found
 
     def keys(self) -> set[Key]:
         """Functions with counters."""

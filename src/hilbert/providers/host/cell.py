@@ -39,6 +39,8 @@ class Replica:
         self.unready = ""
         """Why it is not ready yet, if that is known."""
         self.stop_at = 0.0
+        self.patient_until = 0.0
+        """Until when its calls under way keep it from being stopped."""
         self.stop_failures = 0
         self.endpoint: Endpoint | None = None
         self.placement: Mapping[str, str] = {}
@@ -73,10 +75,16 @@ class Cell:
         self.usage: Usage | None = None
         self.usage_at = 0.0
 
-    def views(self) -> list[View]:
+    def views(self, busy: Mapping[str, int] | None = None) -> list[View]:
+        """`busy`: calls under way by a replica's address."""
         uid = None if self.record is None else self.record.uid
         return [
-            View(replica.name, replica.stage, replica.revision if replica.uid == uid else None)
+            View(
+                replica.name,
+                replica.stage,
+                replica.revision if replica.uid == uid else None,
+                busy.get(replica.endpoint.address, 0) if busy and replica.endpoint is not None else 0,
+            )
             for replica in self.replicas.values()
         ]
 

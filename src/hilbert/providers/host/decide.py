@@ -66,6 +66,8 @@ class View(NamedTuple):
     stage: Stage
     revision: Revision | None
     """None: it belongs to a function that is gone."""
+    calls: int = 0
+    """That it has under way, as far as is known."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -73,6 +75,9 @@ class Decision(msgspec.Struct, frozen=True):
     """How many replicas of the wanted revision to start."""
     drain: tuple[str, ...] = ()
     """Replicas to take out of the routes and then to stop."""
+    retire: tuple[str, ...] = ()
+    """The same for those that only the lower count makes too many: nothing is wrong with them, so they first finish the
+    calls that they have."""
 
 
 def decide(replicas: int, wanted: Revision | None, views: Sequence[View]) -> Decision:
@@ -104,11 +109,11 @@ def decide(replicas: int, wanted: Revision | None, views: Sequence[View]) -> Dec
     old = old[: max(0, replicas - ready)]
     excess = len(current) - replicas
     if excess > 0:
-        # Those that serve nothing go first, then the youngest.
+        # Those that serve nothing go first, then those with the fewest calls, then the youngest.
         by_worth = current[::-1]
-        by_worth.sort(key=lambda view: view.stage is Stage.READY)
-        drain += [view.replica for view in by_worth[:excess] if view.stage is not Stage.STARTING]
-        return Decision(drain=tuple(drain))
+        by_worth.sort(key=lambda view: (view.stage is Stage.READY, view.calls))
+        going = tuple(view.replica for view in by_worth[:excess] if view.stage is not Stage.STARTING)
+        return Decision(drain=tuple(drain), retire=going)
     surge = max(1, -(-replicas // 4))
     start = min(replicas - len(current), replicas + surge - len(current) - len(old))
     return Decision(start=max(0, start), drain=tuple(drain))

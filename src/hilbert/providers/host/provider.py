@@ -197,6 +197,9 @@ class HostProvider:
     def watch(self) -> AsyncIterator[EndpointSet | Synced]:
         return self._hub.watch()
 
+    def tell_busy(self, read: Callable[[FunctionRef], Mapping[str, int]]) -> None:
+        self._reconciler.busy = read
+
     # Namespaces
 
     async def list_namespaces(self) -> Sequence[Namespace]:

@@ -52,6 +52,12 @@ _TOLD: Final = {
 """Why a start failed, in words that whoever calls the function may read: without names of the owner's."""
 _GRACE_MOST: Final = Duration.of(3600)
 """Most that a function's `write_timeout` can raise its grace to."""
+_PATIENCE: Final = 3600.0
+"""Most seconds that a replica which is one too many may take to finish its calls."""
+_COUNTED_WITHIN: Final = 1.5
+"""Seconds after which a call that has begun is known of: workers report once a second."""
+_CALLS_AGAIN: Final = 0.5
+"""Seconds between two looks at whether it has finished them."""
 _UNHEALTHY_GRACE: Final = Duration.of(5)
 """Grace of a replica that has stopped answering anyway."""
 
@@ -87,6 +93,8 @@ class Reconciler:
         self._slots = asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1)))
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self.busy: Callable[[FunctionRef], Mapping[str, int]] | None = None
+        """Calls under way of a function, by the address of the replica that has them. None: nobody counts them."""
         self.cells: dict[FunctionRef, Cell] = {}
         self._cell_of: dict[str, Cell] = {}
 
@@ -167,9 +175,12 @@ class Reconciler:
         await self._expire(cell, now)
         record = cell.record
         wanted = None if record is None else self.revision(record)
-        decision = decide(0 if record is None else record.replicas, wanted, cell.views())
+        busy = self.busy(ref) if self.busy is not None else {}
+        decision = decide(0 if record is None else record.replicas, wanted, cell.views(busy))
         for name in decision.drain:
             self._drain(cell.replicas[name], now)
+        for name in decision.retire:
+            self._drain(cell.replicas[name], now, patience=_PATIENCE if self.busy is not None else 0.0)
         if record is not None and wanted is not None and now >= cell.retry_at:
             for _ in range(decision.start):
                 self._begin(cell, record, wanted, now)
@@ -177,7 +188,10 @@ class Reconciler:
         self._note_success(cell, wanted, now)
         for replica in list(cell.replicas.values()):
             if replica.stage is Stage.DRAINING and now >= replica.stop_at:
-                self._begin_stop(cell, replica)
+                if wanted is not None and _may_finish(replica, wanted, busy, now):
+                    replica.stop_at = now + _CALLS_AGAIN
+                else:
+                    self._begin_stop(cell, replica)
         if cell.record is None and not cell.replicas:
             self.cells.pop(ref, None)
             return None
@@ -197,12 +211,15 @@ class Reconciler:
                 self._fail(cell, replica, "ProbeFailing", f"{why}: {replica.unready}" if replica.unready else why, said)
                 self._drain(replica, now)
 
-    def _drain(self, replica: Replica, now: float) -> None:
+    def _drain(self, replica: Replica, now: float, *, patience: float = 0.0) -> None:
+        """Take it out of the routes, and stop it after the drain delay, or up to `patience` later if it has calls."""
         published = replica.stage is Stage.READY
         if replica.stage is Stage.UNHEALTHY:
             replica.grace = min(replica.grace, _UNHEALTHY_GRACE)
         replica.stage = Stage.DRAINING
-        replica.stop_at = now + (self._settings.drain_delay.seconds if published else 0.0)
+        delay = self._settings.drain_delay.seconds
+        replica.stop_at = now + (max(delay, _COUNTED_WITHIN if patience else 0.0) if published else 0.0)
+        replica.patient_until = replica.stop_at + patience if published and patience else 0.0
         replica.settled.set()
 
     def _publish(self, cell: Cell) -> None:
@@ -283,7 +300,7 @@ class Reconciler:
             reason = "CrashLoop" if seen.reason in ("", "Exited") else seen.reason
             self._fail(cell, replica, reason, seen.message or "a replica ended by itself", seen.said)
         replica.grace = Duration(0)
-        replica.stop_at = 0.0
+        replica.stop_at = replica.patient_until = 0.0
         replica.stage = Stage.DRAINING  # What it left behind still has to go.
         replica.settled.set()
 
@@ -439,6 +456,12 @@ class Reconciler:
         self._cell_of.pop(replica.name, None)
         replica.settled.set()
         self.wake(cell.ref)
+
+
+def _may_finish(replica: Replica, wanted: Revision, busy: Mapping[str, int], now: float) -> bool:
+    """Whether a replica that was retired goes on with its calls: not against what its namespace imposes by now."""
+    has_calls = replica.endpoint is not None and busy.get(replica.endpoint.address, 0) > 0
+    return has_calls and now < replica.patient_until and replica.revision.allowed_by(wanted)
 
 
 def _grace(record: FunctionRecord, settings: ProviderSettings) -> Duration:

@@ -39,6 +39,7 @@ from hilbert.providers.kubernetes.keep.call_counts import CallCounts
 from hilbert.providers.kubernetes.keep.deployer import Deployer, first_replicas, has_minimum
 from hilbert.providers.kubernetes.keep.namespaces import NamespaceKeeper
 from hilbert.providers.kubernetes.keep.operator import Operator
+from hilbert.providers.kubernetes.keep.retiring import rank_pods
 from hilbert.providers.kubernetes.keep.secrets import SecretStore
 from hilbert.providers.kubernetes.keep.shelves import Shelves
 from hilbert.providers.kubernetes.render import function_object, pod, tenant
@@ -92,6 +93,7 @@ class KubernetesProvider:
         self.leadership = Leadership(self._api, platform, duration=self._settings.lease_duration.seconds, clock=clock)
         """Who does what only one gateway may do; the scaler and the schedules go by it, too."""
         self._counts = CallCounts(self._api, platform, identity=self.leadership.identity, clock=self._clock)
+        self._busy: Callable[[FunctionRef], Mapping[str, int]] | None = None
         self._shelves = Shelves(self._api, platform, clock=clock)
         self._leading: asyncio.Task[None] | None = None
         self._closed = False
@@ -254,6 +256,9 @@ class KubernetesProvider:
         spec, problem = self._state.spec(function)
         if spec is not None:
             self._deployer.require_room(spec, replicas)
+        live = self._state.deployment(_key(ref))
+        if self._busy is not None and live is not None and 0 < replicas < live.replicas:
+            await rank_pods(self._api, self._state, _key(ref), self._busy(ref))
         # Not through the scale subresource: the answer is the Deployment, which we see at once then.
         with translated(f"function {ref}"):
             done = await self._api.adjust(kinds.DEPLOYMENTS, ref.name, {"spec": {"replicas": replicas}}, ref.namespace)
@@ -398,6 +403,9 @@ class KubernetesProvider:
                 f'namespace {self._default} has no annotation openfaas="1", so it holds no functions'
             )
         return found
+
+    def tell_busy(self, read: Callable[[FunctionRef], Mapping[str, int]]) -> None:
+        self._busy = read
 
     def share_counts(self, read: Callable[[], Mapping[FunctionRef, int]]) -> None:
         self._counts.start(read)

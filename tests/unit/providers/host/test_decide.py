@@ -52,8 +52,15 @@ def test_a_replica_that_is_being_started_is_left_until_it_can_be_stopped() -> No
 
 def test_what_is_not_ready_goes_first_and_then_the_youngest() -> None:
     given = views(("a", Stage.READY, V1), ("b", Stage.READY, V1), ("c", Stage.BOOTING, V1))
-    assert decide(2, V1, given) == Decision(drain=("c",))
-    assert decide(1, V1, given) == Decision(drain=("c", "b"))
+    assert decide(2, V1, given) == Decision(retire=("c",))
+    assert decide(1, V1, given) == Decision(retire=("c", "b"))
+
+
+def test_the_least_busy_goes_first() -> None:
+    """Not the replica with the long call, however young it is."""
+    given = [View("a", Stage.READY, V1, 3), View("b", Stage.READY, V1), View("c", Stage.READY, V1, 1)]
+    assert decide(2, V1, given) == Decision(retire=("b",))
+    assert decide(1, V1, given) == Decision(retire=("b", "c"))
 
 
 def test_an_unhealthy_replica_is_replaced() -> None:

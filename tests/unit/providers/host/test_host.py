@@ -27,8 +27,9 @@ from hilbert.core.model import (
 )
 from hilbert.core.network import ANNOTATION_EGRESS, NetworkKind, NetworkUse
 from hilbert.core.settings import ProviderSettings
-from hilbert.core.values import Duration, NamespaceName, Quantity
+from hilbert.core.values import Duration, FunctionRef, NamespaceName, Quantity
 from hilbert.kit.aio import ManualClock
+from hilbert.providers.host import reconcile
 from hilbert.providers.host.cell import backoff
 from hilbert.testing.harness import eventually, spec_of, watching
 from support.hosts import QUICK, HostHarness
@@ -118,6 +119,52 @@ async def test_a_replica_leaves_the_routes_before_it_is_stopped() -> None:
             assert harness.world.stopped == []
             await eventually(lambda: harness.world.stopped)
             assert harness.world.stopped == [(endpoint.replica, Duration.of(60))]
+
+
+async def test_a_replica_that_is_one_too_many_finishes_its_calls_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least busy goes; one with calls leaves the routes at once and is stopped when they have ended."""
+    monkeypatch.setattr(reconcile, "_COUNTED_WITHIN", 0.02)
+    monkeypatch.setattr(reconcile, "_CALLS_AGAIN", 0.02)
+    async with host() as harness:
+        spec = spec_of(harness, labels={LABEL_SCALE_MIN: "2"})
+        busy: dict[str, int] = {}
+        asked: list[int] = []
+
+        def read(_ref: FunctionRef) -> dict[str, int]:
+            asked.append(1)
+            return busy
+
+        harness.provider.tell_busy(read)
+        await harness.provider.apply(spec)
+        async with watching(harness.provider) as table:
+            one, two = await table.ready(spec.ref, 2)
+            busy[two.address] = 1
+            await harness.provider.scale(spec.ref, 1)
+            assert await table.ready(spec.ref, 1) == (two,)
+            await eventually(lambda: [name for name, _ in harness.world.stopped] == [one.replica])
+            await harness.provider.scale(spec.ref, 0)
+            await table.ready(spec.ref, 0)
+            count = len(asked)
+            await eventually(lambda: len(asked) > count + 3)
+            assert harness.world.running() == [two.replica]
+            busy.clear()
+            await eventually(lambda: not harness.world.running())
+
+
+async def test_a_replica_with_calls_ends_with_its_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "_COUNTED_WITHIN", 0.02)
+    async with host() as harness:
+        spec = spec_of(harness)
+        busy: dict[str, int] = {}
+        harness.provider.tell_busy(lambda _ref: busy)
+        await harness.provider.apply(spec)
+        async with watching(harness.provider) as table:
+            (one,) = await table.ready(spec.ref)
+            busy[one.address] = 1
+            await harness.provider.scale(spec.ref, 0)
+            await table.ready(spec.ref, 0)
+            await harness.provider.remove(spec.ref)
+            await eventually(lambda: not harness.world.running())
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("1s", 5), ("7", 7), ("nonsense", 5), ("10000h", 3600)])

@@ -46,7 +46,7 @@ RIGHTS: Final[tuple[Right, ...]] = (
     Right("", "services", ("create", "delete", "get", "list", "patch", "watch"), "functions", "make EndpointSlices"),
     Right("discovery.k8s.io", "endpointslices", ("list", "watch"), "functions", "find ready replicas"),
     Right("", "pods", ("list", "watch"), "functions", "say why a replica is not ready"),
-    Right("", "pods", ("patch",), "functions", "make nodes look at once for a changed secret"),
+    Right("", "pods", ("patch",), "functions", "hurry changed secrets; say which replicas have work"),
     Right("", "pods/log", ("get",), "functions", "show logs"),
     Right("", "secrets", ("create", "delete", "get", "list", "patch"), "functions", "manage secrets; see their types"),
     Right("metrics.k8s.io", "pods", ("list",), "functions", "show what functions use"),
