@@ -19,6 +19,7 @@ from hilbert.core import errors
 from hilbert.core.errors import Invalid
 from hilbert.core.identity import Action, Resource
 from hilbert.core.model import CallPolicy, FunctionSpec, FunctionStatus, Namespace
+from hilbert.core.ports import Disregards
 from hilbert.iam.rights import may
 from hilbert.wire import headers
 from hilbert.wire.function import DeleteFunction, Deployment, Function, ScaleFunction
@@ -108,6 +109,8 @@ def _warnings(call: Call, spec: FunctionSpec, policy: CallPolicy) -> list[str]:
         *tight,
         *check_key_name(spec.annotations),
     ]
+    if isinstance(call.services.provider, Disregards):
+        found += call.services.provider.disregarded(spec)
     if rules.schedules and call.services.firing is None:
         found.append(nobody_fires(spec.ref))
     return found

@@ -9,19 +9,21 @@ from __future__ import annotations
 from typing import Final
 
 from hilbert.api import targets
-from hilbert.api.asgi import Answer, json
+from hilbert.api.asgi import TEXT, Answer, json
 from hilbert.api.endpoint import Access, Body, Call, Endpoint, Need, Query, Target, anywhere, nothing
 from hilbert.api.problems import Retold, Told
 from hilbert.control import governing
 from hilbert.control.call_policy import check_namespace_policy
 from hilbert.control.delivery.room import check_namespace_room
+from hilbert.control.known_keys import namespace_keys
 from hilbert.core import errors
 from hilbert.core.errors import Conflict, Invalid, NamespaceNotFound, ReservedNamespace
 from hilbert.core.identity import PLATFORM, Action, Resource
 from hilbert.core.model import Namespace
-from hilbert.core.ports import SlowDeletion
+from hilbert.core.ports import Disregards, SlowDeletion
 from hilbert.core.values import NamespaceName, parse_namespace_name
 from hilbert.iam.rights import may
+from hilbert.wire import headers
 from hilbert.wire.namespace import NamespaceInfo, check_same_name, from_namespace, is_marked, to_namespace
 
 GROUP: Final = "Namespaces"
@@ -55,7 +57,7 @@ async def get_namespace(call: Call) -> Answer:
                 left, hint=f"the cluster is still removing it; to wait: hilbert namespace delete {name} --wait"
             )
         raise call.services.tenancy.absent(name)
-    return json(from_namespace(call.namespace))
+    return json(from_namespace(call.namespace, _warnings(call, call.namespace)))
 
 
 async def create_namespace(call: Call) -> Answer:
@@ -70,7 +72,7 @@ async def create_namespace(call: Call) -> Answer:
     check_namespace_policy(namespace.annotations)
     check_namespace_room(namespace.annotations)
     await call.services.namespaces.create_namespace(namespace)
-    return nothing(201)
+    return _done(call, namespace, 201)
 
 
 async def update_namespace(call: Call) -> Answer:
@@ -80,7 +82,19 @@ async def update_namespace(call: Call) -> Answer:
     check_namespace_policy(namespace.annotations)
     check_namespace_room(namespace.annotations)
     await call.services.namespaces.update_namespace(namespace)
-    return nothing(202)
+    return _done(call, namespace, 202)
+
+
+def _done(call: Call, namespace: Namespace, status: int) -> Answer:
+    warnings = _warnings(call, namespace)
+    return Answer(status, b"", TEXT, {headers.WARNING: headers.one_line("; ".join(warnings))} if warnings else {})
+
+
+def _warnings(call: Call, namespace: Namespace) -> list[str]:
+    """What has no effect, though it was accepted."""
+    provider = call.services.provider
+    disregarded = provider.disregarded(namespace) if isinstance(provider, Disregards) else ()
+    return [*namespace_keys(namespace.labels, namespace.annotations), *disregarded]
 
 
 async def delete_namespace(call: Call) -> Answer:

@@ -179,15 +179,15 @@ class AsyncClient(AsyncQueued):
 
     async def create_namespace(
         self, name: str, *, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None
-    ) -> None:
-        """Raises `AlreadyExists` and `Invalid`."""
-        await self._run(calls.create_namespace(name, labels=labels or {}, annotations=annotations or {}))
+    ) -> str:
+        """Returns a warning of what has no effect, or nothing. Raises `AlreadyExists` and `Invalid`."""
+        return await self._run(calls.create_namespace(name, labels=labels or {}, annotations=annotations or {}))
 
     async def update_namespace(
         self, name: str, *, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None
-    ) -> None:
-        """Replace labels and annotations whole. Raises `NamespaceNotFound`."""
-        await self._run(calls.update_namespace(name, labels=labels or {}, annotations=annotations or {}))
+    ) -> str:
+        """Replace labels and annotations whole. Returns as `create_namespace` does. Raises `NamespaceNotFound`."""
+        return await self._run(calls.update_namespace(name, labels=labels or {}, annotations=annotations or {}))
 
     async def delete_namespace(self, name: str, *, force: bool = False) -> None:
         """Remove the namespace with all that is in it. Raises `NamespaceNotFound`.

@@ -92,7 +92,11 @@ def _status(head: Head, _body: bytes) -> int:
 
 
 def _accepted(*, created: bool) -> Callable[[Head, bytes], Accepted]:
-    return lambda head, _body: Accepted(created, head.status, head.headers.get(WARNING.lower(), ""))
+    return lambda head, body: Accepted(created, head.status, _warning(head, body))
+
+
+def _warning(head: Head, _body: bytes) -> str:
+    return head.headers.get(WARNING.lower(), "")
 
 
 def one(kind: type[T]) -> Callable[[Head, bytes], T]:
@@ -177,15 +181,15 @@ def get_namespace(name: str, *, deleting: bool) -> Call[NamespaceInfo]:
     return Call(sent, one(NamespaceInfo), subject="namespace", name=name)
 
 
-def create_namespace(name: str, *, labels: Values, annotations: Values) -> Call[None]:
+def create_namespace(name: str, *, labels: Values, annotations: Values) -> Call[str]:
     document = _namespace(name, labels, annotations)
-    return Call(request("POST", "/system/namespace/", document=document), nothing, subject="namespace", name=name)
+    return Call(request("POST", "/system/namespace/", document=document), _warning, subject="namespace", name=name)
 
 
-def update_namespace(name: str, *, labels: Values, annotations: Values) -> Call[None]:
+def update_namespace(name: str, *, labels: Values, annotations: Values) -> Call[str]:
     document = _namespace(name, labels, annotations)
     sent = request("PUT", f"/system/namespace/{segment(name)}", document=document)
-    return Call(sent, nothing, subject="namespace", name=name)
+    return Call(sent, _warning, subject="namespace", name=name)
 
 
 def delete_namespace(name: str, *, force: bool) -> Call[None]:

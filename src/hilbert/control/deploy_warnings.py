@@ -8,36 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from hilbert.control.known_keys import function_keys
 from hilbert.control.scaling.alerts import LABEL_SCALE_FACTOR
-from hilbert.control.scaling.policy import (
-    LABEL_MAX,
-    LABEL_PROPORTION,
-    LABEL_TARGET,
-    LABEL_TYPE,
-    LABEL_WINDOW,
-    LABEL_ZERO,
-    LABEL_ZERO_AFTER,
-    read_policy,
-)
+from hilbert.control.scaling.policy import LABEL_MAX, read_policy
 from hilbert.control.schedules.rules import TOPIC
 from hilbert.core.errors import Invalid
 from hilbert.core.model import LABEL_SCALE_MIN, MOST_REPLICAS, CallPolicy, FunctionSpec
 from hilbert.core.values import Duration, parse_whole
 
-_SCALE: Final = "com.openfaas.scale."
-_SCALE_LABELS: Final = frozenset(
-    {
-        LABEL_SCALE_MIN,
-        LABEL_SCALE_FACTOR,
-        LABEL_MAX,
-        LABEL_PROPORTION,
-        LABEL_TARGET,
-        LABEL_TYPE,
-        LABEL_WINDOW,
-        LABEL_ZERO,
-        LABEL_ZERO_AFTER,
-    }
-)
 _COUNTS: Final = ((LABEL_SCALE_MIN, 1, MOST_REPLICAS), (LABEL_MAX, 1, MOST_REPLICAS), (LABEL_SCALE_FACTOR, 0, 100))
 _TIMES: Final = ("exec_timeout", "write_timeout", "read_timeout")
 _PYTHON_NEEDS: Final = 16 << 20
@@ -46,7 +24,13 @@ _PYTHON_NEEDS: Final = 16 << 20
 
 def deploy_warnings(spec: FunctionSpec, policy: CallPolicy) -> list[str]:
     """A sentence for each. `policy` is what the gateway applies to the function's calls."""
-    return [*_scaling(spec), *_timeouts(spec.env, policy), *_memory(spec), *_vain(spec)]
+    return [
+        *_scaling(spec),
+        *_timeouts(spec.env, policy),
+        *_memory(spec),
+        *_vain(spec),
+        *function_keys(spec.labels, spec.annotations),
+    ]
 
 
 def _scaling(spec: FunctionSpec) -> list[str]:
@@ -61,16 +45,6 @@ def _scaling(spec: FunctionSpec) -> list[str]:
         found.append(
             f"label {LABEL_MAX}: {most} is below {LABEL_SCALE_MIN}, which is {least}; {least} is used for both"
         )
-    found += [
-        f"label {key[:128]}: no such label of scaling; there are {', '.join(sorted(one.removeprefix(_SCALE) for one in _SCALE_LABELS))}"
-        for key in sorted(labels)
-        if key.startswith(_SCALE) and key not in _SCALE_LABELS
-    ]
-    found += [
-        f"annotation {key[:128]}: it is read as a label only"
-        for key in sorted(spec.annotations)
-        if key.startswith(_SCALE)
-    ]
     return [*found, *(f"label {text}" for text in read_policy(labels)[1])]
 
 

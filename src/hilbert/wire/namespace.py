@@ -6,7 +6,7 @@ annotation, its documentation shows the annotation alone, faasd asks for the lab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -26,6 +26,8 @@ class NamespaceInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     labels: Mapping[str, str] = {}
     annotations: Mapping[str, str] = {}
+    warnings: Sequence[str] = ()
+    """In the answer to a get: what of it has no effect. This is not part of OpenFaaS's API."""
 
 
 def is_marked(given: NamespaceInfo) -> bool:
@@ -42,9 +44,9 @@ def to_namespace(given: NamespaceInfo, name: NamespaceName) -> Namespace:
     return Namespace(name=name, labels=labels, annotations=annotations)
 
 
-def from_namespace(namespace: Namespace) -> NamespaceInfo:
-    """A namespace as clients read it; empty maps are left out, as Go leaves them."""
-    return NamespaceInfo(name=namespace.name, labels=namespace.labels, annotations=namespace.annotations)
+def from_namespace(namespace: Namespace, warnings: Sequence[str] = ()) -> NamespaceInfo:
+    """A namespace as clients read it; what is empty is left out, as Go leaves it."""
+    return NamespaceInfo(namespace.name, namespace.labels, namespace.annotations, tuple(warnings))
 
 
 def check_same_name(given: NamespaceInfo, name: str) -> None:

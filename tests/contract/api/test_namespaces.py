@@ -31,6 +31,17 @@ async def test_either_mark_makes_a_namespace_and_both_are_kept(api: Api, marks: 
     assert found == {"name": "new", "labels": MARK, "annotations": MARK}
 
 
+async def test_a_namespace_is_warned_of_settings_that_do_nothing(api: Api) -> None:
+    slip = "annotation com.hilbert.quota.function: it is not known and has no effect; did you mean com.hilbert.quota.functions?"
+    body = {"name": "new", "labels": MARK, "annotations": {"com.hilbert.quota.function": "3"}}
+    created = await api.call("POST", "/system/namespace/", body)
+    assert (created.status, created.headers["x-hilbert-warning"]) == (201, slip)
+    assert (await api.call("GET", "/system/namespace/new")).json["warnings"] == [slip]
+    replaced = await api.call("PUT", "/system/namespace/new", {**body, "annotations": MARK})
+    assert (replaced.status, "x-hilbert-warning" in replaced.headers) == (202, False)
+    assert "warnings" not in (await api.call("GET", "/system/namespace/new")).json
+
+
 @pytest.mark.parametrize("marks", [{}, {"labels": {}}, {"labels": {"openfaas": "true"}}, {"annotations": {"x": "1"}}])
 async def test_without_a_mark_there_is_no_namespace(api: Api, marks: dict[str, Any]) -> None:
     answer = await api.call("POST", "/system/namespace/", {"name": "new", **marks})

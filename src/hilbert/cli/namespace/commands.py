@@ -10,7 +10,7 @@ from hilbert.cli.frame.parsing import pairs
 from hilbert.cli.gateway.target import connect
 from hilbert.cli.terminal.confirm import confirm
 from hilbert.cli.terminal.document import write_document
-from hilbert.cli.terminal.output import harmless, note, out
+from hilbert.cli.terminal.output import harmless, note, out, warn
 from hilbert.cli.terminal.progress import progress
 from hilbert.client import Client
 from hilbert.core.errors import Conflict, Forbidden, NamespaceNotFound
@@ -34,8 +34,10 @@ def create(name: str, /, *, label: Labels = (), annotation: Annotations = (), at
     labels, annotations = pairs(label, "--label"), pairs(annotation, "--annotation")
     note(f"Creating Namespace: {name}")
     with connect(at) as client:
-        client.create_namespace(name, labels=labels, annotations=annotations)
+        warning = client.create_namespace(name, labels=labels, annotations=annotations)
     out(f"Namespace Created: {name}")
+    if warning:
+        warn(warning)
 
 
 def get(name: str, /, *, at: Connection = HERE, shape: Shape = PLAIN) -> None:
@@ -50,14 +52,20 @@ def get(name: str, /, *, at: Connection = HERE, shape: Shape = PLAIN) -> None:
             out(title)
             for key, value in sorted(entries.items()):
                 out(harmless(f" {key}: {value}"))
+    if found.warnings:
+        out("Warnings:")
+        for warning in found.warnings:
+            out(harmless(f" {warning}"))
 
 
 def update(name: str, /, *, label: Labels = (), annotation: Annotations = (), at: Connection = HERE) -> None:
     labels, annotations = pairs(label, "--label"), pairs(annotation, "--annotation")
     note(f"Updating Namespace: {name}")
     with connect(at) as client:
-        client.update_namespace(name, labels=labels, annotations=annotations)
+        warning = client.update_namespace(name, labels=labels, annotations=annotations)
     out(f"Namespace Updated: {name}")
+    if warning:
+        warn(warning)
 
 
 def delete(

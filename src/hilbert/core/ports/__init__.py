@@ -9,6 +9,7 @@ Features that not every provider has are capability Protocols. `capability(provi
 
 from hilbert.core.ports.capabilities import (
     Diagnostics,
+    Disregards,
     Logs,
     Namespaces,
     Restarts,
@@ -30,6 +31,7 @@ from hilbert.core.ports.shelf import SharedShelves, Shelf, Topic
 
 __all__ = [
     "Diagnostics",
+    "Disregards",
     "Handle",
     "Leader",
     "Logs",

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from hilbert.core.errors import Unsupported
-from hilbert.core.model import LogLine, LogQuery, Namespace, Secret
+from hilbert.core.model import FunctionSpec, LogLine, LogQuery, Namespace, Secret
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName
 
 
@@ -57,6 +57,15 @@ class Restarts(Protocol):
 
         Raises `FunctionNotFound`.
         """
+        ...
+
+
+@runtime_checkable
+class Disregards(Protocol):
+    """Capability: tells what is kept and returned, as OpenFaaS does, without being acted on."""
+
+    def disregarded(self, of: FunctionSpec | Namespace) -> Sequence[str]:
+        """A sentence for each such setting. No I/O."""
         ...
 
 

@@ -32,6 +32,7 @@ from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, SingleFlight, spawn
 from hilbert.kit.sqlite import Database
+from hilbert.providers import disregarded
 from hilbert.providers.host.cell import Cell
 from hilbert.providers.host.extra import Forgetting, Measuring, Pinning
 from hilbert.providers.host.reconcile import Reconciler
@@ -199,6 +200,9 @@ class HostProvider:
 
     def tell_busy(self, read: Callable[[FunctionRef], Mapping[str, int]]) -> None:
         self._reconciler.busy = read
+
+    def disregarded(self, of: FunctionSpec | Namespace) -> Sequence[str]:
+        return disregarded.on_host(of)
 
     # Namespaces
 

@@ -27,6 +27,7 @@ from hilbert.core.ports import Shelf, Topic
 from hilbert.core.settings import KubernetesSettings, ProviderSettings
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, spawn
+from hilbert.providers import disregarded
 from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import JSON_PATCH, Api
 from hilbert.providers.kubernetes.cluster.connect import connect
@@ -344,6 +345,9 @@ class KubernetesProvider:
             self._state.on_function.remove(on_change)
 
     # Capabilities
+
+    def disregarded(self, of: FunctionSpec | Namespace) -> Sequence[str]:
+        return disregarded.on_kubernetes(of)
 
     async def list_namespaces(self) -> Sequence[Namespace]:
         if not self._state.is_synced:
