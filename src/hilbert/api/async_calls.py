@@ -9,17 +9,20 @@ from typing import Final
 import msgspec
 
 from hilbert.api.asgi import TEXT, Answer, json
-from hilbert.api.endpoint import Access, Call, Endpoint, nothing
+from hilbert.api.endpoint import Access, Call, Endpoint, Target, nothing
 from hilbert.api.problems import Refusal
 from hilbert.control.call_policy import is_guarded
+from hilbert.control.delivery import callbacks
 from hilbert.control.delivery.intake import Intake
 from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
 from hilbert.core import errors
 from hilbert.core.addresses import source_of
-from hilbert.core.errors import CallNotFound, Forbidden, Unsupported
+from hilbert.core.errors import CallNotFound, Forbidden, FunctionNotFound, Invalid, Unsupported
 from hilbert.core.identity import Action, Resource
+from hilbert.core.model import Namespace
 from hilbert.core.ports.queue import CallRecord
 from hilbert.core.values import FunctionRef
+from hilbert.dataplane.guard import Admitted, is_of_gateway
 from hilbert.iam.rights import may
 from hilbert.kit.http1.forward import HOP_FIELDS, passing
 from hilbert.wire import headers
@@ -40,27 +43,62 @@ async def queue_call(call: Call) -> Answer:
     name = found[1].decode("latin-1") if found is not None else ""
     path = (found[2] or b"/") + (found[3] or b"") if found is not None else b"/"
     namespace, ref = await call.services.tenancy.resolve_function(name)
-    fields = call.raw.fields
-    status = await call.services.provider.get(ref)
-    if is_guarded(status.spec, namespace.annotations):
-        _check_caller(call, ref)
+    fields, by = call.raw.fields, ""
+    guarded = is_guarded((await call.services.provider.get(ref)).spec, namespace.annotations)
+    if guarded:
+        call.target = Target(Resource(namespace.name, ref), namespace)
+        by = _caller_of(call, ref)
+        call.acts_for, call.remark = by, "a call was queued"
+    is_vouched = await _may_be_told(call, namespace)
+    if guarded or any(name.lower() == b"authorization" and is_of_gateway(value) for name, value in fields):
         # The call is made later for whoever was let in now: its token, which may have ended by then, is not kept.
         fields = tuple((name, value) for name, value in fields if name.lower() != b"authorization")
-    number = await intake.accept(ref, call.raw.method, path, fields, call.raw.body)
+    number = await intake.accept(ref, call.raw.method, path, fields, call.raw.body, by=by, is_vouched=is_vouched)
     return Answer(202, b"", TEXT, {headers.CALL_ID: number, headers.START_TIME: str(time.time_ns())})
 
 
-def _check_caller(call: Call, ref: FunctionRef) -> None:
-    """Raise `Refusal` for whoever may not call the function: as the workers do."""
-    found = {name.lower(): value for name, value in call.raw.fields}
-    source = source_of(found.get(b"x-forwarded-for", b"").decode("latin-1")) or "unknown"
-    given = found.get(b"authorization", b"")
-    if (failure := call.services.guard.check(given, ref.namespace, ref.name, source)) is not None:
-        named = {name.decode(): value.decode() for name, value in failure.headers}
-        raise Refusal(
-            failure.status, failure.code, failure.message, text=failure.message,
-            headers={**named, "X-OpenFaaS-Internal": "faas-middleware"},
-        )  # fmt: skip
+def _caller_of(call: Call, ref: FunctionRef) -> str:
+    """Who asks. Raises `Refusal` for whoever may not call the function: as the workers do."""
+    source = source_of(_field(call, b"x-forwarded-for").decode("latin-1")) or "unknown"
+    found = call.services.guard.check(_field(call, b"authorization"), ref.namespace, ref.name, source)
+    if isinstance(found, Admitted):
+        return found.identity
+    call.refused, call.acts_for = True, found.who
+    named = {name.decode(): value.decode() for name, value in found.headers}
+    raise Refusal(
+        found.status, found.code, found.message, text=found.message,
+        headers={**named, "X-OpenFaaS-Internal": "faas-middleware"},
+    )  # fmt: skip
+
+
+async def _may_be_told(call: Call, namespace: Namespace) -> bool:
+    """Whether the call-back is a function that asks its callers who they are, and whoever queues the call may call it.
+
+    A call-back is made in the gateway's name, with an answer that whoever queues the call can shape. So a call-back opens
+    nothing that its sender could not open itself. Raises `Invalid` and `Refusal`.
+    """
+    text = _field(call, b"x-callback-url").decode("latin-1").strip()
+    if not text:
+        return False
+    target = callbacks.Target(text)
+    try:
+        ref = target.function_of(namespace.name)
+        if ref is None or not is_guarded((await call.services.provider.get(ref)).spec, namespace.annotations):
+            return False
+    except (callbacks.Blocked, FunctionNotFound):
+        return False  # It is told when the call-back is made, as for any other address that does not work.
+    if target.queues:
+        raise Invalid(
+            f"X-Callback-Url: {ref} asks its callers who they are, and a call-back cannot queue a call of such a function",
+            hint="use /function/ in place of /async-function/",
+        )
+    _caller_of(call, ref)
+    return True
+
+
+def _field(call: Call, name: bytes) -> bytes:
+    """A header of the request, by its name in lower case; empty without it. The first one counts, as with the workers."""
+    return next((value for key, value in call.raw.fields if key.lower() == name), b"")
 
 
 async def cancel_call(call: Call) -> Answer:

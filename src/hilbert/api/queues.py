@@ -105,7 +105,7 @@ async def queue_batch(call: Call) -> Answer:
             asked.append(_asked(call.namespace.name, one))
         except Invalid as exc:
             raise Invalid(f"calls[{number}]: {exc.message}", hint=exc.hint) from exc
-    return json(QueuedIds(tuple(await _intake(call).accept_all(asked))), status=202)
+    return json(QueuedIds(tuple(await _intake(call).accept_all(asked, by=call.caller.identity))), status=202)
 
 
 def _asked(namespace: NamespaceName, one: BatchCall) -> Asked:

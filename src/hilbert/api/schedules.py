@@ -62,7 +62,7 @@ async def run_schedule(call: Call) -> Answer:
     index = call.given(RUN).index
     if index is not None and index < 0:
         raise NotFound(f"{call.ref} has no schedule with the index {index}")
-    return json(QueuedId(await _firing(call).run(call.ref, index=index)), status=202)
+    return json(QueuedId(await _firing(call).run(call.ref, index=index, by=call.caller.identity)), status=202)
 
 
 def _firing(call: Call) -> Firing:

@@ -66,7 +66,7 @@ class Trail:
     def _is_told(self, answer: Answer) -> bool:
         if self._begun or self._decision(answer.status) in (Decision.REFUSED, Decision.UNAUTHENTICATED):
             return True
-        return self.call is not None and self.call.endpoint.is_change
+        return self.call is not None and (self.call.endpoint.is_change or bool(self.call.acts_for))
 
     def _decision(self, status: int) -> Decision:
         if not self.admitted:
@@ -80,6 +80,8 @@ class Trail:
         if isinstance(self._failure, Denied):
             return Decision.REFUSED
         if self.call.endpoint.access is Access.PUBLIC:
+            if self.call.refused:
+                return Decision.REFUSED if status == 403 else Decision.UNAUTHENTICATED
             return Decision.UNAUTHENTICATED if self.call.endpoint.is_change and status >= 400 else Decision.NONE
         return Decision.ALLOWED
 

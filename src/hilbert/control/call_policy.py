@@ -91,6 +91,11 @@ def is_guarded(spec: FunctionSpec, namespace_annotations: Mapping[str, str]) -> 
     for found in (spec.annotations, namespace_annotations):
         if found.get(ANNOTATION_AUTH, "").strip().lower() not in ("", "none"):
             return True
+    return asks_itself(spec)
+
+
+def asks_itself(spec: FunctionSpec) -> bool:
+    """Whether the function's own watchdog lets in only who has a function token (OpenFaaS's `jwt_auth`)."""
     return spec.env.get(ENV_AUTH, "").strip().lower() in ("true", "1", "t")
 
 

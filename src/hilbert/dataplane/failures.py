@@ -33,6 +33,8 @@ class Failure(NamedTuple):
     """More of them."""
     is_of_watchdogs: bool = False
     """OpenFaaS's watchdogs refuse so, and clients know it by their mark."""
+    who: str = ""
+    """The caller's identity, where it has proved that but may not do it. Not told to anybody but the audit log."""
 
 
 def render(failure: Failure, call_id: bytes, *, accept: bytes) -> tuple[Headers, bytes]:

@@ -8,7 +8,7 @@ import re
 import struct
 from collections.abc import Iterator, Sequence, Set
 from itertools import compress
-from typing import Final
+from typing import Final, NamedTuple
 
 from hilbert.dataplane import origin as origins
 from hilbert.dataplane.forwarded import Origin
@@ -46,6 +46,18 @@ _WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 _METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"HEAD"})
 
 
+class LetIn(NamedTuple):
+    """A call that has passed, so that the same one need not be asked again for a while."""
+
+    state: object
+    """The function's, since one path can mean two functions: see `dataplane.inside`."""
+    told: object
+    """`Guard.told` then."""
+    until: float
+    incoming: Incoming
+    """What goes to the function."""
+
+
 class Incoming:
     """What the gateway makes of a request's head: where it goes, what passes, what the gateway needs to know itself.
 
@@ -58,6 +70,7 @@ class Incoming:
         "call_id",
         "delivered",
         "host",
+        "let_in",
         "lines",
         "origin",
         "own",
@@ -78,6 +91,8 @@ class Incoming:
         self.delivered = b""
         """What `X-Hilbert-Delivery` says, if it is there: a secret, and whoever queued this call."""
         self.host = b""
+        self.let_in: LetIn | None = None
+        """Of a function that asks its callers who they are: how the last call with this head passed."""
         self.upgrade = b""
         self.allowed = request.method in _METHODS
         """Whether functions can be called with this method."""
@@ -189,6 +204,17 @@ def aimed(known: Incoming, method: bytes, path: bytes) -> Incoming:
     other.path = path
     other.start = b"%b %b HTTP/1.1\r\nHost: " % (method, path)
     return other
+
+
+def vouched(known: Incoming, token: bytes) -> Incoming:
+    """The same head without the caller's credentials, and with this token, if it is one, in their place."""
+    other = copy.copy(known)
+    lines = _credentials(b"", known.lines)
+    other.lines = b"\r\nAuthorization: Bearer %b%b" % (token, lines) if token else lines
+    return other
+
+
+_credentials: Final = re.compile(rb"(?<=\r\n)authorization:[^\r\n]*\r\n", re.IGNORECASE).sub
 
 
 def incoming(request: Request) -> Incoming:

@@ -84,10 +84,13 @@ class Proxy:
         """To a function."""
         if not incoming.allowed:
             return Refused(request, responder, incoming, failures.METHOD)
-        if state.guarded and (kept_out := self._keep_out(request, responder, incoming, state)) is not None:
-            state.counters.begin()
-            state.counters.end(kept_out.status, 0.0)
-            return Refused(request, responder, incoming, kept_out)
+        if state.guarded:
+            passed = self._let_in(request, responder, incoming, state)
+            if isinstance(passed, failures.Failure):
+                state.counters.begin()
+                state.counters.end(passed.status, 0.0)
+                return Refused(request, responder, incoming, passed)
+            incoming = passed
         gates = state.gates
         if gates and (refused := enter(gates, monotonic())) is not None:
             state.counters.begin()
@@ -134,14 +137,27 @@ class Proxy:
         if self._delivery and hmac.compare_digest(secret, self._delivery):
             responder.peer = address or responder.far_end
 
-    def _keep_out(
+    def _let_in(
         self, request: Request, responder: Responder, incoming: headers.Incoming, state: RouteState
-    ) -> failures.Failure | None:
-        """Why the caller of a guarded function is refused. Whoever had a queued call or a schedule made was asked before."""
+    ) -> headers.Incoming | failures.Failure:
+        """What goes to a guarded function, or why the caller is refused.
+
+        Whoever had a queued call or a schedule made was asked before.
+        """
+        guard, known = self._guard, incoming.let_in
+        if known is not None and known.state is state and known.told is guard.told and guard.now() < known.until:
+            return known.incoming
         if self._delivery and hmac.compare_digest(incoming.delivered.partition(b" ")[0], self._delivery):
-            return None
+            return headers.vouched(incoming, guard.pass_for(state.namespace, state.name))
         given = first_value(request.headers, b"authorization") or b""
-        return self._guard.check(given, state.namespace, state.name, _source(responder, incoming))
+        found = guard.check(given, state.namespace, state.name, _source(responder, incoming))
+        if isinstance(found, failures.Failure):
+            return found
+        passed = incoming
+        if not found.is_shown:
+            passed = headers.vouched(incoming, guard.pass_for(state.namespace, state.name))
+        incoming.let_in = headers.LetIn(state, guard.told, found.until, passed)
+        return passed
 
     def descriptors_for(self, call: Passage) -> int:
         return self._admission.descriptors_for(source_of(call.client.peer.decode("ascii")))

@@ -20,6 +20,7 @@ import structlog
 from hilbert.core.access import Issuer
 from hilbert.core.errors import BackendUnavailable, HilbertError
 from hilbert.core.identity import EVERYTHING, Action, Caller, Grant
+from hilbert.core.values import FunctionRef
 from hilbert.iam.access import Access
 from hilbert.iam.issuer_keys import IssuerKeys
 from hilbert.iam.jose import BadToken, audiences, check_signature, check_times, take_apart
@@ -38,6 +39,8 @@ MAX_SUBJECT: Final = 1024
 MOST_REMEMBERED: Final = 10_000
 REMEMBERED: Final = 60.0
 """Seconds for which a token that was checked is not checked again."""
+PASS_LIFE: Final = 900
+"""Seconds for which the gateway's own token for a function lives."""
 _OURS: Final = frozenset({"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "policy", "function"})
 _FED: Final = "fed:"
 
@@ -172,6 +175,12 @@ class Federation:
         if len(text) > MAX_ISSUED:
             raise Refused("invalid_request", f"the token would be longer than {MAX_ISSUED} bytes; name an audience")
         return Granted(access_token=text, expires_in=life, subject=subject, scope="function")
+
+    def pass_for(self, ref: FunctionRef) -> Granted:
+        """A token of the gateway's own for its calls of one function, `PASS_LIFE` seconds long. Raises `Refused`."""
+        about = f"{ref.namespace}:{ref.name}"
+        grant = Grant((Action.FUNCTION_INVOKE.value,), (about,))
+        return self.for_functions("gateway", (grant,), (about,), life=PASS_LIFE, vouched_by=self.url)
 
     def is_ours(self, text: str) -> bool:
         """Whether a token says that it is this gateway's own. It is not checked."""

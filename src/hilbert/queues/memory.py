@@ -331,4 +331,5 @@ def _record(entry: _Entry, *, now: float) -> CallRecord:
         finished_at=entry.finished_at,
         reason=entry.reason,
         answer=entry.answer if shown else b"",
+        by=entry.call.by,
     )

@@ -126,9 +126,6 @@ class Control:
             routing.on_change.append(scaler.seen)
             if usage is not None:
                 routing.on_change.append(usage.seen)
-            routing.start()
-            stack.push_async_callback(routing.stop)
-            auditing = await stack.enter_async_context(running_audit(settings))
             guard = Guard()
 
             def told(keys: CallKeys) -> None:
@@ -136,8 +133,12 @@ class Control:
                 feed.tell_keys(keys)
 
             teller = KeyTeller(tokens, sign_in.federation, told)
+            routing.on_change.append(teller.seen)
             teller.look()
             stack.push_async_callback(cancel, spawn(teller.keep(), name="call keys"))
+            routing.start()
+            stack.push_async_callback(routing.stop)
+            auditing = await stack.enter_async_context(running_audit(settings))
             services = Services(
                 provider=provider,
                 settings=settings,

@@ -69,6 +69,7 @@ class Queueing:
                 version=hilbert.__version__,
                 allow_private=settings.private_callbacks,
                 key_of=self._key_of,
+                secret=secret,
             ),
             settings=DeliverySettings(
                 slots=settings.slots,

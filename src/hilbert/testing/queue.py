@@ -243,6 +243,15 @@ class QueueContract:
             await queue.put([QueuedCall(id="c", ref=F, due=0, body=b"first", key="k", fingerprint=b"2")], now=1)
         assert (await lend(queue)).call.body == b"first"
 
+    async def test_who_put_a_call_is_known_to_its_end(self, subject: QueueSubject) -> None:
+        queue = subject.queue
+        await queue.put([QueuedCall(id="a", ref=F, due=0, body=b"x", by="token:1"), call("b")], now=1)
+        lease = await lend(queue)
+        assert lease.call.by == "token:1"
+        await queue.settle("a", lease.epoch, Finished(succeeded=True), now=2)
+        assert (await queue.look_up(HERE, "a", now=3)).by == "token:1"
+        assert [one.by for one in await queue.list_calls(HERE, limit=5)] == ["token:1", ""]
+
     async def test_a_call_can_be_found_by_its_id_alone(self, subject: QueueSubject) -> None:
         queue = subject.queue
         await queue.put([call("a", ELSEWHERE)], now=1)

@@ -93,6 +93,8 @@ class QueuedCallStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     finished_at: datetime | None = None
     reason: str = ""
     """One sentence on the last attempt, or on its end."""
+    queued_by: str = ""
+    """Whoever queued it, where that had to be proved."""
     has_result: bool = False
     """Whether its answer can be had at `/async-function/CALL-ID/result`."""
 
@@ -110,6 +112,7 @@ def status_of(record: CallRecord, *, now: float) -> QueuedCallStatus:
         next_attempt_at=_moment(record.due) if waits else None,
         finished_at=_moment(record.finished_at) if record.finished_at else None,
         reason=record.reason,
+        queued_by=record.by,
         has_result=bool(record.answer),
     )
 

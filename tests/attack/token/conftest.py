@@ -12,7 +12,8 @@ import pytest
 from hilbert.core.access import parse_document
 from hilbert.iam.federation import EXCHANGE, ID_TOKEN, Federation, Granted
 from hilbert.iam.sqlite_shelf import SqliteShelves
-from support.api import signing_in
+from support.api import running, signing_in
+from support.guarded import Guarded
 from support.issuer import NOW, Issuer, issuer_object, policy_object, role_object
 
 
@@ -44,3 +45,11 @@ async def gate(tmp_path: Path) -> AsyncIterator[Gate]:
     )
     yield made[0]
     shelves.close()
+
+
+@pytest.fixture
+async def guarded(anyio_backend: object) -> AsyncIterator[Guarded]:
+    async with running() as api:
+        for name in ("dev", "other"):
+            await api.call("POST", "/system/namespace/", {"name": name, "labels": {"openfaas": "1"}})
+        yield Guarded(api)

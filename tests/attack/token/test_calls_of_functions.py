@@ -5,88 +5,26 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
 
 import jwt
 import pytest
 
 from hilbert.api.endpoints import ENDPOINTS
 from hilbert.control.call_policy import is_guarded
+from hilbert.core.function_tokens import REMEMBERED
 from hilbert.core.model import FunctionSpec
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.feed.messages import CallKey, CallKeys
-from hilbert.dataplane.guard import MOST_FAILURES, REMEMBERED, Guard
-from hilbert.iam.federation import EXCHANGE, ID_TOKEN
-from hilbert.server.call_keys import KeyTeller
-from support.api import URL, Api, running
+from hilbert.dataplane.guard import MOST_FAILURES
+from support.api import URL
 from support.dataplane import DELIVERY_SECRET, Plane
+from support.guarded import Guarded
 
 pytestmark = pytest.mark.anyio
 
 REALM = "Bearer realm=IAM function invoke"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = time.time()
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Guarded:
-    """A gateway, and a guard that was told what a worker is told."""
-
-    def __init__(self, api: Api) -> None:
-        self.api = api
-        self.clock = Clock()
-        self.guard = Guard(now=self.clock)
-        self._teller = KeyTeller(api.services.token_store, api.services.sign_on, self._told)
-
-    def _told(self, keys: CallKeys) -> None:
-        self.guard.learn(keys)
-        self.api.services.guard.learn(keys)
-
-    def check(
-        self, authorization: str, name: str = "f", *, namespace: str = "dev", source: str = "a"
-    ) -> tuple[int, str]:
-        found = self.guard.check(authorization.encode(), namespace, name, source)
-        return (found.status, found.message) if found is not None else (200, "")
-
-    async def token(self, role: str, namespace: str = "dev") -> str:
-        made = await self.api.call("POST", "/system/tokens", {"name": "t", "role": role, "namespaces": [namespace]})
-        self._teller.look()
-        return str(made.json["token"])
-
-    async def revoke(self, token: str) -> None:
-        await self.api.call("DELETE", f"/system/tokens/{token.split('_')[1]}")
-        self._teller.look()
-
-    async def rotate(self) -> None:
-        await self.api.call("POST", "/system/iam/rotate-key?revoke=true")
-        self._teller.look()
-
-    async def function_token(self, token: str, *audience: str) -> Any:
-        form: dict[str, Any] = {
-            "grant_type": EXCHANGE, "subject_token": token, "subject_token_type": ID_TOKEN, "scope": "function",
-        }  # fmt: skip
-        if audience:
-            form["audience"] = audience
-        answer = await self.api.call(
-            "POST", "/oauth/token", urlencode(form, doseq=True).encode(), user="",
-            headers={"Content-Type": "application/x-www-form-urlencoded"},
-        )  # fmt: skip
-        return answer.json
-
-
-@pytest.fixture
-async def guarded(anyio_backend: object) -> AsyncIterator[Guarded]:
-    async with running() as api:
-        for name in ("dev", "other"):
-            await api.call("POST", "/system/namespace/", {"name": name, "labels": {"openfaas": "1"}})
-        yield Guarded(api)
 
 
 async def test_each_kind_of_credentials(guarded: Guarded) -> None:

@@ -79,6 +79,7 @@ def show(call_id: str, /, *, at: Connection = HERE, shape: Shape = PLAIN) -> Non
         ("State:", call.state),
         ("Attempts:", str(call.attempts)),
         ("Queued:", moment_text(call.queued_at)),
+        ("Queued by:", call.queued_by),
         ("Next attempt:", moment_text(call.next_attempt_at)),
         ("Ended:", moment_text(call.finished_at)),
         ("Reason:", call.reason),

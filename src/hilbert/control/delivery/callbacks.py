@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import structlog
 
-from hilbert.control.delivery.calling import Unreached, ask, ask_pool
+from hilbert.control.delivery.calling import DELIVERY_FIELD, Unreached, ask, ask_pool, proof
 from hilbert.control.delivery.request import DEPTH_FIELD, MOST_DEPTH, QueuedAnswer, QueuedRequest
 from hilbert.core.addresses import is_callable, is_here
 from hilbert.core.errors import HilbertError, Invalid
@@ -33,6 +33,8 @@ _log = structlog.get_logger("hilbert.callbacks")
 
 GATEWAY_NAMES: Final = frozenset({"gateway", "gateway.openfaas", "gateway.openfaas.svc.cluster.local"})
 """What functions call the gateway, as OpenFaaS's documentation has it."""
+_CALL: Final = "/function/"
+_QUEUE: Final = "/async-function/"
 
 TRIES: Final = 3
 _PACE: Final = Pace(first=1.0, most=30.0, jitter=0.5)
@@ -51,6 +53,7 @@ _OURS: Final = HOP_FIELDS | {
     b"x-retry-max",
     b"user-agent",
     b"x-hilbert-signature-256",
+    DELIVERY_FIELD.lower(),
     DEPTH_FIELD.lower(),
 }
 SIGNATURE_FIELD: Final = b"X-Hilbert-Signature-256"
@@ -86,14 +89,32 @@ class Target:
         self.path = _path(parts)
         self.authority = parts.netloc
 
+    @property
+    def queues(self) -> bool:
+        """Whether it queues a call of a function, instead of making one. Only of what `function_of` finds."""
+        return self.path.startswith(_QUEUE)
+
+    def function_of(self, namespace: NamespaceName) -> FunctionRef | None:
+        """The function that it is, at the gateway; None if it is anything else. Raises as `function_target`."""
+        found = self._parts_of(namespace)
+        return found[1] if found is not None else None
+
     def function_target(self, namespace: NamespaceName) -> str | None:
         """The gateway's path, if the address is a function at the gateway; None if it is anything else.
 
         Raises `Blocked` for what else the gateway has, and for a function of another namespace.
         """
+        found = self._parts_of(namespace)
+        if found is None:
+            return None
+        prefix, ref, rest = found
+        return f"{prefix}{ref}{rest}"
+
+    def _parts_of(self, namespace: NamespaceName) -> tuple[str, FunctionRef, str] | None:
+        """What comes before the function's name, the function, and what comes behind it."""
         if self.host.lower() not in GATEWAY_NAMES:
             return None
-        for prefix in ("/function/", "/async-function/"):
+        for prefix in (_CALL, _QUEUE):
             if self.path.startswith(prefix):
                 name, mark, rest = _name(self.path[len(prefix) :])
                 try:
@@ -102,7 +123,7 @@ class Target:
                     raise Blocked("it names no function") from exc
                 if ref.namespace != namespace:
                     raise Blocked("it is a function of another namespace")
-                return f"{prefix}{ref}{mark}{rest}"
+                return prefix, ref, f"{mark}{rest}"
         raise Blocked("the gateway itself is not called back")
 
 
@@ -121,10 +142,12 @@ class HttpCallBacks:
         draw: Draw = random.random,
         tls: ssl.SSLContext | None = None,
         key_of: KeyOf | None = None,
+        secret: str = "",
     ) -> None:
         """`allow_private`: networks that are not the internet's (RFC 1918 and others alike) may be called.
 
         `key_of` gives the key with which a function's call-backs are signed, or None; what it raises stops the call-back.
+        `secret` proves to the workers that the gateway makes a call: see `GatewayCalls`.
         """
         self._gateway = gateway
         self._wheel = wheel
@@ -135,6 +158,7 @@ class HttpCallBacks:
         self._draw = draw
         self._tls = tls
         self._key_of = key_of
+        self._secret = secret.encode()
 
     async def tell(
         self, lease: Lease, request: QueuedRequest, answer: QueuedAnswer | None, *, took: float, attempts: int
@@ -188,6 +212,8 @@ class HttpCallBacks:
             if request.depth >= MOST_DEPTH:
                 raise Blocked(f"more than {MOST_DEPTH} calls have led to one another")
             lines.append(b"%b: %d" % (DEPTH_FIELD, request.depth + 1))
+            if request.is_vouched and self._secret:
+                lines.append(proof(self._secret, request))
             return (await ask_pool(self._gateway, _message(own, "gateway", lines, body))).status
         connection = await self._connect(target)
         try:

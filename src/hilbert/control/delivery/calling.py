@@ -134,17 +134,22 @@ class _Answer:
 
 
 def _head(lease: Lease, request: QueuedRequest, secret: bytes) -> bytes:
-    caller = next((value for name, value in reversed(request.fields) if name.lower() == b"x-forwarded-for"), b"")
     lines = [
         b"%b /function/%b%b HTTP/1.1" % (request.method.encode(), _path(lease.call.ref), request.target),
         b"Host: gateway",
         b"Content-Length: %d" % len(request.body),
         b"X-Call-Id: %b" % lease.call.id.encode(),
         b"%b: %d" % (DEPTH_FIELD, request.depth),
-        *((b"%b: %b %b" % (DELIVERY_FIELD, secret, caller),) if secret else ()),
+        *((proof(secret, request),) if secret else ()),
         *(b"%b: %b" % field for field in request.fields),
     ]
     return b"\r\n".join([*lines, b"", b""])
+
+
+def proof(secret: bytes, request: QueuedRequest) -> bytes:
+    """The line that says that the gateway makes this call, for whoever queued that one."""
+    caller = next((value for name, value in reversed(request.fields) if name.lower() == b"x-forwarded-for"), b"")
+    return b"%b: %b %b" % (DELIVERY_FIELD, secret, caller)
 
 
 def _path(ref: FunctionRef) -> bytes:

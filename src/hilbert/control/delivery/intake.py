@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
+import msgspec
+
 from hilbert.control.delivery.callbacks import Target
 from hilbert.control.delivery.request import DEPTH_FIELD, MOST_DEPTH, Fields, QueuedRequest
 from hilbert.control.delivery.room import Rates, Rooms
@@ -73,13 +75,23 @@ class Intake:
         self.submitted = 0
         """Calls accepted since the process began."""
 
-    async def accept(self, ref: FunctionRef, method: str, target: bytes, fields: Fields, body: bytes) -> str:
+    async def accept(
+        self,
+        ref: FunctionRef,
+        method: str,
+        target: bytes,
+        fields: Fields,
+        body: bytes,
+        *,
+        by: str = "",
+        is_vouched: bool = False,
+    ) -> str:
         """Queue a request for a function; the call's id, once the call cannot be lost any more.
 
-        Raises `Invalid` for headers without a meaning, `FunctionNotFound`, `KeyReused`, `QueueFull`, `RateLimited`,
+        `by` is whoever asks, if that was proved; `is_vouched`: it may call the call-back's function, too. Raises `Invalid` for headers without a meaning, `FunctionNotFound`, `KeyReused`, `QueueFull`, `RateLimited`,
         `StorageFull` and `BackendUnavailable`.
         """
-        call = self._prepare(ref, method, target, fields, body)
+        call = self._prepare(ref, method, target, fields, body, by, is_vouched=is_vouched)
         room = await self._rooms.of(ref)
         now = self._wall()
         self._rates.take(ref, room, 1, now)
@@ -88,9 +100,12 @@ class Intake:
         self._accepted()
         return accepted
 
-    async def accept_all(self, requests: Sequence[Asked]) -> Sequence[str]:
-        """Queue several requests, all or none; their calls' ids, in order. Raises as `accept`."""
-        calls = [self._prepare(*request) for request in requests]
+    async def accept_all(self, requests: Sequence[Asked], *, by: str) -> Sequence[str]:
+        """Queue several requests, all or none; their calls' ids, in order. Raises as `accept`.
+
+        `by` may call every function of the namespaces that they are in.
+        """
+        calls = [self._prepare(*request, by, is_vouched=True) for request in requests]
         counts = Counter(call.ref for call in calls)
         rooms = {ref: await self._rooms.of(ref) for ref in counts}
         now = self._wall()
@@ -101,7 +116,9 @@ class Intake:
         self._accepted()
         return accepted
 
-    def _prepare(self, ref: FunctionRef, method: str, target: bytes, fields: Fields, body: bytes) -> QueuedCall:
+    def _prepare(
+        self, ref: FunctionRef, method: str, target: bytes, fields: Fields, body: bytes, by: str, *, is_vouched: bool
+    ) -> QueuedCall:
         said = {name.lower(): value.decode("latin-1").strip() for name, value in fields}
         callback = said.get(b"x-callback-url", "")
         if callback:
@@ -118,7 +135,7 @@ class Intake:
         if len(key) > LONGEST_KEY or not (key.isascii() and key.isprintable()):
             raise Invalid(f"Idempotency-Key: must be at most {LONGEST_KEY} printable ASCII characters")
         passed = tuple(passing(list(fields), _OURS))
-        request = QueuedRequest(method, target, passed, body, callback, depth)
+        request = QueuedRequest(method, target, passed, body, callback, depth, is_vouched)
         # Without a key each request is a call of its own, whatever id it came with.
         fingerprint = _fingerprint(ref, request) if key else secrets.token_bytes(16)
         return QueuedCall(
@@ -128,6 +145,7 @@ class Intake:
             body=request.dump(),
             key=key,
             fingerprint=fingerprint,
+            by=by,
         )
 
     async def _put(self, call: QueuedCall, now: float, bounds: Bounds) -> Sequence[str]:
@@ -137,9 +155,7 @@ class Intake:
             if call.key:
                 raise
         # The client's own id was used before, here or by somebody who must not be learnt of: it gets a new one.
-        fresh = QueuedCall(
-            id=str(uuid.uuid4()), ref=call.ref, due=call.due, body=call.body, fingerprint=call.fingerprint
-        )
+        fresh = msgspec.structs.replace(call, id=str(uuid.uuid4()))
         return await self.queue.put([fresh], now=now, bounds=bounds)
 
     def announce(self) -> None:

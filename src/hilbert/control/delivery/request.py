@@ -26,6 +26,8 @@ class QueuedRequest(msgspec.Struct, frozen=True, array_like=True):
     """Address that is told the answer; empty: nobody."""
     depth: int = 0
     """How many queued calls led to this one."""
+    is_vouched: bool = False
+    """Whoever queued it has proved that it may call the call-back's function, too: see `api.async_calls`."""
 
     def dump(self) -> bytes:
         return _encode(self)

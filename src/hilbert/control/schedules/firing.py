@@ -143,8 +143,8 @@ class Firing:
         self._news.set()
         return len(schedules)
 
-    async def run(self, ref: FunctionRef, *, index: int | None = None) -> str:
-        """Queue the call of a function's schedule now, also when it is paused; its id.
+    async def run(self, ref: FunctionRef, *, index: int | None = None, by: str = "") -> str:
+        """Queue the call of a function's schedule now, also when it is paused, for `by`; its id.
 
         Raises `NotFound` for a schedule that is not there, `Invalid` when there are several and none is named, and as `Queue.put`.
         """
@@ -156,7 +156,7 @@ class Firing:
             raise NotFound(f"{ref} has no schedule with the index {index}")
         now = self._wall()
         bounds = {ref: (await self._rooms.of(ref)).bounds}
-        (accepted,) = await self._queue.put([extra_call(chosen[0], now=now)], now=now, bounds=bounds)
+        (accepted,) = await self._queue.put([extra_call(chosen[0], now=now, by=by)], now=now, bounds=bounds)
         self._accepted()
         return accepted
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import uuid
 from datetime import UTC, datetime
+from typing import Final
 
 from hilbert.control.delivery.request import QueuedRequest
 from hilbert.control.schedules.rules import TOPIC, Schedule
 from hilbert.core.ports.queue import QueuedCall
+
+SCHEDULE: Final = "schedule"
+"""Who queues the call of a tick."""
 
 
 def call_of(schedule: Schedule, tick: float, *, now: float) -> QueuedCall:
@@ -20,12 +24,13 @@ def call_of(schedule: Schedule, tick: float, *, now: float) -> QueuedCall:
         body=_request(schedule, tick).dump(),
         key=f"\x1f{TOPIC}/{schedule.ref.name}/{schedule.index}/{tick:.0f}",
         fingerprint=b"tick",
+        by=SCHEDULE,
     )
 
 
-def extra_call(schedule: Schedule, *, now: float) -> QueuedCall:
+def extra_call(schedule: Schedule, *, now: float, by: str) -> QueuedCall:
     """One that somebody asks for now."""
-    return QueuedCall(id=str(uuid.uuid4()), ref=schedule.ref, due=now, body=_request(schedule, now).dump())
+    return QueuedCall(id=str(uuid.uuid4()), ref=schedule.ref, due=now, body=_request(schedule, now).dump(), by=by)
 
 
 def _request(schedule: Schedule, moment: float) -> QueuedRequest:

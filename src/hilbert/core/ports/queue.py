@@ -51,6 +51,8 @@ class QueuedCall(msgspec.Struct, frozen=True, kw_only=True):
     """Idempotency key, of this namespace; empty: none."""
     fingerprint: bytes = b""
     """What must be equal when the key, or the id, comes again; empty: function and body."""
+    by: str = ""
+    """The identity of whoever asked for it, never its credentials; empty: nobody had to say."""
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +114,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     answer: bytes = b""
     """Empty in a listing, and when none is kept."""
+    by: str = ""
+    """As it was put."""
 
 
 class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):

@@ -125,6 +125,15 @@ class CallKey(msgspec.Struct, frozen=True, array_like=True):
     """Seconds since 1970; 0 is for ever."""
 
 
+class CallPass(msgspec.Struct, frozen=True, array_like=True):
+    """What lets the gateway's own calls into a function whose watchdog asks for a token."""
+
+    namespace: str
+    name: str
+    token: str
+    """Opens this function and nothing else."""
+
+
 class CallKeys(msgspec.Struct, frozen=True, tag="keys", array_like=True):
     """Down: who may call functions that ask for it; whole, at each change."""
 
@@ -133,6 +142,7 @@ class CallKeys(msgspec.Struct, frozen=True, tag="keys", array_like=True):
     keys: list[dict[str, str]]
     """Public ones (RFC 7517)."""
     tokens: list[CallKey]
+    passes: list[CallPass] = []
 
 
 Down = Snapshot | Delta | Shares | CallKeys

@@ -11,7 +11,7 @@ from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.queues.bounds import not_found
 from hilbert.queues.sqlite.schema import STATES
 
-_COLUMNS: Final = "number, id, namespace, function, state, put_at, due, attempts, size, finished_at, reason"
+_COLUMNS: Final = "number, id, namespace, function, state, put_at, due, attempts, size, finished_at, reason, caller"
 
 
 def look_up(connection: sqlite3.Connection, namespace: str | None, call: str, now: float) -> CallRecord:
@@ -74,7 +74,7 @@ def counts(connection: sqlite3.Connection) -> list[QueueCounts]:
 
 
 def _record(row: tuple[Any, ...], answer: bytes) -> CallRecord:
-    number, name, namespace, function, state, put_at, due, attempts, size, finished_at, reason = row
+    number, name, namespace, function, state, put_at, due, attempts, size, finished_at, reason, by = row
     return CallRecord(
         number=number,
         id=name,
@@ -87,4 +87,5 @@ def _record(row: tuple[Any, ...], answer: bytes) -> CallRecord:
         finished_at=finished_at,
         reason=reason,
         answer=answer,
+        by=by,
     )

@@ -77,4 +77,5 @@ MIGRATIONS: Final = (
         PRIMARY KEY (namespace, function, place)
     ) WITHOUT ROWID;
     """,
+    "ALTER TABLE calls ADD COLUMN caller TEXT NOT NULL DEFAULT ''",
 )

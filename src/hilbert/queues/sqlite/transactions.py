@@ -65,8 +65,8 @@ def put(
             continue
         size = len(call.body)
         cursor = connection.execute(
-            "INSERT INTO calls (id, namespace, function, state, put_at, due, wake, size, digest, fingerprint, key) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO calls (id, namespace, function, state, put_at, due, wake, size, digest, fingerprint, key, caller) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 call.id,
                 *_pair(call.ref),
@@ -78,6 +78,7 @@ def put(
                 digest_of(call),
                 fingerprint,
                 call.key,
+                call.by,
             ),
         )
         connection.execute("INSERT INTO bodies VALUES (?, ?)", (cursor.lastrowid, call.body))
@@ -112,15 +113,15 @@ def advance(
 
 def lease(connection: sqlite3.Connection, ref: FunctionRef, limit: int, now: float, until: float) -> list[Lease]:
     rows = connection.execute(
-        "SELECT number, id, state, epoch, attempts, put_at, due, size, digest, key, body "
+        "SELECT number, id, state, epoch, attempts, put_at, due, size, digest, key, caller, body "
         "FROM calls LEFT JOIN bodies USING (number) "
         "WHERE namespace = ? AND function = ? AND state < 2 AND wake <= ? ORDER BY wake, number LIMIT ?",
         (*_pair(ref), now, max(limit, 0)),
     ).fetchall()
     change = Change()
     leases = []
-    for number, name, state, epoch, attempts, put_at, due, size, digest, key, body in rows:
-        call = QueuedCall(id=name, ref=ref, due=due, body=body or b"", key=key)
+    for number, name, state, epoch, attempts, put_at, due, size, digest, key, by, body in rows:
+        call = QueuedCall(id=name, ref=ref, due=due, body=body or b"", key=key, by=by)
         if digest_of(call) != digest:
             change.move(state, DEAD, size)
             connection.execute(

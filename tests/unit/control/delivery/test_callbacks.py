@@ -72,6 +72,7 @@ class Bench:
             sleep=self._sleep,
             draw=lambda: 0.0,
             key_of=self._key_of,
+            secret="proof",
         )
 
     async def _key_of(self, _ref: FunctionRef) -> bytes | None:
@@ -85,9 +86,17 @@ class Bench:
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
 
-    async def tell(self, url: str, answer: QueuedAnswer | None = None, *, attempt: int = 1, depth: int = 0) -> bool:
+    async def tell(
+        self,
+        url: str,
+        answer: QueuedAnswer | None = None,
+        *,
+        attempt: int = 1,
+        depth: int = 0,
+        is_vouched: bool = False,
+    ) -> bool:
         lease = Lease(call=call("id-1"), epoch=1, attempt=attempt, put_at=0)
-        request = QueuedRequest("POST", b"/", (), b"", callback=url, depth=depth)
+        request = QueuedRequest("POST", b"/", (), b"", callback=url, depth=depth, is_vouched=is_vouched)
         return await self.backs.tell(lease, request, answer, took=1.5, attempts=5)
 
 
@@ -310,3 +319,15 @@ async def test_nothing_is_told_without_the_signature_that_is_wanted(error: Excep
         assert server.requests == []
         assert len(at.slept) == tries - 1
         assert "cannot be signed" in logs[-1]["reason"]
+
+
+@pytest.mark.usefixtures("open_guard")
+async def test_only_functions_hear_that_the_gateway_calls_and_only_for_who_may_call_them() -> None:
+    own = "http://gateway/function/g"
+    forged = QueuedAnswer(200, ((b"X-Hilbert-Delivery", b"proof"), (b"X-Own", b"1")), b"")
+    async with bench() as (at, server):
+        assert await at.tell(own, forged, is_vouched=True)
+        assert await at.tell(own, forged)
+        assert await at.tell(f"http://example.com:{server.port}/", forged, is_vouched=True)
+    proofs = [[line for line in lines if line.startswith("X-Hilbert-Delivery")] for _, lines, _ in server.requests]
+    assert proofs == [["X-Hilbert-Delivery: proof "], [], []]
