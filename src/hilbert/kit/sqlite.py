@@ -14,13 +14,15 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
-_Job = tuple[Work[Any], Future[Any]]
+Outcome = tuple[T | None, BaseException | None]
+"""What came of a piece of work: its result, or why it failed."""
+_Job = tuple[Work[Any], "asyncio.Future[Any]"]
 
 _MOST_AT_ONCE: Final = 256
 """Pieces of work in one commit: bounds how long the first of them waits for the others."""
@@ -86,12 +88,12 @@ class Database:
 
         Cancelling the caller does not undo work that is under way.
         """
-        future: Future[T] = Future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._lock:
             if self._closed:
                 raise RuntimeError("the database is closed")
             self._jobs.put((work, future))
-        return await asyncio.wrap_future(future)
+        return await future
 
     async def read(self, work: Work[T]) -> T:
         """Run `work(connection)` on a reading connection, in a snapshot of its own."""
@@ -148,7 +150,7 @@ class Database:
         batch = []
         job = self._jobs.get()
         while job is not None:
-            if job[1].set_running_or_notify_cancel():
+            if not job[1].cancelled():
                 batch.append(job)
             if len(batch) >= _MOST_AT_ONCE:
                 return batch, True
@@ -173,29 +175,38 @@ class Database:
 
 def _commit(connection: sqlite3.Connection, batch: Sequence[_Job]) -> None:
     """Run all work of a batch in one transaction, each whole or without a trace; tell the callers after the commit."""
-    done: list[tuple[Future[Any], Any, BaseException | None]] = []
+    outcomes: list[Outcome[Any]] = []
     try:
         if batch:
             connection.execute("BEGIN IMMEDIATE")
-            for work, future in batch:
-                done.append((future, *attempt(connection, work)))
+            outcomes += [attempt(connection, work) for work, _ in batch]
             connection.execute("COMMIT")
     except BaseException as exc:  # noqa: BLE001 - handed to the callers, whatever it is
         if connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-        for _, future in batch:
-            future.set_exception(exc)
-        return
-    for future, result, error in done:
+        outcomes = [(None, exc)] * len(batch)
+    told: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Outcome[Any]]]] = {}
+    for (_, future), outcome in zip(batch, outcomes, strict=True):
+        told.setdefault(future.get_loop(), []).append((future, outcome))
+    for loop, results in told.items():
+        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+            loop.call_soon_threadsafe(tell_all, results)
+
+
+def tell_all(results: Sequence[tuple[asyncio.Future[Any], Outcome[Any]]]) -> None:
+    """Tell those who still wait what came of their work. On the loop of the futures."""
+    for future, (result, error) in results:
+        if future.done():
+            continue
         if error is None:
             future.set_result(result)
         else:
             future.set_exception(error)
 
 
-def attempt(connection: sqlite3.Connection, work: Work[Any]) -> tuple[Any, BaseException | None]:
-    """Result or failure of one piece of work inside a transaction, whole or without a trace.
+def attempt(connection: sqlite3.Connection, work: Work[Any]) -> Outcome[Any]:
+    """What comes of one piece of work inside a transaction, whole or without a trace.
 
     Raises what has ended the transaction as well.
     """

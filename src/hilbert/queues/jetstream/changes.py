@@ -14,7 +14,7 @@ import msgspec
 from hilbert.core.ports.queue import Again, Bounds, Finished, GivenUp, Outcome, QueueBounds, QueuedCall
 from hilbert.core.ports.schedules import Mark
 from hilbert.core.values import FunctionRef, NamespaceName
-from hilbert.queues.sqlite import marks, transactions
+from hilbert.queues.sqlite import accepting, marks, transactions
 
 SomeBounds = tuple[tuple[FunctionRef, QueueBounds], ...]
 """`core.ports.queue.Bounds`, for a format whose keys are texts."""
@@ -35,7 +35,7 @@ class Put(Change, frozen=True, tag="put"):
     bounds: SomeBounds
 
     def make(self, connection: sqlite3.Connection) -> list[str]:
-        return transactions.put(connection, self.calls, self.now, self.default, dict(self.bounds))
+        return accepting.put(connection, self.calls, self.now, self.default, dict(self.bounds))
 
 
 class Lend(Change, frozen=True, tag="lend"):
@@ -125,7 +125,7 @@ class Advance(Change, frozen=True, tag="advance"):
     bounds: SomeBounds
 
     def make(self, connection: sqlite3.Connection) -> bool:
-        return transactions.advance(connection, self.mark, self.call, self.now, self.default, dict(self.bounds))
+        return accepting.advance(connection, self.mark, self.call, self.now, self.default, dict(self.bounds))
 
 
 class ForgetMarks(Change, frozen=True, tag="forget-marks"):

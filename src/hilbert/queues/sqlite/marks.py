@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from hilbert.core.ports.schedules import Mark
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
@@ -29,29 +30,35 @@ def read(connection: sqlite3.Connection, namespace: str | None) -> list[Mark]:
     ]
 
 
-def is_next(connection: sqlite3.Connection, mark: Mark) -> bool:
-    """Whether the mark that is kept has the version before this one's."""
-    row = connection.execute(
-        "SELECT version FROM marks WHERE namespace = ? AND function = ? AND place = ?",
-        (mark.ref.namespace, mark.ref.name, mark.index),
-    ).fetchone()
-    return mark.version == (row[0] if row else 0) + 1
+def versions(connection: sqlite3.Connection, asked: Sequence[Mark]) -> list[int]:
+    """The versions of these marks that are kept; 0 of one that is not."""
+    found = []
+    for mark in asked:
+        row = connection.execute(
+            "SELECT version FROM marks WHERE namespace = ? AND function = ? AND place = ?",
+            (mark.ref.namespace, mark.ref.name, mark.index),
+        ).fetchone()
+        found.append(row[0] if row else 0)
+    return found
 
 
-def write(connection: sqlite3.Connection, mark: Mark) -> None:
-    connection.execute(
+def write(connection: sqlite3.Connection, changed: Sequence[Mark]) -> None:
+    connection.executemany(
         "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            mark.ref.namespace,
-            mark.ref.name,
-            mark.index,
-            mark.version,
-            mark.rule,
-            mark.tick,
-            mark.call,
-            mark.waiting,
-            mark.paused,
-        ),
+        [
+            (
+                mark.ref.namespace,
+                mark.ref.name,
+                mark.index,
+                mark.version,
+                mark.rule,
+                mark.tick,
+                mark.call,
+                mark.waiting,
+                mark.paused,
+            )
+            for mark in changed
+        ],
     )
 
 

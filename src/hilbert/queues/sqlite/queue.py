@@ -31,8 +31,10 @@ from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.files import sync
 from hilbert.kit.sqlite import Database, Work, open_whole
 from hilbert.queues.sqlite import marks, reading, transactions
+from hilbert.queues.sqlite.accepting import Put, Tick, advance_all, put_all
 from hilbert.queues.sqlite.reserve import DEFAULT_SIZE, Reserve
 from hilbert.queues.sqlite.schema import MIGRATIONS
+from hilbert.queues.sqlite.together import Together
 
 T = TypeVar("T")
 
@@ -54,6 +56,13 @@ class SqliteQueue:
         self._lock = lock
         self._bounds = bounds
         self._putting = 0
+        self._puts: Together[Put, list[str]] = Together(
+            "put", self._write, lambda connection, puts: put_all(connection, puts, bounds)
+        )
+        self._ticks: Together[Tick, bool] = Together(
+            "advance", self._write, lambda connection, ticks: advance_all(connection, ticks, bounds)
+        )
+        self._settled: Together[transactions.Settle, None] = Together("settle", self._write, transactions.settle_all)
         self._broken = ""
 
     @classmethod
@@ -98,7 +107,7 @@ class SqliteQueue:
             raise QueueFull("too many calls are being queued at this moment", hint="try again", retry_after=1)
         self._putting += 1
         try:
-            return await self._write(lambda connection: transactions.put(connection, calls, now, self._bounds, bounds))
+            return await self._puts.do(Put(calls, now, bounds))
         finally:
             self._putting -= 1
 
@@ -109,7 +118,7 @@ class SqliteQueue:
         return await self._write(lambda connection: transactions.extend(connection, leases, until))
 
     async def settle(self, call: str, epoch: int, outcome: Outcome, *, now: float) -> None:
-        await self._write(lambda connection: transactions.settle(connection, call, epoch, outcome, now))
+        await self._settled.do(transactions.Settle(call, epoch, outcome, now))
 
     async def cancel(self, namespace: NamespaceName, call: str, *, now: float, reason: str = "") -> CallRecord:
         await self._write(lambda connection: transactions.cancel(connection, namespace, call, now, reason))
@@ -159,9 +168,7 @@ class SqliteQueue:
     ) -> bool:
         if call is not None:
             self._check_room()
-        return await self._write(
-            lambda connection: transactions.advance(connection, mark, call, now, self._bounds, bounds)
-        )
+        return await self._ticks.do(Tick(mark, call, now, bounds))
 
     async def forget_marks(self, ref: FunctionRef, *, start: int = 0) -> None:
         await self._write(lambda connection: marks.forget(connection, ref, start))

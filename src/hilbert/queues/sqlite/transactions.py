@@ -5,110 +5,27 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
-import msgspec
-
-from hilbert.core.errors import KeyReused, LeaseLost
-from hilbert.core.ports.queue import KEPT_FOR, Again, Bounds, Finished, Lease, Outcome, QueueBounds, QueuedCall
-from hilbert.core.ports.schedules import Mark
+from hilbert.core.errors import LeaseLost
+from hilbert.core.ports.queue import KEPT_FOR, Again, Finished, Lease, Outcome, QueuedCall
 from hilbert.core.values import FunctionRef
-from hilbert.queues.bounds import check_bounds, digest_of, fingerprint_of, not_found
+from hilbert.kit import sqlite
+from hilbert.queues.bounds import digest_of, not_found
 from hilbert.queues.sqlite import marks
+from hilbert.queues.sqlite.counting import Change, count, count_all
 from hilbert.queues.sqlite.schema import CANCELLED, DEAD, FAILED, QUEUED, RUNNING, SUCCEEDED
 
-_NAMES: Final = ("queued", "running", "finished", "finished", "finished", "dead")
-"""The column of `counts` in which a call of each state is counted."""
 _FORGET_AT_ONCE: Final = 2_000
 
 
-class Change(msgspec.Struct):
-    """What a transaction adds to the counts of one function."""
+class Settle(NamedTuple):
+    """The end of an attempt, as one caller tells it."""
 
-    accepted: int = 0
-    forgotten: int = 0
-    queued: int = 0
-    running: int = 0
-    finished: int = 0
-    dead: int = 0
-    size: int = 0
-
-    def add(self, state: int, by: int, size: int) -> None:
-        """`by` calls of `size` bytes more (or, negative, fewer) in a state. Requests of finished ones are not kept."""
-        column = _NAMES[state]
-        setattr(self, column, getattr(self, column) + by)
-        if column != "finished":
-            self.size += by * size
-
-    def move(self, before: int, after: int, size: int) -> None:
-        """A call of `size` bytes goes from one state to another."""
-        self.add(before, -1, size)
-        self.add(after, 1, size)
-
-
-def put(
-    connection: sqlite3.Connection, calls: Sequence[QueuedCall], now: float, default: QueueBounds, bounds: Bounds
-) -> list[str]:
-    ids: list[str] = []
-    changes: dict[FunctionRef, Change] = {}
-    for call in calls:
-        fingerprint = fingerprint_of(call)
-        known = connection.execute(
-            "SELECT id, fingerprint, namespace FROM calls WHERE id = ? UNION ALL "
-            "SELECT id, fingerprint, namespace FROM calls WHERE namespace = ? AND key = ? AND key <> '' LIMIT 1",
-            (call.id, call.ref.namespace, call.key),
-        ).fetchone()
-        if known is not None:
-            if known[1:] != (fingerprint, call.ref.namespace):
-                raise KeyReused("the idempotency key was used before with another request")
-            ids.append(known[0])
-            continue
-        size = len(call.body)
-        cursor = connection.execute(
-            "INSERT INTO calls (id, namespace, function, state, put_at, due, wake, size, digest, fingerprint, key, caller) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                call.id,
-                *_pair(call.ref),
-                QUEUED,
-                now,
-                call.due,
-                call.due,
-                size,
-                digest_of(call),
-                fingerprint,
-                call.key,
-                call.by,
-            ),
-        )
-        connection.execute("INSERT INTO bodies VALUES (?, ?)", (cursor.lastrowid, call.body))
-        change = changes.setdefault(call.ref, Change())
-        change.accepted += 1
-        change.add(QUEUED, 1, size)
-        ids.append(call.id)
-    for ref, change in changes.items():
-        count(connection, ref, change)
-    for ref in changes:
-        most = bounds.get(ref, default)
-        check_bounds(most, ref, function=_load(connection, ref, ref.name), namespace=_load(connection, ref, ""))
-    return ids
-
-
-def advance(
-    connection: sqlite3.Connection,
-    mark: Mark,
-    call: QueuedCall | None,
-    now: float,
-    default: QueueBounds,
-    bounds: Bounds,
-) -> bool:
-    if not marks.is_next(connection, mark):
-        return False
-    if call is not None:
-        (accepted,) = put(connection, [call], now, default, bounds)
-        mark = msgspec.structs.replace(mark, call=accepted)
-    marks.write(connection, mark)
-    return True
+    call: str
+    epoch: int
+    outcome: Outcome
+    now: float
 
 
 def lease(connection: sqlite3.Connection, ref: FunctionRef, limit: int, now: float, until: float) -> list[Lease]:
@@ -119,7 +36,7 @@ def lease(connection: sqlite3.Connection, ref: FunctionRef, limit: int, now: flo
         (*_pair(ref), now, max(limit, 0)),
     ).fetchall()
     change = Change()
-    leases = []
+    leases, lent = [], []
     for number, name, state, epoch, attempts, put_at, due, size, digest, key, by, body in rows:
         call = QueuedCall(id=name, ref=ref, due=due, body=body or b"", key=key, by=by)
         if digest_of(call) != digest:
@@ -130,12 +47,12 @@ def lease(connection: sqlite3.Connection, ref: FunctionRef, limit: int, now: flo
             )
             continue
         change.move(state, RUNNING, size)
-        connection.execute(
-            "UPDATE calls SET state = ?, epoch = epoch + 1, attempts = attempts + 1, wake = ? WHERE number = ?",
-            (RUNNING, until, number),
-        )
+        lent.append((RUNNING, until, number))
         leases.append(Lease(call=call, epoch=epoch + 1, attempt=attempts + 1, put_at=put_at))
     if rows:
+        connection.executemany(
+            "UPDATE calls SET state = ?, epoch = epoch + 1, attempts = attempts + 1, wake = ? WHERE number = ?", lent
+        )
         count(connection, ref, change)
     return leases
 
@@ -152,34 +69,54 @@ def extend(connection: sqlite3.Connection, leases: Sequence[tuple[str, int]], un
 
 
 def settle(connection: sqlite3.Connection, call: str, epoch: int, outcome: Outcome, now: float) -> None:
-    row = connection.execute(
-        "SELECT number, namespace, function, size FROM calls WHERE id = ? AND epoch = ? AND state = ?",
-        (call, epoch, RUNNING),
-    ).fetchone()
-    if row is None:
-        raise LeaseLost("the call was cancelled, or another gateway has it now")
-    number, namespace, function, size = row
-    change = Change()
-    if isinstance(outcome, Again):
-        state = QUEUED
-        connection.execute(
-            "UPDATE calls SET state = ?, due = ?, wake = ?, attempts = attempts - ?, reason = ? WHERE number = ?",
-            (state, outcome.due, outcome.due, 0 if outcome.counts else 1, outcome.reason, number),
+    ((_, error),) = settle_all(connection, [Settle(call, epoch, outcome, now)])
+    if error is not None:
+        raise error
+
+
+def settle_all(connection: sqlite3.Connection, asked: Sequence[Settle]) -> list[sqlite.Outcome[None]]:
+    """As `settle` for each, in order."""
+    held = {
+        row[:2]: row[2:]
+        for row in connection.execute(
+            "SELECT id, epoch, number, namespace, function, size FROM calls "
+            "WHERE id IN (SELECT value FROM json_each(?)) AND state = ?",
+            (json.dumps([one.call for one in asked]), RUNNING),
         )
-    else:
-        done = isinstance(outcome, Finished)
-        state = DEAD if not isinstance(outcome, Finished) else SUCCEEDED if outcome.succeeded else FAILED
-        connection.execute(
-            "UPDATE calls SET state = ?, finished_at = ?, reason = ? WHERE number = ?",
-            (state, now, outcome.reason, number),
-        )
-        if done:
-            connection.execute("DELETE FROM bodies WHERE number = ?", (number,))
-        until = outcome.answer_until if isinstance(outcome, Finished) else 0.0
-        if outcome.answer and (until > now or not done):
-            connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (number, outcome.answer, until))
-    change.move(RUNNING, state, size)
-    count(connection, FunctionRef(namespace, function), change)
+    }
+    results: list[sqlite.Outcome[None]] = []
+    again, ended, unused, answers = [], [], [], []
+    changes: dict[FunctionRef, Change] = {}
+    for call, epoch, outcome, now in asked:
+        row = held.pop((call, epoch), None)
+        if row is None:
+            results.append((None, LeaseLost("the call was cancelled, or another gateway has it now")))
+            continue
+        results.append((None, None))
+        number, namespace, function, size = row
+        if isinstance(outcome, Again):
+            state = QUEUED
+            again.append((state, outcome.due, outcome.due, 0 if outcome.counts else 1, outcome.reason, number))
+        else:
+            until = 0.0
+            if isinstance(outcome, Finished):
+                state = SUCCEEDED if outcome.succeeded else FAILED
+                until = outcome.answer_until
+                unused.append((number,))
+            else:
+                state = DEAD
+            ended.append((state, now, outcome.reason, number))
+            if outcome.answer and (until > now or state == DEAD):
+                answers.append((number, outcome.answer, until))
+        changes.setdefault(FunctionRef(namespace, function), Change()).move(RUNNING, state, size)
+    connection.executemany(
+        "UPDATE calls SET state = ?, due = ?, wake = ?, attempts = attempts - ?, reason = ? WHERE number = ?", again
+    )
+    connection.executemany("UPDATE calls SET state = ?, finished_at = ?, reason = ? WHERE number = ?", ended)
+    connection.executemany("DELETE FROM bodies WHERE number = ?", unused)
+    connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", answers)
+    count_all(connection, changes)
+    return results
 
 
 def cancel(connection: sqlite3.Connection, namespace: str, call: str, now: float, reason: str) -> None:
@@ -278,20 +215,6 @@ def recover(connection: sqlite3.Connection) -> int:
     return wrong
 
 
-def count(connection: sqlite3.Connection, ref: FunctionRef, change: Change) -> None:
-    """Add to the counts of the function and of its namespace."""
-    values = msgspec.structs.astuple(change)
-    for function in (ref.name, ""):
-        connection.execute(
-            "INSERT INTO counts (namespace, function, accepted, forgotten, queued, running, finished, dead, size) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET accepted = accepted + excluded.accepted, "
-            "forgotten = forgotten + excluded.forgotten, queued = queued + excluded.queued, "
-            "running = running + excluded.running, finished = finished + excluded.finished, "
-            "dead = dead + excluded.dead, size = size + excluded.size",
-            (ref.namespace, function, *values),
-        )
-
-
 def _recount(connection: sqlite3.Connection, namespace: str, function: str, numbers: Sequence[int]) -> None:
     connection.execute(
         "UPDATE counts SET queued = ?, running = ?, finished = ?, dead = ?, size = ? "
@@ -336,14 +259,6 @@ def _forget(connection: sqlite3.Connection, namespace: str, state: int, rows: It
         change = Change(forgotten=1)
         change.add(state, -1, size)
         count(connection, FunctionRef(namespace, function), change)  # type: ignore[arg-type]  # both come from the file
-
-
-def _load(connection: sqlite3.Connection, ref: FunctionRef, function: str) -> tuple[int, int]:
-    found: tuple[int, int] = connection.execute(
-        "SELECT queued + running + dead, size FROM counts WHERE namespace = ? AND function = ?",
-        (ref.namespace, function),
-    ).fetchone()
-    return found
 
 
 def _pair(ref: FunctionRef) -> tuple[str, str]:
