@@ -44,7 +44,8 @@ async def queue_call(call: Call) -> Answer:
     path = (found[2] or b"/") + (found[3] or b"") if found is not None else b"/"
     namespace, ref = await call.services.tenancy.resolve_function(name)
     fields, by = call.raw.fields, ""
-    guarded = is_guarded((await call.services.provider.get(ref)).spec, namespace.annotations)
+    spec = (await call.services.provider.get(ref)).spec
+    guarded = is_guarded(spec, namespace.annotations)
     if guarded:
         call.target = Target(Resource(namespace.name, ref), namespace)
         by = _caller_of(call, ref)
@@ -53,7 +54,16 @@ async def queue_call(call: Call) -> Answer:
     if guarded or any(name.lower() == b"authorization" and is_of_gateway(value) for name, value in fields):
         # The call is made later for whoever was let in now: its token, which may have ended by then, is not kept.
         fields = tuple((name, value) for name, value in fields if name.lower() != b"authorization")
-    number = await intake.accept(ref, call.raw.method, path, fields, call.raw.body, by=by, is_vouched=is_vouched)
+    number = await intake.accept(
+        ref,
+        call.raw.method,
+        path,
+        fields,
+        call.raw.body,
+        annotations=(spec.annotations, namespace.annotations),
+        by=by,
+        is_vouched=is_vouched,
+    )
     return Answer(202, b"", TEXT, {headers.CALL_ID: number, headers.START_TIME: str(time.time_ns())})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -170,7 +171,7 @@ class Services:
     def logs(self) -> Logs:
         return capability(self.provider, Logs)  # type: ignore[type-abstract]  # a Protocol is what is asked for
 
-    @property
+    @functools.cached_property
     def tenancy(self) -> Tenancy:
         settings = self.settings
         return Tenancy(

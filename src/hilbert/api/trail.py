@@ -32,7 +32,8 @@ class Trail:
         self._auditor = auditor
         self._request = request
         self._match = match
-        self._id = new_id()
+        self._id = ""
+        """Made for the first record: most requests have none."""
         self._began = time.time()
         self._started = time.monotonic()
         self._begun = False
@@ -87,6 +88,7 @@ class Trail:
 
     def _record(self, stage: Stage, status: int) -> Record:
         request, call, caller = self._request, self.call, self.caller
+        self._id = self._id or new_id(self._began)
         endpoint = call.endpoint if call is not None else None
         if endpoint is None and self._match is not None:
             endpoint = self._match.methods.get(request.method)

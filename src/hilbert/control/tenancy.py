@@ -23,6 +23,7 @@ class Tenancy:
         self, provider: Provider, *, default: NamespaceName, reserved: frozenset[str] = RESERVED_NAMESPACES
     ) -> None:
         self._provider = provider
+        self._spaces = provider if isinstance(provider, Namespaces) else None
         self._default = default
         self._reserved = reserved
 
@@ -71,20 +72,20 @@ class Tenancy:
 
     def absent(self, name: str) -> NamespaceNotFound:
         """What to raise for a namespace that does not exist, and for one that a caller may not see: they look alike."""
-        single = not isinstance(self._provider, Namespaces)
+        single = self._spaces is None
         hint = f"the {self._provider.name} provider has only the namespace {self._default}" if single else ""
         return NamespaceNotFound(f"namespace {name} not found", hint=hint)
 
     async def list_all(self) -> Sequence[Namespace]:
         """Every function namespace, the default one among them, by name."""
-        if isinstance(self._provider, Namespaces):
-            return await self._provider.list_namespaces()
+        if self._spaces is not None:
+            return await self._spaces.list_namespaces()
         return [Namespace(name=self._default)]
 
     async def _look_up(self, name: NamespaceName) -> Namespace:
-        if isinstance(self._provider, Namespaces):
+        if self._spaces is not None:
             try:
-                return await self._provider.get_namespace(name)
+                return await self._spaces.get_namespace(name)
             except NamespaceNotFound as exc:
                 raise self.absent(name) from exc
         if name == self._default:

@@ -142,10 +142,12 @@ class MemoryQueue:
     async def look_up(self, namespace: NamespaceName | None, call: str, *, now: float) -> CallRecord:
         return _record(self._get(namespace, call), now=now)
 
-    async def counts(self) -> Sequence[QueueCounts]:
+    async def counts(self, *, open_only: bool = False) -> Sequence[QueueCounts]:
         found = []
         for ref, accepted in self._accepted.items():
             mine = list(self._of(ref))
+            if open_only and not any(entry.state in OPEN for entry in mine):
+                continue
             found.append(
                 QueueCounts(
                     ref=ref,

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from hilbert.control.delivery import fair
+from hilbert.control.delivery.backlog import Backlog
 from hilbert.control.delivery.calling import INTERNAL, Calls, GatewayAway, Unreached
 from hilbert.control.delivery.concurrency import Concurrency
 from hilbert.control.delivery.outcomes import Outcomes
@@ -37,6 +38,7 @@ _LEARNS: Final = 0.2
 """Weight of the newest call in the estimate of how long a function's calls take."""
 _LEAST_COST: Final = 0.001
 _ANY_ROOM: Final = Room()
+_UNKNOWN: Final = Concurrency()
 
 
 class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,16 +97,23 @@ class Dispatcher:
         self._clock = clock or RealClock()
         self._wall = wall
         self._draw = draw
+        self._backlog = Backlog(queue, clock=self._clock, look_every=self._settings.look_every)
         self._tags = fair.Tags()
+        self._charges: list[fair.Charge] = []
+        """What is not in the tags yet."""
         self._limits: dict[FunctionRef, Concurrency] = {}
         self._costs: dict[FunctionRef, float] = {}
         self._rooms: dict[FunctionRef, Room] = {}
         """What annotations said when a function was last called: it begins with what goes for all."""
         self._running: Counter[FunctionRef] = Counter()
-        """Calls that take up a slot; those that only wait for a call-back do not."""
+        """Calls that take up a slot; those that only wait for a call-back, or to be settled, do not."""
+        self._kept: Counter[FunctionRef] = Counter()
+        """All that are leased."""
         self._held: dict[str, tuple[int, asyncio.Task[None]]] = {}
         """Every lease that is kept, with its epoch and its task."""
         self._news = asyncio.Event()
+        self._looks_at = float("inf")
+        """When the queue will be looked at in any case, in Unix seconds."""
         self._tasks: list[asyncio.Task[None]] = []
         self.outcomes = Outcomes()
 
@@ -130,9 +139,11 @@ class Dispatcher:
         """Queued calls of a function that have ended in the last minute."""
         return self.outcomes.per_minute(ref, self._clock.now())
 
-    def poke(self) -> None:
-        """Something was put, or a place has become free: look now."""
-        self._news.set()
+    def poke(self, due: float) -> None:
+        """A call is to be made at this time, in Unix seconds, or at once if that is over."""
+        self._backlog.outdate()
+        if due < self._looks_at:
+            self._news.set()
 
     def break_off(self, call: str) -> None:
         """End the attempt at a call that was cancelled, if it is made here."""
@@ -144,6 +155,7 @@ class Dispatcher:
         while True:
             await self._leader.wait()
             self._news.clear()
+            self._looks_at = float("inf")
             try:
                 pause = await self._hand_out()
             except HilbertError as exc:
@@ -152,6 +164,7 @@ class Dispatcher:
                 await self._clock.sleep(pause)
                 continue
             backoff.succeeded()
+            self._looks_at = self._wall() + pause
             await self._until_news(pause)
 
     async def _until_news(self, seconds: float) -> None:
@@ -165,40 +178,63 @@ class Dispatcher:
     async def _hand_out(self) -> float:
         """Fill the free slots; the seconds after which there may be more to do."""
         settings = self._settings
+        pause = await self._backlog.look(self._kept)
         now = self._wall()
-        counts = await self._queue.counts()
-        work = [self._work(entry) for entry in counts]
-        chosen, tags = fair.pick(
-            now, self._tags, work, slots=settings.slots - self._running.total(), space_slots=settings.namespace_slots
+        open_now = self._backlog.open
+        self._tags = fair.correct(self._tags, self._charges)
+        self._charges.clear()
+        chosen, self._tags = fair.pick(
+            now,
+            self._tags,
+            [self._work(entry) for entry in open_now.values()],
+            slots=settings.slots - self._running.total(),
+            space_slots=settings.namespace_slots,
         )
-        self._tags = tags
-        for ref, count in Counter(chosen).items():
-            leases = await self._lease(ref, count, now)
-            for lease in leases:
-                self._begin(lease)
-            unused = (count - len(leases)) * self._costs.get(ref, 1.0)
-            self._tags = fair.correct(self._tags, ref, estimated=unused, took=0.0, weight=self._weight(ref))
-        self.outcomes.keep_only([entry.ref for entry in counts])
-        busy = {entry.ref for entry in counts if entry.queued or entry.running}
+        taken = await asyncio.gather(
+            *(self._take(ref, count, now) for ref, count in Counter(chosen).items()), return_exceptions=True
+        )
         for table in (self._limits, self._costs, self._rooms):
-            for ref in table.keys() - busy:
+            for ref in table.keys() - open_now.keys():
                 del table[ref]
+        for failure in taken:
+            if isinstance(failure, BaseException):
+                raise failure
         if chosen:
             return 0.0
-        soon = [entry.next_due - now for entry in counts if entry.next_due > now]
-        return min([settings.look_every, *soon])
+        soon = [entry.next_due - now for entry in open_now.values() if entry.next_due > now]
+        return min([pause, *soon])
 
-    async def _lease(self, ref: FunctionRef, count: int, now: float) -> Sequence[Lease]:
-        if not self._leader.leads:
-            return ()
-        return await self._queue.lease(ref, count=count, now=now, until=now + self._settings.lease)
+    async def _take(self, ref: FunctionRef, count: int, now: float) -> None:
+        """Lease calls of a function and begin them."""
+        leases: Sequence[Lease] = ()
+        try:
+            if self._leader.leads:
+                until = now + self._settings.lease
+                leases = await self._queue.lease(ref, count=count, now=now, until=until)
+        finally:
+            self._backlog.taken(ref, count, len(leases))
+            unused = (count - len(leases)) * self._costs.get(ref, 1.0)
+            self._charge(ref, -unused)
+        if leases:
+            policy = await self._policy(ref)
+            for lease in leases:
+                self._begin(lease, policy)
+
+    async def _policy(self, ref: FunctionRef) -> RetryPolicy | HilbertError:
+        """What goes for a function's calls now, or why nobody knows."""
+        try:
+            own, below = await self._annotations(ref)
+        except HilbertError as exc:
+            return exc
+        self._rooms[ref], _ = room_of(own, below)
+        return policy_of({**below, **own}, self._settings.retry)[0]
 
     def _work(self, entry: QueueCounts) -> fair.Work:
-        limit = self._limits.get(entry.ref, Concurrency()).limit
+        limit = self._limits.get(entry.ref, _UNKNOWN).limit
         room = self._rooms.get(entry.ref, _ANY_ROOM)
         return fair.Work(
             ref=entry.ref,
-            ready=entry.queued + entry.running - self._running[entry.ref],
+            ready=self._backlog.ready[entry.ref],
             due=entry.next_due,
             running=self._running[entry.ref],
             limit=min(int(limit), self._settings.function_slots, room.concurrency),
@@ -207,49 +243,50 @@ class Dispatcher:
             weight=room.weight,
         )
 
+    def _charge(self, ref: FunctionRef, seconds: float) -> None:
+        if seconds:
+            self._charges.append(fair.Charge(ref, seconds, self._weight(ref)))
+
     def _weight(self, ref: FunctionRef) -> float:
         return self._rooms.get(ref, _ANY_ROOM).weight
 
-    def _begin(self, lease: Lease) -> None:
+    def _begin(self, lease: Lease, policy: RetryPolicy | HilbertError) -> None:
         if lease.call.id in self._held:  # Its lease was over: that attempt settles nothing any more.
             self._held[lease.call.id][1].cancel()
         self._running[lease.call.ref] += 1
-        task = spawn(self._deliver(lease), name=f"queued call {lease.call.id}")
+        self._kept[lease.call.ref] += 1
+        task = spawn(self._deliver(lease, policy), name=f"queued call {lease.call.id}")
         self._held[lease.call.id] = (lease.epoch, task)
 
-    async def _deliver(self, lease: Lease) -> None:
+    async def _deliver(self, lease: Lease, policy: RetryPolicy | HilbertError) -> None:
         ref = lease.call.ref
         place = contextlib.ExitStack()
         place.callback(self._leave, ref)
         try:
             with place:
-                await self._attempt(lease, place)
+                await self._attempt(lease, policy, place)
         except asyncio.CancelledError:
             self._tell(ref, "lost")
             raise
         finally:
+            _less(self._kept, ref)
             if self._held.get(lease.call.id, (0, None))[0] == lease.epoch:
                 del self._held[lease.call.id]
 
     def _leave(self, ref: FunctionRef) -> None:
-        self._running[ref] -= 1
-        if not self._running[ref]:
-            del self._running[ref]
-        self.poke()
+        _less(self._running, ref)
+        self._news.set()
 
-    async def _attempt(self, lease: Lease, place: contextlib.ExitStack) -> None:
+    async def _attempt(self, lease: Lease, policy: RetryPolicy | HilbertError, place: contextlib.ExitStack) -> None:
+        """`place` is the slot that the call takes up until it is closed."""
         ref = lease.call.ref
-        try:
-            own, below = await self._annotations(ref)
-        except (FunctionNotFound, NamespaceNotFound):
+        if isinstance(policy, (FunctionNotFound, NamespaceNotFound)):
             await self._cancel(lease, "the function was removed")
             return
-        except HilbertError as exc:
+        if isinstance(policy, HilbertError):
             later = self._wall() + _STORE_PACE.most
-            await self._settle(lease, Again(due=later, reason=exc.message, counts=False), "retried")
+            await self._settle(lease, Again(due=later, reason=policy.message, counts=False), "retried")
             return
-        policy, _ = policy_of({**below, **own}, self._settings.retry)
-        self._rooms[ref], _ = room_of(own, below)
         try:
             request = QueuedRequest.load(lease.call.body)
         except msgspec.MsgspecError as exc:
@@ -271,10 +308,10 @@ class Dispatcher:
             _log.info("queued call not made", function=str(ref), call_id=lease.call.id, reason=str(exc))
         took = max(self._clock.now() - began, _LEAST_COST)
         self._learn(ref, took, answer)
+        place.close()
         internal = answer is not None and bool(answer.field(INTERNAL))
         decision = decide(self._wall(), policy, lease.attempt, answer, internal=internal, draw=self._draw)
         if decision.wait is None and request.callback and self._callbacks is not None:
-            place.close()  # A call-back takes up no slot.
             told = await self._callbacks.tell(lease, request, answer, took=took, attempts=policy.attempts)
             if not told:
                 self._tell(ref, "callback-failed")
@@ -309,6 +346,8 @@ class Dispatcher:
                 await self._clock.sleep(backoff.failed())
                 continue
             self._tell(lease.call.ref, word)
+            if isinstance(outcome, Again):
+                self.poke(outcome.due)
             return
 
     def _tell(self, ref: FunctionRef, word: str) -> None:
@@ -320,7 +359,7 @@ class Dispatcher:
 
     def _learn(self, ref: FunctionRef, took: float, answer: QueuedAnswer | None) -> None:
         known = self._costs.get(ref, 1.0)
-        self._tags = fair.correct(self._tags, ref, estimated=known, took=took, weight=self._weight(ref))
+        self._charge(ref, took - known)
         self._costs[ref] = max(_LEAST_COST, known + _LEARNS * (took - known))
         limit = self._limits.get(ref, Concurrency())
         if answer is None or answer.status in (429, 503):
@@ -332,10 +371,9 @@ class Dispatcher:
         while True:
             await self._clock.sleep(self._settings.lease / 3)
             held = {call: epoch for call, (epoch, _) in self._held.items()}
-            if not held:
-                continue
             try:
-                lost = await self._queue.extend(list(held.items()), until=self._wall() + self._settings.lease)
+                self.outcomes.keep_only([entry.ref for entry in await self._queue.counts()])
+                lost = held and await self._queue.extend(list(held.items()), until=self._wall() + self._settings.lease)
             except HilbertError as exc:
                 _log.warning("leases are not extended", calls=len(held), reason=exc.message)
                 continue
@@ -343,3 +381,9 @@ class Dispatcher:
                 epoch, task = self._held.get(call, (0, None))
                 if task is not None and epoch == held[call]:
                     task.cancel()
+
+
+def _less(counter: Counter[FunctionRef], ref: FunctionRef) -> None:
+    counter[ref] -= 1
+    if not counter[ref]:
+        del counter[ref]

@@ -9,7 +9,7 @@ nobody else wants go to whoever has work. (Goyal, Vin, Cheng: Start-time Fair Qu
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -92,12 +92,22 @@ def pick(
     )
 
 
-def correct(tags: Tags, ref: FunctionRef, *, estimated: float, took: float, weight: float = 1.0) -> Tags:
-    """Charge what a call really took, once that is known."""
-    more = took - estimated
+class Charge(msgspec.Struct, frozen=True):
+    """What calls of a function took beyond what was estimated."""
+
+    ref: FunctionRef
+    seconds: float
+    """Negative: they took less."""
+    weight: float = 1.0
+    """Of its namespace."""
+
+
+def correct(tags: Tags, charges: Iterable[Charge]) -> Tags:
+    """Charge what calls really took, once that is known."""
     spaces, functions = dict(tags.spaces), dict(tags.functions)
-    if ref.namespace in spaces:
-        spaces[ref.namespace] += more / weight
-    if ref in functions:
-        functions[ref] += more
+    for charge in charges:
+        if charge.ref.namespace in spaces:
+            spaces[charge.ref.namespace] += charge.seconds / charge.weight
+        if charge.ref in functions:
+            functions[charge.ref] += charge.seconds
     return Tags(tags.clock, spaces, tags.clocks, functions)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import secrets
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -28,6 +29,8 @@ MOST_DELAY: Final = 30 * 86_400.0
 _UNGUESSABLE: Final = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 """A UUID: 122 random bits in its fourth version, which clients of OpenFaaS make."""
 LONGEST_KEY: Final = 255
+_PROCESS: Final = secrets.token_bytes(16)
+_REQUESTS: Final = itertools.count()
 _OURS: Final = HOP_FIELDS | {
     b"host",
     b"content-length",
@@ -61,11 +64,14 @@ class Intake:
         queue: FullQueue,
         *,
         rooms: Rooms,
-        accepted: Callable[[], None] = lambda: None,
+        accepted: Callable[[float], None] = lambda _: None,
         cancelled: Callable[[str], None] = lambda _: None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`rooms` knows the functions that are there; `accepted` and `cancelled` tell whoever delivers."""
+        """`rooms` knows the functions that are there.
+
+        `accepted` tells whoever delivers that there is a call, and when it is due; `cancelled` that one is over.
+        """
         self.queue = queue
         self._rooms = rooms
         self._rates = Rates()
@@ -83,25 +89,27 @@ class Intake:
         fields: Fields,
         body: bytes,
         *,
+        annotations: tuple[Mapping[str, str], Mapping[str, str]],
         by: str = "",
         is_vouched: bool = False,
     ) -> str:
         """Queue a request for a function; the call's id, once the call cannot be lost any more.
 
-        `by` is whoever asks, if that was proved; `is_vouched`: it may call the call-back's function, too. Raises `Invalid` for headers without a meaning, `FunctionNotFound`, `KeyReused`, `QueueFull`, `RateLimited`,
-        `StorageFull` and `BackendUnavailable`.
+        `annotations` are the function's, which is there, and its namespace's. `by` is whoever asks, if that was proved;
+        `is_vouched`: it may call the call-back's function, too. Raises `Invalid` for headers without a meaning,
+        `KeyReused`, `QueueFull`, `RateLimited`, `StorageFull` and `BackendUnavailable`.
         """
         call = self._prepare(ref, method, target, fields, body, by, is_vouched=is_vouched)
-        room = await self._rooms.of(ref)
+        room = self._rooms.room(*annotations)
         now = self._wall()
         self._rates.take(ref, room, 1, now)
         (accepted,) = await self._put(call, now, {ref: room.bounds})
         self.submitted += 1
-        self._accepted()
+        self._accepted(call.due)
         return accepted
 
     async def accept_all(self, requests: Sequence[Asked], *, by: str) -> Sequence[str]:
-        """Queue several requests, all or none; their calls' ids, in order. Raises as `accept`.
+        """Queue several requests, all or none; their calls' ids, in order. Raises as `accept`, and `FunctionNotFound`.
 
         `by` may call every function of the namespaces that they are in.
         """
@@ -113,7 +121,7 @@ class Intake:
             self._rates.take(ref, rooms[ref], count, now)
         accepted = await self.queue.put(calls, now=now, bounds={ref: room.bounds for ref, room in rooms.items()})
         self.submitted += len(accepted)
-        self._accepted()
+        self._accepted(min(call.due for call in calls))
         return accepted
 
     def _prepare(
@@ -137,7 +145,7 @@ class Intake:
         passed = tuple(passing(list(fields), _OURS))
         request = QueuedRequest(method, target, passed, body, callback, depth, is_vouched)
         # Without a key each request is a call of its own, whatever id it came with.
-        fingerprint = _fingerprint(ref, request) if key else secrets.token_bytes(16)
+        fingerprint = _fingerprint(ref, request) if key else b"%b %d" % (_PROCESS, next(_REQUESTS))
         return QueuedCall(
             id=_id_of(said.get(b"x-call-id", "")),
             ref=ref,
@@ -160,7 +168,7 @@ class Intake:
 
     def announce(self) -> None:
         """There is something new to deliver."""
-        self._accepted()
+        self._accepted(self._wall())
 
     async def cancel(self, call: str) -> CallRecord:
         """End a call, by the id that whoever queued it was given. Raises `CallNotFound`."""

@@ -94,15 +94,17 @@ class Rooms:
 
     def __init__(self, provider: Provider, default: QueueBounds | None = None) -> None:
         self._provider = provider
+        self._spaces = provider if isinstance(provider, Namespaces) else None
         self._default = default or QueueBounds()
 
     async def of(self, ref: FunctionRef) -> Room:
         """Raises `FunctionNotFound`, `NamespaceNotFound` and `BackendUnavailable`."""
-        status = await self._provider.get(ref)
-        below: Mapping[str, str] = {}
-        if isinstance(self._provider, Namespaces):
-            below = (await self._provider.get_namespace(ref.namespace)).annotations
-        return room_of(status.spec.annotations, below, self._default)[0]
+        own = (await self._provider.get(ref)).spec.annotations
+        return self.room(own, (await self._spaces.get_namespace(ref.namespace)).annotations if self._spaces else {})
+
+    def room(self, function: Mapping[str, str], namespace: Mapping[str, str]) -> Room:
+        """By the annotations of a function and its namespace."""
+        return room_of(function, namespace, self._default)[0]
 
 
 class Rates:

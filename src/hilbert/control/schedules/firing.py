@@ -64,7 +64,7 @@ class Firing:
         *,
         leader: Leader,
         rooms: Rooms,
-        accepted: Callable[[], None] = lambda: None,
+        accepted: Callable[[float], None] = lambda _: None,
         clock: Clock | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -157,7 +157,7 @@ class Firing:
         now = self._wall()
         bounds = {ref: (await self._rooms.of(ref)).bounds}
         (accepted,) = await self._queue.put([extra_call(chosen[0], now=now, by=by)], now=now, bounds=bounds)
-        self._accepted()
+        self._accepted(now)
         return accepted
 
     def _schedules(self, ref: FunctionRef) -> Sequence[Schedule]:
@@ -288,6 +288,8 @@ class Firing:
         if self._known.find(*key) is not None:
             self._marks[key] = after
         self._count(schedule.ref, planned, now)
+        if call is not None:
+            self._accepted(call.due)
         return now
 
     async def _last(self, schedule: Schedule, mark: Mark | None) -> CallState | None:
@@ -313,7 +315,6 @@ class Firing:
             self.ticks[ref, "fired"] += 1
             self.lateness[next((bound for bound in LATENESS if late <= bound), float("inf"))] += 1
             self.late_seconds += late
-            self._accepted()
 
     def _plan(self, key: Key, moment: float) -> None:
         self._next[key] = moment

@@ -202,8 +202,11 @@ class Queue(Protocol):
         """
         ...
 
-    async def counts(self) -> Sequence[QueueCounts]:
-        """One entry for each function that has had a call since its namespace was made, in any order."""
+    async def counts(self, *, open_only: bool = False) -> Sequence[QueueCounts]:
+        """One entry for each function that has had a call since its namespace was made, in any order.
+
+        `open_only`: only functions with calls that wait or run.
+        """
         ...
 
 

@@ -150,8 +150,8 @@ class JetStreamQueue:
     async def look_up(self, namespace: NamespaceName | None, call: str, *, now: float) -> CallRecord:
         return await self._read(lambda connection: reading.look_up(connection, namespace, call, now))
 
-    async def counts(self) -> Sequence[QueueCounts]:
-        return await self._read(reading.counts)
+    async def counts(self, *, open_only: bool = False) -> Sequence[QueueCounts]:
+        return await self._read(lambda connection: reading.counts(connection, open_only=open_only))
 
     async def list_calls(
         self,

@@ -50,12 +50,13 @@ def body(connection: sqlite3.Connection, namespace: str, call: str) -> bytes:
     return bytes(row[0])
 
 
-def counts(connection: sqlite3.Connection) -> list[QueueCounts]:
+def counts(connection: sqlite3.Connection, *, open_only: bool) -> list[QueueCounts]:
     rows = connection.execute(
         "SELECT namespace, function, queued, running, finished, dead, forgotten, accepted, size, "
         "CASE WHEN queued + running > 0 THEN (SELECT min(wake) FROM calls WHERE state < 2 "
         "AND calls.namespace = counts.namespace AND calls.function = counts.function) END "
-        "FROM counts WHERE function <> ''"
+        "FROM counts WHERE function <> '' AND (queued + running > 0 OR NOT ?)",
+        (open_only,),
     )
     return [
         QueueCounts(

@@ -115,7 +115,7 @@ class Bench:
         request = QueuedRequest("POST", b"/", (), b"body", callback)
         calls = [QueuedCall(id=name, ref=ref, due=due, body=request.dump()) for name in names]
         await self.queue.put(calls, now=self.clock.now())
-        self.dispatcher.poke()
+        self.dispatcher.poke(0.0)
         await self.settle()
 
     async def settle(self) -> None:
@@ -340,7 +340,7 @@ async def test_a_gateway_that_is_away_costs_no_attempt() -> None:
 async def test_a_request_that_cannot_be_read_is_given_up() -> None:
     async with bench() as at:
         await at.queue.put([QueuedCall(id="a", ref=F, due=0, body=b"\xc1")], now=1000)
-        at.dispatcher.poke()
+        at.dispatcher.poke(0.0)
         await at.settle()
         assert (await at.record("a")).state is CallState.DEAD
         assert at.calls.begun == []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilbert.control.delivery.fair import Tags, Work, correct, pick
+from hilbert.control.delivery.fair import Charge, Tags, Work, correct, pick
 from hilbert.core.values import FunctionRef
 
 
@@ -89,7 +89,7 @@ def test_slots_that_nobody_else_wants_are_used() -> None:
 def test_what_a_call_really_took_is_charged_later() -> None:
     items = [work("f.a", 100), work("f.b", 100)]
     _, tags = pick(0, Tags(), items, slots=2, space_slots=100)
-    tags = correct(tags, ref("f.a"), estimated=1, took=11)
+    tags = correct(tags, [Charge(ref("f.a"), 10)])
     assert Counter(name[-1] for name in names(0, items, slots=10, tags=tags)) == {"b": 10}
 
 

@@ -12,7 +12,7 @@ from collections import deque
 
 import pytest
 
-from hilbert.control.delivery.fair import Tags, Work, correct, pick
+from hilbert.control.delivery.fair import Charge, Tags, Work, correct, pick
 from hilbert.core.values import FunctionRef
 
 SLOTS = 64
@@ -54,7 +54,7 @@ class Simulation:
             else:
                 self.running[ref] -= 1
                 self.done[ref] += 1
-                self.tags = correct(self.tags, ref, estimated=self.costs[ref], took=took, weight=self.weight(ref))
+                self.tags = correct(self.tags, [Charge(ref, took - self.costs[ref], self.weight(ref))])
                 self.costs[ref] += 0.2 * (took - self.costs[ref])
             self.hand_out(now)
 
