@@ -248,7 +248,7 @@ def _network(facts: Mapping[str, str]) -> Iterator[Finding]:
     if "warning.network" not in facts:
         yield Finding(Level.OK, f"network: {network}", "", reasons)
         return
-    todo = "install nftables and iproute2, or as an ordinary user nftables and slirp4netns; then restart the platform"
+    todo = "install nftables, and for an ordinary user slirp4netns, too; then restart the platform"
     if any("/dev/net/tun" in reason for reason in reasons):
         todo = "let this user open /dev/net/tun (most systems give it mode 0666), then restart the platform"
     yield Finding(Level.WARNING, f"network: {_NETWORKS.get(network, network)}", todo, reasons)

@@ -14,7 +14,6 @@ import select
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from hilbert.core.network import Egress
 from hilbert.kit import handover
 from hilbert.kit.inside import COUNT_MOST
 from hilbert.kit.process import take_descriptors
-from hilbert.runtimes.network import setting_up
+from hilbert.runtimes.network import nftables, setting_up
 from hilbert.runtimes.network.addresses import Pool, own_addresses
 from hilbert.runtimes.network.kept import Kept
 from hilbert.runtimes.network.messages import (
@@ -267,11 +266,7 @@ def _answer_and_exit(answer: socket.socket, work: Callable[[], list[socket.socke
         try:
             sockets = work()
             handover.send(answer, b"ok", [sock.fileno() for sock in sockets])
-        except subprocess.CalledProcessError as exc:
-            said = (exc.stderr or "").strip().splitlines()
-            name = Path(str(exc.cmd)).name
-            handover.send(answer, f"- {name}: {said[0][:300] if said else f'status {exc.returncode}'}".encode())
-        except (OSError, subprocess.SubprocessError) as exc:
+        except OSError as exc:
             handover.send(answer, f"- {exc}"[:400].encode())
     finally:
         os._exit(0)
@@ -282,6 +277,7 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.chdir("/")
+    nftables.find_library()  # Once, for all children.
     keeper = Keeper(config, descriptors=take_descriptors())
     sys.stdout.write("ready\n")
     sys.stdout.close()

@@ -1,4 +1,4 @@
-"""As root: a replica's link to this machine, a pair of virtual interfaces, and what `ip -batch` needs to make it.
+"""As root: a replica's link to this machine, a pair of virtual interfaces, and how each end of it is configured.
 
 The interface's name says whose it is: `hb`, the installation's label, what its namespace may reach, and its number in the
 pool. So nothing has to be written down: the names are the list of what is taken, and the kernel removes the pair with the
@@ -15,6 +15,7 @@ from typing import Final
 
 from hilbert.core.network import Egress
 from hilbert.runtimes.network.addresses import Pool
+from hilbert.runtimes.network.netlink import SCOPE_LINK, Netlink
 
 INSIDE: Final = "eth0"
 _NAME: Final = re.compile(r"hb([0-9a-f]{4})([il])-([0-9a-f]{4})")
@@ -52,22 +53,19 @@ def free_number(pool: Pool, taken: Iterable[int]) -> int:
     raise OSError(f"all addresses of {pool.network} are in use")
 
 
-def outside_batch(name: str, number: int, pool: Pool, *, network: str) -> str:
-    """This machine's end. `network` is a path of the replica's network namespace."""
-    return (
-        f"link add {name} type veth peer name {INSIDE} netns {network}\n"
-        f"link set {name} addrgenmode none\n"
-        f"addr add {pool.here}/32 dev {name}\n"
-        f"link set {name} up\n"
-        f"route add {pool.address(number)}/32 dev {name} src {pool.here}\n"
-    )
+def configure_outside(netlink: Netlink, name: str, number: int, pool: Pool) -> None:
+    """This machine's end. Raises `OSError`."""
+    index = socket.if_nametoindex(name)
+    netlink.no_link_local(index)
+    netlink.add_address(index, pool.here)
+    netlink.up(index)
+    netlink.add_route(index, pool.address(number), source=pool.here, scope=SCOPE_LINK)
 
 
-def inside_batch(number: int, pool: Pool) -> str:
-    """The replica's end, to be run in its network."""
-    return (
-        f"addr add {pool.address(number)}/32 dev {INSIDE}\n"
-        f"link set {INSIDE} up\n"
-        f"route add {pool.here} dev {INSIDE} scope link\n"
-        f"route add default via {pool.here} dev {INSIDE}\n"
-    )
+def configure_inside(netlink: Netlink, number: int, pool: Pool) -> None:
+    """The replica's end, in its network. Raises `OSError`."""
+    index = socket.if_nametoindex(INSIDE)
+    netlink.add_address(index, pool.address(number))
+    netlink.up(index)
+    netlink.add_route(index, pool.here, scope=SCOPE_LINK)
+    netlink.add_route(index, via=pool.here)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from hilbert.runtimes.network import links, rules
+from hilbert.runtimes.network import links, nftables, rules
 from hilbert.runtimes.network.addresses import Pool
 from hilbert.runtimes.network.claims import Claim, Record, of_the_dead, this_network
 
-_PROGRAM_MOST: Final = 20.0
 _GONE_MOST: Final = 3.0
 _LOOK_EVERY: Final = 0.02
 _CONF: Final = Path("/proc/sys/net/ipv4/conf")
@@ -32,7 +30,7 @@ def prepare(label: str, pool: Pool, programs: Mapping[str, str]) -> tuple[str, C
         while (claim := Claim.take(label)) is None and time.monotonic() < end:
             time.sleep(_LOOK_EVERY)  # The control process before this one is about to end.
         of_the_dead(label, lambda name, record: _remove(name, record, programs))
-        _nft(programs["nft"], rules.machine(label, pool))
+        nftables.load_by_program(programs["nft"], rules.machine(label, pool))
         if claim is not None:
             closed = [name for name in sorted(_outer_interfaces()) if _switch(name).read_text().strip() == "0"]
             before = claim.record
@@ -40,10 +38,7 @@ def prepare(label: str, pool: Pool, programs: Mapping[str, str]) -> tuple[str, C
             claim.write(Record(this_network(), (*kept, *closed)))
             for interface in closed:
                 _switch(interface).write_text("1")
-    except subprocess.CalledProcessError as exc:
-        said = (exc.stderr or "").strip().splitlines()
-        return f"nft: {said[0] if said else exc.returncode}", claim
-    except (OSError, subprocess.SubprocessError) as exc:
+    except OSError as exc:
         return str(exc), claim
     return "", claim
 
@@ -60,19 +55,19 @@ def tidy(label: str, claim: Claim, programs: Mapping[str, str]) -> None:
     gone = False
     try:
         gone = _remove(label, claim.record, programs)
-    except (OSError, subprocess.SubprocessError):
+    except OSError:
         pass
     finally:
         claim.release(remove=gone)
 
 
 def _remove(label: str, record: Record, programs: Mapping[str, str]) -> bool:
-    """Take an installation's rules away. False: it has links, so replicas of it run. Raises `OSError`, `SubprocessError`."""
+    """Take an installation's rules away. False: it has links, so replicas of it run. Raises `OSError`."""
     if record.network and record.network != this_network():
         return False
     if links.present(label):
         return False
-    _nft(programs["nft"], rules.without_machine(label))
+    nftables.load_by_program(programs["nft"], rules.without_machine(label))
     if not links.present():
         for interface in record.forwarding:
             with contextlib.suppress(FileNotFoundError):
@@ -88,7 +83,3 @@ def _outer_interfaces(routes: Path = Path("/proc/net/route")) -> set[str]:
     """Those of the default routes (proc_pid_net(5))."""
     lines = [line.split() for line in routes.read_text().splitlines()[1:]]
     return {words[0] for words in lines if words[1] == "00000000" and words[7] == "00000000"}
-
-
-def _nft(program: str, text: str) -> None:
-    subprocess.run([program, "-f", "-"], input=text, capture_output=True, text=True, timeout=_PROGRAM_MOST, check=True)

@@ -24,7 +24,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     pool: str
     """The network of the replicas' addresses."""
     programs: dict[str, str]
-    """Paths of `nft`, `ip`, and of the uplink programs that work here."""
+    """Paths of `nft` and of the uplink programs that work here."""
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello", kw_only=True):

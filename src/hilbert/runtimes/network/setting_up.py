@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from hilbert.core.network import Egress
-from hilbert.runtimes.network import enter, links, rules
+from hilbert.runtimes.network import enter, links, nftables, rules
 from hilbert.runtimes.network.addresses import DOOR_PORT, GATEWAY, SLIRP, Pool, own_addresses
+from hilbert.runtimes.network.netlink import Netlink
 
-_PROGRAM_MOST: Final = 20.0
-"""Seconds for one run of `ip` or `nft`."""
 _BACKLOG: Final = 128
 _DNS_PORT: Final = 53
 
@@ -40,7 +39,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 def set_up(order: Order) -> list[socket.socket]:
     """Make the link, the rules and what listens inside: the gateway's door, then a name server's two sockets if wanted.
 
-    Last come the sockets that are made ahead. Leaves this process in the replica's network. Raises `OSError`, and `subprocess.SubprocessError` with what a program said.
+    Last come the sockets that are made ahead. Leaves this process in the replica's network. Raises `OSError`.
     """
     never = {str(order.pool.network), SLIRP, *own_addresses()}
     number = _make_link(order) if order.uplink == "veth" and not _has_link(order.network) else -1
@@ -50,10 +49,11 @@ def set_up(order: Order) -> list[socket.socket]:
     enter.raise_loopback()
     if not order.gateway:
         return make_sockets(order.ahead)
-    _run(order.programs["nft"], ["-f", "-"], rules.inside(order.egress, never=never))
+    nftables.load(order.programs["nft"], rules.inside(order.egress, never=never))
     if number >= 0:
-        Path(f"/proc/sys/net/ipv6/conf/{links.INSIDE}/disable_ipv6").write_text("1")
-        _run(order.programs["ip"], ["-batch", "-"], links.inside_batch(number, order.pool))
+        _switch("ipv6", links.INSIDE, "disable_ipv6")
+        with Netlink() as netlink:
+            links.configure_inside(netlink, number, order.pool)
     sockets = [_listen(DOOR_PORT)]
     if order.resolves:
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -68,7 +68,7 @@ def renew(order: Order) -> list[socket.socket]:
     enter.enter(order.network)
     if os.geteuid() != 0:
         enter.keep_net_admin()
-    _run(order.programs["nft"], ["-f", "-"], rules.inside(order.egress, never=never))
+    nftables.load(order.programs["nft"], rules.inside(order.egress, never=never))
     return []
 
 
@@ -97,24 +97,28 @@ def _has_link(network: int) -> bool:
 
 def _make_link(order: Order) -> int:
     """The pair of interfaces with this machine's end configured; the replica's number in the pool."""
-    path = f"/proc/self/fd/{order.network}"
-    for _ in range(8):
-        number = links.free_number(order.pool, links.present().values())
-        name = links.name_of(order.label, number, order.egress)
-        batch = links.outside_batch(name, number, order.pool, network=path)
-        try:
-            _run(order.programs["ip"], ["-batch", "-"], batch, pass_fds=(order.network,))
-        except subprocess.CalledProcessError:
-            if name not in links.present():
-                raise
-            continue  # Somebody else took the number first.
-        if list(links.present().values()).count(number) == 1:
-            conf = Path("/proc/sys/net")
-            (conf / "ipv4" / "conf" / name / "forwarding").write_text("1")
-            (conf / "ipv6" / "conf" / name / "disable_ipv6").write_text("1")
-            return number
-        _run(order.programs["ip"], ["link", "del", name], "")  # Another installation has the number.
+    with Netlink() as netlink:
+        for _ in range(8):
+            number = links.free_number(order.pool, links.present().values())
+            name = links.name_of(order.label, number, order.egress)
+            try:
+                netlink.add_pair(name, peer=links.INSIDE, network=order.network)
+            except OSError as exc:
+                if exc.errno != errno.EEXIST or name not in links.present():
+                    raise
+                continue  # Somebody else took the number first.
+            if list(links.present().values()).count(number) == 1:
+                _switch("ipv6", name, "disable_ipv6")
+                links.configure_outside(netlink, name, number, order.pool)
+                _switch("ipv4", name, "forwarding")
+                return number
+            netlink.remove(name)  # Another installation has the number.
     raise OSError("no free address was found for the replica")
+
+
+def _switch(family: str, interface: str, name: str) -> None:
+    """Switch a property of an interface on."""
+    Path(f"/proc/sys/net/{family}/conf/{interface}/{name}").write_text("1")
 
 
 def _listen(port: int) -> socket.socket:
@@ -123,12 +127,3 @@ def _listen(port: int) -> socket.socket:
     listener.bind((GATEWAY, port))
     listener.listen(_BACKLOG)
     return listener
-
-
-def _run(program: str, arguments: Sequence[str], text: str, *, pass_fds: Sequence[int] = ()) -> None:
-    done = subprocess.run(
-        [program, *arguments], input=text, capture_output=True, text=True, timeout=_PROGRAM_MOST, check=False,
-        pass_fds=pass_fds, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise subprocess.CalledProcessError(done.returncode, program, done.stdout, done.stderr)

@@ -68,19 +68,17 @@ _DESCRIPTIONS: Final = {
 async def survey(label: str, pool: Pool) -> Abilities:
     """Try the ways out from the best, in some tenths of a second. Never raises: what fails is in the answer."""
     failures: dict[str, str] = {}
-    programs = {name: path for name in ("nft", "ip", *PROGRAMS) if (path := shutil.which(name, path=_PATH))}
+    programs = {name: path for name in ("nft", *PROGRAMS) if (path := shutil.which(name, path=_PATH))}
     if "nft" not in programs:
         return Abilities(failures={"own": "nft is not installed (package nftables)"})
     wanted = ("veth",) if os.geteuid() == 0 else PROGRAMS
-    needs = {"veth": "ip"}
-    packages = {"ip": "iproute2", "slirp4netns": "slirp4netns", "pasta": "passt"}
+    packages = {"slirp4netns": "slirp4netns", "pasta": "passt"}
     usable = []
     for uplink in wanted:
-        program = needs.get(uplink, uplink)
-        if program in programs:
+        if uplink == "veth" or uplink in programs:
             usable.append(uplink)
         else:
-            failures[uplink] = f"{program} is not installed (package {packages[program]})"
+            failures[uplink] = f"{uplink} is not installed (package {packages[uplink]})"
     trial = Trial(label=label, pool=str(pool.network), programs=programs, uplinks=tuple(usable))
     tried = await _try(trial)
     return msgspec.structs.replace(tried, programs=programs, failures={**failures, **tried.failures})
