@@ -17,8 +17,8 @@ from hilbert.builder.image_store import Store
 from hilbert.builder.programs import Job
 from hilbert.builder.templates import SHIPPED, find_template
 from hilbert.cli.source.function_server import LocalRun
+from hilbert.core.environment import inherited_environment
 from hilbert.core.model import FunctionSpec
-from hilbert.core.settings import inherited_environment
 from hilbert.core.values import DEFAULT_NAMESPACE, FunctionRef, parse_function_name
 
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hilbert.core.settings import inherited_environment
+from hilbert.core.environment import inherited_environment
 from support.ports import held_port
 
 _TOOLS = ("sh", "bash", "dirname", "cat", "cp", "mkdir", "rm", "touch", "ls", "id", "env", "ln")

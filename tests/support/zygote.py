@@ -47,13 +47,11 @@ class Zygote:
 
 
 def _serve(sock: socket.socket) -> None:
-    import hilbert.cli.frame.app
-    import hilbert.cli.frame.run
+
     from hilbert.cli.frame.commands import all_commands
 
     for command in all_commands():
         __import__(f"hilbert.cli.{command.target.partition(':')[0]}")
-    hilbert.cli.frame.app.build_app()
     sock.sendall(_READY)
     while True:
         size, streams, _, _ = socket.recv_fds(sock, 4, 3)

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cyclopts import CycloptsError
 
 from hilbert.builder import build_errors
-from hilbert.cli.frame.app import build_app
+from hilbert.cli.frame.arguments import bind
+from hilbert.cli.frame.dispatch import find, load
+from hilbert.cli.frame.failures import UsageError
 from hilbert.cli.frame.run import asked_for_help, hoist
 from hilbert.client import faults
 from hilbert.core import errors
@@ -186,13 +187,13 @@ def commands(text: str) -> Iterator[str]:
 )
 def test_commands(page: Path) -> None:
     """Every command in an example is one that the command line understands: its words and its flags."""
-    app = build_app()
     for command in commands(page.read_text()):
         argv = hoist(shlex.split(command)[1:])
         if argv and asked_for_help(argv) is None:
             try:
-                app.parse_args(argv, exit_on_error=False, print_error=False)
-            except CycloptsError as error:
+                command_, words = find(argv)
+                bind(load(command_), words)
+            except UsageError as error:
                 pytest.fail(f"{page.name}: {command}: {error}")
 
 

@@ -22,8 +22,8 @@ from hilbert.client.codec import Pieces
 from hilbert.client.readiness import POLL, is_ready, not_ready_in_time
 from hilbert.client.tokens import FunctionToken, exchange
 from hilbert.client.url import DEFAULT_URL, parse_url
+from hilbert.core.environment import environment
 from hilbert.core.errors import FunctionNotFound
-from hilbert.core.settings import environment
 from hilbert.wire.access import AccessChange, AccessObject, ExchangeAnswer, KeyInfo
 from hilbert.wire.audit import AuditPage
 from hilbert.wire.function import Deployment, Function

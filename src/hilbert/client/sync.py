@@ -20,8 +20,8 @@ from hilbert.client.sync_queued import Queued
 from hilbert.client.tokens import FunctionToken, exchange
 from hilbert.client.transport import Stream, Transport
 from hilbert.client.url import DEFAULT_URL, parse_url
+from hilbert.core.environment import environment
 from hilbert.core.errors import FunctionNotFound
-from hilbert.core.settings import environment
 from hilbert.wire.access import AccessChange, AccessObject, ExchangeAnswer, KeyInfo
 from hilbert.wire.audit import AuditPage
 from hilbert.wire.function import Deployment, Function

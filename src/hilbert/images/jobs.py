@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from hilbert.core.settings import inherited_environment
+from hilbert.core.environment import inherited_environment
 from hilbert.images.model import Progress, Step
 from hilbert.images.records import Origin
 from hilbert.images.registry_places import Place

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from hilbert.core import settings as core_settings
+from hilbert.core.environment import inherited_environment
 from hilbert.core.errors import HilbertError, InvalidSettings
 from hilbert.kit import log
 
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> int:
     from hilbert.server.supervisor import Supervisor
 
     try:
-        supervisor = Supervisor(loaded.settings, environ=core_settings.inherited_environment())
+        supervisor = Supervisor(loaded.settings, environ=inherited_environment())
     except HilbertError as exc:
         return _refuse(exc, status=START_FAILED)
     return supervisor.run()
@@ -56,7 +57,7 @@ def _take_over(descriptor: int) -> int:
 
     taken = handover.read(descriptor)
     log.configure(level=taken.settings.log.level, form=taken.settings.log.form)
-    return Supervisor(taken.settings, environ=core_settings.inherited_environment(), taken=taken).run()
+    return Supervisor(taken.settings, environ=inherited_environment(), taken=taken).run()
 
 
 def _refuse(error: HilbertError, *, status: int) -> int:

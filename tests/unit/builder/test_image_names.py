@@ -8,8 +8,8 @@ import pytest
 
 from hilbert.builder.build_errors import InvalidHandler
 from hilbert.builder.image_names import check_image, split_tag, tagged, with_tag
+from hilbert.core.environment import inherited_environment
 from hilbert.core.errors import InvalidStack
-from hilbert.core.settings import inherited_environment
 from support.build import git, needs_git, repository
 
 ENV = inherited_environment()

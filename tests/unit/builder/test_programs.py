@@ -13,7 +13,7 @@ import pytest
 from hilbert.builder.build_errors import BuildFailed
 from hilbert.builder.many import run_all
 from hilbert.builder.programs import Cancelled, Job
-from hilbert.core.settings import inherited_environment
+from hilbert.core.environment import inherited_environment
 
 ENV = inherited_environment()
 

@@ -13,8 +13,8 @@ from hilbert.builder.build_errors import BuildFailed, InvalidTemplate, TemplateN
 from hilbert.builder.git import check_source
 from hilbert.builder.programs import Job
 from hilbert.builder.pull import pull, pull_configured, pull_missing
+from hilbert.core.environment import inherited_environment
 from hilbert.core.errors import NotFound
-from hilbert.core.settings import inherited_environment
 from hilbert.stack.file import StackFunction, TemplateSource
 from hilbert.stack.template import Origin
 from support.build import git, needs_git, repository, write

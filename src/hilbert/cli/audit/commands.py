@@ -19,7 +19,7 @@ from hilbert.cli.gateway.target import connect
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, note, out
 from hilbert.core import settings as core_settings
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 from hilbert.wire.audit import AuditPage, Decision, Record, Stage
 
 _FOLLOW_EVERY: Final = 1.0

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from hilbert.cli.frame.command import Command
+from hilbert.cli.frame.dispatch import load
+from hilbert.cli.frame.signature import MISSING, Parameter, read_signature
 from hilbert.cli.terminal.width import hanging, paragraphs, screen_width
-
-if TYPE_CHECKING:
-    from cyclopts import App
-    from cyclopts.argument import Argument
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -35,16 +31,12 @@ class Page(msgspec.Struct, frozen=True):
     flags: tuple[Flag, ...]
 
 
-def page_of(app: App, command: Command) -> Page:
+def page_of(command: Command) -> Page:
     """Imports the command."""
-    node = app
-    for word in command.path.split(" "):
-        node = node[word]
     words: list[Flag] = []
     flags: list[Flag] = []
-    for argument in node.assemble_argument_collection(parse_docstring=False):
-        if argument.show:
-            (words if argument.index is not None else flags).append(_flag(argument))
+    for parameter in read_signature(load(command)).parameters:
+        (words if parameter.is_word else flags).append(_flag(parameter))
     usage = " ".join(["hilbert", command.path, *(_shown(word) for word in words), *(["[FLAGS]"] if flags else [])])
     return Page(command=command, usage=usage, words=tuple(words), flags=tuple(flags))
 
@@ -80,32 +72,26 @@ def spell(flag: Flag) -> str:
     return ", ".join(names) + (f" {flag.value}" if flag.value else "")
 
 
-def _flag(argument: Argument) -> Flag:
-    default = argument.field_info.default
-    standing = argument.hint is bool
-    choices = tuple(argument.get_choices() or ())
-    if default is argument.field_info.empty or default is None or default in ("", (), False):
-        shown = ""
-    else:
-        shown = "true" if default is True else str(default)
+def _flag(parameter: Parameter) -> Flag:
+    default = parameter.default
+    shown = "" if default in (MISSING, None, "", (), False) else "true" if default is True else str(default)
     return Flag(
-        names=tuple(argument.names),
-        value="" if standing or argument.index is not None else _value_name(argument, choices),
-        help=argument.parameter.help or "",
+        names=(*parameter.names, *parameter.denials),
+        value="" if parameter.kind is bool or parameter.is_word else _value_name(parameter),
+        help=parameter.help,
         default=shown,
-        choices=choices,
-        required=argument.required,
+        choices=parameter.choices,
+        required=parameter.required,
     )
 
 
-def _value_name(argument: Argument, choices: tuple[str, ...]) -> str:
-    if choices:
+def _value_name(parameter: Parameter) -> str:
+    if parameter.choices:
         return "WORD"
-    text = argument.parameter.help or ""
     for shape in ("KEY=VALUE", "NAME=PATH"):
-        if shape in text:
+        if shape in parameter.help:
             return shape
-    return "NUMBER" if "int" in str(argument.hint) else "TEXT"
+    return "NUMBER" if parameter.kind is int else "TEXT"
 
 
 def _shown(word: Flag) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Annotated, Final, Literal
 
-from hilbert.cli.frame.app import build_app
 from hilbert.cli.frame.command_help import Page, page_of
 from hilbert.cli.frame.commands import NOUNS, all_commands
 from hilbert.cli.frame.flags import flag
@@ -145,8 +144,7 @@ end
 
 
 def _pages() -> list[Page]:
-    app = build_app()
-    return [page_of(app, command) for command in all_commands() if not command.hidden]
+    return [page_of(command) for command in all_commands() if not command.hidden]
 
 
 def _next_words() -> Iterable[tuple[str, list[str]]]:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
-from cyclopts import Parameter
+import msgspec
 
 Format = Literal["table", "json", "yaml"]
 
 
-def flag(help_text: str, /, *names: str, negative: bool = False) -> Parameter:
+class Flag(NamedTuple):
+    """What is said of a flag or word where it is declared."""
+
+    help: str
+    names: tuple[str, ...]
+    negative: bool
+    """Whether `--no-...` exists."""
+
+
+def flag(help_text: str, /, *names: str, negative: bool = False) -> Flag:
     """A flag or option. `--no-...` exists only where `negative` says so, as with the original's flags."""
-    return Parameter(name=names or None, help=help_text, negative=None if negative else ())
+    return Flag(help_text, names, negative)
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Connection:
+class FlagGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Flags that belong together: a command has those of all fields of each group among its parameters."""
+
+
+class Connection(FlagGroup, frozen=True, kw_only=True):
     """Where the gateway is and who is asking."""
 
     gateway: Annotated[str, flag("URL of the gateway.", "--gateway", "-g")] = ""
@@ -25,27 +35,21 @@ class Connection:
     tls_no_verify: Annotated[bool, flag("Do not verify the TLS certificate.", "--tls-no-verify")] = False
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class StackSource:
+class StackSource(FlagGroup, frozen=True, kw_only=True):
     """A stack file, for commands that take no more than the gateway from it."""
 
     yaml: Annotated[str, flag("Stack file or its URL; by default stack.yaml or stack.yml.", "--yaml", "-f")] = ""
     envsubst: Annotated[bool, flag("Substitute ${VARIABLES} in the stack file.", "--envsubst", negative=True)] = True
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class StackFile(StackSource):
+class StackFile(StackSource, frozen=True, kw_only=True):
     """Which functions of a stack file are meant."""
 
     filter: Annotated[str, flag("Only functions whose name matches this wildcard.", "--filter")] = ""
     regex: Annotated[str, flag("Only functions whose name matches this regular expression.", "--regex")] = ""
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Shape:
+class Shape(FlagGroup, frozen=True, kw_only=True):
     """How data is written."""
 
     output: Annotated[Format, flag("Output format.", "--output", "-o")] = "table"

@@ -17,12 +17,11 @@ def render_help(words: Sequence[str]) -> str | None:
     noun = find_noun(" ".join(words))
     if noun is not None:
         return render_noun(noun)
-    from hilbert.cli.frame.app import build_app
     from hilbert.cli.frame.command_help import page_of, render_page
     from hilbert.cli.frame.spellings import find_command
 
     command = find_command(list(words))
-    return render_page(page_of(build_app(), command)) if command is not None else None
+    return render_page(page_of(command)) if command is not None else None
 
 
 def find_noun(word: str) -> Noun | None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from cyclopts import App
-
-from hilbert.cli.frame.app import build_app
 from hilbert.cli.frame.command import Command
 from hilbert.cli.frame.command_help import describe_flag, page_of, spell
 from hilbert.cli.frame.commands import NOUNS, SECTIONS
@@ -39,7 +36,6 @@ Credentials are the first of `--token`, those of the gateway that `hilbert up` s
 
 def render() -> str:
     """docs/reference/cli.md."""
-    app = build_app()
     lines = [_HEAD]
     aliases = ", ".join(f"`{alias}` for `{noun.name}`" for noun in NOUNS for alias in noun.aliases)
     lines.append(f"Short names: {aliases}.\n")
@@ -49,12 +45,12 @@ def render() -> str:
             continue
         lines.append(f"## {title}\n")
         for command in shown:
-            lines += _section(app, command)
+            lines += _section(command)
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _section(app: App, command: Command) -> list[str]:
-    page = page_of(app, command)
+def _section(command: Command) -> list[str]:
+    page = page_of(command)
     lines = [f"### hilbert {command.path}\n", f"{command.help}\n"]
     if command.aliases:
         lines.append(f"Aliases: {', '.join(f'`{alias}`' for alias in command.aliases)}.\n")

@@ -78,7 +78,7 @@ def _run(argv: list[str]) -> int:
         return 0
     if argv and not argv[0].startswith("-"):
         from hilbert.cli.frame.plugins import become, find_plugin
-        from hilbert.core.settings import environment
+        from hilbert.core.environment import environment
 
         if (plugin := find_plugin(argv, environment())) is not None:
             return become(plugin, argv[1:], environment())
@@ -89,20 +89,13 @@ def _run(argv: list[str]) -> int:
             sys.stdout.write(text)
             return 0
 
-    from cyclopts import CycloptsError
-
-    from hilbert.cli.frame.app import build_app
+    from hilbert.cli.frame.dispatch import dispatch
     from hilbert.cli.terminal.output import fail
+    from hilbert.core.environment import environment
     from hilbert.core.errors import HilbertError
-    from hilbert.core.settings import environment
 
     try:
-        status = build_app()(argv)
-    except CycloptsError as exc:
-        from hilbert.cli.frame.usage_errors import explain
-
-        fail(*explain(exc, argv))
-        return USAGE
+        status = dispatch(argv)
     except HilbertError as exc:
         from hilbert.cli.frame.failures import StartFailed, UsageError, hint_of
 

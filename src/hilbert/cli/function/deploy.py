@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Final
 
-from cyclopts import Parameter
+from msgspec.structs import replace
 
 from hilbert.cli.frame.failures import UsageError
-from hilbert.cli.frame.flags import HERE, NO_FILE, PLAIN, Connection, Namespace, Shape, StackFile, flag
+from hilbert.cli.frame.flags import HERE, NO_FILE, PLAIN, Connection, FlagGroup, Namespace, Shape, StackFile, flag
 from hilbert.cli.frame.parsing import seconds
 from hilbert.cli.function.rollout import Rollout, report, roll_out
 from hilbert.cli.function.specification import UNSAID, Specification, over
@@ -17,16 +16,14 @@ from hilbert.cli.source.build_flags import Tag
 from hilbert.cli.stack.file import deployments_of, load_stack_file, template_process
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import note, warn
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 from hilbert.wire.function import Deployment
 
 if TYPE_CHECKING:
     from hilbert.stack.file import Stack
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class RolloutFlags:
+class RolloutFlags(FlagGroup, frozen=True, kw_only=True):
     """How to deploy, for every command that does."""
 
     update: Annotated[bool, flag("Update a function that already exists.", "--update", negative=True)] = True

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
-from cyclopts import Parameter
 
-from hilbert.cli.frame.flags import flag
+from hilbert.cli.frame.flags import FlagGroup, flag
 from hilbert.cli.frame.parsing import pairs
 from hilbert.wire.function import Deployment, ResourceAmounts
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Specification:
+class Specification(FlagGroup, frozen=True, kw_only=True):
     """What may be said of a function by flags, for `deploy` and `store deploy` alike."""
 
     fprocess: Annotated[str, flag("Command that runs the function.", "--fprocess")] = ""

@@ -13,8 +13,8 @@ from hilbert.cli.gateway.target import client_for, resolve
 from hilbert.cli.terminal.output import note, out, warn
 from hilbert.cli.terminal.progress import progress
 from hilbert.client.auth import BasicAuth
+from hilbert.core.environment import environment
 from hilbert.core.errors import Unauthenticated
-from hilbert.core.settings import environment
 
 Gateway = Annotated[str, flag("URL of the gateway.", "--gateway", "-g")]
 

@@ -22,7 +22,7 @@ from hilbert.client import running
 from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.sync import Client
 from hilbert.client.url import DEFAULT_URL, is_loopback, parse_url
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 
 DEFAULT_SOURCE: Final = "the default"
 

@@ -12,7 +12,7 @@ from hilbert.cli.gateway.target import client_for, resolve
 from hilbert.cli.iam import flows
 from hilbert.cli.iam.provider import Provider
 from hilbert.cli.terminal.output import out, tell
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 
 Grant = Literal["code", "device", "client_credentials"]
 

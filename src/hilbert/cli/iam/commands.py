@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from cyclopts import Parameter
-
 from hilbert.cli.frame.failures import Failed, UsageError
 from hilbert.cli.frame.flags import HERE, PLAIN, Connection, Shape, Yes, flag
 from hilbert.cli.gateway.target import connect
@@ -24,9 +22,7 @@ _KINDS: Final = {
     **dict.fromkeys(("role", "roles"), "Role"),
 }
 
-File = Annotated[
-    str, Parameter(name=("--file", "-f"), help="YAML with the objects; - is standard input.", allow_leading_hyphen=True)
-]
+File = Annotated[str, flag("YAML with the objects; - is standard input.", "--file", "-f")]
 
 
 def apply(*, file: File = "", at: Connection = HERE, shape: Shape = PLAIN) -> None:

@@ -17,7 +17,7 @@ from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import columns, harmless, out
 from hilbert.cli.terminal.progress import progress
 from hilbert.cli.terminal.wording import age_text, count, size_text
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 
 if TYPE_CHECKING:
     from hilbert.builder.image_store import Store

@@ -15,7 +15,7 @@ from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, out
 from hilbert.cli.terminal.progress import Progress, progress
 from hilbert.cli.terminal.wording import size_text
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 from hilbert.core.settings import load as load_settings
 
 if TYPE_CHECKING:

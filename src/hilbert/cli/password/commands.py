@@ -16,8 +16,8 @@ from hilbert.cli.terminal.confirm import confirm
 from hilbert.cli.terminal.output import note, out
 from hilbert.client.sync import Client
 from hilbert.core import settings as core_settings
+from hilbert.core.environment import environment
 from hilbert.core.errors import Unsupported
-from hilbert.core.settings import environment
 from hilbert.iam.basic import PASSWORD_FILE, rotate_password, switch_password
 
 

@@ -13,7 +13,7 @@ from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, out, paint
 from hilbert.cli.terminal.progress import progress
 from hilbert.client.url import is_loopback, parse_url
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 
 _MARKS = {Level.OK: ("ok", "32"), Level.WARNING: ("warning", "33"), Level.BROKEN: ("broken", "1;31")}
 

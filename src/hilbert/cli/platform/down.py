@@ -14,7 +14,7 @@ from hilbert.cli.terminal.progress import progress
 from hilbert.cli.terminal.wording import count
 from hilbert.client import running
 from hilbert.core import settings as core_settings
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 
 _STOP_WITHIN: Final = "90s"
 

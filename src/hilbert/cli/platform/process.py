@@ -18,8 +18,8 @@ from hilbert.cli.frame.failures import Failed, StartFailed
 from hilbert.client import running
 from hilbert.client.running import LocalGateway
 from hilbert.client.sync import Client
+from hilbert.core.environment import environment
 from hilbert.core.errors import HilbertError
-from hilbert.core.settings import environment
 
 _MODULE: Final = "hilbert.server"
 _READY_WITHIN: Final = 60.0

@@ -12,7 +12,7 @@ from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import columns, harmless, out
 from hilbert.cli.terminal.progress import progress
 from hilbert.client import running
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 
 
 class NamespaceCount(msgspec.Struct, frozen=True):

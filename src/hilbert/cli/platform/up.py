@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+
+from msgspec.structs import replace
 
 from hilbert.cli.frame.failures import UsageError
 from hilbert.cli.frame.flags import HERE, NO_FILE, Connection, Format, Namespace, Shape, StackFile, flag
@@ -26,7 +27,7 @@ from hilbert.cli.terminal.progress import progress
 from hilbert.client import running
 from hilbert.client.faults import GatewayUnreachable
 from hilbert.core import settings as core_settings
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 
 if TYPE_CHECKING:
     from hilbert.stack.file import Stack

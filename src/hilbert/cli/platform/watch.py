@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from hilbert.cli.frame.flags import Connection, StackFile
 from hilbert.cli.frame.parsing import seconds
@@ -30,8 +30,8 @@ from hilbert.cli.source.bundle_or_image import Choice, choose
 from hilbert.cli.source.push import images_to_push, push_images
 from hilbert.cli.stack.file import deployments_of, load_stack_file
 from hilbert.cli.terminal.output import harmless, out, warn
+from hilbert.core.environment import environment
 from hilbert.core.errors import HilbertError
-from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
     from hilbert.builder.build_request import BuildRequest

@@ -45,6 +45,6 @@ def build(
 
 def _quieter(how: BuildingFlags, output: Format) -> BuildingFlags:
     """Nothing but the document goes to standard output when one is asked for."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     return how if output == "table" else replace(how, quiet=True)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
-from cyclopts import Parameter
-
 from hilbert.cli.frame.failures import UsageError
-from hilbert.cli.frame.flags import flag
+from hilbert.cli.frame.flags import FlagGroup, flag
 from hilbert.cli.frame.parsing import pairs
 
 if TYPE_CHECKING:
     from hilbert.builder.build_request import BuildFlags
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class BuildingFlags:
+class BuildingFlags(FlagGroup, frozen=True, kw_only=True):
     """How to build, for every command that does."""
 
     bundle: Annotated[bool, flag("Build bundles for the process runtime.", "--bundle")] = False

@@ -19,8 +19,8 @@ from hilbert.cli.source.bundle_or_image import Choice
 from hilbert.cli.stack.file import load_stack_file
 from hilbert.cli.terminal.output import note, out, warn
 from hilbert.client import running
+from hilbert.core.environment import environment, inherited_environment
 from hilbert.core.errors import InvalidStack
-from hilbert.core.settings import environment, inherited_environment
 
 if TYPE_CHECKING:
     from hilbert.builder.build_request import BuildFlags, BuildRequest

@@ -10,8 +10,8 @@ from hilbert.cli.frame.failures import Failed
 from hilbert.cli.frame.flags import Connection
 from hilbert.cli.gateway.target import find_auth, resolve
 from hilbert.cli.source.build_flags import BuildingFlags
+from hilbert.core.environment import environment
 from hilbert.core.errors import HilbertError
-from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
     pass

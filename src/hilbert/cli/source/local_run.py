@@ -28,9 +28,9 @@ from hilbert.cli.stack.file import deployments_of
 from hilbert.cli.terminal.output import harmless, note, out, warn
 from hilbert.cli.terminal.wording import count
 from hilbert.core import settings as core_settings
+from hilbert.core.environment import environment
 from hilbert.core.errors import HilbertError
 from hilbert.core.network import NetworkKind
-from hilbert.core.settings import environment
 
 if TYPE_CHECKING:
     from hilbert.builder.build_request import BuildRequest
@@ -127,7 +127,7 @@ def _write_line(line: str) -> None:
 
 def _watch(run: LocalRun, stack: Stack, request: BuildRequest, how: BuildingFlags, *, extra: dict[str, str]) -> None:
     """Build and swap on every change, for ever. A failed build or start leaves the old version answering."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from hilbert.builder.handler_watch import Watcher
     from hilbert.builder.programs import Job

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 from hilbert.cli.frame.failures import UsageError
 from hilbert.cli.frame.flags import flag
 from hilbert.cli.terminal.output import harmless, note, out
+from hilbert.core.environment import environment, inherited_environment
 from hilbert.core.errors import HilbertError
-from hilbert.core.settings import environment, inherited_environment
 from hilbert.core.values import parse_function_name
 
 if TYPE_CHECKING:

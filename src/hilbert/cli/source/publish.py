@@ -21,7 +21,7 @@ from hilbert.cli.source.build_flags import (
 from hilbert.cli.source.build_progress import run_builds
 from hilbert.cli.source.build_stack import described_stack, image_work, pull_templates, requests_of, shrinkwrap_stack
 from hilbert.cli.source.remote_builder import ONE_PLATFORM, PublishFlags, Remote, remote_work
-from hilbert.core.settings import environment, inherited_environment
+from hilbert.core.environment import environment, inherited_environment
 
 if TYPE_CHECKING:
     from hilbert.stack.file import Stack

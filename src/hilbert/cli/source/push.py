@@ -13,7 +13,7 @@ from hilbert.cli.source.build_flags import BuildingFlags, Parallel, check_parall
 from hilbert.cli.source.build_progress import Board, Outcome, report, to_outcome
 from hilbert.cli.source.build_stack import load_functions
 from hilbert.cli.terminal.output import note
-from hilbert.core.settings import inherited_environment
+from hilbert.core.environment import inherited_environment
 
 if TYPE_CHECKING:
     from hilbert.stack.file import Stack

@@ -5,27 +5,22 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Final
 
-from cyclopts import Parameter
-
 from hilbert.cli.frame.failures import Failed, UsageError
-from hilbert.cli.frame.flags import flag
+from hilbert.cli.frame.flags import FlagGroup, flag
 from hilbert.cli.gateway.target import tracer
 from hilbert.cli.source.build_progress import Outcome
 from hilbert.cli.terminal.output import note
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 
 if TYPE_CHECKING:
     from hilbert.builder.build_request import BuildFlags, BuildRequest
     from hilbert.builder.programs import Job
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class PublishFlags:
+class PublishFlags(FlagGroup, frozen=True, kw_only=True):
     """What to publish, and who builds it."""
 
     platforms: Annotated[str, flag("Platforms, e.g. linux/amd64,linux/arm64.", "--platforms")] = ""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from hilbert.cli.frame.failures import Failed, UsageError
 from hilbert.cli.frame.flags import StackFile, StackSource
 from hilbert.cli.terminal.output import warn
+from hilbert.core.environment import environment
 from hilbert.core.errors import HilbertError
-from hilbert.core.settings import environment
 from hilbert.wire.function import Deployment, ResourceAmounts
 
 if TYPE_CHECKING:  # The parser takes long to load, and most commands meet no stack file.

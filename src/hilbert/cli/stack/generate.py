@@ -12,7 +12,7 @@ from hilbert.cli.stack.file import deployments_of, load_stack_file
 from hilbert.cli.stack.kubernetes import function_object, knative_service
 from hilbert.cli.store.catalogue import load_catalogue, pick, platform_name
 from hilbert.cli.terminal.output import warn
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 from hilbert.wire.function import Deployment
 
 OPENFAAS: Final = "openfaas.com/v1"

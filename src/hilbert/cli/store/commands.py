@@ -11,7 +11,7 @@ from hilbert.cli.function.specification import UNSAID, Specification, over
 from hilbert.cli.store.catalogue import load_catalogue, on_platform, pick, platform_name, to_json
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import columns, harmless, out
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 from hilbert.stack.function_store import StoreFunction
 from hilbert.wire.function import Deployment
 

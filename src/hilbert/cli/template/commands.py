@@ -11,7 +11,7 @@ from hilbert.cli.stack.file import load_stack_file
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import columns, harmless, note, out, warn
 from hilbert.cli.terminal.progress import progress
-from hilbert.core.settings import environment, inherited_environment
+from hilbert.core.environment import environment, inherited_environment
 
 if TYPE_CHECKING:
     from hilbert.builder.pull import Pulled

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final, TextIO
 
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 
 
 def out(text: str = "") -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from hilbert.cli.terminal.output import harmless, out
-from hilbert.core.settings import environment
+from hilbert.core.environment import environment
 
 
 class Progress:

@@ -4,7 +4,7 @@ from hilbert.core.settings.calls import QueueSettings, ScalingSettings
 from hilbert.core.settings.gateway import GatewaySettings
 from hilbert.core.settings.host import DefaultLimitSettings, ImageSettings, ProcessSettings, TenancySettings
 from hilbert.core.settings.kubernetes import KubernetesSettings
-from hilbert.core.settings.loader import ALIASES, Loaded, environment, inherited_environment, known_settings, load
+from hilbert.core.settings.loader import ALIASES, Loaded, known_settings, load
 from hilbert.core.settings.platform import AuditSettings, IamSettings, LogSettings, PathSettings, ProviderSettings
 from hilbert.core.settings.sections import Settings
 
@@ -25,8 +25,6 @@ __all__ = [
     "ScalingSettings",
     "Settings",
     "TenancySettings",
-    "environment",
-    "inherited_environment",
     "known_settings",
     "load",
 ]

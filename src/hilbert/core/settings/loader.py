@@ -1,7 +1,7 @@
 """Where settings come from, the later sources winning: defaults, `hilbert.toml`, environment, flags.
 
 The environment spells `gateway.port` as `HILBERT_GATEWAY__PORT`; OpenFaaS's own names are understood as aliases
-(`ALIASES`). Nothing but this module reads the environment of the platform's processes.
+(`ALIASES`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from hilbert.core.environment import environment
 from hilbert.core.errors import Invalid, InvalidSettings
 from hilbert.core.settings.checks import check_networks, check_url, nearest, short_digest
 from hilbert.core.settings.platform import PathSettings
@@ -50,7 +51,7 @@ def load(
     flags: Mapping[str, object] | None = None,
 ) -> Loaded:
     """Read all sources. `flags` maps dotted names to values; None values are passed over. Raises `InvalidSettings`."""
-    env = dict(os.environ) if environ is None else dict(environ)
+    env = dict(environment() if environ is None else environ)
     given: dict[str, tuple[object, str]] = {}
     path = file or _find_file(env)
     if path is not None:
@@ -70,16 +71,6 @@ def load(
     settings = Settings(**{name: sections[name](**values) for name, values in tree.items()})
     _check(settings)
     return Loaded(settings=_with_paths(settings, env), origins={key: origin for key, (_, origin) in given.items()})
-
-
-def environment() -> Mapping[str, str]:
-    """The environment of this process, for the command line and the client, which are told about it as an argument."""
-    return dict(os.environ)
-
-
-def inherited_environment() -> dict[str, str]:
-    """The environment for child processes of the platform: this one's, without variables that steer the interpreter."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def known_settings() -> Mapping[str, tuple[Any, object]]:
