@@ -18,6 +18,16 @@ REMEMBERED: Final = 60.0
 """Seconds for which a token that was checked is not checked again."""
 LEEWAY: Final = 1
 """Seconds by which clocks may differ."""
+ALGORITHM: Final = "ES256"
+_CHECKED_HERE: Final = (
+    "verify_exp",
+    "verify_nbf",
+    "verify_iat",
+    "verify_aud",
+    "verify_iss",
+    "verify_sub",
+    "verify_jti",
+)
 
 
 class FunctionToken(NamedTuple):
@@ -38,7 +48,7 @@ class FunctionToken(NamedTuple):
 
 
 def check(text: str, keys: Mapping[str, Mapping[str, Any]], issuer: str, *, now: float) -> FunctionToken:
-    """Check a token's signature, times, issuer and audience. `keys` are public ones by their id (RFC 7517).
+    """Check a token's signature, and then what it claims. `keys` are public ones by their id (RFC 7517).
 
     Raises `ValueError` with a reason that may be shown, and `ImportError` where PyJWT is missing.
     """
@@ -49,41 +59,56 @@ def check(text: str, keys: Mapping[str, Mapping[str, Any]], issuer: str, *, now:
         jwk = keys.get(kid) if isinstance(kid, str) else None
         if jwk is None:
             raise ValueError("its key is not known")
-        claims = jwt.decode(
-            text,
-            jwt.PyJWK(dict(jwk), algorithm="ES256").key,
-            algorithms=["ES256"],
-            audience=issuer,
-            issuer=issuer,
-            leeway=LEEWAY,
-            options={"require": ["exp", "iat", "iss", "aud", "sub"], "verify_exp": False},
-        )
-        return _read(claims, issuer, now)
+        key = jwt.PyJWK(dict(jwk), algorithm=ALGORITHM).key
+        options: Any = dict.fromkeys(_CHECKED_HERE, False)
+        claims = jwt.decode(text, key, algorithms=[ALGORITHM], options=options)
     except jwt.PyJWTError as exc:
         raise ValueError((str(exc) or type(exc).__name__)[:120]) from exc
     except ValueError:
         raise
     except Exception as exc:  # Whatever a stranger's token makes a library do, it is refused.
         raise ValueError("it is not valid") from exc
+    return read_claims(claims, issuer, now=now)
 
 
-def _read(claims: Mapping[str, Any], issuer: str, now: float) -> FunctionToken:
-    end = claims["exp"]
-    if isinstance(end, bool) or not isinstance(end, (int, float)) or not now < end + LEEWAY:
-        raise ValueError("Signature has expired")
+def read_claims(claims: Mapping[str, Any], issuer: str, *, now: float) -> FunctionToken:
+    """What the claims of a token say whose signature is right. Raises `ValueError` with a reason that may be shown."""
+    for name in ("exp", "iat", "iss", "aud", "sub"):
+        if name not in claims:
+            raise ValueError(f"it has no claim {name}")
+    if claims["iss"] != issuer or not issuer:
+        raise ValueError("its issuer is not this gateway")
+    audience = claims["aud"]
+    if issuer not in (audience if isinstance(audience, list) else [audience]):
+        raise ValueError("it is for somebody else (aud)")
+    if not isinstance(claims["sub"], str):
+        raise ValueError("its subject is no text")  # noqa: TRY004 - of a token
+    for name in ("iat", "nbf"):
+        if name in claims and not _moment(claims[name]) <= now + LEEWAY:
+            raise ValueError(f"it is from the future ({name})")
+    end = _moment(claims["exp"])
+    if not now < end + LEEWAY:
+        raise ValueError("it has expired")
     until, identity = min(end + LEEWAY, now + REMEMBERED), _identity(claims, issuer)
     function = claims.get("function")
     if not isinstance(function, dict):
         return FunctionToken(until, (), (), identity)
-    permissions, audience = _texts(function.get("permissions")), _texts(function.get("audience"))
-    if "audience" in function and not audience:
+    permissions, narrowed = _texts(function.get("permissions")), _texts(function.get("audience"))
+    if "audience" in function and not narrowed:
         permissions = ()
-    return FunctionToken(until, permissions, audience, identity)
+    return FunctionToken(until, permissions, narrowed, identity)
+
+
+def _moment(given: object) -> float:
+    if isinstance(given, bool) or not isinstance(given, (int, float)):
+        raise ValueError("its times are no numbers")  # noqa: TRY004 - of a value
+    return float(given) if abs(given) < 2**53 else float("nan")
 
 
 def _identity(claims: Mapping[str, Any], issuer: str) -> str:
     """The issuer of the token that it was made of and the subject there; one of the gateway's own tokens stands alone."""
-    source, subject = claims.get("fed:iss"), str(claims["sub"])
+    source, subject = claims.get("fed:iss"), claims["sub"]
+    assert isinstance(subject, str)  # noqa: S101 - checked before
     if not isinstance(source, str) or source == issuer:
         return subject
     return f"{source}|{subject.removeprefix('fed:')}"

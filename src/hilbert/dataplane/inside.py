@@ -6,7 +6,8 @@ the caller says who it is, but the network that its connection comes from.
 - `/function/NAME` is a function of the caller's own namespace; another namespace's only by its full name, and only where
   that one lets itself be called (`Route.open`).
 - `/async-function/NAME` queues a call of the same functions; a call can be cancelled by its id.
-- `/system/` needs credentials even to be asked; nothing else of the platform is there.
+- `/system/` needs credentials even to be asked. The gateway's public keys are there for watchdogs, and nothing else of the
+  platform.
 - All of a namespace's connections together are bounded, as a client's are outside.
 """
 
@@ -37,6 +38,8 @@ _RETRY: Final = Pace(first=0.1, most=2.0)
 _SHARE: Final = 8
 """One namespace may have an eighth of a worker's connections, all of them together half."""
 _LEAST: Final = 16
+_KEYS: Final = frozenset({b"/.well-known/openid-configuration", b"/.well-known/jwks.json"})
+"""Public keys, by which a function's own watchdog knows the gateway's tokens."""
 _queued: Final = re.compile(rb"/async-function/([^/?]+)(.*)", re.DOTALL).fullmatch
 
 
@@ -178,6 +181,8 @@ class Caller:
         queued = _queued(incoming.path)
         if queued is not None and request.method in (b"POST", b"DELETE"):
             return self._queue(request, responder, incoming, queued[1], queued[2])
+        if path in _KEYS and request.method in (b"GET", b"HEAD"):
+            return self._proxy.to_control(request, responder, incoming)
         if not path.startswith(b"/system/") or b".." in path or not self._system:
             return Refused(request, responder, incoming, failures.NOT_INSIDE)
         if not any(name.lower() == b"authorization" for name, _ in request.headers):

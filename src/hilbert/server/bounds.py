@@ -41,6 +41,7 @@ from hilbert.kit.http1.malformed import LIMITS as ANSWERS
 from hilbert.kit.http1.pool import IDLE_TIME, MOST_IDLE
 from hilbert.queues.sqlite.queue import MOST_PUTTING
 from hilbert.server.front import HEAD_BYTES, HEAD_TIME, METRICS
+from hilbert.watchdog import callers
 from hilbert.wire.headers import MAX_CALL_ID
 
 _LIMITS: Final = Limits()
@@ -141,6 +142,7 @@ TOKENS: Final = (
     Bound("issued-token-bytes", "bytes of a token that the gateway makes of it", "400", fixed=f"{federation.MAX_ISSUED} bytes", scope="token"),
     Bound("checked-tokens", "tokens that are remembered as checked", "the oldest is forgotten", fixed=f"{federation.MOST_REMEMBERED}, for {federation.REMEMBERED:g} s", scope="platform"),
     Bound("call-tokens", "function tokens whose signature was checked and that were refused", "401, unchecked", fixed=f"{guard.MOST_FAILURES} a second", scope="source and worker"),
+    Bound("watchdog-tokens", "function tokens that a function's own watchdog has checked and refused", "401, unchecked", fixed=f"{callers.MOST_FAILURES} a second", scope="address and replica"),
     Bound("unknown-key-ids", "looks for a key that is not known", "400", fixed=f"one every {issuer_keys.ASKED_EVERY:g} s", scope="issuer"),
     Bound("issuer-keys", "keys", "refused", fixed=str(jose.MAX_KEYS), scope="issuer"),
     Bound("issuer-document", "bytes of an issuer's document", "refused", fixed=_size(fetch.MAX_BYTES), scope="document"),

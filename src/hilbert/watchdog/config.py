@@ -71,6 +71,8 @@ class Config(NamedTuple):
     cgi_headers: bool
     marshal_request: bool
     write_debug: bool
+    callers_from: str
+    """The gateway, `http://HOST:PORT`, whose tokens callers need (`jwt_auth`); empty: anybody may call."""
     setuid: tuple[int, int] | None
     """User and group to become before any of the function's code runs."""
     name: str
@@ -85,10 +87,6 @@ def read_config(environ: Mapping[str, str]) -> Config:
     mode = environ.get("HILBERT_MODE") or environ.get("mode") or "streaming"
     if mode not in MODES:
         raise ConfigError(f"mode {mode!r} is not supported; use one of {', '.join(MODES)}")
-    if reader.flag("jwt_auth", default=False):
-        raise ConfigError(
-            "jwt_auth is set, but function authentication is not supported yet; remove jwt_auth to start without it"
-        )
     process = environ.get("function_process") or environ.get("fprocess") or ""
     own = mode in ("python", "static")
     if not process and not own:
@@ -132,6 +130,7 @@ def read_config(environ: Mapping[str, str]) -> Config:
         cgi_headers=reader.flag("cgi_headers", default=True),
         marshal_request=reader.flag("marshal_request", default=False),
         write_debug=reader.flag("write_debug", default=False),
+        callers_from=_callers_from(environ, reader),
         setuid=_identity(environ.get("HILBERT_SETUID", "")),
         name=environ.get("OPENFAAS_NAME", ""),
         namespace=environ.get("OPENFAAS_NAMESPACE", ""),
@@ -206,6 +205,17 @@ class _Reader:
         if self._environ.get("log_buffer_size") == "-1":
             return 1024 * 1024
         return min(self.whole("log_buffer_size", 65536) or 65536, 1024 * 1024)
+
+
+def _callers_from(environ: Mapping[str, str], reader: _Reader) -> str:
+    if not reader.flag("jwt_auth", default=False):
+        return ""
+    near = reader.flag("jwt_auth_local", default=False)
+    given = environ.get("jwt_auth_gateway") or ("http://127.0.0.1:8000" if near else "http://gateway.openfaas:8080")
+    scheme, _, authority = given.rstrip("/").partition("://")
+    if scheme != "http" or not authority or "/" in authority:
+        raise ConfigError(f"jwt_auth_gateway={given!r} must be http://HOST:PORT")
+    return given.rstrip("/")
 
 
 def _identity(text: str) -> tuple[int, int] | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hilbert.kit.epoll.interface import Loop, Timer
     from hilbert.kit.http1 import Handler, Headers, Request, Responder
+    from hilbert.watchdog.callers import Callers
     from hilbert.watchdog.config import Config
 
 _LIMITED: Final = ((b"Content-Type", b"text/plain"), (b"X-OpenFaaS-Internal", b"faas-middleware"))
@@ -42,12 +43,13 @@ class Mode(Protocol):
 class Front:
     """Every connection of the watchdog, from `connection` (a protocol factory) to the end of draining."""
 
-    def __init__(self, config: Config, mode: Mode, loop: Loop, *, lock: bool) -> None:
-        """With `lock` the watchdog is ready only while `lock_file()` is there."""
+    def __init__(self, config: Config, mode: Mode, loop: Loop, *, lock: bool, callers: Callers | None = None) -> None:
+        """With `lock` the watchdog is ready only while `lock_file()` is there. Without `callers` anybody may call."""
         self._config = config
         self._mode = mode
         self._loop = loop
         self._lock = lock
+        self._callers = callers
         self._wheel = TimerWheel(tick=0.5, loop=cast("asyncio.AbstractEventLoop", loop))
         self._limits = Limits(
             head_time=config.read_timeout, body_time=config.read_timeout, write_time=config.write_timeout
@@ -99,6 +101,8 @@ class Front:
             return self._ready(request, responder)
         if self._over_limit():
             return _reply(responder, 429, list(_LIMITED), self._limit_text())
+        if self._callers is not None and (refusal := self._callers.refuse(request, responder.far_end)) is not None:
+            return _reply(responder, *refusal)
         return self._call(request, responder)
 
     def _call(self, request: Request, responder: Responder) -> Call:

@@ -22,6 +22,7 @@ from hilbert.watchdog.logs import Log, Pump, capture_output, release_output
 if TYPE_CHECKING:
     from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.call import Call
+    from hilbert.watchdog.callers import Callers
     from hilbert.watchdog.front import Front, Mode
     from hilbert.watchdog.printed import Printed
 
@@ -76,6 +77,7 @@ class _Watchdog:
         self._front: Front | None = None
         self._loop: Loop | None = None
         self._lock = not inherited and not config.suppress_lock
+        self._callers: Callers | None = None
         self._status = 0
         self._last_line = ""
         self._terminated = False
@@ -91,6 +93,10 @@ class _Watchdog:
         )
         try:
             self._prepare()
+            if config.callers_from:
+                from hilbert.watchdog.callers import fetch_callers
+
+                self._callers = fetch_callers(config.callers_from, config.namespace, config.name)
             handle = None
             if config.mode == "python":
                 from hilbert.watchdog.printed import follow_pools, follow_threads, print_to
@@ -191,7 +197,7 @@ class _Watchdog:
         self._loop = loop
         self._mode = mode = self._make_mode(handle, loop)
         self._pump.start()  # After a mode that starts its process, which is best done before there are threads.
-        self._front = front = Front(config, mode, loop, lock=self._lock)
+        self._front = front = Front(config, mode, loop, lock=self._lock, callers=self._callers)
         if config.mode in ("http", "streaming", "serializing"):
             front.on_finished = self._log_access
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -42,6 +42,10 @@ class KeyInfo(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     kid: str
     signs_from: str
     """RFC 3339. Until then, others sign."""
+    restarted: Sequence[str] = ()
+    """Functions whose own watchdogs check tokens, which know a key only if they were started after it was made."""
+    not_restarted: Sequence[str] = ()
+    """Those of them that must be restarted by hand, before the key signs."""
 
 
 class Discovery(msgspec.Struct, frozen=True, kw_only=True):

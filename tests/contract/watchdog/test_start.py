@@ -45,7 +45,7 @@ def failed(**env: str) -> Watchdog:
         ({"fprocess": "/etc/passwd"}, "fprocess '/etc/passwd': /etc/passwd is not executable"),
         ({"fprocess": "cat", "mode": "http"}, "mode http needs upstream_url, such as http://127.0.0.1:5000"),
         ({"fprocess": "cat", "mode": "http", "upstream_url": "https://x"}, "upstream_url 'https://x' must be like "),
-        ({"fprocess": "cat", "jwt_auth": "true"}, "jwt_auth is set, but function authentication is not supported yet"),
+        ({"fprocess": "cat", "jwt_auth": "true"}, "jwt_auth needs OPENFAAS_NAME and OPENFAAS_NAMESPACE"),
         ({"mode": "static", "static_path": "/no/such"}, "static_path /no/such is not a folder"),
         ({"HILBERT_MODE": "python"}, "mode python needs HILBERT_HANDLER"),
         ({"HILBERT_MODE": "python", "HILBERT_HANDLER": "/no/such.py"}, "the handler /no/such.py is not a Python file"),

@@ -112,6 +112,10 @@ def rotate_key(
         write_document(made, shape.format)
         return
     note(f"The new key signs from {made.signs_from}.")
+    if made.restarted:
+        note(f"Restarted, since they check tokens themselves: {', '.join(made.restarted)}")
+    if made.not_restarted:
+        note(f"Restart these before the key signs, or they refuse everybody: {', '.join(made.not_restarted)}")
     out(made.kid)
 
 
