@@ -1,0 +1,121 @@
+"""Functions that ask their callers who they are, on a real platform: in the worker, and in the function's own watchdog."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from support.platform import Answer, Platform, running, until
+
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+KEEP = {"com.hilbert.async.results": "10m", "com.openfaas.retry.attempts": "1"}
+ASKS = {"annotations": KEEP | {"com.hilbert.auth": "required"}}
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Platform]:
+    with running("gateway.workers=1", "provider.drain_delay=100ms") as started:
+        inside = json.loads(started.api("GET", "/system/info").body)
+        # Where functions have networks of their own, the watchdog finds the gateway as OpenFaaS's do.
+        alone = inside["hilbert"]["network"].startswith("one for each replica")
+        gateway = {} if alone else {"jwt_auth_gateway": started.url}
+        deploy(started, "asks", **ASKS)
+        deploy(started, "checks", annotations=KEEP, envVars={"jwt_auth": "true"} | gateway)
+        deploy(started, "open", annotations=KEEP)
+        yield started
+
+
+def deploy(platform: Platform, name: str, **more: Any) -> None:
+    spec = {"service": name, "image": "functions/alpine:latest", "envProcess": "cat", **more}
+    answer = platform.api("POST", "/system/functions", spec)
+    assert answer.status == 202, answer.text
+
+
+@pytest.fixture(scope="module")
+def invoker(platform: Platform) -> str:
+    return token(platform, "invoker")
+
+
+def token(platform: Platform, role: str) -> str:
+    body = {"name": role, "role": role, "namespaces": ["openfaas-fn"]}
+    return str(json.loads(platform.api("POST", "/system/tokens", body).body)["token"])
+
+
+def function_token(platform: Platform, subject: str, *audience: str) -> str:
+    form = {
+        "grant_type": EXCHANGE, "subject_token": subject, "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+        "scope": "function", "audience": list(audience),
+    }  # fmt: skip
+    answer = platform.call("/oauth/token", urlencode(form, doseq=True).encode())
+    assert answer.status == 200, answer.text
+    return str(json.loads(answer.body)["access_token"])
+
+
+def call(platform: Platform, name: str, bearer: str = "", **headers: str) -> Answer:
+    if bearer:
+        headers["Authorization"] = f"Bearer {bearer}"
+    return platform.call(f"/function/{name}", b"hello", headers=headers)
+
+
+def settled(platform: Platform, name: str, bearer: str, status: int = 200) -> Answer:
+    """A token that was just made is known to the workers within a second."""
+    last: list[Answer] = []
+
+    def is_so() -> bool:
+        last.append(call(platform, name, bearer))
+        return last[-1].status == status
+
+    until(is_so, what=f"{name} to answer {status}", log=lambda: f"{last[-1:]}\n{platform.log}")
+    return last[-1]
+
+
+@pytest.mark.parametrize("name", ["asks", "checks"])
+def test_who_may_call(platform: Platform, invoker: str, name: str) -> None:
+    assert call(platform, name).status == 401
+    assert settled(platform, name, invoker).text == "hello"
+    assert call(platform, name, function_token(platform, invoker)).text == "hello"
+    assert call(platform, name, function_token(platform, invoker, f"openfaas-fn:{name}")).text == "hello"
+    assert call(platform, name, function_token(platform, invoker, "openfaas-fn:open")).status == 403
+    assert settled(platform, name, token(platform, "viewer"), 403).text == "insufficient permissions"
+
+
+@pytest.mark.parametrize("name", ["asks", "checks"])
+def test_a_queued_call_and_its_call_back(platform: Platform, invoker: str, name: str) -> None:
+    """Delivered without the caller's token; told to a function that asks, too."""
+    settled(platform, name, invoker)
+    back = {"X-Callback-Url": f"http://gateway.openfaas:8080/function/{name}"}
+    headers = {**back, "Authorization": f"Bearer {invoker}"}
+    assert platform.call("/async-function/open", b"x", headers=back).status == 401
+    answer = platform.call(f"/async-function/{name}", b"queued", headers=headers)
+    assert answer.status == 202, answer.text
+    number = answer.headers["x-call-id"]
+
+    def state() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(platform.api("GET", f"/async-function/{number}").body)
+        return found
+
+    until(lambda: state()["state"] not in ("queued", "running"), what="the call to end", log=lambda: platform.log)
+    assert (state()["state"], state()["queuedBy"]) == ("succeeded", f"token:{invoker.split('_')[1]}")
+    assert platform.api("GET", f"/async-function/{number}/result").body == b"queued"
+    until(
+        lambda: counted(platform, name) >= 2 and "call-back given up" not in platform.log,
+        what="the call-back",
+        log=lambda: platform.log,
+    )
+
+
+def counted(platform: Platform, name: str) -> int:
+    found = json.loads(platform.api("GET", f"/system/function/{name}").body)
+    return int(found.get("invocationCount", 0))
+
+
+def test_a_new_key_restarts_who_checks_by_itself(platform: Platform, invoker: str) -> None:
+    made = json.loads(platform.api("POST", "/system/iam/rotate-key?revoke=true").body)
+    assert made["restarted"] == ["checks.openfaas-fn"]
+    assert not made["notRestarted"]
+    settled(platform, "checks", invoker)
+    assert settled(platform, "checks", function_token(platform, invoker)).text == "hello"
