@@ -29,7 +29,8 @@ class Promise(enum.StrEnum):
     NETWORK = "network"
     """Reach services of this machine, or listen where others are expected to."""
     LIMITS = "limits"
-    """Use more memory, CPU or processes than allowed, all that it has started counted together."""
+    """Use more memory, CPU or processes than allowed, all that it has started counted together; or use up what the kernel
+    counts by user, such as watches of epoll, so that others have none."""
     SCRATCH = "scratch"
     """Fill the disk: its scratch space is bounded."""
     REMAINS = "remains"

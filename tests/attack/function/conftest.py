@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from attack.function.bystander import bystander
+from attack.function.scene import Scene
 from support.processes import RUNTIMES, ProcessHarness, is_of
 
 _FEW: Final = 3
@@ -33,3 +34,10 @@ async def harness(request: pytest.FixtureRequest, late: list[bool]) -> AsyncIter
     finally:
         await harness.close()
     assert not [process for process in psutil.process_iter() if is_of(process, harness.folder)]
+
+
+@pytest.fixture
+async def scene(harness: ProcessHarness) -> Scene:
+    scene = Scene(harness)
+    await scene.open()
+    return scene

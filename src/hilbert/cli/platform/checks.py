@@ -218,7 +218,7 @@ def _facts(facts: Mapping[str, str]) -> Iterator[Finding]:
     yield from sign_in_findings(facts)
     for key in ("memory-limit", "cpu-limit"):
         if key in facts:
-            loose = facts[key] in ("none", "rlimit")
+            loose = facts[key] == "none" or facts[key].startswith("rlimit")
             todo = (
                 "give the platform its own control group: run it as root, or under systemd with Delegate=yes"
                 if loose

@@ -92,7 +92,7 @@ class OciStarter:
                 hint="take away the namespace's annotation com.hilbert.network: host",
             )
         _port(spec.annotations)
-        missing = required - sandbox.promises(whole_limits=self._machine.limiter.whole)
+        missing = required - sandbox.promises(limits=self._machine.limits_hold)
         if missing:
             raise InvalidSpec(
                 f"the function would run without isolation that is required here: {render_promises(missing)} missing",

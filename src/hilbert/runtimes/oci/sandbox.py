@@ -41,14 +41,14 @@ class Bubblewrap:
         words += ["--chdir", program.folder]
         return b"".join(word.encode(errors="surrogateescape") + b"\0" for word in words)
 
-    def promises(self, *, whole_limits: bool) -> frozenset[Promise]:
-        """What it holds, with a network of its own. `whole_limits`: a replica's processes are limited together."""
+    def promises(self, *, limits: bool) -> frozenset[Promise]:
+        """What it holds, with a network of its own. `limits`: the machine can keep that promise."""
         held = set(_ALWAYS)
         if self.filter:
             held.add(Promise.SYSTEM_CALLS)
         if self._can_size and self.scratch:
             held.add(Promise.SCRATCH)
-        if whole_limits:
+        if limits:
             held.add(Promise.LIMITS)
         return frozenset(held)
 

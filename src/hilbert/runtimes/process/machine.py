@@ -65,6 +65,11 @@ class Machine:
         self._users = users
         self._refused = refused
 
+    @property
+    def own_users(self) -> bool:
+        """Each namespace has a user id of its own, so that what the kernel counts by user is counted for each."""
+        return self._users is not None
+
     def user(self, tenant: int) -> tuple[int, int] | None:
         return None if self._users is None else self._users.user(tenant)
 
@@ -102,12 +107,19 @@ class Machine:
             )
         return found
 
+    @property
+    def limits_hold(self) -> bool:
+        """Control groups bound memory, CPU and processes; watches of epoll, and the like, the kernel counts by user alone."""
+        return self.limiter.whole and self.own_users
+
     def promises(self, use: NetworkUse) -> frozenset[Promise]:
         """What is promised of a replica that is to have the network `use`."""
         shared = self.network(use) is NetworkKind.HOST
-        held = set(self.sandbox.promises(network=shared, own_user=self._users is not None))
+        held = set(self.sandbox.promises(network=shared, own_user=self.own_users))
         if self.limiter.whole:
-            held |= {Promise.LIMITS, Promise.REMAINS}
+            held.add(Promise.REMAINS)
+        if self.limits_hold:
+            held.add(Promise.LIMITS)
         return frozenset(held)
 
     def remedies(self, missing: frozenset[Promise], use: NetworkUse) -> list[str]:
@@ -118,7 +130,10 @@ class Machine:
         else:
             remedies = []
         if Promise.LIMITS in missing:
-            remedies.append("let Hilbert write control groups: run it as root, or under systemd with Delegate=yes")
+            if not self.limiter.whole:
+                remedies.append("let Hilbert write control groups: run it as root, or under systemd with Delegate=yes")
+            if not self.own_users:
+                remedies.append("run Hilbert as root, with free user ids, so that each namespace has a user of its own")
             missing -= {Promise.LIMITS, Promise.REMAINS}
         if Promise.SYSTEM_CALLS in missing:
             remedies.append("use a machine with x86-64 or ARM64 processors")

@@ -293,9 +293,10 @@ def _version_1(hierarchy: Path, own: str, label: str) -> Path:
 
 
 def _common_limits(pid: int, allowance: Allowance) -> None:
-    _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    files = min(allowance.open_files or most, most) if most != resource.RLIM_INFINITY else allowance.open_files or most
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, files))
+    if files := _open_files(allowance):
+        _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        files = files if most == resource.RLIM_INFINITY else min(files, most)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, files))
     resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
     if allowance.file_bytes:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (allowance.file_bytes, allowance.file_bytes))
@@ -304,8 +305,8 @@ def _common_limits(pid: int, allowance: Allowance) -> None:
 
 def _own_limits(allowance: Allowance, *, memory: bool, processes: bool) -> dict[int, int]:
     found = {resource.RLIMIT_CORE: 0}
-    if allowance.open_files:
-        found[resource.RLIMIT_NOFILE] = allowance.open_files
+    if files := _open_files(allowance):
+        found[resource.RLIMIT_NOFILE] = files
     if allowance.file_bytes:
         found[resource.RLIMIT_FSIZE] = allowance.file_bytes
     if memory and allowance.memory:
@@ -313,6 +314,18 @@ def _own_limits(allowance: Allowance, *, memory: bool, processes: bool) -> dict[
     if processes and allowance.processes:
         found[resource.RLIMIT_NPROC] = allowance.processes  # Counted in its own user namespace.
     return found
+
+
+def _open_files(allowance: Allowance) -> int:
+    """At most half of what this process may open; 0 is no limit.
+
+    Descriptors on their way through unix sockets are counted by user, and are refused to whoever has a limit below the count
+    (unix(7), ETOOMANYREFS): if a function could have as many as the platform, the platform could pass none on.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return allowance.open_files
+    return min(allowance.open_files or most, most // 2)
 
 
 def _go_first(pid: int) -> None:
