@@ -41,6 +41,10 @@ ANNOTATION_INGRESS: Final = "com.hilbert.ingress"
 ANNOTATION_ISOLATION: Final = "com.hilbert.isolation"
 """On a namespace: what must be promised of its replicas (`core.isolation`): `strict`, or names separated by commas."""
 
+ANNOTATION_PROFILE: Final = "com.openfaas.profile"
+"""On a function: the profiles that it chooses, with commas."""
+ANNOTATION_PROFILES: Final = "com.hilbert.profiles"
+"""On a namespace: profiles that all of its functions get, last and inescapably."""
 ANNOTATION_PULL_SECRET: Final = "com.hilbert.pull-secret"  # noqa: S105 - a name
 """On a namespace or a function: the secret of that namespace with logins to registries of container images."""
 

@@ -11,6 +11,8 @@ from hilbert.core.model import (
     ANNOTATION_INGRESS,
     ANNOTATION_ISOLATION,
     ANNOTATION_NETWORK,
+    ANNOTATION_PROFILE,
+    ANNOTATION_PROFILES,
     ANNOTATION_PULL_SECRET,
     LABEL_SCALE_MIN,
     MOST_REPLICAS,
@@ -23,6 +25,8 @@ from hilbert.core.values import RESERVED_NAMESPACES, SecretName, parse_secret_na
 from hilbert.providers import quota
 
 _NETWORKS: Final = tuple(NetworkKind)
+GVISOR: Final = "gvisor"
+"""The profile that one host has: `runtimeClassName: gvisor` in the words of Kubernetes."""
 _INGRESS: Final = ("own", "all")
 
 
@@ -64,6 +68,29 @@ def required_promises(annotations: Mapping[str, str]) -> frozenset[Promise]:
         return parse_promises(annotations.get(ANNOTATION_ISOLATION, ""))
     except Invalid as exc:
         raise Invalid(f"annotation {ANNOTATION_ISOLATION}: {exc.message}") from exc
+
+
+def required_of(spec: FunctionSpec, imposed: Mapping[str, str]) -> frozenset[Promise]:
+    """What one host must promise of a function's replicas: by its namespace, and by the profile `gvisor` of either.
+
+    There, other profiles have no meaning, and what a function chooses of them is left aside as in OpenFaaS without a cluster.
+    """
+    names = {*_names(spec.annotations.get(ANNOTATION_PROFILE)), *_names(imposed.get(ANNOTATION_PROFILES))}
+    return required_promises(imposed) | ({Promise.KERNEL} if GVISOR in names else set())
+
+
+def check_host_profiles(annotations: Mapping[str, str]) -> None:
+    """Raise `Invalid` for a profile that a namespace imposes and one host does not have."""
+    for name in _names(annotations.get(ANNOTATION_PROFILES)):
+        if name != GVISOR:
+            raise Invalid(
+                f"annotation {ANNOTATION_PROFILES}: on a single host there is no profile {name[:64]!r}",
+                hint=f"there is {GVISOR}, which runs each replica under gVisor's runsc; others are for Kubernetes",
+            )
+
+
+def _names(text: str | None) -> list[str]:
+    return [name for part in (text or "").split(",") if (name := part.strip())]
 
 
 def pull_secret(spec: FunctionSpec, imposed: Mapping[str, str]) -> SecretName | None:

@@ -19,8 +19,10 @@ from hilbert.core.settings import DefaultLimitSettings, ProcessSettings
 from hilbert.core.values import Duration, NamespaceName
 from hilbert.images.model import PullPolicy
 from hilbert.images.store import OciStore
+from hilbert.kit.aio import cancel, spawn
 from hilbert.runtimes.network.client import Network
 from hilbert.runtimes.network.survey import SHARED
+from hilbert.runtimes.oci import engines
 from hilbert.runtimes.oci.launch import Launching
 from hilbert.runtimes.oci.runtime import OciStarter
 from hilbert.runtimes.oci.survey import survey as survey_images
@@ -63,6 +65,7 @@ class HostRuntime:
         self._pull_policy = pull_policy
         self._launching = Launching(run_dir)
         self._oci: OciStarter | None = None
+        self._engines: asyncio.Task[engines.Engines] | None = None
         self._image_facts: Mapping[str, str] = {}
         self._images = images
         self._settings = settings or ProcessSettings()
@@ -92,11 +95,22 @@ class HostRuntime:
         )
         if self._store is not None and self._network is not None:
             can = await survey_images(self.replicas.folder, self._launching, scratch=scratch, user=found.user(0))
+            self._engines = spawn(
+                engines.survey(
+                    self.replicas.folder,
+                    self._launching,
+                    scratch=scratch,
+                    block=found.block(0),
+                    writable=can.writable,
+                ),
+                name="container runtimes",
+            )
             self._oci = OciStarter(
                 self.replicas,
                 found,
                 can,
                 self._launching,
+                self._engines,
                 store=self._store,
                 dial=self._network.dial_path,
                 pull_policy=self._pull_policy,
@@ -113,6 +127,7 @@ class HostRuntime:
 
     async def close(self) -> None:
         """Look after no replica any more. They go on."""
+        await cancel(self._engines)
         await self.replicas.close()
         if self._store is not None:
             await self._store.close()
@@ -174,7 +189,8 @@ class HostRuntime:
         return self.replicas.measure(handles)
 
     async def facts(self) -> Mapping[str, str]:
-        return {**self.machine.facts(), **self._image_facts}
+        found = {**self.machine.facts(), **self._image_facts}
+        return found if self._engines is None else {**found, **(await asyncio.shield(self._engines)).facts()}
 
     def _let_go_of_images(self, store: OciStore) -> None:
         """Of those that replicas used whose end was not noted, because everything was killed. Blocks."""

@@ -40,7 +40,14 @@ from hilbert.providers.host.record import FunctionRecord, TenantRecord
 from hilbert.providers.host.status import render_status
 from hilbert.providers.host.store import Store, storage_errors
 from hilbert.providers.hub import Hub
-from hilbert.providers.rules import check_namespace, check_network, check_spec, network_of, required_promises
+from hilbert.providers.rules import (
+    check_host_profiles,
+    check_namespace,
+    check_network,
+    check_spec,
+    network_of,
+    required_of,
+)
 
 _USAGE_FRESH: Final = 2.0
 """Seconds for which a measurement is good enough to be given again."""
@@ -124,7 +131,7 @@ class HostProvider:
         check_spec(spec)
         imposed = tenant.namespace.annotations
         check_network(spec, imposed)
-        required = self._required | required_promises(imposed)
+        required = self._required | required_of(spec, imposed)
         self._runtime.check_spec(spec, network=network_of(spec, imposed), required=required)
         pin = self._runtime.pin(spec) if isinstance(self._runtime, Pinning) else ""
 
@@ -215,6 +222,7 @@ class HostProvider:
     async def create_namespace(self, namespace: Namespace) -> None:
         """As the port. Raises also `Invalid` for an annotation of ours with a value that has no meaning."""
         check_namespace(namespace)
+        check_host_profiles(namespace.annotations)
         if namespace.name in self._tenants:
             raise AlreadyExists(f"namespace {namespace.name} already exists")
         await self._whole(lambda: self._new_tenant(namespace))
@@ -223,6 +231,7 @@ class HostProvider:
         """As the port. Replicas that break a stricter annotation are taken out at once."""
         self._tenant(namespace.name)
         check_namespace(namespace)
+        check_host_profiles(namespace.annotations)
 
         async def commit() -> None:
             self._tenants[namespace.name] = await self._store.update_namespace(namespace)

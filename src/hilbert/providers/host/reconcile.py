@@ -29,7 +29,7 @@ from hilbert.providers.host.extra import Announcing, Preparing
 from hilbert.providers.host.record import FunctionRecord, ReplicaRecord
 from hilbert.providers.host.store import Store
 from hilbert.providers.quota import with_limits
-from hilbert.providers.rules import network_of, pull_secret, required_promises
+from hilbert.providers.rules import network_of, pull_secret, required_of
 
 _log = structlog.get_logger("hilbert.host")
 
@@ -150,7 +150,7 @@ class Reconciler:
         """What a replica of `record` has to be started from now."""
         namespace = self._namespace_of(record.spec.ref)
         imposed: Mapping[str, str] = {} if namespace is None else namespace.annotations
-        required = self._required | required_promises(imposed)
+        required = self._required | required_of(record.spec, imposed)
         return Revision(record.generation, network_of(record.spec, imposed), required)
 
     def handles(self, cells: Iterable[Cell]) -> list[Handle]:

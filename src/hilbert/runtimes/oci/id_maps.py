@@ -1,7 +1,7 @@
 """As root: user namespaces that are nothing but a map of ids, for mounts that show an image's files as a tenant's own.
 
-The user that the image runs as becomes the tenant's; whoever else owns files in it stays what it is on the disk, so that they
-can be read and not be changed.
+Where the image has one user, that becomes the tenant's; whoever else owns files in it stays what it is on the disk, so that
+they can be read and not be changed. Where it has many, each becomes one of a block of ids that is the tenant's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _KEPT: Final = 64
 _ORDINARY: Final = 30_000
 """Ids below this one are never a tenant's (`replica.users`)."""
 
-Ids = tuple[int, int]
+Maps = tuple[str, str]
+"""The text of a `uid_map` and of a `gid_map`."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -26,17 +27,26 @@ class IdMaps:
     """Keeps those that were used last."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[tuple[Ids, Ids], int] = OrderedDict()
+        self._open: OrderedDict[Maps, int] = OrderedDict()
 
-    def get(self, inside: Ids, outside: Ids) -> int:
-        """A descriptor of the namespace that maps user and group `inside` to `outside`; it stays ours. Raises `OSError`."""
-        key = (inside, outside)
-        if key not in self._open:
-            self._open[key] = _make(inside, outside)
+    def get(self, maps: Maps) -> int:
+        """A descriptor of a namespace with these maps; it stays ours. Raises `OSError`."""
+        if maps not in self._open:
+            self._open[maps] = _make(maps)
             if len(self._open) > _KEPT:
                 os.close(self._open.popitem(last=False)[1])
-        self._open.move_to_end(key)
-        return self._open[key]
+        self._open.move_to_end(maps)
+        return self._open[maps]
+
+
+def one_user(inside: tuple[int, int], outside: tuple[int, int]) -> Maps:
+    """User and group `inside` are `outside`."""
+    return render(inside[0], outside[0]), render(inside[1], outside[1])
+
+
+def block(first: int, count: int) -> Maps:
+    """All ids from 0 on are others, from `first` on."""
+    return (f"0 {first} {count}",) * 2
 
 
 def render(inside: int, outside: int) -> str:
@@ -49,7 +59,7 @@ def render(inside: int, outside: int) -> str:
     return "\n".join(lines)
 
 
-def _make(inside: Ids, outside: Ids) -> int:
+def _make(maps: Maps) -> int:
     ready_read, ready_write = os.pipe()
     end_read, end_write = os.pipe()
     pid = os.fork()
@@ -66,8 +76,8 @@ def _make(inside: Ids, outside: Ids) -> int:
     try:
         if os.read(ready_read, 1) != b"+":
             raise OSError("user namespaces cannot be made")
-        for name, one, other in (("uid_map", inside[0], outside[0]), ("gid_map", inside[1], outside[1])):
-            Path(f"/proc/{pid}/{name}").write_text(render(one, other))
+        for name, text in zip(("uid_map", "gid_map"), maps, strict=True):
+            Path(f"/proc/{pid}/{name}").write_text(text)
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(ready_read)

@@ -8,10 +8,20 @@ from typing import Final
 import msgspec
 
 OUTPUT, ARGUMENTS, INFO, BLOCK, FILTER = 1, 3, 4, 5, 6
-"""Descriptors of a starting replica: its output, bubblewrap's arguments, where that says which process it made, what it waits
+"""Descriptors of a starting replica: its output, bubblewrap's arguments, where it is said which process was made, what that waits
 for before it starts anything, and the system call filter."""
 LAUNCH_MOST: Final = 60 * 1024
 """Bytes of an order; what a tenant decides on is given by descriptors."""
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """An OCI runtime (crun, runc, runsc), and how it is started."""
+
+    path: str
+    options: tuple[str, ...] = ()
+    """Of its command line, before `run`."""
+    mappers: tuple[tuple[str, ...], ...] = ()
+    """For an ordinary user: the command lines that give a process of its its ids (newuidmap(1)), without that process's number."""
 
 
 class Launch(msgspec.Struct, frozen=True, tag="launch", kw_only=True):
@@ -20,6 +30,8 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", kw_only=True):
     request: int
     bwrap: str
     """bubblewrap's path."""
+    engine: Engine | None = None
+    """What to start in place of bubblewrap. `ARGUMENTS` is its `config.json` then, and `argv` stands in there."""
     argv: tuple[str, ...]
     """What it starts inside."""
     mark: str
@@ -33,13 +45,13 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", kw_only=True):
     folder: str
     """Inside: where it starts, made if it is not there."""
     user: tuple[int, int] | None
-    """User and group to start it as; None: those of this process."""
-    inside: tuple[int, int]
-    """Those by which it knows itself."""
+    """User and group to start it as, and with an engine, whose new files it is to own; None: those of this process."""
     limits: Mapping[int, int] = {}
     """What it sets for itself and all that it starts (setrlimit(2)), by resource."""
-    id_map: bool
-    """Show it what belongs to `inside` in the image as its own."""
+    id_map: tuple[str, str] | None = None
+    """Show the image's files as if their owners were mapped so: the text of a `uid_map` and of a `gid_map`."""
+    bound: bool = False
+    """An engine is asked to end with the launcher."""
 
 
 class Launched(msgspec.Struct, frozen=True, tag="launched", kw_only=True):

@@ -50,6 +50,17 @@ def leave(*, with_user: bool) -> None:
     _mount(None, "/", None, _MS_REC_PRIVATE, None)
 
 
+def leave_as_root_there() -> None:
+    """After a user namespace was entered that is this process's own: leave for a mount namespace. Raises `OSError`."""
+    _check(_libc.unshare(CLONE_NEWNS), "unshare")
+    _mount(None, "/", None, _MS_REC_PRIVATE, None)
+
+
+def cover(path: str) -> None:
+    """Hide a folder behind an empty one that nobody writes to. Raises `OSError`."""
+    _mount("tmpfs", path, "tmpfs", 0x1 | 0x2 | 0x4, "size=4096")
+
+
 def open_in(root: int, path: str, flags: int) -> int:
     """Open a path inside a folder as its processes will: no link leads out. Raises `OSError`."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, _IN_ROOT)
@@ -91,18 +102,19 @@ def assemble(
     owner: tuple[int, int] | None,
     id_map: int = -1,
     unprivileged: bool = False,
+    room: int = 0,
 ) -> str:
     """Put together a replica's root: the image, with a layer of `writable` bytes of memory above it unless that is 0.
 
     `covers` are pairs: what is at the first path here stands at the second path inside, for reading only. One that the image
     has no place for is left out. `folder` is made for `owner` if it is not there. Returns the path of the root, which every
-    user can reach. Raises `OSError`.
+    user can reach; beside it there are `room` bytes of memory for others. Raises `OSError`.
     """
     # What is covered below is still found by these.
     lower = clone(image, read_only=True, id_map=id_map)
     sources = [(clone(source, read_only=True), inside) for source, inside in covers]
     place = next(path for path in _PLACES if os.path.isdir(path) and not os.path.islink(path))  # noqa: PTH112, PTH114 - quick
-    _mount("tmpfs", place, "tmpfs", 0x2 | 0x4, f"mode=0755,size={writable or 65536}")
+    _mount("tmpfs", place, "tmpfs", 0x2 | 0x4, f"mode=0755,size={writable + room or 65536}")
     root = f"{place}/root"
     os.mkdir(root)  # noqa: PTH102 - as above
     if writable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -14,6 +15,8 @@ from hilbert.images.model import LocalImage
 from hilbert.runtimes.oci.mounts import open_in
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SECRETS: Final = "/var/openfaas/secrets"
+"""Where a function finds its secrets."""
 _FILE_MOST: Final = 1 << 20
 _HIGHEST: Final = (1 << 31) - 1
 
@@ -56,6 +59,16 @@ def program_of(image: LocalImage, plan: ReplicaPlan) -> Program:
         if "\0" in text:
             raise StartFailed(f"image {image.name}: its program or environment has a NUL character in it")
     return Program(argv=argv, user=user, group=group, folder=folder, environment=environment)
+
+
+def accounts_of(root: Path) -> list[tuple[str, int]]:
+    """Name and number of each account in an image's own `/etc/passwd`. Blocks for a small file."""
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        rows = _table(top, "/etc/passwd", 3)
+    finally:
+        os.close(top)
+    return [(row[0], int(row[2])) for row in rows if row[2].isascii() and row[2].isdecimal()]
 
 
 def _pairs(lines: tuple[str, ...]) -> dict[str, str]:

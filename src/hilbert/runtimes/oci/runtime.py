@@ -27,12 +27,14 @@ from hilbert.images.reference import Reference
 from hilbert.images.store import OciStore
 from hilbert.kit.http1.ask import safe_path
 from hilbert.runtimes.network import files
+from hilbert.runtimes.oci.engines import Engines
 from hilbert.runtimes.oci.launch import Launching
 from hilbert.runtimes.oci.messages import Launch
-from hilbert.runtimes.oci.program import program_of
+from hilbert.runtimes.oci.program import SECRETS, program_of
 from hilbert.runtimes.oci.sandbox import Bubblewrap
 from hilbert.runtimes.oci.start import start_sandbox
 from hilbert.runtimes.oci.survey import Abilities
+from hilbert.runtimes.oci.way import Way, Ways
 from hilbert.runtimes.process.machine import Machine
 from hilbert.runtimes.replica import proc
 from hilbert.runtimes.replica.errors import start_errors
@@ -50,11 +52,10 @@ _PORT_MOST: Final = 65535
 _READY_PATH: Final = "com.openfaas.ready.http.path"
 _HEALTH_PATH: Final = "com.openfaas.health.http.path"
 _DEFAULT_PATH: Final = "/_/health"
-SECRETS: Final = "/var/openfaas/secrets"
 
 
 class OciStarter:
-    """Starts replicas of container images, each in bubblewrap with a network of its own."""
+    """Starts replicas of container images, each in a sandbox with a network of its own."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class OciStarter:
         machine: Machine,
         abilities: Abilities,
         launching: Launching,
+        engines: asyncio.Task[Engines],
         *,
         store: OciStore,
         dial: Path,
@@ -69,7 +71,10 @@ class OciStarter:
         default_limits: DefaultLimitSettings,
         bound: bool,
     ) -> None:
-        """`dial` is where sockets of replicas' networks come from. `bound`: replicas end with this process, too."""
+        """`dial` is where sockets of replicas' networks come from. `bound`: replicas end with this process, too.
+
+        `engines` becomes what OCI runtimes work here.
+        """
         self._replicas = replicas
         self._dial = dial
         self._pull_policy = pull_policy
@@ -78,6 +83,7 @@ class OciStarter:
         self._machine = machine
         self._abilities = abilities
         self._launching = launching
+        self._ways = Ways(machine, abilities.sandbox, abilities, engines) if abilities.sandbox is not None else None
         self._store = store
         self._default_limits = default_limits
         self._bound = bound
@@ -85,14 +91,14 @@ class OciStarter:
     def check_spec(self, spec: FunctionSpec, *, network: NetworkUse, required: frozenset[Promise]) -> None:
         """As the port. An image that is not here yet may still turn out to be nowhere."""
         Reference.parse(spec.image)
-        sandbox = self._sandbox(spec.image)
+        ways = self._get_ways(spec.image)
         if network.kind is NetworkKind.HOST:
             raise InvalidSpec(
                 f"image {spec.image}: a container image always has a network of its own, in which it listens on its port",
                 hint="take away the namespace's annotation com.hilbert.network: host",
             )
         _port(spec.annotations)
-        missing = required - sandbox.promises(limits=self._machine.limits_hold)
+        missing = ways.check(spec.annotations, required)
         if missing:
             raise InvalidSpec(
                 f"the function would run without isolation that is required here: {render_promises(missing)} missing",
@@ -121,15 +127,16 @@ class OciStarter:
 
     async def start(self, plan: ReplicaPlan) -> AsyncIterator[Handle]:
         """As the port. The sandbox waits until the handle with its process is stored, and is killed if it never is."""
-        sandbox = self._sandbox(plan.spec.image)
+        ways = self._get_ways(plan.spec.image)
         self.check_spec(plan.spec, network=plan.network, required=plan.required)
         image = await self._store.ensure(
             plan.spec.image, plan.spec.ref.namespace, policy=PullPolicy.IF_NOT_PRESENT, credentials=None
         )
         program = await asyncio.to_thread(program_of, image, plan)
+        way = await ways.choose(plan, image, program)
         allowance = Allowance.of(plan.spec.limits, self._default_limits)
         folder = self._replicas.place(plan.replica)
-        writable = 0 if plan.spec.read_only_root or not self._abilities.writable else sandbox.scratch // 2
+        writable = 0 if plan.spec.read_only_root or not self._abilities.writable else way.sandbox.scratch // 2
         health = plan.spec.annotations.get(_HEALTH_PATH)
         ready = plan.spec.annotations.get(_READY_PATH) or health
         data = ReplicaData(
@@ -140,14 +147,14 @@ class OciStarter:
             lenient=not (health or ready),
             dial=str(self._dial),
             port=_port(plan.spec.annotations),
-            main="child",
+            main="child" if way.sandbox.name == "bubblewrap" else "",
+            everyone=way.many,
             end=_end(image),
             tenant=plan.tenant,
-            placement=self._placement(plan, image, allowance, writable=writable),
+            placement=self._placement(plan, image, allowance, way, writable=writable),
         )
         handle = data.put_into(Handle(replica=plan.replica, ref=plan.spec.ref, generation=plan.generation))
         yield handle
-        owner = self._machine.user(plan.tenant)
         network = self._replicas.order(plan.replica, plan.spec.ref, data)
         resolves = network is not None and network.resolves
         led_out = network is not None and network.gateway
@@ -158,30 +165,31 @@ class OciStarter:
         }
         order = Launch(
             request=0,
-            bwrap=sandbox.executable,
+            bwrap=way.sandbox.executable if isinstance(way.sandbox, Bubblewrap) else "",
+            engine=None if isinstance(way.sandbox, Bubblewrap) else way.sandbox.engine,
             argv=program.argv,
             mark=str(folder),
             image=str(image.root),
             writable=writable,
             covers=((f"{folder}/secrets", SECRETS), *((f"{folder}/etc/{name}", f"/etc/{name}") for name in etc)),
             folder=program.folder,
-            user=owner,
-            inside=(program.user, program.group),
+            user=way.user,
             limits=self._machine.limiter.own(allowance),
-            id_map=self._abilities.id_map,
+            id_map=way.id_map,
+            bound=self._bound,
         )
-        arguments = sandbox.arguments(program, host=plan.spec.ref.name, bound=self._bound)
+        arguments = way.arguments(program, host=plan.spec.ref.name, writable=writable > 0, bound=self._bound)
         with contextlib.ExitStack() as ours, start_errors():
             await asyncio.to_thread(self._store.pin, image.digest, plan.replica)
-            make_folder(folder, owner=owner, etc=etc)
-            put_secrets(folder, plan.secrets, user=owner)
+            make_folder(folder, owner=way.owner, etc=etc)
+            put_secrets(folder, plan.secrets, user=way.owner, everyone=way.many)
             output = self._replicas.logs.open(plan.spec.ref, plan.replica, bare=True)
             ours.callback(os.close, output)
-            if owner is not None:
-                os.fchown(output, *owner)  # So that it can open /dev/stdout.
+            if way.owner is not None:
+                os.fchown(output, *way.owner)  # So that it can open /dev/stdout.
             self._machine.limiter.create(plan.replica, allowance)
             async with start_sandbox(
-                self._launching, order, arguments=arguments, output=output, call_filter=sandbox.filter
+                self._launching, order, arguments=arguments, output=output, call_filter=way.sandbox.filter
             ) as started:
                 self._machine.limiter.join(data.groups, started.pid)
                 since = proc.start_time(started.pid)
@@ -201,26 +209,28 @@ class OciStarter:
         if handle.data.get("runtime") == "oci" and digest:
             self._store.unpin(digest, handle.replica)
 
-    def _sandbox(self, image: str) -> Bubblewrap:
-        if self._abilities.sandbox is None:
+    def _get_ways(self, image: str) -> Ways:
+        if self._ways is None:
             raise ImageUnavailable(
                 f"image {image}: container images cannot run on this machine: {self._abilities.why.get('images', '')}",
                 hint="see 'hilbert doctor'",
             )
-        return self._abilities.sandbox
+        return self._ways
 
     def _placement(
-        self, plan: ReplicaPlan, image: LocalImage, allowance: Allowance, *, writable: int
+        self, plan: ReplicaPlan, image: LocalImage, allowance: Allowance, way: Way, *, writable: int
     ) -> dict[str, str]:
         kind = plan.network.kind if self._machine.abilities.own else NetworkKind.NONE
         found = self._machine.limits_placement(plan, allowance) | {
             "runtime": "oci",
-            "sandbox": "bubblewrap",
+            "sandbox": way.sandbox.name,
             "network": kind.value,
             "image": image.digest,
             "image-size": str(image.size),
             "root": f"writable, {writable >> 20} MiB in memory" if writable else "read-only",
         }
+        if way.runs_as:
+            found["user"] = way.runs_as
         if kind is NetworkKind.TENANT:
             found["egress"] = str(plan.network.egress) if self._machine.abilities.uplink else "none"
         return found

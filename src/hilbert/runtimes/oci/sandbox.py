@@ -13,6 +13,8 @@ from hilbert.runtimes.replica import seccomp
 class Bubblewrap:
     """Makes arguments. What is the same for all replicas is worked out once."""
 
+    name = "bubblewrap"
+
     def __init__(self, executable: str, features: str, *, scratch: int) -> None:
         """`features` is what `bwrap --help` prints. `scratch`: most bytes in `/tmp`, and half as much each in `/dev/shm` and the root."""
         self.executable = executable
@@ -43,7 +45,7 @@ class Bubblewrap:
 
     def promises(self, *, limits: bool) -> frozenset[Promise]:
         """What it holds, with a network of its own. `limits`: the machine can keep that promise."""
-        held = set(_ALWAYS)
+        held = set(ALWAYS)
         if self.filter:
             held.add(Promise.SYSTEM_CALLS)
         if self._can_size and self.scratch:
@@ -57,6 +59,7 @@ class Bubblewrap:
         return ["--perms", "1777", *size, "--tmpfs", place]
 
 
-_ALWAYS: Final = frozenset(
+ALWAYS: Final = frozenset(
     {Promise.FILES, Promise.PROCESSES, Promise.SOCKETS, Promise.IPC, Promise.NETWORK, Promise.REMAINS}
 )
+"""What namespaces of its own give, whatever made them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shutil
@@ -13,15 +12,15 @@ from typing import Final
 import msgspec
 
 from hilbert.core.errors import HilbertError, StartFailed
+from hilbert.runtimes.oci import id_maps
 from hilbert.runtimes.oci.launch import Launching
 from hilbert.runtimes.oci.messages import Launch
 from hilbert.runtimes.oci.program import Program
 from hilbert.runtimes.oci.sandbox import Bubblewrap
-from hilbert.runtimes.oci.start import start_sandbox
+from hilbert.runtimes.oci.trial import FOLDERS, PROGRAM, trial
 from hilbert.runtimes.replica import bwrap
 
-_FOLDERS: Final = ("proc", "dev", "sys", "tmp", "run")
-_NOT_THERE: Final = "/this-program-is-not-there"
+_USER: Final = 1000
 
 
 class Abilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +59,7 @@ async def survey(folder: Path, launching: Launching, *, scratch: int, user: tupl
     sandbox = Bubblewrap(executable, features, scratch=scratch)
     place = folder / f"trial-{secrets.token_hex(4)}"
     try:
-        for name in _FOLDERS:
+        for name in FOLDERS:
             (place / name).mkdir(parents=True)
         id_map = user is not None
         if id_map and (failed := await _try(place, launching, sandbox, writable=True, id_map=True, user=user)):
@@ -80,6 +79,21 @@ async def survey(folder: Path, launching: Launching, *, scratch: int, user: tupl
         shutil.rmtree(place, ignore_errors=True)
 
 
+def _order(place: Path, sandbox: Bubblewrap, *, writable: bool, user: tuple[int, int] | None, id_map: bool) -> Launch:
+    return Launch(
+        request=0,
+        bwrap=sandbox.executable,
+        argv=(PROGRAM,),
+        mark=str(place),
+        image=str(place),
+        writable=(1 << 20) * writable,
+        covers=(),
+        folder="/",
+        user=user,
+        id_map=id_maps.one_user((_USER, _USER), user) if id_map and user is not None else None,
+    )
+
+
 async def _try(
     place: Path,
     launching: Launching,
@@ -89,39 +103,10 @@ async def _try(
     id_map: bool,
     user: tuple[int, int] | None,
 ) -> str:
-    """Start a program that is not there: bubblewrap finds that out last. Why it did not come to that, or nothing."""
-    program = Program(argv=(_NOT_THERE,), user=1000, group=1000, folder="/", environment={})
-    order = Launch(
-        request=0,
-        bwrap=sandbox.executable,
-        argv=program.argv,
-        mark=str(place),
-        image=str(place),
-        writable=(1 << 20) * writable,
-        covers=(),
-        folder="/",
-        user=user,
-        inside=(program.user, program.group),
-        id_map=id_map,
-    )
-    read, write = os.pipe2(os.O_CLOEXEC)
+    program = Program(argv=(PROGRAM,), user=_USER, group=_USER, folder="/", environment={})
+    arguments = sandbox.arguments(program, host="trial", bound=False)
+    order = _order(place, sandbox, writable=writable, user=user, id_map=id_map)
     try:
-        arguments = sandbox.arguments(program, host="trial", bound=False)
-        async with start_sandbox(
-            launching, order, arguments=arguments, output=write, call_filter=sandbox.filter
-        ) as started:
-            started.release()
-            await started.ending.wait()
-        os.set_blocking(read, False)
-        said = b""
-        with contextlib.suppress(BlockingIOError):
-            said = os.read(read, 4096)
-        last = said.decode(errors="replace").strip().splitlines()
-        if last and _NOT_THERE in last[-1]:
-            return ""
-        return last[-1][:300] if last else "a trial start ended without a word"
+        return await trial(launching, order, arguments=arguments, call_filter=sandbox.filter)
     except StartFailed as exc:
         return exc.detail or exc.message
-    finally:
-        os.close(read)
-        os.close(write)

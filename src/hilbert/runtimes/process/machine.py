@@ -73,6 +73,10 @@ class Machine:
     def user(self, tenant: int) -> tuple[int, int] | None:
         return None if self._users is None else self._users.user(tenant)
 
+    def block(self, tenant: int) -> tuple[int, int] | None:
+        """The first and the number of the ids that a namespace has for images with several users."""
+        return None if self._users is None else self._users.block(tenant)
+
     def network(self, use: NetworkUse) -> NetworkKind:
         """What a replica gets that is to have `use`: the host's network where no other can be made."""
         can = self.own_network and self.abilities.own

@@ -33,12 +33,14 @@ def make_folder(folder: Path, *, owner: tuple[int, int] | None, etc: Mapping[str
             folder.chmod(0o711)
 
 
-def put_secrets(folder: Path, secrets: Mapping[str, bytes], *, user: tuple[int, int] | None) -> None:
+def put_secrets(
+    folder: Path, secrets: Mapping[str, bytes], *, user: tuple[int, int] | None, everyone: bool = False
+) -> None:
     """Make the files in `folder/secrets` exactly these; each changes at once, whole.
 
-    Raises `OSError`, among them `FileNotFoundError` when the replica is gone.
+    `everyone` may read them who gets there: the folder above is closed, and is not what the replica sees. Raises `OSError`, among them `FileNotFoundError` when the replica is gone.
     """
-    mode = 0o400 if user is None else 0o440
+    mode = 0o444 if everyone else 0o400 if user is None else 0o440
     place = os.open(folder / "secrets", _FOLDER)
     try:
         for name, value in secrets.items():
@@ -47,14 +49,16 @@ def put_secrets(folder: Path, secrets: Mapping[str, bytes], *, user: tuple[int, 
                 os.unlink(temporary, dir_fd=place)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=place)
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
-                if user is not None:
+                if user is not None and not everyone:
                     os.fchown(descriptor, -1, user[1])
                 file.write(value)
             os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)
         for name in os.listdir(place):  # noqa: PTH208 - a descriptor
             if name not in secrets:
                 os.unlink(name, dir_fd=place)
-        if user is not None:
+        if everyone:
+            os.fchmod(place, 0o755)
+        elif user is not None:
             os.fchown(place, -1, user[1])
             os.fchmod(place, 0o750)
     finally:

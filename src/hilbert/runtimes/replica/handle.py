@@ -36,6 +36,8 @@ class ReplicaData(msgspec.Struct, frozen=True, kw_only=True):
     """`child`: to be told to end, it is the first child of the process. Empty: the process itself."""
     end: int = signal.SIGTERM
     """The signal that asks it to end."""
+    everyone: bool = False
+    """All users inside read its secrets."""
     tenant: int = 0
     pid: int = 0
     """0: no process yet."""
@@ -64,6 +66,7 @@ class ReplicaData(msgspec.Struct, frozen=True, kw_only=True):
             port=int(data.get("port", "0")),
             main=data.get("main", ""),
             end=int(data.get("end", int(signal.SIGTERM))),
+            everyone="everyone" in data,
             tenant=int(data.get("tenant", "0")),
             pid=int(data.get("pid", "0")),
             started=data.get("started", ""),
@@ -81,6 +84,7 @@ class ReplicaData(msgspec.Struct, frozen=True, kw_only=True):
             **({"lenient": "yes"} if self.lenient else {}),
             **({"port": str(self.port), "dial": self.dial} if self.port else {}),
             **({"main": self.main} if self.main else {}),
+            **({"everyone": "yes"} if self.everyone else {}),
             **({"end": str(int(self.end))} if self.end != signal.SIGTERM else {}),
             **({"pid": str(self.pid), "started": self.started} if self.pid else {}),
             **self.placement,

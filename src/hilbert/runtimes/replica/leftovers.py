@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from hilbert.runtimes.replica.folder import remove_secrets
 from hilbert.runtimes.replica.groups import kill_groups, remove_groups
 from hilbert.runtimes.replica.handle import ReplicaData
 
+_SECRETS: Final = re.compile(rb"/([\w.-]+)/secrets ")
 _PASSES: Final = 20
 """Looks through all processes: one may start another while they are listed."""
 
@@ -56,8 +57,13 @@ def _end_users(folder: Path) -> set[str]:
     """Kill every process of a replica below `folder`; returns the names of those replicas' folders."""
     ended: set[str] = set()
     mark = re.compile(re.escape(str(folder)).encode() + rb"/([\w.-]+)")
+    names = {os.fsencode(name) for name in (os.listdir(folder) if folder.is_dir() else ())}  # noqa: PTH208 - only names
     for _ in range(_PASSES):
-        found = {entry: name for entry in os.listdir("/proc") if entry.isdigit() and (name := _replica(entry, mark))}  # noqa: PTH208 - many entries, and only their names
+        found = {
+            entry: name
+            for entry in os.listdir("/proc")  # noqa: PTH208 - many entries, and only their names
+            if entry.isdigit() and (name := _replica(entry, mark, names))
+        }
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(int(pid), signal.SIGKILL)
@@ -67,7 +73,7 @@ def _end_users(folder: Path) -> set[str]:
     return ended
 
 
-def _replica(pid: str, mark: re.Pattern[bytes]) -> str:
+def _replica(pid: str, mark: re.Pattern[bytes], names: Collection[bytes]) -> str:
     """The replica that a process belongs to: by its environment, by what is mounted in its sandbox, or as bubblewrap."""
     here = Path("/proc", pid)
     try:
@@ -77,7 +83,8 @@ def _replica(pid: str, mark: re.Pattern[bytes]) -> str:
         if not found and (here / "comm").read_text().strip() == "bwrap":
             found = mark.search((here / "cmdline").read_bytes())
         if not found and (here / "ns" / "mnt").readlink() != Path("/proc/self/ns/mnt").readlink():
-            found = mark.search((here / "mountinfo").read_bytes().replace(b"\\040", b" "))
+            # Paths begin at the root of a file system, wherever that is mounted here, so the names have to do.
+            found = next((one for one in _SECRETS.finditer((here / "mountinfo").read_bytes()) if one[1] in names), None)
     except (OSError, IndexError):
         return ""
     return found[1].decode() if found else ""

@@ -68,14 +68,18 @@ def kill_tree(pid: int) -> None:
 
 
 def kill_marked(mark: str) -> None:
-    """Kill every process whose environment has `mark` in it, as it was when its program was started.
+    """Kill every process whose environment has `mark` in it, as it was when its program was started, or its mounts have.
 
-    For what a replica has left behind where no control group holds it together: also a daemon in a session of its own.
-    One that wants to hide can.
+    `mark` is a replica's folder. For what a replica has left behind where no control group holds it together: also a daemon in
+    a session of its own. One that shares this machine's mounts and wants to hide can.
     """
-    wanted = os.fsencode(mark)
+    wanted, mounted = os.fsencode(mark), b"/" + os.fsencode(Path(mark).name) + b"/secrets "
     for _ in range(20):  # One may start another while the list is made.
-        found = [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and wanted in _environment(entry)]  # noqa: PTH208 - many entries, and only their names
+        found = [
+            int(entry)
+            for entry in os.listdir("/proc")  # noqa: PTH208 - many entries, and only their names
+            if entry.isdigit() and (wanted in _environment(entry) or mounted in _mounts_apart(entry))
+        ]
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -87,6 +91,16 @@ def _environment(pid: str) -> bytes:
     """Empty for a process that has ended, and for those of others."""
     try:
         return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def _mounts_apart(pid: str) -> bytes:
+    """The mounts of a process that does not share this one's (proc_pid_mountinfo(5)); else empty."""
+    try:
+        if Path(f"/proc/{pid}/ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink():
+            return b""
+        return Path(f"/proc/{pid}/mountinfo").read_bytes()
     except OSError:
         return b""
 

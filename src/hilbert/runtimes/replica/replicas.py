@@ -193,7 +193,7 @@ class Replicas:
         if not data.folder or handle.replica in self._ending:
             return
         with contextlib.suppress(FileNotFoundError):
-            put_secrets(Path(data.folder), secrets, user=self._owner(data.tenant))
+            put_secrets(Path(data.folder), secrets, user=self._owner(data.tenant), everyone=data.everyone)
 
     def subscribe(self, changed: Callable[[str], None]) -> None:
         self._subscribers.append(changed)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 _ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
-_REFUSED: Final = {
+REFUSED: Final = {
     # The kernel's key store knows users, not namespaces; the rest change the machine or inspect it.
     "x86_64": {
         "add_key": 248, "request_key": 249, "keyctl": 250, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
@@ -93,15 +93,15 @@ _SOCKET: Final = {"x86_64": 41, "aarch64": 198}
 _SOCKETPAIR: Final = {"x86_64": 53, "aarch64": 199}
 _X32_BIT: Final = 0x40000000
 
-_UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
-_STREAM, _DATAGRAM, _RAW, _SEQPACKET = 1, 2, 3, 5
-_TYPE: Final = 0xF
+UNIX, INET, INET6, NETLINK = 1, 2, 10, 16
+STREAM, DATAGRAM, _RAW, SEQPACKET = 1, 2, 3, 5
+TYPE: Final = 0xF
 """Of a socket's type, without SOCK_CLOEXEC and SOCK_NONBLOCK."""
-_PROTOCOLS: Final = (0, 1, 6, 17, 58)
+PROTOCOLS: Final = (0, 1, 6, 17, 58)
 """The default, ICMP (as datagrams: ping), TCP, UDP, ICMPv6."""
 _SET_OWNER: Final = (8, 15, 10)
 """F_SETOWN, F_SETOWN_EX, F_SETSIG: have the kernel signal another process."""
-_SET_LEASE: Final = 1024
+SET_LEASE: Final = 1024
 """F_SETLEASE: whoever opens the file next is held up for as long as 45 seconds, the platform and other replicas too."""
 _NOTIFY: Final = 1026
 """F_NOTIFY: tells what others do in a folder, as inotify does."""
@@ -114,7 +114,7 @@ _LOAD, _EQUAL, _GREATER_EQUAL, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 _ALLOW: Final = 0x7FFF0000
 _REFUSE: Final = 0x00050000 | errno.EPERM
 _ABSENT: Final = 0x00050000 | errno.ENOSYS
-_NAMESPACE_FLAGS: Final = 0x7E020000
+NAMESPACE_FLAGS: Final = 0x7E020000
 """CLONE_NEW*: user, pid, net, ipc, uts, cgroup, mount."""
 _ALL_BITS: Final = 0xFFFFFFFF
 
@@ -151,7 +151,7 @@ def program(*, apart: bool, metadata: bool = True, machine: str = "") -> bytes:
     if machine == "x86_64":
         lines += [(_GREATER_EQUAL, 0, 1, _X32_BIT), (_RETURN, 0, 0, _REFUSE)]
     lines += [(_GREATER_EQUAL, 0, 1, _NEWER), (_RETURN, 0, 0, _ABSENT)]
-    refused = set(_REFUSED[machine].values())
+    refused = set(REFUSED[machine].values())
     refused |= set() if apart else set(_ALONE[machine].values())
     refused |= set() if metadata else set(_METADATA[machine].values())
     for number in sorted(refused):
@@ -161,28 +161,45 @@ def program(*, apart: bool, metadata: bool = True, machine: str = "") -> bytes:
     for number in (_CLONE3, _IO_SETUP[machine]):
         lines += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ABSENT)]
     for number in (_UNSHARE[machine], _CLONE[machine]):
-        lines += _only(number, [[Check(0, (0,), _NAMESPACE_FLAGS)]])
+        lines += _only(number, [[Check(0, (0,), NAMESPACE_FLAGS)]])
     lines += _sockets(machine, apart=apart)
     if not apart:
         for number in _SELF[machine].values():
             lines += _only(number, [[Check(0, (0,))]])
         lines += _only(_SETPRIORITY[machine], [[Check(0, (0,)), Check(1, (0,))]])  # PRIO_PROCESS
         lines += _only(_IOPRIO_SET[machine], [[Check(0, (1,)), Check(1, (0,))]])  # IOPRIO_WHO_PROCESS
-        lines += _never(_FCNTL[machine], Check(1, (*_SET_OWNER, _SET_LEASE, _NOTIFY)))
+        lines += _never(_FCNTL[machine], Check(1, (*_SET_OWNER, SET_LEASE, _NOTIFY)))
         lines += _never(_IOCTL[machine], Check(1, _SET_OWNER_IOCTL))
         lines += _never(_PRCTL[machine], Check(0, (_SCHED_CORE,)))
     else:
-        lines += _never(_FCNTL[machine], Check(1, (_SET_LEASE,)))
+        lines += _never(_FCNTL[machine], Check(1, (SET_LEASE,)))
+    lines.append((_RETURN, 0, 0, _ALLOW))
+    return b"".join(struct.pack("=HBBI", *line) for line in lines)
+
+
+def program_of_newer(machine: str = "") -> bytes:
+    """A filter of those calls alone that libraries of container runtimes do not know by name yet (libseccomp 2.5)."""
+    machine = machine or os.uname().machine
+    lines: list[Line] = [
+        (_LOAD, 0, 0, 4),
+        (_EQUAL, 1, 0, _ARCHITECTURES[machine]),
+        (_RETURN, 0, 0, _REFUSE),
+        (_LOAD, 0, 0, 0),
+        (_GREATER_EQUAL, 0, 1, _NEWER),  # Those of x32, too.
+        (_RETURN, 0, 0, _ABSENT),
+    ]
+    for number in (REFUSED[machine]["open_tree_attr"], _IO_SETUP[machine]):
+        lines += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ABSENT)]
     lines.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
 
 def _sockets(machine: str, *, apart: bool) -> list[Line]:
-    internet = [Check(0, (_INET, _INET6)), Check(1, (_STREAM, _DATAGRAM), _TYPE), Check(2, _PROTOCOLS)]
-    routes = [Check(0, (_NETLINK,)), Check(1, (_RAW, _DATAGRAM), _TYPE), Check(2, (0,))]  # For names of interfaces.
-    unix = [Check(0, (_UNIX,)), Check(1, (_STREAM, _DATAGRAM, _SEQPACKET), _TYPE)]
+    internet = [Check(0, (INET, INET6)), Check(1, (STREAM, DATAGRAM), TYPE), Check(2, PROTOCOLS)]
+    routes = [Check(0, (NETLINK,)), Check(1, (_RAW, DATAGRAM), TYPE), Check(2, (0,))]  # For names of interfaces.
+    unix = [Check(0, (UNIX,)), Check(1, (STREAM, DATAGRAM, SEQPACKET), TYPE)]
     # A pair of datagram sockets could send to any path; the others are connected for good.
-    pair = [Check(0, (_UNIX,)), Check(1, (_STREAM, _SEQPACKET), _TYPE)]
+    pair = [Check(0, (UNIX,)), Check(1, (STREAM, SEQPACKET), TYPE)]
     return [
         *_only(_SOCKET[machine], [internet, routes, unix] if apart else [internet, routes]),
         *_only(_SOCKETPAIR[machine], [unix if apart else pair]),

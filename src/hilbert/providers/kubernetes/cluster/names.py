@@ -36,7 +36,6 @@ ANNOTATION_SECRETS: Final = "com.hilbert.secrets"
 ANNOTATION_PULL_SECRETS: Final = "com.hilbert.pull-secrets"
 """On a Deployment: which of the function's secrets are registry credentials, comma-separated."""
 
-ANNOTATION_PROFILE: Final = "com.openfaas.profile"
 ANNOTATION_SERVICE_ACCOUNT: Final = "com.openfaas.serviceaccount"
 ANNOTATION_SCRAPE: Final = "prometheus.io.scrape"
 
@@ -45,8 +44,6 @@ SHELF_KEYS: Final = "hilbert-signing-keys"
 SHELVES: Final = (SHELF_TOKENS, SHELF_KEYS)
 """Secrets of the platform's own. They come with the installation, so that the gateway needs no right to make any."""
 
-NS_PROFILES: Final = "com.hilbert.profiles"
-"""On a namespace: profiles that all of its functions get, last and inescapably."""
 NS_PROFILES_ALLOWED: Final = "com.hilbert.profiles.allowed"
 """On a namespace: profiles that its functions may choose, or `*`. Without it: those that cannot weaken anything."""
 NS_CONSTRAINTS: Final = "com.hilbert.constraints.allowed"

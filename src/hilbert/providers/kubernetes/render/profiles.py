@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from hilbert.core.errors import InvalidSpec
-from hilbert.providers.kubernetes.cluster.names import ANNOTATION_PROFILE, NS_PROFILES, NS_PROFILES_ALLOWED
+from hilbert.core.model import ANNOTATION_PROFILE, ANNOTATION_PROFILES
+from hilbert.providers.kubernetes.cluster.names import NS_PROFILES_ALLOWED
 from hilbert.providers.kubernetes.cluster.objects import ProfileObject
 
 _ADDED: Final = ("tolerations", "topologySpreadConstraints")
@@ -48,7 +49,7 @@ def chosen(annotations: Mapping[str, str], namespace_annotations: Mapping[str, s
 
 def imposed(namespace_annotations: Mapping[str, str]) -> tuple[str, ...]:
     """Names of the profiles that a namespace's functions cannot leave."""
-    return _names(namespace_annotations.get(NS_PROFILES, ""))
+    return _names(namespace_annotations.get(ANNOTATION_PROFILES, ""))
 
 
 def check_allowed(
