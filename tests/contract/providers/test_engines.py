@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
 
 import pytest
 
+from hilbert.core.errors import Invalid, InvalidSpec
 from hilbert.core.model import LogQuery, Namespace, Secret
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName, SecretName
 from hilbert.runtimes.oci import engines
@@ -123,3 +125,54 @@ async def test_an_image_that_becomes_another_user(harness: ProcessHarness, reque
             await harness.provider.remove(REF)
             await eventually(lambda: not outer.is_running())
     await eventually(lambda: not harness.processes())
+
+
+@pytest.fixture
+async def bare(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ProcessHarness]:
+    """On a machine without any such runtime."""
+    monkeypatch.setattr(engines, "MANY_IDS", ("none", "nothing"))
+    monkeypatch.setattr(engines, "GVISOR", "no-runsc")
+    harness = ProcessHarness("image", probe_period=2)
+    await harness.start()
+    await harness.provider.create_namespace(Namespace(name=TENANT))
+    yield harness
+    await harness.close()
+
+
+async def test_without_a_runtime_it_is_refused_with_the_reason(bare: ProcessHarness) -> None:
+    spec = spec_of(bare, "dropping", TENANT, image="dropping")
+    await bare.provider.apply(spec)
+
+    while not (message := (await bare.provider.get(REF)).message):
+        await asyncio.sleep(0.02)
+    assert "needs several user ids" in message
+    assert "it starts as root and has the account app" in message
+    assert "none: not installed; nothing: not installed" in message
+    facts = await bare.provider.facts()
+    assert facts["images.many-users"].startswith("refused: none: not installed")
+    with pytest.raises(InvalidSpec, match="gVisor is required here and does not work: no-runsc: not installed"):
+        await bare.provider.apply(
+            spec_of(bare, "other", TENANT, image="run", annotations={"com.openfaas.profile": "gvisor"})
+        )
+
+
+async def test_what_an_owner_says_of_the_users_counts(bare: ProcessHarness) -> None:
+    with pytest.raises(InvalidSpec, match="must be one of one, many"):
+        await bare.provider.apply(
+            spec_of(bare, "other", TENANT, image="run", annotations={"com.hilbert.user-ids": "three"})
+        )
+    with pytest.raises(Invalid, match="there is no profile 'kata'"):
+        await bare.provider.update_namespace(Namespace(name=TENANT, annotations={"com.hilbert.profiles": "kata"}))
+
+
+async def test_a_bundle_does_not_run_where_a_kernel_of_its_own_is_required() -> None:
+    harness = ProcessHarness("bubblewrap")
+    await harness.start()
+    try:
+        annotations = {"com.hilbert.profiles": "gvisor"}
+        await harness.provider.create_namespace(Namespace(name=TENANT, annotations=annotations))
+        with pytest.raises(InvalidSpec, match="kernel missing") as caught:
+            await harness.provider.apply(spec_of(harness, "echo", TENANT))
+        assert "container image" in caught.value.hint
+    finally:
+        await harness.close()

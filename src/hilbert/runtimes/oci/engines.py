@@ -88,15 +88,20 @@ class Engines(msgspec.Struct, frozen=True, kw_only=True):
     why: Mapping[str, str] = {}
     """Why one does not work, by its name."""
 
+    @property
+    def why_no_many_ids(self) -> str:
+        return "; ".join(f"{name}: {self.why[name]}" for name in MANY_IDS if name in self.why)
+
+    @property
+    def why_no_gvisor(self) -> str:
+        return f"{GVISOR}: {self.why[GVISOR]}" if GVISOR in self.why else ""
+
     def facts(self) -> dict[str, str]:
         """For `/system/info` and `doctor`."""
         return {
-            "images.many-users": self.many_ids.name if self.many_ids else f"refused: {self.why_not(MANY_IDS)}",
-            "images.gvisor": self.gvisor.name if self.gvisor else f"refused: {self.why_not((GVISOR,))}",
+            "images.many-users": self.many_ids.name if self.many_ids else f"refused: {self.why_no_many_ids}",
+            "images.gvisor": self.gvisor.name if self.gvisor else f"refused: {self.why_no_gvisor}",
         }
-
-    def why_not(self, names: Sequence[str]) -> str:
-        return "; ".join(f"{name}: {self.why[name]}" for name in names if name in self.why)
 
 
 async def survey(

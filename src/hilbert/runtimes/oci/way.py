@@ -13,7 +13,7 @@ from hilbert.core.isolation import Promise, render_promises
 from hilbert.core.ports import ReplicaPlan
 from hilbert.images.model import LocalImage
 from hilbert.runtimes.oci import id_maps, user_ids
-from hilbert.runtimes.oci.engines import GVISOR, MANY_IDS, Engines, EngineSandbox
+from hilbert.runtimes.oci.engines import Engines, EngineSandbox
 from hilbert.runtimes.oci.program import Program
 from hilbert.runtimes.oci.sandbox import Bubblewrap
 from hilbert.runtimes.oci.survey import Abilities
@@ -65,7 +65,7 @@ class Ways:
         gvisor = self._engines.result().gvisor
         if gvisor is None:
             raise InvalidSpec(
-                f"gVisor is required here and does not work: {self._engines.result().why_not((GVISOR,))}",
+                f"gVisor is required here and does not work: {self._engines.result().why_no_gvisor}",
                 hint="install runsc and restart Hilbert",
             )
         return required - gvisor.promises(limits=limits)
@@ -86,7 +86,7 @@ class Ways:
         engines = await asyncio.shield(self._engines)
         if engines.gvisor is None:
             raise StartFailed(
-                f"gVisor is required here and does not work: {engines.why_not((GVISOR,))}",
+                f"gVisor is required here and does not work: {engines.why_no_gvisor}",
                 hint="install runsc and restart Hilbert",
             )
         self._insist(engines.gvisor, plan)
@@ -97,7 +97,7 @@ class Ways:
         needs = f"image {image.name} needs several user ids, since {why}"
         if engines.many_ids is None:
             raise StartFailed(
-                f"{needs}, and no container runtime that gives them works here: {engines.why_not(MANY_IDS)}",
+                f"{needs}, and no container runtime that gives them works here: {engines.why_no_many_ids}",
                 hint=f"install crun and restart Hilbert, or say {user_ids.ANNOTATION_USER_IDS}: one if it never changes its user",
             )
         self._insist(engines.many_ids, plan)

@@ -141,13 +141,17 @@ class Machine:
             missing -= {Promise.LIMITS, Promise.REMAINS}
         if Promise.SYSTEM_CALLS in missing:
             remedies.append("use a machine with x86-64 or ARM64 processors")
-        if missing - {Promise.SYSTEM_CALLS}:
+        if Promise.KERNEL in missing:
+            remedies.append("deploy it as a container image: only those run under gVisor")
+        if missing - {Promise.SYSTEM_CALLS, Promise.KERNEL}:
             level = self.sandbox.level
             remedies.append(
                 "install bubblewrap, allow unprivileged user namespaces or run Hilbert as root, and restart it"
                 if level != "bubblewrap"
                 else "install a newer bubblewrap (0.8), and allow network namespaces"
             )
+        if missing <= {Promise.KERNEL}:
+            return remedies
         return [*remedies, "or set tenancy.isolation to single-owner if all namespaces trust each other"]
 
     def shortcomings(self) -> dict[str, str]:
