@@ -49,9 +49,9 @@ for path in ("/proc/sysrq-trigger", "/etc/hosts", "/var/openfaas/secrets/token")
         pass
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
-for number, name in ((467, "open_tree_attr"), (500, "a later one"), (250, "keyctl"), (206, "io_setup"), (435, "clone3")):
-    if number != 435 and libc.syscall(number, 0, 0, 0, 0, 0) >= 0 or ctypes.get_errno() not in (1, 38):
-        print("opened", name)
+for number, name in ((467, "open_tree_attr"), (500, "a later one"), (250, "keyctl"), (206, "io_setup")):
+    if libc.syscall(number, 0, 0, 0, 0, 0) >= 0 or ctypes.get_errno() not in (1, 38):
+        print("reached", name)
 import socket
 for arguments in ((40, 1, 0), (2, 3, 1), (2, 1, 132), (38, 5, 0), (17, 2, 0), (16, 3, 9)):
     try:
@@ -105,6 +105,7 @@ async def test_an_image_that_becomes_another_user(harness: ProcessHarness, reque
         assert "secret s3cret" in text, text
         assert (f"kernel {own_kernel}" in text) == (runtime != "runsc"), text
         assert "opened" not in text, text
+        assert ("reached" in text) == (runtime == "runsc"), "only a kernel of its own has calls that ours refuses"
         assert "namespace -1 mount -1" in text, text
         await harness.provider.update_secret(Secret(TENANT, SecretName("token"), b"changed"))
         assert "secret changed" in (await call(endpoint, PROBE.encode()))[1].decode()
