@@ -19,6 +19,7 @@ from bench import (
     peers,
     proxying,
     queue_kills,
+    queue_schedules,
     queue_stores,
     queue_whole,
     report,
@@ -96,6 +97,7 @@ def main() -> int:
 def queue(where: Path, *, quick: bool) -> Iterator[report.Section]:
     """The sections on queued calls."""
     yield queue_stores.section(where, rounds=1 if quick else 3, seconds=1.0 if quick else 3.0)
+    yield queue_schedules.section(where, functions=1_000 if quick else 10_000, rounds=1 if quick else 3)
     yield from queue_whole.sections(
         where,
         rounds=1 if quick else 3,

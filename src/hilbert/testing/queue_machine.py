@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ from hilbert.testing.queue import BOUNDS, ELSEWHERE, HERE, THERE, F, FullQueue, 
 _REFS: Final = st.sampled_from([F, F, G, ELSEWHERE])
 _SPACES: Final = st.sampled_from([HERE, HERE, THERE])
 _IDS: Final = st.sampled_from([f"call-{n}" for n in range(4)])
+_KEYS: Final = st.sampled_from(["", "", "k1", "k2"])
 _SOON: Final = st.sampled_from([0.0, 0.0, -5.0, 30.0])
 _OUTCOMES: Final = st.one_of(
     st.builds(Finished, succeeded=st.booleans(), answer=st.sampled_from([b"", b"a"]), answer_until=st.just(1e9)),
@@ -61,6 +62,11 @@ class QueueMachine(RuleBasedStateMachine):
         assert answers[0] == answers[1]
         return answers[0]
 
+    def both_together(self, works: Sequence[Callable[..., Awaitable[Any]]]) -> None:
+        """As `both`, of several that are begun at one moment, in this order."""
+        answers = [self.run(_all_tried([work(queue) for work in works])) for queue in (self.subject, self.model)]
+        assert answers[0] == answers[1]
+
     @rule(name=_IDS, ref=_REFS, body=st.binary(max_size=20), key=st.sampled_from(["", "k1", "k2"]), due=_SOON)
     def put(self, name: str, ref: Any, body: bytes, key: str, due: float) -> None:
         self.both(lambda queue: queue.put([call(name, ref, due=self.now + due, body=body, key=key)], now=self.now))
@@ -70,6 +76,57 @@ class QueueMachine(RuleBasedStateMachine):
         names = [f"new-{self.fresh + number}" for number in range(count)]
         self.fresh += count
         self.both(lambda queue: queue.put([call(name, ref, due=self.now) for name in names], now=self.now))
+
+    @rule(
+        asked=st.lists(
+            st.tuples(st.lists(_IDS, min_size=1, max_size=2), _REFS, st.sampled_from([b"", b"body"]), _KEYS),
+            min_size=2,
+            max_size=5,
+        )
+    )
+    def put_together(self, asked: list[tuple[list[str], Any, bytes, str]]) -> None:
+        """Several callers at one moment: one that is refused must not take others with it."""
+        self.both_together(
+            [
+                lambda queue, one=one: queue.put(
+                    [call(name, one[1], due=self.now, body=one[2], key=one[3]) for name in one[0]], now=self.now
+                )
+                for one in asked
+            ]
+        )
+
+    @rule(asked=st.lists(st.tuples(_REFS, st.integers(0, 1), st.integers(0, 1), _KEYS), min_size=2, max_size=5))
+    def advance_together(self, asked: list[tuple[Any, int, int, str]]) -> None:
+        """Several ticks at one moment, also two of one schedule."""
+        known = {(mark.ref, mark.index): mark.version for mark in self.run(self.model.marks())}
+        works = []
+        for ref, index, behind, key in asked:
+            version = known.get((ref, index), 0) + 1 - behind
+            mark = Mark(ref=ref, index=index, version=version, rule="* * * * *", tick=self.now)
+            self.fresh += 1
+            made = call(f"new-{self.fresh}", ref, due=self.now, key=key)
+            works.append(lambda queue, mark=mark, made=made: queue.advance(mark, made, now=self.now))
+        self.both_together(works)
+
+    @rule(data=st.data(), outcomes=st.lists(_OUTCOMES, min_size=2, max_size=4))
+    def settle_together(self, data: st.DataObject, outcomes: list[Outcome]) -> None:
+        if not self.leases:
+            return
+        chosen = [data.draw(st.sampled_from(self.leases)) for _ in outcomes]
+        mine = [(name, epoch) for name, epoch, _ in chosen]
+        others = [(name, epoch) for name, _, epoch in chosen]
+        answers = [
+            self.run(
+                _all_tried(
+                    [
+                        queue.settle(name, epoch, outcome, now=self.now)
+                        for (name, epoch), outcome in zip(leases, outcomes, strict=True)
+                    ]
+                )
+            )
+            for queue, leases in ((self.subject, mine), (self.model, others))
+        ]
+        assert answers[0] == answers[1]
 
     @rule(ref=_REFS, index=st.integers(0, 1), behind=st.integers(0, 1), key=st.sampled_from(["", "k1"]))
     def advance(self, ref: Any, index: int, behind: int, key: str) -> None:
@@ -241,6 +298,10 @@ async def _tried(work: Awaitable[Any]) -> Any:
         return await work
     except HilbertError as exc:
         return type(exc)
+
+
+async def _all_tried(works: Sequence[Awaitable[Any]]) -> list[Any]:
+    return list(await asyncio.gather(*map(_tried, works)))
 
 
 async def _bare(work: Awaitable[Any]) -> Any:

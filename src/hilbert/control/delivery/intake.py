@@ -7,7 +7,6 @@ import itertools
 import re
 import secrets
 import time
-import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from typing import Final, Protocol
 import msgspec
 
 from hilbert.control.delivery.callbacks import Target
-from hilbert.control.delivery.request import DEPTH_FIELD, MOST_DEPTH, Fields, QueuedRequest
+from hilbert.control.delivery.request import DEPTH_FIELD, MOST_DEPTH, Fields, QueuedRequest, new_id
 from hilbert.control.delivery.room import Rates, Rooms
 from hilbert.core.errors import Invalid, KeyReused
 from hilbert.core.ports import Marks, Queue, QueueRecords
@@ -163,7 +162,7 @@ class Intake:
             if call.key:
                 raise
         # The client's own id was used before, here or by somebody who must not be learnt of: it gets a new one.
-        fresh = msgspec.structs.replace(call, id=str(uuid.uuid4()))
+        fresh = msgspec.structs.replace(call, id=new_id())
         return await self.queue.put([fresh], now=now, bounds=bounds)
 
     def announce(self) -> None:
@@ -200,7 +199,7 @@ class Intake:
 
 def _id_of(said: str) -> str:
     """The client's id if nobody could guess it, else one of ours: whoever has a queued call's id may cancel the call."""
-    return said if _UNGUESSABLE.fullmatch(said) else str(uuid.uuid4())
+    return said if _UNGUESSABLE.fullmatch(said) else new_id()
 
 
 def _due(said: dict[bytes, str], now: float) -> float:

@@ -18,12 +18,12 @@ import structlog
 
 from hilbert.control.delivery.room import Rooms
 from hilbert.control.schedules.known import PACE, Known
-from hilbert.control.schedules.rules import Overlap, Schedule
+from hilbert.control.schedules.rules import MOST, Overlap, Schedule
 from hilbert.control.schedules.step import Step, step, upcoming
 from hilbert.control.schedules.ticks import call_of, extra_call
 from hilbert.core.errors import CallNotFound, Conflict, HilbertError, Invalid, NotFound
 from hilbert.core.ports import Leader, Marks, Provider, Queue
-from hilbert.core.ports.queue import NO_BOUNDS, CallState
+from hilbert.core.ports.queue import NO_BOUNDS, Bounds, CallState
 from hilbert.core.ports.schedules import Mark
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
@@ -33,8 +33,8 @@ _log = structlog.get_logger("hilbert.schedules")
 
 _LOOK: Final = 1.0
 """Seconds between two looks at the clock at most: it may be set, or the machine may have slept."""
-_AT_ONCE: Final = 1_024
-"""Steps under way at once: they share commits of the queue."""
+_AT_ONCE: Final = 256
+"""Steps that are worked out in one go, while all else waits."""
 LATENESS: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 600.0)
 """Bounds of the classes in which lateness is counted, in seconds."""
 
@@ -79,6 +79,8 @@ class Firing:
         self._marks: dict[Key, Mark] = {}
         self._next: dict[Key, float] = {}
         self._heap: list[tuple[float, Key]] = []
+        self._limits: dict[FunctionRef, Bounds] = {}
+        """How much may be queued, as far as it was asked for since the annotations changed."""
         self._troubled: set[Key] = set()
         """Schedules whose last step failed, so that the log says it once."""
         self._gone: dict[FunctionRef, int] = {}
@@ -155,7 +157,7 @@ class Firing:
         if not chosen:
             raise NotFound(f"{ref} has no schedule with the index {index}")
         now = self._wall()
-        bounds = {ref: (await self._rooms.of(ref)).bounds}
+        bounds = self._bounds(ref)
         (accepted,) = await self._queue.put([extra_call(chosen[0], now=now, by=by)], now=now, bounds=bounds)
         self._accepted(now)
         return accepted
@@ -165,6 +167,11 @@ class Firing:
         if rules is None or not rules.schedules:
             raise NotFound(f"function {ref} has no schedule")
         return rules.schedules
+
+    def _bounds(self, ref: FunctionRef) -> Bounds:
+        if ref not in self._limits:
+            self._limits[ref] = {ref: self._rooms.room(*self._known.annotations[ref]).bounds}
+        return self._limits[ref]
 
     async def _change(self, schedule: Schedule, paused: bool) -> None:
         while True:
@@ -187,12 +194,13 @@ class Firing:
         """A function's schedules are new, other or gone."""
         rules = self._known.rules.get(ref)
         kept = {schedule.index for schedule in rules.schedules} if rules is not None else set()
-        for key in [key for key in self._next if key[0] == ref and key[1] not in kept]:
-            del self._next[key]
+        self._limits.pop(ref, None)
         start = max(kept, default=-1) + 1
-        for key in [key for key in self._marks if key[0] == ref and key[1] >= start]:
-            del self._marks[key]
-            self._gone[ref] = start
+        for index in range(MOST):
+            if index not in kept:
+                self._next.pop((ref, index), None)
+            if index >= start and self._marks.pop((ref, index), None) is not None:
+                self._gone[ref] = start
         if rules is None:
             self.ticks = Counter({key: count for key, count in self.ticks.items() if key[0] != ref})
         for index in kept:
@@ -244,10 +252,13 @@ class Firing:
             if self._next.get(key) == moment:
                 del self._next[key]
                 due.append(key)
+        steps: list[asyncio.Task[None]] = []
         for start in range(0, len(due), _AT_ONCE):
             if not self._leader.leads:
-                return
-            await asyncio.gather(*(self._advance(key) for key in due[start : start + _AT_ONCE]))
+                break
+            steps += [spawn(self._advance(key), name="advance a schedule") for key in due[start : start + _AT_ONCE]]
+            await asyncio.sleep(0)  # While the queue writes, the next ones are worked out, and others have their turn.
+        await asyncio.gather(*steps)
 
     async def _advance(self, key: Key) -> None:
         """All that is due of one schedule."""
@@ -281,13 +292,13 @@ class Firing:
         after = planned.mark
         if call is not None:
             after = msgspec.structs.replace(after, call=call.id)
-        bounds = NO_BOUNDS if call is None else {schedule.ref: (await self._rooms.of(schedule.ref)).bounds}
+        bounds = NO_BOUNDS if call is None else self._bounds(schedule.ref)
         if not await self._queue.advance(after, call, now=now, bounds=bounds):
             await self._reload(schedule.ref)
             return now
         if self._known.find(*key) is not None:
             self._marks[key] = after
-        self._count(schedule.ref, planned, now)
+        self._count(schedule.ref, planned, self._wall())
         if call is not None:
             self._accepted(call.due)
         return now

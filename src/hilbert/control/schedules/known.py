@@ -30,8 +30,8 @@ class Known:
         self._provider = provider
         self._clock = clock
         self._changed = changed
-        self._seen: dict[FunctionRef, tuple[Mapping[str, str], Mapping[str, str]]] = {}
-        """The annotations that the rules were made of."""
+        self.annotations: dict[FunctionRef, tuple[Mapping[str, str], Mapping[str, str]]] = {}
+        """What the rules were made of: a function's, and its namespace's."""
         self._synced = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.rules: dict[FunctionRef, Rules] = {}
@@ -81,19 +81,19 @@ class Known:
             self._drop(ref)
             return
         said = change.spec.annotations, change.namespace_annotations
-        if self._seen.get(ref) == said:
+        if self.annotations.get(ref) == said:
             return
         rules = rules_of(ref, *said)
         if rules == Rules():
             self._drop(ref)
             return
         before = self.rules.get(ref)
-        self._seen[ref], self.rules[ref] = said, rules
+        self.annotations[ref], self.rules[ref] = said, rules
         if rules.wrong and (before is None or before.wrong != rules.wrong):
             _log.warning("schedule not understood", function=str(ref), reasons=rules.wrong)
         self._changed(ref)
 
     def _drop(self, ref: FunctionRef) -> None:
-        self._seen.pop(ref, None)
+        self.annotations.pop(ref, None)
         if self.rules.pop(ref, None) is not None:
             self._changed(ref)

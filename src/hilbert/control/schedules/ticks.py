@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from datetime import UTC, datetime
 from typing import Final
 
-from hilbert.control.delivery.request import QueuedRequest
+from hilbert.control.delivery.request import QueuedRequest, new_id
 from hilbert.control.schedules.rules import TOPIC, Schedule
 from hilbert.core.ports.queue import QueuedCall
 
@@ -18,7 +17,7 @@ SCHEDULE: Final = "schedule"
 def call_of(schedule: Schedule, tick: float, *, now: float) -> QueuedCall:
     """With a key of the tick's own, which no client can send: a tick is accepted once, even if its mark is lost."""
     return QueuedCall(
-        id=str(uuid.uuid4()),
+        id=new_id(),
         ref=schedule.ref,
         due=_due(schedule, tick, now),
         body=_request(schedule, tick).dump(),
@@ -30,7 +29,7 @@ def call_of(schedule: Schedule, tick: float, *, now: float) -> QueuedCall:
 
 def extra_call(schedule: Schedule, *, now: float, by: str) -> QueuedCall:
     """One that somebody asks for now."""
-    return QueuedCall(id=str(uuid.uuid4()), ref=schedule.ref, due=now, body=_request(schedule, now).dump(), by=by)
+    return QueuedCall(id=new_id(), ref=schedule.ref, due=now, body=_request(schedule, now).dump(), by=by)
 
 
 def _request(schedule: Schedule, moment: float) -> QueuedRequest:

@@ -66,7 +66,7 @@ class Functions:
 class AnyRoom:
     """Nobody is held to less than the queue itself holds."""
 
-    async def of(self, ref: FunctionRef) -> Room:
+    def room(self, function: Mapping[str, str], namespace: Mapping[str, str]) -> Room:
         return Room(bounds=BOUNDS)
 
 
