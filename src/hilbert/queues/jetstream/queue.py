@@ -21,11 +21,9 @@ from hilbert.core.ports.queue import (
     NO_BOUNDS,
     Bounds,
     CallRecord,
-    CallState,
     Lease,
     Outcome,
     QueueBounds,
-    QueueCounts,
     QueuedCall,
 )
 from hilbert.core.ports.schedules import Mark
@@ -38,7 +36,7 @@ from hilbert.queues.jetstream import changes
 from hilbert.queues.jetstream.changes import AnyChange
 from hilbert.queues.jetstream.copy import Copy
 from hilbert.queues.jetstream.log import Log, Purged
-from hilbert.queues.sqlite import marks, reading
+from hilbert.queues.sqlite.answers import TableAnswers
 
 T = TypeVar("T")
 Connect = Callable[[], Awaitable[Log]]
@@ -55,7 +53,7 @@ _SNAPSHOT_AFTER: Final = 64 << 20
 _log = structlog.get_logger("hilbert.queue")
 
 
-class JetStreamQueue:
+class JetStreamQueue(TableAnswers):
     """A `Queue` with its `QueueRecords` and `Marks`. Leases of a gateway that has ended come back when their time is over."""
 
     def __init__(self, connect: Connect, folder: Path, bounds: QueueBounds, snapshot_after: int) -> None:
@@ -147,28 +145,6 @@ class JetStreamQueue:
         await self._write(changes.Cancel(namespace, call, now, reason))
         return await self.look_up(namespace, call, now=now)
 
-    async def look_up(self, namespace: NamespaceName | None, call: str, *, now: float) -> CallRecord:
-        return await self._read(lambda connection: reading.look_up(connection, namespace, call, now))
-
-    async def counts(self, *, open_only: bool = False) -> Sequence[QueueCounts]:
-        return await self._read(lambda connection: reading.counts(connection, open_only=open_only))
-
-    async def list_calls(
-        self,
-        namespace: NamespaceName,
-        *,
-        function: str = "",
-        state: CallState | None = None,
-        after: int = 0,
-        limit: int,
-    ) -> Sequence[CallRecord]:
-        return await self._read(
-            lambda connection: reading.list_calls(connection, namespace, function, state, after, limit)
-        )
-
-    async def body(self, namespace: NamespaceName, call: str) -> bytes:
-        return await self._read(lambda connection: reading.body(connection, namespace, call))
-
     async def redrive(
         self, namespace: NamespaceName, *, calls: Sequence[str] = (), function: str = "", now: float
     ) -> int:
@@ -185,9 +161,6 @@ class JetStreamQueue:
 
     async def forget_namespace(self, namespace: NamespaceName) -> None:
         await self._write(changes.ForgetNamespace(namespace))
-
-    async def marks(self, namespace: NamespaceName | None = None) -> Sequence[Mark]:
-        return await self._read(lambda connection: marks.read(connection, namespace))
 
     async def advance(
         self, mark: Mark, call: QueuedCall | None = None, *, now: float, bounds: Bounds = NO_BOUNDS

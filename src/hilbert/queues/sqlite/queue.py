@@ -19,19 +19,18 @@ from hilbert.core.ports.queue import (
     NO_BOUNDS,
     Bounds,
     CallRecord,
-    CallState,
     Lease,
     Outcome,
     QueueBounds,
-    QueueCounts,
     QueuedCall,
 )
 from hilbert.core.ports.schedules import Mark
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.files import sync
 from hilbert.kit.sqlite import Database, Work, open_whole
-from hilbert.queues.sqlite import marks, reading, transactions
+from hilbert.queues.sqlite import marks, transactions
 from hilbert.queues.sqlite.accepting import Put, Tick, advance_all, put_all
+from hilbert.queues.sqlite.answers import TableAnswers
 from hilbert.queues.sqlite.reserve import DEFAULT_SIZE, Reserve
 from hilbert.queues.sqlite.schema import MIGRATIONS
 from hilbert.queues.sqlite.together import Together
@@ -46,7 +45,7 @@ _FATAL: Final = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3
 _log = structlog.get_logger("hilbert.queue")
 
 
-class SqliteQueue:
+class SqliteQueue(TableAnswers):
     """A `Queue` with its `QueueRecords` and `Marks`. One process at a time has the file open; opening gives back all leases."""
 
     def __init__(self, database: Database, reserve: Reserve, lock: int, bounds: QueueBounds) -> None:
@@ -124,28 +123,6 @@ class SqliteQueue:
         await self._write(lambda connection: transactions.cancel(connection, namespace, call, now, reason))
         return await self.look_up(namespace, call, now=now)
 
-    async def look_up(self, namespace: NamespaceName | None, call: str, *, now: float) -> CallRecord:
-        return await self._read(lambda connection: reading.look_up(connection, namespace, call, now))
-
-    async def counts(self, *, open_only: bool = False) -> Sequence[QueueCounts]:
-        return await self._read(lambda connection: reading.counts(connection, open_only=open_only))
-
-    async def list_calls(
-        self,
-        namespace: NamespaceName,
-        *,
-        function: str = "",
-        state: CallState | None = None,
-        after: int = 0,
-        limit: int,
-    ) -> Sequence[CallRecord]:
-        return await self._read(
-            lambda connection: reading.list_calls(connection, namespace, function, state, after, limit)
-        )
-
-    async def body(self, namespace: NamespaceName, call: str) -> bytes:
-        return await self._read(lambda connection: reading.body(connection, namespace, call))
-
     async def redrive(
         self, namespace: NamespaceName, *, calls: Sequence[str] = (), function: str = "", now: float
     ) -> int:
@@ -159,9 +136,6 @@ class SqliteQueue:
 
     async def forget_namespace(self, namespace: NamespaceName) -> None:
         await self._write(lambda connection: transactions.forget_namespace(connection, namespace))
-
-    async def marks(self, namespace: NamespaceName | None = None) -> Sequence[Mark]:
-        return await self._read(lambda connection: marks.read(connection, namespace))
 
     async def advance(
         self, mark: Mark, call: QueuedCall | None = None, *, now: float, bounds: Bounds = NO_BOUNDS
