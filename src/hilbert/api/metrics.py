@@ -71,6 +71,7 @@ async def _statuses(services: Services) -> tuple[list[FunctionStatus], bool]:
     try:
         for namespace in await services.tenancy.list_all():
             found += await services.provider.list(namespace.name)
+            await asyncio.sleep(0)  # Others' requests have their turn between two namespaces.
     except HilbertError as exc:
         _log.warning("functions not counted", reason=exc.message, detail=exc.detail)
         return found, False
