@@ -25,8 +25,8 @@ _ASK_OFTEN: Final = 5.0
 _ASK_SELDOM: Final = 0.25
 _ANSWER_MOST: Final = 10.0
 """Seconds for a readiness request to be answered before another is sent."""
-_REAP_MOST: Final = 1.0
-"""Seconds for a sandbox's parent process to end after the replica."""
+_REAP: Final = Pace(first=0.001, most=0.1)
+"""Between looks at whether a sandbox's parent process has ended after the replica; twenty of them."""
 
 
 class Ending:
@@ -50,16 +50,14 @@ class EndOfChild(Ending):
         self._through_parent = through_parent
 
     async def wait(self) -> tuple[str, int]:
-        pause = 0.001
-        for _ in range(20):
+        for looks in range(1, 21):
             try:
                 pid, status = os.waitpid(self._child, os.WNOHANG)  # noqa: ASYNC222 - does not wait
             except ChildProcessError:
                 break
             if pid:
                 return proc.describe_status(status, through_parent=self._through_parent)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _REAP_MOST / 10)
+            await asyncio.sleep(_REAP.delay(looks))
         return await super().wait()
 
 

@@ -22,6 +22,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 import structlog
 
+from hilbert.core.values import whole_or
 from hilbert.kit.aio import Clock, RealClock
 from hilbert.kit.pace import Pace
 from hilbert.kit.retry import Backoff
@@ -308,4 +309,4 @@ def _key(item: Object) -> Key:
 
 def _number(version: str) -> int:
     """Resource versions are whole numbers that grow (Kubernetes 1.35 promises it); anything else counts as oldest."""
-    return int(version) if version.isascii() and version.isdigit() else 0
+    return whole_or(version, 0)

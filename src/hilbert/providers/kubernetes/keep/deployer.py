@@ -18,6 +18,7 @@ from hilbert.core.errors import (
     SecretNotFound,
 )
 from hilbert.core.model import LABEL_FUNCTION, LABEL_SCALE_MIN, FunctionSpec, ScalingPolicy
+from hilbert.core.values import whole_or
 from hilbert.providers import quota
 from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
@@ -151,7 +152,7 @@ class Deployer:
     async def _is_overtaken(self, spec: FunctionSpec, owner: workload.Owner, applied: str) -> bool:
         """Whether somebody has applied a later version of the Function than the one that we know."""
         uid, _, generation = applied.partition("/")
-        if uid != owner.uid or _positive(generation) <= owner.generation:
+        if uid != owner.uid or whole_or(generation, 0) <= owner.generation:
             return False
         now = await self._read(kinds.FUNCTIONS, (str(spec.ref.namespace), str(spec.ref.name)))
         return now is not None and now.metadata.generation > owner.generation
@@ -216,7 +217,7 @@ def first_replicas(spec: FunctionSpec) -> int:
 def has_minimum(spec: FunctionSpec) -> bool:
     """Whether the spec itself says how many replicas it starts with."""
     text = spec.labels.get(LABEL_SCALE_MIN)
-    return text is not None and ScalingPolicy.of(spec.labels).min == _positive(text)
+    return text is not None and ScalingPolicy.of(spec.labels).min == whole_or(text, 0)
 
 
 def _kept(spec: FunctionSpec, owner: workload.Owner, applied: str, live: int) -> int:
@@ -239,7 +240,3 @@ def _require_ours(live: Object, spec: FunctionSpec) -> None:
             f"namespace {spec.ref.namespace} has a {kind} {spec.ref.name} that does not belong to a function",
             hint="choose another name, or remove it with kubectl",
         )
-
-
-def _positive(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0

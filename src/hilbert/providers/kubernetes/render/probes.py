@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hilbert.core.errors import HilbertError, InvalidSpec
-from hilbert.core.values import Duration
+from hilbert.core.values import Duration, parse_whole
 from hilbert.providers.kubernetes.cluster.names import FUNCTION_PORT
 
 _HEALTH: Final = "com.openfaas.health.http."
@@ -56,6 +56,7 @@ def _seconds(annotations: Mapping[str, str], prefix: str, field: str, default: i
     if text is None:
         return default
     least = 0 if field == "initialDelaySeconds" else 1
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and least <= int(text) <= _LONGEST):
-        raise InvalidSpec(f"annotation {prefix}{field}: must be a whole number from {least} to {_LONGEST}")
-    return int(text)
+    try:
+        return parse_whole(text, least=least, most=_LONGEST)
+    except HilbertError as exc:
+        raise InvalidSpec(f"annotation {prefix}{field}: {exc.message}") from exc

@@ -11,6 +11,7 @@ import asyncio
 from typing import Final
 
 from hilbert.kit.aio import Clock, cancel, spawn
+from hilbert.kit.pace import Pace
 from hilbert.providers.kubernetes.cluster import kinds
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused, Unreachable
@@ -20,8 +21,8 @@ from hilbert.providers.kubernetes.view.status import is_creating
 
 _PATIENCE: Final = 1.0
 """Seconds that a Pod may wait before its secrets are looked up."""
-_AGAIN: Final = (1.0, 10.0)
-"""Seconds between two looks: at first, and at most. The kubelet's own tries are up to two minutes apart."""
+_AGAIN: Final = Pace(first=1.0, most=10.0)
+"""Between two looks. The kubelet's own tries are up to two minutes apart."""
 _AT_ONCE: Final = 8
 _MOST: Final = 200
 """Functions that are looked after at the same time; of more, the status says no reason."""
@@ -58,14 +59,14 @@ class MissingSecrets:
 
     async def _watch(self, key: Key) -> None:
         """Until no Pod of the function waits any more."""
-        pause = _AGAIN[0]
+        looks = 0
         await self._clock.sleep(_PATIENCE)
         try:
             while self._wait(key):
                 async with self._turns:
                     self._state.lacks(key, await self._missing(key))
-                await self._clock.sleep(pause)
-                pause = min(pause * 1.5, _AGAIN[1])
+                looks += 1
+                await self._clock.sleep(_AGAIN.delay(looks))
         finally:
             self._state.lacks(key, "")
 

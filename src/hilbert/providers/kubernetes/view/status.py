@@ -10,6 +10,7 @@ import msgspec
 
 from hilbert.core.last_words import exception_in, telling_line
 from hilbert.core.model import Phase, StartFault
+from hilbert.core.values import whole_or
 from hilbert.providers.kubernetes.cluster import names
 from hilbert.providers.kubernetes.cluster.objects import (
     Condition,
@@ -232,8 +233,7 @@ def _is_ready(pod: Pod) -> bool:
 
 def _generation_of(pod: Pod, generation: int, rollout: str) -> int:
     """Of a Pod; the one before where the same generation has been rolled out again since."""
-    text = pod.annotations.get(names.ANNOTATION_GENERATION, "")
-    found = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    found = whole_or(pod.annotations.get(names.ANNOTATION_GENERATION), 0)
     again = found == generation and pod.annotations.get(names.ANNOTATION_ROLLOUT, "") != rollout
     return found - 1 if again else found
 
