@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from hilbert.watchdog.call import access_line
 from hilbert.watchdog.config import Config, ConfigError, function_environment, read_config
@@ -21,9 +21,11 @@ from hilbert.watchdog.logs import Log, Pump, capture_output, release_output
 
 if TYPE_CHECKING:
     from hilbert.kit.epoll.interface import Loop
+    from hilbert.kit.epoll.loop import EpollLoop
     from hilbert.watchdog.call import Call
     from hilbert.watchdog.callers import Callers
     from hilbert.watchdog.front import Front, Mode
+    from hilbert.watchdog.modes.python import Python
     from hilbert.watchdog.printed import Printed
 
 Handle = Callable[[Any, Any], Any]
@@ -164,7 +166,10 @@ class _Watchdog:
 
         loop = EpollLoop()
         loop.serve(listener, self._begin(handle, loop).connection)
-        loop.run_forever()
+        if handle is None:
+            loop.run_forever()
+        else:
+            cast("Python", self._mode).run()
 
     def _serve_with_asyncio(self, listener: socket.socket, handle: Handle | None) -> None:
         import asyncio
@@ -221,8 +226,10 @@ class _Watchdog:
             return make_mode(self._config, dict(os.environ), loop, self._log, self._pump, self._process_gone)
         from hilbert.watchdog.modes.python import Python, PythonAsync
 
-        made = PythonAsync if is_async(handle) else Python
-        return made(self._config, loop, handle, hostname=os.environ.get("HOSTNAME") or os.uname().nodename)
+        hostname = os.environ.get("HOSTNAME") or os.uname().nodename
+        if is_async(handle):
+            return PythonAsync(self._config, handle, hostname=hostname)
+        return Python(self._config, cast("EpollLoop", loop), handle, hostname=hostname)
 
     def _log_access(self, call: Call) -> None:
         if not call.header(b"user-agent").startswith(b"kube-probe"):

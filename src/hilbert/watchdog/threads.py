@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Threads:
-    """Runs work on at most `size` threads, in the order in which it was given.
+    """Runs work on at most `size` threads, in the order in which it was given, and beside it what leads.
 
     Work that overran its time may be written off, so that others are not stuck behind it: up to `size` further threads
     take the place of such ones, until they return.
@@ -22,8 +22,30 @@ class Threads:
         self._written_off = 0
         self._threads = 0
         self._idle = 0
+        self._leading: Callable[[], None] | None = None
+        """Work that is to lead, until a thread takes it."""
+        self._leaders = 0
+        """Threads for that: one, from the first on."""
         self._work: deque[Callable[[], None]] = deque()
         self._change = threading.Condition(threading.Lock())
+
+    def lead(self, work: Callable[[], None]) -> None:
+        """Run `work` before all other, whatever the bound. It must not raise, and there must be one such work at a time.
+
+        The thread on which it runs may begin other work in it, and counts as that one's from the next call of this on.
+        Raises `RuntimeError` when no thread is idle and none can be started.
+        """
+        with self._change:
+            self._leading = work
+            self._leaders = 1
+            if self._idle > len(self._work):
+                self._change.notify()
+                return
+            try:
+                self._start()
+            except RuntimeError:
+                self._leading = None
+                raise
 
     def submit(self, work: Callable[[], None]) -> None:
         """Run `work` on a thread, as soon as one is free. It must not raise.
@@ -36,6 +58,11 @@ class Threads:
                 self._change.notify()
             else:
                 self._grow()
+
+    @property
+    def room(self) -> bool:
+        """Whether the thread that leads may begin other work, and the bound will hold. To be asked on that thread."""
+        return self._threads - self._idle + len(self._work) < self._bound()
 
     def write_off(self) -> None:
         """One thread's work has overrun; `regain` when it returns."""
@@ -50,29 +77,38 @@ class Threads:
             self._written_off -= 1
 
     def _bound(self) -> int:
-        return self._size + min(self._written_off, self._size)
+        """The most threads, the one that leads among them."""
+        return self._leaders + self._size + min(self._written_off, self._size)
 
     def _grow(self) -> None:
         if self._threads < self._bound():
             try:
-                threading.Thread(target=self._run, name=f"handler-{self._threads + 1}", daemon=True).start()
+                self._start()
             except RuntimeError:  # A limit on processes or memory: the threads that there are have to do.
-                if not self._threads:
+                if self._threads <= self._leaders:
                     self._work.pop()
                     raise
-            else:
-                self._threads += 1
+
+    def _start(self) -> None:
+        threading.Thread(target=self._run, name=f"handler-{self._threads + 1}", daemon=True).start()
+        self._threads += 1
 
     def _run(self) -> None:
         while True:
             with self._change:
-                if self._threads > self._bound():
-                    self._threads -= 1
-                    return
-                while not self._work:
+                while (work := self._take()) is None:
+                    if self._threads > self._bound():
+                        self._threads -= 1
+                        return
                     self._idle += 1
                     self._change.wait()
                     self._idle -= 1
-                work = self._work.popleft()
             work()
             del work  # Nothing of the last call is kept alive while waiting for the next.
+
+    def _take(self) -> Callable[[], None] | None:
+        """What this thread is to do now; None where there is nothing, or too many threads do it."""
+        work, self._leading = self._leading, None
+        if work is None and self._work and self._threads <= self._bound():
+            work = self._work.popleft()
+        return work

@@ -65,6 +65,7 @@ class EpollLoop:
         self._writers: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
         self._signals: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
         self._stopping = False
+        self._runs = 0
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.add_reader(self._wake_read, self._woken)
 
@@ -144,9 +145,17 @@ class EpollLoop:
         wake, self._wake_write = self._wake_write, -1
         os.close(wake)
 
-    def run_forever(self) -> None:
-        """Run until `stop`."""
-        self._stopping = False
+    def hand_over(self) -> None:
+        """Let another thread run the loop from now on, while the one that runs it is in a callback given to `call_soon`.
+
+        That one's `run_forever` returns as soon as the callback has. Whoever calls this makes sure that the callback touches nothing
+        of the loop's afterwards, and that `run_forever` is called by one other thread.
+        """
+        self._runs += 1
+
+    def run_forever(self) -> bool:
+        """Run until `stop`, and return True; or until `hand_over`, and return False."""
+        run = self._runs
         ready, timers, poll = self._ready, self._timers, self._epoll.poll
         readers, writers = self._readers, self._writers
         while not self._stopping:
@@ -175,6 +184,10 @@ class EpollLoop:
                         _run(callback, timer.args)
             for _ in range(len(ready)):
                 _run(*ready.popleft())
+                if self._runs != run:
+                    return False  # What is still ready, and what the kernel has told, is the other's to find.
+        self._stopping = False
+        return True
 
     def _watch(self, fd: int, known: bool) -> None:
         events = (select.EPOLLIN if fd in self._readers else 0) | (select.EPOLLOUT if fd in self._writers else 0)

@@ -1,13 +1,15 @@
 """Mode `python`: `handle(event, context)` in the watchdog's own process.
 
-A plain function runs on a pool of threads, so that one that blocks holds up neither health checks nor other calls. An `async`
-one runs on the event loop, which is asyncio's then.
+A plain function runs on the thread of the event loop while its calls are short, and on threads of their own when they are not
+(`leading.py`), so that one that blocks holds up neither health checks nor other calls. An `async` one runs on the event loop,
+which is asyncio's then.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,12 +18,13 @@ from hilbert.watchdog.call import Call, Whole, Work
 from hilbert.watchdog.event import Context, EnvironHeaders, Event
 from hilbert.watchdog.flask_calls import FlaskCalls
 from hilbert.watchdog.flask_calls import in_use as flask_in_use
+from hilbert.watchdog.leading import Crew
 from hilbert.watchdog.printed import SPEAKER, Speaker
-from hilbert.watchdog.threads import Threads
 
 if TYPE_CHECKING:
-    from hilbert.kit.epoll.interface import Loop
+    from hilbert.kit.epoll.loop import EpollLoop
     from hilbert.watchdog.config import Config
+    from hilbert.watchdog.leading import Job
 
 THREADS: Final = 64
 """Most plain handlers at once; further calls wait for a thread."""
@@ -29,17 +32,15 @@ THREADS: Final = 64
 _FAILED: Final = "The function failed; its log says why."
 
 
-class Python:
-    """Calls of one loaded handler."""
+class _Handler:
+    """A loaded handler, and what its calls share."""
 
     ready = True
 
-    def __init__(self, config: Config, loop: Loop, handle: Callable[[Any, Any], Any], *, hostname: str) -> None:
+    def __init__(self, config: Config, handle: Callable[[Any, Any], Any], *, hostname: str) -> None:
         self._config = config
-        self._loop = loop
         self._handle = handle
         self._context = Context(hostname=hostname, name=config.name, namespace=config.namespace)
-        self._threads = Threads(THREADS)
         self._flask = FlaskCalls() if flask_in_use() else None
 
     def accept(self, call: Call) -> Work:
@@ -48,11 +49,27 @@ class Python:
     def close(self, *, at_once: bool) -> None:
         """Handlers cannot be stopped; the end of the process ends them."""
 
+    @abstractmethod
+    def _begin(self, call: Call, body: bytes) -> Work: ...
+
+
+class Python(_Handler):
+    """Calls of one loaded handler."""
+
+    def __init__(self, config: Config, loop: EpollLoop, handle: Callable[[Any, Any], Any], *, hostname: str) -> None:
+        super().__init__(config, handle, hostname=hostname)
+        self._loop = loop
+        self._crew = Crew(loop, THREADS)
+
+    def run(self) -> None:
+        """Run the loop until it is stopped. Raises `RuntimeError` when no thread can be started."""
+        self._crew.run()
+
     def _begin(self, call: Call, body: bytes) -> Work:
         event = _event(call, body)
-        threaded = _Threaded(call, self._loop, self._threads)
-        self._threads.submit(lambda: threaded.run(lambda: self._answer(event, call.raw_query)))
-        return threaded
+        plain = _Plain(call, self._loop, self._crew, lambda: self._answer(event, call.raw_query))
+        self._crew.submit(plain)
+        return plain
 
     def _answer(self, event: Event, raw_query: bytes) -> Answer:
         if self._flask is None:
@@ -73,8 +90,8 @@ class Python:
         return result
 
 
-class PythonAsync(Python):
-    """Calls of one loaded `async` handler. `loop` must be asyncio's."""
+class PythonAsync(_Handler):
+    """Calls of one loaded `async` handler, on the running loop of asyncio."""
 
     def _begin(self, call: Call, body: bytes) -> Work:
         event = _event(call, body)
@@ -114,15 +131,15 @@ def _event(call: Call, body: bytes) -> Event:
     )
 
 
-class _Threaded:
-    """One call on a thread. The thread produces; the loop sends."""
+class _Plain:
+    """One call of a plain handler. The thread on which it runs produces; the loop sends."""
 
-    def __init__(self, call: Call, loop: Loop, pool: Threads) -> None:
+    def __init__(self, call: Call, loop: EpollLoop, crew: Crew, make: Callable[[], Answer]) -> None:
         self._call = call
         self._loop = loop
-        self._threads = pool
-        self._room = threading.Event()
-        self._room.set()
+        self._crew = crew
+        self._make = make
+        self._room: threading.Event | None = None
         self._stopped = False
         self._written_off = False
         self._returned = False
@@ -131,30 +148,37 @@ class _Threaded:
 
     # On the thread
 
-    def run(self, make: Callable[[], Answer]) -> None:
+    def run(self, resign: Callable[[Job], None]) -> Callable[[], None]:
+        """See `Job`."""
+        call = self._call
         SPEAKER.set(self._speaker)
         try:
             if self._stopped:
-                return
-            answer = make()
-            if isinstance(answer.body, bytes):
-                self._post(self._send_whole, answer, answer.body)
-            elif isinstance(answer.body, Iterator):
-                self._stream(answer, answer.body)
-            else:
+                return call.end
+            answer = self._make()
+            body = answer.body
+            if isinstance(body, bytes):
+                return lambda: call.answer(answer.status, answer.headers, body)
+            if not isinstance(body, Iterator):
                 raise AnswerError("an asynchronous iterator needs an async handler")
+            resign(self)
+            self._stream(answer, body)
         except BaseException:  # noqa: BLE001 - the request's boundary: user code may raise anything, SystemExit too
             report_failure()
-            self._post(self._call.fail, 500, _FAILED)
+            return lambda: call.fail(500, _FAILED)
+        else:
+            return call.end
         finally:
             self._speaker.finish()
             SPEAKER.set(None)
             with self._lock:
                 self._returned = True
                 if self._written_off:
-                    self._threads.regain()
+                    self._crew.regain()
 
     def _stream(self, answer: Answer, body: Iterator[Any]) -> None:
+        self._room = threading.Event()
+        self._room.set()
         try:
             self._post(self._call.start, answer.status, answer.headers)
             for item in body:
@@ -162,7 +186,6 @@ class _Threaded:
                     return
                 self._post(self._send, to_chunk(item))
                 self._room.wait()
-            self._post(self._call.end)
         finally:
             close = getattr(body, "close", None)
             if close is not None:
@@ -176,11 +199,8 @@ class _Threaded:
 
     # On the loop
 
-    def _send_whole(self, answer: Answer, body: bytes) -> None:
-        self._call.answer(answer.status, answer.headers, body)
-
     def _send(self, data: bytes) -> None:
-        if not self._call.write(data):
+        if not self._call.write(data) and self._room is not None:
             self._room.clear()
 
     def on_body(self, data: bytes) -> None: ...
@@ -188,15 +208,16 @@ class _Threaded:
     def on_body_end(self) -> None: ...
 
     def on_drain(self) -> None:
-        self._room.set()
+        if self._room is not None:
+            self._room.set()
 
     def on_stop(self, *, timeout: bool) -> None:
         self._stopped = True
-        self._room.set()
+        self.on_drain()
         with self._lock:
             if not self._returned:
                 self._written_off = True
-                self._threads.write_off()
+                self._crew.write_off()
         if timeout:
             token = SPEAKER.set(self._speaker)
             print("The handler has overrun its time; its thread keeps running until it returns.", file=sys.stderr)  # noqa: T201
