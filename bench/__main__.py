@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import (
     ROOT,
+    handlers,
     kills,
     kubernetes,
     noise,
@@ -30,6 +31,7 @@ from bench import (
 from hilbert.kit import log
 
 NAMES = (
+    "handlers",
     "small",
     "bodies",
     "latency",
@@ -42,7 +44,7 @@ NAMES = (
     "kills",
     "queue-kills",
 )
-BY_THEMSELVES = {"kubernetes", "startup", "queue", "kills", "queue-kills"}
+BY_THEMSELVES = {"handlers", "kubernetes", "startup", "queue", "kills", "queue-kills"}
 """Sections that need no other proxies."""
 
 
@@ -55,7 +57,7 @@ def main() -> int:
     parser.add_argument("--no-envoy", action="store_true", help="do without Envoy")
     options = parser.parse_args()
     alone = set(options.only) <= BY_THEMSELVES
-    if not (alone and "queue" not in options.only) and (packages := peers.missing()):
+    if not (alone and not {"queue", "handlers"} & set(options.only)) and (packages := peers.missing()):
         sys.stderr.write(f"error: commands are missing\nhint: apt-get install {' '.join(packages)}\n")
         return 1
     log.configure(level="warning")
@@ -68,6 +70,9 @@ def main() -> int:
         sections.append(section)
         print(section.markdown(), flush=True)
 
+    if "handlers" in options.only:
+        with peers.folder() as where:
+            done(handlers.section(where, rounds=rounds, seconds=seconds))
     if not alone:
         beside_peers(options, done, rounds=rounds, seconds=seconds)
     if "kubernetes" in options.only:

@@ -70,7 +70,7 @@ def _process(words: list[str], *, core: int, listens: str | int, count: int = 1)
     """Run a server pinned to a core; yields the pids of those that work."""
     done = subprocess.Popen(["taskset", "-c", str(core), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait(listens, done)
+        wait_for(listens, done)
         children = psutil.Process(done.pid).children()
         yield [child.pid for child in children] if count and children else [done.pid]
     finally:
@@ -82,7 +82,8 @@ def _process(words: list[str], *, core: int, listens: str | int, count: int = 1)
             done.wait()
 
 
-def _wait(listens: str | int, process: subprocess.Popen[bytes]) -> None:
+def wait_for(listens: str | int, process: subprocess.Popen[bytes]) -> None:
+    """Until the process listens at a path or a port. Raises `RuntimeError` when it does not."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
         family = socket.AF_UNIX if isinstance(listens, str) else socket.AF_INET
