@@ -6,9 +6,8 @@ say what it answers.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hilbert.kit.http1.status import STATUS_LINES
@@ -70,7 +69,7 @@ class Call:
         self._over = False
         self._paused = False
         self._timer: Timer | None = None
-        self._limit = 0.0
+        self._limit = self._deadline = 0.0
 
     # What a mode may ask and say
 
@@ -98,14 +97,16 @@ class Call:
 
     def set_limit(self, seconds: float) -> None:
         """The most time for the call, from now on; 0 is none."""
+        self.stop_clock()
         self._limit = seconds
         self.restart_clock()
 
     def restart_clock(self) -> None:
         """Count the call's time limit from now on."""
-        self.stop_clock()
         if self._limit:
-            self._timer = self._loop.call_later(self._limit, self._expire)
+            self._deadline = self._loop.time() + self._limit
+            if self._timer is None:  # Else that one finds the new deadline.
+                self._timer = self._loop.call_later(self._limit, self._expire)
 
     def stop_clock(self) -> None:
         """No time limit from here on."""
@@ -119,10 +120,21 @@ class Call:
             return
         self.started = True
         self.status = status
-        kept = [header for header in headers if header[0].lower() not in _FRAMING]
-        kept.append((b"X-Duration-Seconds", b"%.6f" % self.seconds))
-        dated = any(name.lower() == b"date" for name, _ in kept)
-        self._responder.start(status, kept, lines=() if dated else (self._responder.date,), length=length)
+        self._responder.start(status, [], lines=(self._lines(headers),), length=length)
+
+    def _lines(self, headers: Headers) -> bytes:
+        """The header lines of the response: those of `headers` but for framing, and those that are the call's own."""
+        parts = []
+        date = self._responder.date
+        for name, value in headers:
+            lowered = name.lower()
+            if lowered not in _FRAMING:
+                parts.append(b"%b: %b\r\n" % (name, value))
+                if lowered == b"date":
+                    date = b""
+        parts.append(b"X-Duration-Seconds: %.6f\r\n" % self.seconds)
+        parts.append(date)
+        return b"".join(parts)
 
     def write(self, data: bytes) -> bool:
         """Send a part of the body; False asks to wait for `Work.on_drain`."""
@@ -142,10 +154,19 @@ class Call:
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole response."""
-        if not self._over:
-            self.start(status, headers, length=len(body) if body or self.method != "HEAD" else None)
+        if self._over:
+            return
+        if self.started or self.method == "HEAD":
+            self.start(status, headers, length=len(body) if body else None)
             self.write(body)
             self.end()
+            return
+        self.started = True
+        self.status = status
+        self.sent = len(body)
+        lines = self._lines(headers)
+        self._close()
+        self._responder.answer(status, lines, body)
 
     def fail(self, status: int, message: str = "") -> None:
         """The watchdog answers in place of the function; a response that has begun is cut instead."""
@@ -194,25 +215,38 @@ class Call:
 
     # The connection's side
 
+    # A mistake in a mode is this call's end, not a place under `max_inflight` that is never given back.
+
     def begin(self, accept: Callable[[Call], Work]) -> None:
         """Let a mode make the work of this call."""
-        with self._guard():
-            self._work = accept(self)
+        try:
+            work = accept(self)
+        except Exception:  # noqa: BLE001 - the request's boundary
+            self._mistaken()
+        else:
+            if not self._over:
+                self._work = work
 
     def on_body(self, data: bytes) -> None:
         if self._work is not None and not self._over:
-            with self._guard():
+            try:
                 self._work.on_body(data)
+            except Exception:  # noqa: BLE001 - the request's boundary
+                self._mistaken()
 
     def on_body_end(self, _trailers: Headers) -> None:
         if self._work is not None and not self._over:
-            with self._guard():
+            try:
                 self._work.on_body_end()
+            except Exception:  # noqa: BLE001 - the request's boundary
+                self._mistaken()
 
     def on_drain(self) -> None:
         if self._work is not None and not self._over:
-            with self._guard():
+            try:
                 self._work.on_drain()
+            except Exception:  # noqa: BLE001 - the request's boundary
+                self._mistaken()
 
     def on_abort(self) -> None:
         if not self._over:
@@ -222,22 +256,21 @@ class Call:
                 work.on_stop(timeout=False)
 
     def _expire(self) -> None:
+        left = self._deadline - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._expire)
+            return
         self._timer = None
         if self._work is not None:
             self._work.on_stop(timeout=True)
         if not self._over:
             self.fail(504)
 
-    @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
-        """A mistake in a mode is this call's end, not a place under `max_inflight` that is never given back."""
-        try:
-            yield
-        except Exception:  # noqa: BLE001 - the request's boundary
-            import traceback
+    def _mistaken(self) -> None:
+        import traceback
 
-            traceback.print_exc()
-            self.fail(500, "The watchdog failed; its log says why.")
+        traceback.print_exc()
+        self.fail(500, "The watchdog failed; its log says why.")
 
     def _close(self) -> None:
         self._over = True

@@ -6,40 +6,50 @@ without the import of a library at every start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, NoReturn
 
 
 class EnvironHeaders:
     """Request headers: names in any case, several values of one name joined by a comma. Iteration gives pairs."""
 
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
-        self._values: dict[str, str] = {}
-        self._names: dict[str, str] = {}
-        for name, value in raw:
-            text = name.decode("latin-1")
-            key = text.lower()
-            one = value.strip(b" \t").decode("latin-1")
-            if key in self._values:
-                self._values[key] += ", " + one
-            else:
-                self._names[key] = canonical(text)
-                self._values[key] = one
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
+        """`raw` must not change afterwards: it is read when a header is first asked for."""
+        self._raw = raw
+        self._found: dict[str, tuple[str, str]] | None = None
+
+    @property
+    def _all(self) -> dict[str, tuple[str, str]]:
+        """Name as it is printed, and value, by the name in lower case."""
+        found = self._found
+        if found is None:
+            found = {}
+            for name, value in self._raw:
+                text = name.decode("latin-1")
+                key = text.lower()
+                one = value.strip(b" \t").decode("latin-1")
+                if key in found:
+                    printed, before = found[key]
+                    found[key] = printed, f"{before}, {one}"
+                else:
+                    found[key] = canonical(text), one
+            self._found = found
+        return found
 
     def __getitem__(self, name: str) -> str:
-        return self._values[name.lower()]
+        return self._all[name.lower()][1]
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter([(self._names[key], value) for key, value in self._values.items()])
+        return iter(list(self._all.values()))
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._all)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._values
+        return isinstance(name, str) and name.lower() in self._all
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, EnvironHeaders) and self._values == other._values
+        return isinstance(other, EnvironHeaders) and self._by_name() == other._by_name()
 
     __hash__ = None  # type: ignore[assignment]  # as werkzeug's
 
@@ -57,7 +67,8 @@ class EnvironHeaders:
 
     def get(self, name: str, default: Any = None, type: Callable[[str], Any] | None = None) -> Any:  # noqa: A002 - werkzeug's name
         """The value, through `type` if that is given; `default` where it is missing or `type` refuses it."""
-        return _typed(self._values.get(name.lower()) if isinstance(name, str) else None, default, type)
+        found = self._all.get(name.lower()) if isinstance(name, str) else None
+        return _typed(None if found is None else found[1], default, type)
 
     def getlist(self, name: str, type: Callable[[str], Any] | None = None) -> list[Any]:  # noqa: A002 - werkzeug's name
         """The value, in a list, or an empty one."""
@@ -67,16 +78,19 @@ class EnvironHeaders:
     get_all = getlist
 
     def keys(self) -> Iterator[str]:
-        return iter(list(self._names.values()))
+        return iter([name for name, _ in self._all.values()])
 
     def values(self) -> Iterator[str]:
-        return iter(list(self._values.values()))
+        return iter([value for _, value in self._all.values()])
 
     def items(self, lower: bool = False) -> Iterator[tuple[str, str]]:
         return ((name.lower() if lower else name, value) for name, value in self)
 
     def to_wsgi_list(self) -> list[tuple[str, str]]:
         return list(self)
+
+    def _by_name(self) -> dict[str, str]:
+        return {key: value for key, (_, value) in self._all.items()}
 
 
 class ImmutableMultiDict(dict[str, Any]):
@@ -190,9 +204,20 @@ class Context:
         return f"Context({self.name}.{self.namespace} on {self.hostname})"
 
 
+_canonical: dict[str, str] = {}
+"""Names by how they were sent: the same few come with every call."""
+_MOST_NAMES: Final = 1000
+_LONGEST_NAME: Final = 64
+
+
 def canonical(name: str) -> str:
     """A header's name as HTTP libraries print it: `x-call-id` becomes `X-Call-Id`."""
-    return "-".join(part[:1].upper() + part[1:].lower() for part in name.split("-"))
+    known = _canonical.get(name)
+    if known is None:
+        known = "-".join(part[:1].upper() + part[1:].lower() for part in name.split("-"))
+        if len(_canonical) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
+            _canonical[name] = known
+    return known
 
 
 def _typed(value: str | None, default: Any, convert: Callable[[str], Any] | None) -> Any:
