@@ -128,11 +128,12 @@ def _report(
             )
         )
     plain = functions[0]
-    found.findings = [
-        f"What a call of `def handle` costs in processor time: {watchdog.cpu * 1e6:.0f} µs in the watchdog that calls the handler, measured alone; "
-        f"{(unboxed.cpu - watchdog.cpu) * 1e6:+.0f} µs with the gateway before it; {(plain.cpu - unboxed.cpu) * 1e6:+.0f} µs with the sandbox around it.",
-        f"Versions: {versions}.",
-    ]
+    gateway, sandbox = unboxed.cpu - watchdog.cpu, plain.cpu - unboxed.cpu
+    found.findings.append(
+        f"Processor time of a call of `def handle`: {watchdog.cpu * 1e6:.0f} µs in the watchdog, measured alone, {gateway * 1e6:+.0f} µs with "
+        f"the gateway before it, {sandbox * 1e6:+.0f} µs with the sandbox around it."
+    )
+    found.findings.append(f"Versions: {versions}.")
     return found
 
 

@@ -22,6 +22,8 @@ from hilbert.watchdog.leading import Crew
 from hilbert.watchdog.printed import SPEAKER, Speaker
 
 if TYPE_CHECKING:
+    import asyncio
+
     from hilbert.kit.epoll.loop import EpollLoop
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.leading import Job
@@ -228,11 +230,9 @@ class _Task:
     """One call as a task of asyncio's."""
 
     def __init__(self, call: Call) -> None:
-        import asyncio
-
         self._call = call
-        self._room = asyncio.Event()
-        self._room.set()
+        self._room: asyncio.Event | None = None
+        """Set once there is room again; None while there is."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self, answer: Coroutine[Any, Any, Answer]) -> None:
@@ -269,16 +269,19 @@ class _Task:
             speaker.finish()
 
     async def _send(self, data: bytes) -> None:
+        import asyncio
+
         if not self._call.write(data):
-            self._room.clear()
-        await self._room.wait()
+            self._room = asyncio.Event()
+            await self._room.wait()
 
     def on_body(self, data: bytes) -> None: ...
 
     def on_body_end(self) -> None: ...
 
     def on_drain(self) -> None:
-        self._room.set()
+        if self._room is not None:
+            self._room.set()
 
     def on_stop(self, *, timeout: bool) -> None:  # noqa: ARG002 - part of `Work`
         if self._task is not None:
