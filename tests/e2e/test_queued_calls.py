@@ -228,6 +228,39 @@ def test_each_tick_of_a_schedule_is_one_call_also_when_the_control_process_is_ki
     assert all(moment > sorted(times)[before] for moment in missing), "none is left out"
 
 
+@pytest.mark.parametrize("path", ["function", "async-function"])
+def test_a_cron_connector_beside_the_gateway_makes_no_second_call(platform: Platform, path: str) -> None:
+    """Its requests as it sends them (github.com/openfaas/cron-connector): no body, no credentials, two headers."""
+    says = {"X-Topic": "cron-function", "X-Connector": "cron-connector", "User-Agent": "Go-http-client/1.1"}
+    names = {"gateway": f"ours-{path}", "connector": f"theirs-{path}"}
+    for by, name in names.items():
+        said = {"topic": "cron-function", "schedule": "0 0 29 2 *", "com.hilbert.schedule.by": by}
+        deploy(platform, name, "env", **said)
+    until(lambda: platform.call(f"/function/{names['connector']}", b"").status == 200, what="theirs to answer")
+
+    refused = f"/{path}/{names['gateway']}"
+    until(
+        lambda: platform.call(refused, b"", headers=says).headers.get("x-hilbert-error") == "fired-by-gateway",
+        what="the gateway to know its schedules",
+    )
+
+    def queued() -> int:
+        return len(json.loads(platform.api("GET", f"/system/async/calls?function={names['gateway']}").body))
+
+    before = queued()
+    answer = platform.call(refused, b"", headers=says)
+    assert (answer.status, queued()) == (202, before)
+    assert "com.hilbert.schedule.by: connector" in answer.text
+    made = platform.call(f"/{path}/{names['connector']}", b"", headers=says)
+    assert made.status == (200 if path == "function" else 202)
+    assert platform.call(f"/{path}/{names['gateway']}", b"").status == made.status, "others may call it"
+
+    # The gateway's own call says the same of itself, and is made.
+    ran = platform.api("POST", f"/system/schedules/{names['gateway']}")
+    assert ran.status == 202, ran.text
+    assert ended(platform, json.loads(ran.body)["callId"])["state"] == "succeeded"
+
+
 def test_no_acknowledged_call_is_lost_whatever_is_killed() -> None:
     """Calls are queued while the control process and then everything is killed; each that got 202 ends, and well."""
     with running("gateway.workers=1", "provider.drain_delay=100ms") as platform:

@@ -22,6 +22,7 @@ from hilbert.core.identity import Action, Resource
 from hilbert.core.model import Namespace
 from hilbert.core.ports.queue import CallRecord
 from hilbert.core.values import FunctionRef
+from hilbert.dataplane.failures import FIRED_HERE
 from hilbert.dataplane.guard import Admitted, is_of_gateway
 from hilbert.iam.rights import may
 from hilbert.kit.http1.forward import HOP_FIELDS, passing
@@ -44,6 +45,9 @@ async def queue_call(call: Call) -> Answer:
     path = (found[2] or b"/") + (found[3] or b"") if found is not None else b"/"
     namespace, ref = await call.services.tenancy.resolve_function(name)
     fields, by = call.raw.fields, ""
+    if call.services.firing is not None and headers.is_of_cron_connector(fields) and call.services.firing.fires(ref):
+        told = f"{FIRED_HERE.message}\n{FIRED_HERE.hint}\n"
+        return Answer(FIRED_HERE.status, told.encode(), TEXT, {headers.ERROR: FIRED_HERE.code})
     spec = (await call.services.provider.get(ref)).spec
     guarded = is_guarded(spec, namespace.annotations)
     if guarded:

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from hilbert.control.call_policy import is_guarded, usable_limits, usable_policy
+from hilbert.control.schedules.rules import is_fired
 from hilbert.core.model import ANNOTATION_INGRESS, EndpointSet, Route, Synced
 from hilbert.core.ports import Provider, RouteSink
 from hilbert.core.settings import GatewaySettings
@@ -30,11 +31,19 @@ class Routing:
     """
 
     def __init__(
-        self, provider: Provider, sink: RouteSink, settings: GatewaySettings, *, clock: Clock | None = None
+        self,
+        provider: Provider,
+        sink: RouteSink,
+        settings: GatewaySettings,
+        *,
+        fires: bool = False,
+        clock: Clock | None = None,
     ) -> None:
+        """`fires`: this installation fires schedules itself."""
         self._provider = provider
         self._sink = sink
         self._settings = settings
+        self._fires = fires
         self._clock = clock or RealClock()
         self._task: asyncio.Task[None] | None = None
         self._table: dict[FunctionRef, Route] = {}
@@ -130,6 +139,7 @@ class Routing:
             open=open_to_all,
             guarded=is_guarded(change.spec, change.namespace_annotations),
             fault=change.fault,
+            scheduled=self._fires and is_fired(change.ref, change.spec.annotations, change.namespace_annotations),
         )
 
 

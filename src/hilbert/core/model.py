@@ -275,6 +275,8 @@ class Route(msgspec.Struct, frozen=True, array_like=True):
     """Its callers must prove that they may call it."""
     fault: StartFault | None = None
     """Calls are refused with it instead of waiting for a replica."""
+    scheduled: bool = False
+    """The gateway calls it at set times itself, so that those of a cron-connector are not made."""
 
     @property
     def key(self) -> tuple[str, str]:

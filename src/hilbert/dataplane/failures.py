@@ -68,6 +68,10 @@ METHOD: Final = Failure(
     405, "method-not-allowed", "client", "functions are called with GET, POST, PUT, PATCH, DELETE, OPTIONS or HEAD",
     headers=((b"Allow", b"GET, POST, PUT, PATCH, DELETE, OPTIONS, HEAD"),),
 )  # fmt: skip
+FIRED_HERE: Final = Failure(
+    202, "fired-by-gateway", "gateway", "the gateway calls this function at its times itself: this call is not made",
+    "remove the cron-connector, or leave the function to it with the annotation com.hilbert.schedule.by: connector",
+)  # fmt: skip
 NOT_INSIDE: Final = Failure(
     404,
     "not-inside",

@@ -23,6 +23,7 @@ from hilbert.dataplane.table import RouteState, Table
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit.http1 import Handler, Pool, Request, Responder, TimerWheel
 from hilbert.kit.http1.forward import first_value
+from hilbert.wire.headers import is_of_cron_connector
 
 _NOBODY: Final = Origin()
 
@@ -84,6 +85,8 @@ class Proxy:
         """To a function."""
         if not incoming.allowed:
             return Refused(request, responder, incoming, failures.METHOD)
+        if state.scheduled and is_of_cron_connector(request.headers) and not self._is_ours(incoming):
+            return Refused(request, responder, incoming, failures.FIRED_HERE)
         if state.guarded:
             passed = self._let_in(request, responder, incoming, state)
             if isinstance(passed, failures.Failure):
@@ -137,6 +140,10 @@ class Proxy:
         if self._delivery and hmac.compare_digest(secret, self._delivery):
             responder.peer = address or responder.far_end
 
+    def _is_ours(self, incoming: headers.Incoming) -> bool:
+        """Whether the gateway itself makes the call, for whoever queued it."""
+        return bool(self._delivery) and hmac.compare_digest(incoming.delivered.partition(b" ")[0], self._delivery)
+
     def _let_in(
         self, request: Request, responder: Responder, incoming: headers.Incoming, state: RouteState
     ) -> headers.Incoming | failures.Failure:
@@ -147,7 +154,7 @@ class Proxy:
         guard, known = self._guard, incoming.let_in
         if known is not None and known.state is state and known.told is guard.told and guard.now() < known.until:
             return known.incoming
-        if self._delivery and hmac.compare_digest(incoming.delivered.partition(b" ")[0], self._delivery):
+        if self._is_ours(incoming):
             return headers.vouched(incoming, guard.pass_for(state.namespace, state.name))
         given = first_value(request.headers, b"authorization") or b""
         found = guard.check(given, state.namespace, state.name, _source(responder, incoming))

@@ -97,6 +97,7 @@ class RouteState:
         "policy",
         "replicas",
         "retry_due",
+        "scheduled",
         "waiting",
         "woken_at",
     )
@@ -109,6 +110,8 @@ class RouteState:
         self.open = False
         self.guarded = False
         """Callers must prove that they may call it."""
+        self.scheduled = False
+        """The gateway calls it at set times, and no cron-connector."""
         self.fault: StartFault | None = None
         """It has no replica and is known not to start."""
         self.gates: tuple[Gate, ...] = ()
@@ -256,6 +259,7 @@ class Table:
         state.digest = digest
         state.open = route.open
         state.guarded = route.guarded
+        state.scheduled = route.scheduled
         state.fault = route.fault if not route.endpoints else None
         state.gates = self._gates_of(route)
         if len(self._policies) > _POLICIES:

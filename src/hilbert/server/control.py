@@ -104,7 +104,6 @@ class Control:
             limits = Limits(feed)
             limits.start()
             stack.push_async_callback(limits.stop)
-            routing = Routing(provider, feed, settings.gateway)
             sign_in = await stack.enter_async_context(running_sign_in(settings, provider, url=config.url))
             tokens = sign_in.tokens
             if tokens is not None and isinstance(provider, Namespaces) and not isinstance(provider, SharedShelves):
@@ -121,6 +120,9 @@ class Control:
                 )
                 if queue is not None
                 else None
+            )
+            routing = Routing(
+                provider, feed, settings.gateway, fires=queueing is not None and queueing.firing is not None
             )
             scaler = self._scaler(provider, totals, queue)
             routing.on_change.append(scaler.seen)

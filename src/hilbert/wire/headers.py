@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 CALL_ID: Final = "X-Call-Id"
@@ -50,3 +51,9 @@ def one_line(text: str) -> str:
 def is_call_id(text: str) -> bool:
     """True for a call id that is safe to log and to send on."""
     return 0 < len(text) <= MAX_CALL_ID and _CALL_ID_CHARACTERS.issuperset(text)
+
+
+def is_of_cron_connector(fields: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether OpenFaaS's cron-connector calls a function at one of its times (its main.go and connector-sdk)."""
+    said = {name.lower(): value for name, value in fields if len(name) in (len("x-topic"), len("x-connector"))}
+    return said.get(b"x-connector") == b"cron-connector" and said.get(b"x-topic") == b"cron-function"

@@ -82,9 +82,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, *, fires: bool = False) -> None:
         self.provider, self.sink, self.clock = Scripted(), Sink(), ManualClock()
-        self.routing = Routing(cast(Provider, self.provider), self.sink, GatewaySettings(), clock=self.clock)
+        provider = cast(Provider, self.provider)
+        self.routing = Routing(provider, self.sink, GatewaySettings(), fires=fires, clock=self.clock)
 
     async def watch(self, number: int) -> asyncio.Queue[EndpointSet | Synced | Exception | None]:
         await until(lambda: len(self.provider.watches) == number)
@@ -92,8 +93,8 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def bench() -> AsyncIterator[Bench]:
-    found = Bench()
+async def bench(*, fires: bool = False) -> AsyncIterator[Bench]:
+    found = Bench(fires=fires)
     found.routing.start()
     try:
         yield found
@@ -189,3 +190,16 @@ async def test_annotations_reach_the_policy_and_wrong_ones_do_not_stop_the_routi
             assert at.sink.routes["b"].endpoints
     (entry,) = logged
     assert entry["function"] == "b.dev"
+
+
+@pytest.mark.parametrize("fires", [True, False])
+async def test_a_route_says_whether_the_gateway_calls_the_function_at_set_times(fires: bool) -> None:
+    said = {"topic": "cron-function", "schedule": "0 9 * * *"}
+    async with bench(fires=fires) as at:
+        watch = await at.watch(1)
+        watch.put_nowait(seen(A, "a1", annotations=said))
+        watch.put_nowait(seen(B, "b1", annotations={**said, "com.hilbert.schedule.by": "connector"}))
+        watch.put_nowait(seen(C, "c1", annotations={**said, "schedule": "0 9 * * 7"}))
+        watch.put_nowait(Synced())
+        await at.routing.wait_synced()
+        assert [at.sink.routes[name].scheduled for name in "abc"] == [fires, False, False]

@@ -11,6 +11,7 @@ They mean what they mean to OpenFaaS's cron-connector, which reads them with the
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -118,6 +119,7 @@ class Cron(msgspec.Struct, frozen=True, kw_only=True):
 When = Cron | Every
 
 
+@functools.lru_cache(maxsize=1_024)
 def parse(text: str, *, zone: str = "UTC") -> When:
     """An expression; `zone` is where it says none itself. Raises `Invalid`."""
     if len(text) > LONGEST:

@@ -128,6 +128,11 @@ class Firing:
             if ref.namespace == namespace and rules.wrong
         ]
 
+    def fires(self, ref: FunctionRef) -> bool:
+        """Whether the function is called at set times."""
+        rules = self._known.rules.get(ref)
+        return rules is not None and bool(rules.schedules)
+
     async def pause(self, ref: FunctionRef, *, paused: bool) -> int:
         """Fire none of a function's schedules until they are resumed, or resume them; the number of schedules.
 

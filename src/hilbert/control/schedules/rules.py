@@ -136,6 +136,11 @@ def rules_of(ref: FunctionRef, annotations: Mapping[str, str], namespace: Mappin
     return Rules(tuple(found), tuple(wrong))
 
 
+def is_fired(ref: FunctionRef, annotations: Mapping[str, str], namespace: Mapping[str, str]) -> bool:
+    """Whether the gateway calls the function at set times."""
+    return ANNOTATION_SCHEDULE in annotations and bool(rules_of(ref, annotations, namespace).schedules)
+
+
 def warnings_of(rules: Rules, now: float) -> list[str]:
     """What whoever deploys should know: what is wrong, and what will never happen."""
     never = [
