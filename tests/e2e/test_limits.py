@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,13 @@ def namespace(platform: Platform, name: str, **annotations: str) -> None:
     )
 
 
+def limits(platform: Platform, name: str) -> dict[str, Any]:
+    """Of a namespace as a whole, by their names."""
+    answer = platform.api("GET", f"/system/limits?namespace={name}")
+    assert answer.status == 200, answer.text
+    return {one["limit"]: one for one in json.loads(answer.body) if not one["function"]}
+
+
 def test_two_workers_hold_one_rate_together(platform: Platform) -> None:
     """Over some seconds: the burst, the rate, and at most one second of what the division can be off."""
     namespace(platform, "metered", rate="20", burst="20")
@@ -52,7 +60,7 @@ def test_two_workers_hold_one_rate_together(platform: Platform) -> None:
     took = time.monotonic() - began
     assert let_in <= 20 + 20 * took + 20
     assert let_in >= 20
-    (found,) = json.loads(platform.api("GET", "/system/limits?namespace=metered").body)
+    found = limits(platform, "metered")["rate"]
     assert (found["limit"], found["value"], found["burst"], found["raisedBy"]) == ("rate", 20.0, 20, "administrator")
     assert found["refused"] > 0
 
@@ -83,3 +91,31 @@ def test_a_lower_limit_holds_soon_and_none_opens_again(platform: Platform) -> No
         == 202
     )
     until(lambda: platform.call("/function/echo.changing").status == 200, what="no limit", log=lambda: platform.log)
+
+
+@pytest.mark.bound("starts")
+def test_functions_start_from_zero_by_turns(platform: Platform) -> None:
+    """One after the other, and each of their calls is answered."""
+    namespace(platform, "turns", starts="1")
+    names = [f"f{number}" for number in range(3)]
+    for name in names:
+        spec = {"service": name, "image": "functions/alpine:latest", "envProcess": "cat", "namespace": "turns"}
+        assert platform.api("POST", "/system/functions", spec).status == 202
+        path = f"/system/scale-function/{name}?namespace=turns"
+        assert platform.api("POST", path, {"replicas": 0}).status == 202
+    until(
+        lambda: all(
+            json.loads(platform.api("GET", f"/system/function/{name}?namespace=turns").body).get("availableReplicas", 0)
+            == 0
+            for name in names
+        ),
+        what="no replicas",
+        log=lambda: platform.log,
+    )
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(platform.call, f"/function/{name}.turns", b"x") for name in names]
+        assert [call.result().status for call in calls] == [200] * 3
+    found = limits(platform, "turns")["starts"]
+    assert found["value"] == 1
+    assert found["refused"] >= 1, "somebody had to wait"
+    until(lambda: limits(platform, "turns")["starts"]["used"] == 0, what="the places back", log=lambda: platform.log)

@@ -7,7 +7,7 @@ import time
 
 import uvicorn
 
-from hilbert.api import decide
+from hilbert.api import decide, fair
 from hilbert.api.asgi import JSON, TEXT, Answer, App, ClientLeft, Receive, Request, Scope, Send, send_answer
 from hilbert.api.door import Door
 from hilbert.api.endpoint import Call
@@ -40,8 +40,10 @@ def create_app(services: Services) -> App:
             call.data = await request.body(limit)
         call.target = await endpoint.target(call)
         decide.check(call)
+        fair.check_pace(call)
         await trail.may_begin()
-        return await endpoint.handler(call)
+        async with fair.turn(call):
+            return await endpoint.handler(call)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -1,4 +1,4 @@
-"""`/system/limits`: the limits on the calls of a namespace and its functions, and how they are used."""
+"""`/system/limits`: the limits of a namespace and its functions, and how they are used."""
 
 from __future__ import annotations
 
@@ -9,54 +9,90 @@ from hilbert.api import targets
 from hilbert.api.asgi import Answer, json
 from hilbert.api.endpoint import NAMESPACE, Call, Endpoint
 from hilbert.api.problems import RESERVED_READ
+from hilbert.api.services import Services
 from hilbert.control.call_policy import usable_limits
 from hilbert.control.limits.keeper import LimitUse
 from hilbert.core import errors
 from hilbert.core.identity import Action, Resource
-from hilbert.core.limits import CallLimits, Scope
+from hilbert.core.limits import API_WRITES, LOG_BYTES, RATE, STARTS, WRITES_BURST, CallLimits, Scope, TenantLimits
+from hilbert.core.model import Namespace
 from hilbert.iam.rights import may
 from hilbert.wire.limits import LimitStatus
 
+_UNUSED: Final = LimitUse(CallLimits(), 0.0)
+
 
 async def list_limits(call: Call) -> Answer:
-    namespace = call.namespace
-    given: list[tuple[Scope, CallLimits]] = []
-    if (own := usable_limits(namespace.annotations)) is not None:
-        given.append(((str(namespace.name), ""), own))
-    for status in await call.services.provider.list(namespace.name):
-        limits = usable_limits(status.spec.annotations)
-        if limits is not None and may(call.caller, Action.FUNCTION_LIST, Resource(namespace.name, status.spec.ref)):
-            given.append(((str(namespace.name), str(status.spec.ref.name)), limits))
-    uses = call.services.limits.uses() if call.services.limits is not None else {}
-    return json([line for scope, limits in given for line in _lines(scope, limits, uses)])
+    services, namespace = call.services, call.namespace
+    uses = services.limits.uses() if services.limits is not None else {}
+    lines = [
+        *_of_calls((str(namespace.name), ""), namespace.annotations, uses),
+        *_of_tenant(services, namespace),
+        *await _of_queue(services, namespace),
+    ]
+    for status in await services.provider.list(namespace.name):
+        spec = status.spec
+        if may(call.caller, Action.FUNCTION_LIST, Resource(namespace.name, spec.ref)):
+            scope = (str(namespace.name), str(spec.ref.name))
+            lines += _of_calls(scope, spec.annotations, uses)
+            lines += _of_logs(scope, spec.annotations)
+    return json(lines)
 
 
-def _lines(scope: Scope, limits: CallLimits, uses: Mapping[Scope, LimitUse]) -> Iterable[LimitStatus]:
-    use = uses.get(scope)
-    namespace, name = scope
-    raised_by = "owner" if name else "administrator"
+def _of_calls(scope: Scope, annotations: Mapping[str, str], uses: Mapping[Scope, LimitUse]) -> Iterable[LimitStatus]:
+    limits = usable_limits(annotations)
+    if limits is None:
+        return
+    use = uses.get(scope, _UNUSED)
     if limits.rate:
-        yield LimitStatus(
-            namespace=namespace,
-            function=name,
-            limit="rate",
-            value=limits.rate,
-            burst=limits.burst,
-            used=use.rate if use else 0.0,
-            refused=use.refused_rate if use else 0,
-            raised_by=raised_by,
-        )
-    if limits.concurrency:
-        yield LimitStatus(
-            namespace=namespace,
-            function=name,
-            limit="concurrency",
-            value=limits.concurrency,
-            burst=0,
-            used=use.inflight if use else 0,
-            refused=use.refused_concurrency if use else 0,
-            raised_by=raised_by,
-        )
+        yield _line(scope, RATE, limits.rate, use.rate, use.refused.get(RATE, 0), burst=limits.burst)
+    for name, most in limits.places().items():
+        yield _line(scope, name, most, use.used.get(name, 0), use.refused.get(name, 0))
+
+
+def _of_tenant(services: Services, namespace: Namespace) -> Iterable[LimitStatus]:
+    """What a namespace alone can have."""
+    limits = TenantLimits.usable(namespace.annotations)
+    scope = (str(namespace.name), "")
+    if limits.starts:
+        yield _line(scope, STARTS, limits.starts, *services.starts.used(namespace.name))
+    if limits.api_writes:
+        used, refused = services.writes.used(namespace.name, limits.api_writes)
+        burst = max(1, round(limits.api_writes * WRITES_BURST))
+        yield _line(scope, API_WRITES, limits.api_writes, round(used, 3), refused, burst=burst)
+    yield from _of_logs(scope, namespace.annotations)
+
+
+def _of_logs(scope: Scope, annotations: Mapping[str, str]) -> Iterable[LimitStatus]:
+    limits = TenantLimits.usable(annotations)
+    if limits.log_bytes:
+        yield _line(scope, LOG_BYTES, limits.log_bytes, None, 0)
+
+
+async def _of_queue(services: Services, namespace: Namespace) -> Iterable[LimitStatus]:
+    if services.intake is None:
+        return ()
+    bounds = services.intake.rooms.room({}, namespace.annotations).bounds
+    counts = [one for one in await services.intake.queue.counts() if one.ref.namespace == namespace.name]
+    scope = (str(namespace.name), "")
+    return (
+        _line(scope, "queued", bounds.namespace_calls, sum(one.queued + one.running + one.dead for one in counts), 0),
+        _line(scope, "queued-bytes", bounds.namespace_bytes, sum(one.size for one in counts), 0),
+    )
+
+
+def _line(scope: Scope, name: str, value: float, used: float | None, refused: int, *, burst: int = 0) -> LimitStatus:
+    namespace, function = scope
+    return LimitStatus(
+        namespace=namespace,
+        function=function,
+        limit=name,
+        value=value,
+        burst=burst,
+        used=used,
+        refused=refused,
+        raised_by="owner" if function else "administrator",
+    )
 
 
 ENDPOINTS: Final = (
@@ -67,7 +103,7 @@ ENDPOINTS: Final = (
         access=Action.FUNCTION_LIST,
         target=targets.namespace(),
         group="Namespaces",
-        summary="List the limits on the calls of a namespace and of its functions, and how they are used",
+        summary="List the limits of a namespace and of its functions, and how they are used",
         query=(NAMESPACE,),
         answer=list[LimitStatus],
         errors=(errors.BackendUnavailable,),

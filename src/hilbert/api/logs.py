@@ -66,7 +66,7 @@ async def read_logs(call: Call) -> Answer:
             hint="leave call_id out, and have the function print the header X-Call-Id",
         )
     await call.services.provider.get(call.ref)
-    call.services.log_streams.check()
+    call.services.log_streams.check(wanted.ref.namespace)
     calls = logs.knows_calls and (call.flag(CALLS) or bool(wanted.call_id))
     return Answer(200, _lines(logs, wanted, call.services.log_streams, calls=calls), "application/x-ndjson")
 
@@ -100,7 +100,7 @@ def parse_query(
 async def _lines(logs: Logs, wanted: LogQuery, streams: LogStreams, *, calls: bool) -> AsyncGenerator[bytes, None]:
     """The status line is gone by now: a failure can only end the stream, and be logged."""
     try:
-        with streams.counted():
+        with streams.counted(wanted.ref.namespace):
             async for line in logs.read_logs(wanted):
                 yield encode_line(line, calls=calls)
     except errors.NotFound:

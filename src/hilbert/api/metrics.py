@@ -18,6 +18,7 @@ from hilbert.api.queue_metrics import queue_families
 from hilbert.api.services import Services
 from hilbert.control.call_counts import CallTotals
 from hilbert.core.errors import HilbertError
+from hilbert.core.limits import RATE
 from hilbert.core.model import FunctionStatus, Phase, ScalingPolicy
 
 _log = structlog.get_logger("hilbert.metrics")
@@ -137,13 +138,21 @@ def _scaling(services: Services) -> Iterable[Metric]:
 
 
 def _limits(services: Services) -> Iterable[Metric]:
-    refused = CounterMetricFamily(
-        "hilbert_limit_refused", "Calls refused by a limit.", labels=("namespace", "function", "limit")
-    )
+    """Of scopes that were called within the last minute."""
+    labels = ("namespace", "function", "limit")
+    most = GaugeMetricFamily("hilbert_limit", "A limit that is set, in its unit.", labels=labels)
+    used = GaugeMetricFamily("hilbert_limit_used", "How much there is now of what is limited.", labels=labels)
+    refused = CounterMetricFamily("hilbert_limit_refused", "Calls refused by a limit.", labels=labels)
     for (namespace, name), use in services.limits.uses().items() if services.limits is not None else ():
-        refused.add_metric([namespace, name, "rate"], use.refused_rate)
-        refused.add_metric([namespace, name, "concurrency"], use.refused_concurrency)
-    return (refused,)
+        if use.limits.rate:
+            most.add_metric([namespace, name, RATE], use.limits.rate)
+            used.add_metric([namespace, name, RATE], use.rate)
+            refused.add_metric([namespace, name, RATE], use.refused.get(RATE, 0))
+        for kind, value in use.limits.places().items():
+            most.add_metric([namespace, name, kind], value)
+            used.add_metric([namespace, name, kind], use.used.get(kind, 0))
+            refused.add_metric([namespace, name, kind], use.refused.get(kind, 0))
+    return most, used, refused
 
 
 def _data_plane(totals: CallTotals) -> Iterable[Metric]:

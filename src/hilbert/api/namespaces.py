@@ -100,6 +100,7 @@ def _warnings(call: Call, namespace: Namespace) -> list[str]:
 async def delete_namespace(call: Call) -> Answer:
     check_same_name(call.given(DELETED), call.name)
     await call.services.namespaces.delete_namespace(call.namespace.name, force=call.flag(FORCE))
+    call.services.writes.forget(call.namespace.name)
     if call.services.token_store is not None:
         await call.services.token_store.forget_namespace(call.namespace.name)
     if call.services.intake is not None:

@@ -118,6 +118,10 @@ def problem_of(exc: Exception, request: Mapping[str, str], other: Retold | None 
     headers: dict[str, str] = {}
     if isinstance(exc, errors.Overloaded) and exc.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(exc.retry_after)))
+        if isinstance(exc, errors.RateLimited) and exc.policy is not None:
+            limit, quota, window = exc.policy
+            headers["RateLimit"] = f'"{limit}";r=0;t={headers["Retry-After"]}'
+            headers["RateLimit-Policy"] = f'"{limit}";q={quota};w={window}'
     body = ProblemBody(code=exc.code, message=exc.message, hint=exc.hint, call_id=number)
     return _form(request, answer.status, f"{text}\n" if text else "", body, headers)
 

@@ -6,6 +6,7 @@ import functools
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import hilbert
 from hilbert.api.log_streams import LogStreams
@@ -17,6 +18,8 @@ from hilbert.control.call_counts import CallTotals, NoCalls, finished
 from hilbert.control.delivery.dispatcher import Dispatcher
 from hilbert.control.delivery.intake import Intake
 from hilbert.control.limits.keeper import Limits
+from hilbert.control.limits.starts import Starts
+from hilbert.control.limits.writes import Writes
 from hilbert.control.scaling.alerts import Steps
 from hilbert.control.scaling.scaler import Scaler
 from hilbert.control.schedules.firing import Firing
@@ -33,6 +36,10 @@ from hilbert.iam.basic import Password
 from hilbert.iam.federation import Federation
 from hilbert.iam.guesses import WrongGuesses
 from hilbert.iam.token_store import TokenStore
+from hilbert.kit.turns import Turns
+
+TURNS: Final = 16
+"""Requests to the REST API that are handled at once in each of the two classes; of tenants, half for one namespace at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +68,12 @@ class Services:
     """What AlertManager's alerts had scaled."""
     limits: Limits | None = None
     """How limits on calls are used; None: nobody enforces any here."""
+    starts: Starts = field(default_factory=Starts)
+    writes: Writes = field(default_factory=Writes)
+    turns: Turns[str] = field(default_factory=lambda: Turns(TURNS, each=TURNS // 2))
+    """Requests of tenants that are handled at once. Namespaces take turns."""
+    platform_turns: Turns[str] = field(default_factory=lambda: Turns(TURNS))
+    """The same for whoever governs the platform, whose requests never wait for those of tenants."""
     intake: Intake | None = None
     """Where calls are queued; None: this installation has no queue, nor the two that follow."""
     dispatcher: Dispatcher | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from hilbert.control.limits.starts import Starts
 from hilbert.core.errors import HilbertError
 from hilbert.core.model import ScalingPolicy
 from hilbert.core.ports import Provider
@@ -17,8 +18,11 @@ _log = structlog.get_logger("hilbert.activation")
 class Activation:
     """Takes wake-ups from the workers. Many for one function are one; one that is not at zero is left alone."""
 
-    def __init__(self, provider: Provider, *, workers: int = 8) -> None:
+    def __init__(self, provider: Provider, *, starts: Starts | None = None, workers: int = 8) -> None:
+        """`starts` says whose turn it is, where a namespace may not start all at once."""
         self._provider = provider
+        self._starts = starts or Starts()
+        self._starts.on_turn = self.wake
         self._queue: KeyedQueue[FunctionRef] = KeyedQueue(
             self._wake, name="activation", workers=workers, pace=Pace(first=0.1, most=5.0)
         )
@@ -41,6 +45,8 @@ class Activation:
             status = await self._provider.get(ref)
             if status.replicas > 0:
                 return
+            if not self._starts.may_begin(ref):
+                return  # It is woken when its turn comes; its calls wait.
             replicas = ScalingPolicy.of(status.spec.labels).min
             await self._provider.scale(ref, replicas)
         except HilbertError as exc:

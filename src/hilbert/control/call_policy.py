@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from hilbert.core.errors import InvalidSpec
-from hilbert.core.limits import CallLimits
+from hilbert.core.limits import CallLimits, TenantLimits
 from hilbert.core.model import (
     ANNOTATION_AUTH,
     ANNOTATION_MAX_INFLIGHT,
@@ -47,6 +47,7 @@ def call_policy(spec: FunctionSpec, namespace_annotations: Mapping[str, str], se
     times = {**namespace_annotations, **spec.annotations}
 
     CallLimits.of(spec.annotations)
+    TenantLimits.of(spec.annotations)
     _check_auth(spec.annotations)
 
     def seconds(key: str, default: Duration) -> float:
@@ -104,6 +105,7 @@ def check_namespace_policy(annotations: Mapping[str, str]) -> None:
     for key in _TIMES:
         duration_annotation(annotations, key, Duration(0))
     CallLimits.of(annotations)
+    TenantLimits.of(annotations)
     _check_auth(annotations)
 
 

@@ -182,6 +182,19 @@ class RateLimited(Overloaded):
 
     code = "rate-limited"
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        detail: str = "",
+        hint: str = "",
+        retry_after: float | None = None,
+        policy: tuple[str, int, int] | None = None,
+    ) -> None:
+        """`policy`: the limit's name, how many requests it allows, and in how many seconds."""
+        super().__init__(message, detail=detail, hint=hint, retry_after=retry_after)
+        self.policy = policy
+
 
 class BackendError(HilbertError):
     """What runs the functions failed."""

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from hilbert.dataplane import failures, headers
-from hilbert.dataplane.gates import Gate, leave
+from hilbert.dataplane.gates import Gate, disconnect, leave
 from hilbert.dataplane.headers import Incoming
 from hilbert.dataplane.passage import Passage
 from hilbert.dataplane.places import Places
@@ -253,4 +253,5 @@ class TunnelCall(FunctionCall):
 
     def on_end(self, status: int) -> None:
         self._places.give_back(self._source)
+        disconnect(self.gates)
         super().on_end(status)

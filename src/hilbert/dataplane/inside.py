@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from hilbert.dataplane import failures, headers
+from hilbert.dataplane.gates import Gate, connect, disconnect
 from hilbert.dataplane.passage import Refused
 from hilbert.dataplane.proxy import Proxy
 from hilbert.dataplane.table import Table
@@ -118,12 +119,17 @@ class Inside:
         if self._open[namespace] >= self._one_most or self._open.total() >= self._all_most:
             client.close()
             return
+        gates = self._table.gate_of(namespace.decode("ascii"))
+        if connect(gates) is not None:
+            client.close()
+            return
         self._open[namespace] += 1
         client.setblocking(False)
-        spawn(self._serve(namespace, client), name="connection from inside")
+        spawn(self._serve(namespace, client, gates), name="connection from inside")
 
-    async def _serve(self, namespace: bytes, client: socket.socket) -> None:
+    async def _serve(self, namespace: bytes, client: socket.socket, gates: tuple[Gate, ...]) -> None:
         def lost() -> None:
+            disconnect(gates)
             self._open[namespace] -= 1
             if not self._open[namespace]:
                 del self._open[namespace]

@@ -14,7 +14,7 @@ from hilbert.dataplane.admission import Admission
 from hilbert.dataplane.call import FunctionCall, TunnelCall
 from hilbert.dataplane.control_call import ControlCall
 from hilbert.dataplane.forwarded import Origin, TrustedProxies
-from hilbert.dataplane.gates import enter, leave
+from hilbert.dataplane.gates import connect, disconnect, enter, leave
 from hilbert.dataplane.guard import Guard
 from hilbert.dataplane.origin import tenant_of
 from hilbert.dataplane.passage import Passage, Refused
@@ -101,8 +101,12 @@ class Proxy:
             return Refused(request, responder, incoming, refused)
         if incoming.upgrade:
             source = _source(responder, incoming)
+            if (refused := connect(gates)) is not None:
+                leave(gates)
+                return Refused(request, responder, incoming, refused)
             if not self._tunnels.take(source):
                 leave(gates)
+                disconnect(gates)
                 return Refused(request, responder, incoming, failures.tunnels_taken(self._tunnels, source))
             call: FunctionCall = TunnelCall(
                 self, state, request, responder, incoming, places=self._tunnels, source=source

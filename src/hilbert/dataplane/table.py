@@ -61,6 +61,7 @@ class Waiter(Protocol):
     """A call that may wait for a replica."""
 
     state: RouteState
+    gates: tuple[Gate, ...]
 
     @property
     def held(self) -> int:
@@ -219,12 +220,17 @@ class Table:
         self._used.clear()
         return used
 
+    def gate_of(self, namespace: str) -> tuple[Gate, ...]:
+        """The limits of a namespace as a whole, if it has any."""
+        gate = self._gates.get((namespace, ""))
+        return () if gate is None else (gate,)
+
     def share(self, shares: Iterable[ScopeShare]) -> None:
         """This worker's parts of limits."""
         for share in shares:
             gate = self._gates.get(share.scope)
             if gate is not None:
-                gate.take(share.rate, share.concurrency, monotonic())
+                gate.take(share.rate, share.places, monotonic())
 
     def replace(self, entries: Iterable[Entry], *, epoch: str, version: int) -> list[RouteState]:
         """Take a snapshot. Returns the states that are gone; their waiting calls must be told."""

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from hilbert.dataplane import failures
+from hilbert.dataplane.gates import hold, let_go
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,6 +52,9 @@ class WaitingRoom:
         if 0 < self._max_bytes < self._held + call.held:
             call.fail(failures.room_full(str(state), self._max_bytes))
             return
+        if call.gates and (refused := hold(call.gates, call.held)) is not None:
+            call.fail(refused)
+            return
         state.waiting[call] = None
         self._held += call.held
         call.wait()
@@ -60,7 +64,7 @@ class WaitingRoom:
     def leave(self, call: Waiter) -> None:
         """A call has ended while it waited: it must not count against those that still wait."""
         if call.state.waiting.pop(call, call) is None:
-            self._held -= call.held
+            self._forget(call, call.held)
 
     def release(self, state: RouteState) -> None:
         """A replica came or has room again: send waiting calls on their way, in order. Or it is known that none comes."""
@@ -77,15 +81,21 @@ class WaitingRoom:
                 self._ask(state)
                 self._retry_later(state)
                 return
-            self._held -= held
+            self._forget(call, held)
             state.counters.mark()  # One less waits.
 
     def refuse(self, state: RouteState, failure: Failure) -> None:
         """Answer every waiting call of a function: what they wait for will not come."""
         while state.waiting:
             call, _ = state.waiting.popitem(last=False)
-            self._held -= call.held
+            self._forget(call, call.held)
             call.fail(failure)
+
+    def _forget(self, call: Waiter, held: int) -> None:
+        """It has left the room."""
+        self._held -= held
+        if call.gates:
+            let_go(call.gates, held)
 
     def gone(self, state: RouteState) -> None:
         """The function was removed."""

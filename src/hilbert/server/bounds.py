@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from hilbert.api.log_streams import SHARE as LOG_SHARE
 from hilbert.api.oauth import MAX_FORM
 from hilbert.api.queues import MOST_AT_ONCE
+from hilbert.api.services import TURNS
 from hilbert.audit import reading, record, thinning
 from hilbert.control.delivery.callbacks import LONGEST, TRIES, WITHIN
 from hilbert.control.delivery.calling import MOST_KEPT
@@ -111,6 +112,8 @@ CLIENTS: Final = (
     Bound("idle-connections", "connections that wait for their client when all connections or descriptors are taken", "idle ones are closed, then stalled ones; of the source with most the one that has waited longest", fixed="none", scope="worker"),
     Bound("tunnels", "calls that ask for an upgrade (WebSockets), as long as they are open", "503", "gateway.max_tunnels", fixed="half of the connections", scope="worker"),
     Bound("api-calls", "requests to the REST API under way", "503", "gateway.max_api_calls", scope="worker"),
+    Bound("api-turns", "requests to the REST API that are handled", "waits for its turn", fixed=f"{TURNS} of all tenants, {TURNS // 2} of one namespace; {TURNS} of administrators", scope="platform"),
+    Bound("api-writes", "requests a second that change something in a namespace, except an administrator's", "429", fixed=f"none; annotation `{limits.PREFIX}{limits.API_WRITES}`, of which {limits.WRITES_BURST:g} s may come together", scope="namespace"),
     Bound("control-connections", "connections of workers to the REST API", "503", fixed="5/8 of the process's descriptors", scope="control process"),
     Bound("metrics-connections", "connections to the metrics port, seven eighths of them from one address", "closed", fixed=f"{METRICS}; {HEAD_TIME:g} s and {_size(HEAD_BYTES)} for a head", scope="control process"),
     Bound("source-places", "tunnels, and requests to the REST API, of one address", "503", fixed=f"all but 1/{SHARE} of those of a worker", scope="source and worker"),
@@ -129,6 +132,7 @@ FUNCTIONS: Final = (
         fixed=f"{MOST_IDLE}, for {IDLE_TIME:g} s, and none above half of the process's descriptors", scope="replica and worker",
     ),
     Bound("log-files", "descriptors open in the log keeper when a replica starts", "its log is thrown away", fixed="5/8 of the process's limit", scope="platform"),
+    Bound("log-rate", "bytes a second that replicas write to their logs", "waits", fixed=f"16 MiB of all; annotation `{limits.PREFIX}{limits.LOG_BYTES}`", scope="function or namespace"),
     Bound("first-byte", "time until the answer begins", "504", "gateway.first_byte_timeout"),
     Bound("idle-answer", "time between two bytes of an answer", "cut", "gateway.idle_timeout"),
     Bound("total", "time for the whole call", "504, or cut", "gateway.total_timeout"),
@@ -165,6 +169,10 @@ WAITING: Final = (
     Bound("activation", "time for a replica to be there", "503", "gateway.activation_timeout"),
     Bound("call-rate", "calls a second", "429", fixed=f"none; annotation `{limits.ANNOTATION_RATE}`", scope="function or namespace"),
     Bound("call-concurrency", "calls at once", "429", fixed=f"none; annotation `{limits.ANNOTATION_CONCURRENCY}`", scope="function or namespace"),
+    Bound("held-calls", "calls that wait for a replica", "429", fixed=f"none; annotation `{limits.PREFIX}{limits.HELD}`", scope="function or namespace"),
+    Bound("held-bytes", "bytes of the bodies of calls that wait", "429", fixed=f"none; annotation `{limits.PREFIX}{limits.HELD_BYTES}`", scope="function or namespace"),
+    Bound("open-connections", "upgraded connections, and those from functions to the gateway", "429, or closed", fixed=f"none; annotation `{limits.PREFIX}{limits.CONNECTIONS}`", scope="function or namespace"),
+    Bound("starts", "functions that are started from zero at once", "waits for its turn", fixed=f"none; annotation `{limits.PREFIX}{limits.STARTS}`", scope="namespace"),
 )  # fmt: skip
 
 QUEUED: Final = (

@@ -32,11 +32,14 @@ from hilbert.control.activation import Activation
 from hilbert.control.call_counts import finished
 from hilbert.control.delivery.intake import FullQueue
 from hilbert.control.limits.keeper import Limits
+from hilbert.control.limits.starts import Starts
 from hilbert.control.routing import Routing
 from hilbert.control.scaling.prometheus import Prometheus
 from hilbert.control.scaling.scaler import Scaler
 from hilbert.control.usage import Ledger
 from hilbert.core.errors import HilbertError
+from hilbert.core.limits import TenantLimits
+from hilbert.core.model import EndpointSet
 from hilbert.core.ports import Namespaces, Provider, Retiring, SharedCounts, SharedShelves
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.feed.messages import CallKeys
@@ -87,7 +90,8 @@ class Control:
             provider = await stack.enter_async_context(
                 running_provider(settings, stop_replicas=lambda: not self._leave_replicas, lifeline=self._lifeline)
             )
-            activation = Activation(provider)
+            starts = Starts()
+            activation = Activation(provider, starts=starts)
             activation.start()
             stack.push_async_callback(activation.stop)
             ledger = usage = None
@@ -126,6 +130,7 @@ class Control:
             )
             scaler = self._scaler(provider, totals, queue)
             routing.on_change.append(scaler.seen)
+            routing.on_change.append(functools.partial(_bound_starts, starts))
             if usage is not None:
                 routing.on_change.append(usage.seen)
             guard = Guard()
@@ -157,6 +162,7 @@ class Control:
                 activation=activation,
                 scaler=scaler,
                 limits=limits,
+                starts=starts,
                 intake=queueing.intake if queueing is not None else None,
                 dispatcher=queueing.dispatcher if queueing is not None else None,
                 firing=queueing.firing if queueing is not None else None,
@@ -232,6 +238,12 @@ class Control:
             }
         )
         write_file(path, text)
+
+
+def _bound_starts(starts: Starts, change: EndpointSet) -> None:
+    if change.spec is not None:
+        starts.limit(change.ref.namespace, TenantLimits.usable(change.namespace_annotations).starts)
+    starts.seen(change)
 
 
 async def _due(queue: FullQueue) -> Mapping[FunctionRef, float]:

@@ -1,4 +1,4 @@
-"""Limits on calls and their use, as the REST API tells them."""
+"""Limits and their use, as the REST API tells them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ class LimitStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     function: str
     """Empty: the namespace's own, which its functions share."""
     limit: str
-    """`rate` or `concurrency`."""
+    """As in its annotation: `rate`, `concurrency`, `held`, ... For queued calls `queued` and `queued-bytes`."""
     value: float
-    """Calls a second, or calls at once."""
-    burst: int
-    """Of a rate: calls that may come together after a pause."""
-    used: float
-    """Calls that came in the last second, or calls at once now. Refused ones are among the former."""
-    refused: int
-    """Calls that were refused since the gateway's workers started, or since it was last idle for a minute."""
+    """In the limit's unit: calls, bytes, or how much of it a second."""
+    burst: int = 0
+    """Of what is counted a second: how much may come together after a pause."""
+    used: float | None = None
+    """How much there is now; of a `rate`, the calls of the last second, refused ones included. None: it is not measured."""
+    refused: int = 0
+    """How often it refused since the gateway's workers started, or since it was last idle for a minute.
+
+    For `starts`, how often a function had to wait for its turn."""
     raised_by: str
     """Who can raise it: `administrator` or `owner`."""

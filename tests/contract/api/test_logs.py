@@ -209,3 +209,15 @@ async def test_logs_that_are_read_at_once_have_a_bound(provider: Scripted) -> No
         async with asyncio.timeout(20):
             while (await api.call("GET", "/system/logs?name=f")).status != 200:
                 await asyncio.sleep(0.01)
+
+
+async def test_one_namespace_cannot_have_all_readers(provider: Scripted) -> None:
+    async with running(provider) as api:
+        api.services.log_streams.most = 2
+        provider.lines.put_nowait(line(1))
+        async with api.open("GET", "/system/logs?name=f&follow=1", HEADERS, b"") as exchange:
+            await anext(aiter(exchange.body()))
+            refused = await api.call("GET", "/system/logs?name=f")
+            assert refused.status == 503
+            assert "the most for one namespace" in refused.text
+        await provider.closed.wait()

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from hilbert.core.limits import CallLimits
 from hilbert.kit import handover
-from support.dataplane import Plane
-from support.wire import Wire
+from support.dataplane import Plane, until
+from support.wire import Closed, Wire
 
 NAMESPACE = "dev"
 
@@ -95,6 +96,26 @@ def test_what_is_refused_and_what_does_not_exist_look_alike(plane: Plane, keeper
     wire = keeper.connect()
     there, absent = get(wire, "/function/secret.other"), get(wire, "/function/absent.other")
     assert (there[0], there[1].replace(b"secret", b"absent")) == absent
+
+
+def test_a_namespaces_own_limit_counts_its_connections(plane: Plane, keeper: Keeper) -> None:
+    """One too many is closed; when another has gone there is room again."""
+    plane.put("f", plane.replica().endpoint, namespace=NAMESPACE, namespace_limits=CallLimits(connections=1))
+    first = keeper.connect()
+    assert get(first, "/function/f")[0] == 200
+    with pytest.raises((Closed, OSError)):
+        get(keeper.connect(), "/function/f")
+    assert get(keeper.connect("openfaas-fn"), "/function/f")[0] == 404
+    first.close()
+
+    def answers() -> bool:
+        wire = keeper.connect()
+        try:
+            return get(wire, "/function/f")[0] == 200
+        except (Closed, OSError):
+            return False
+
+    until(answers, what="room again")
 
 
 def test_the_rest_api_and_nothing_beside_it(plane: Plane, keeper: Keeper) -> None:

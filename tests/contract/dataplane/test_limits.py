@@ -92,7 +92,7 @@ def test_workers_say_what_they_are_asked_and_take_their_parts(plane: Plane) -> N
 
     def share() -> None:
         for worker in plane.feed.enforcing():
-            plane.feed.share(worker, [ScopeShare(("told", ""), 1000.0, 0)])
+            plane.feed.share(worker, [ScopeShare(("told", ""), 1000.0)])
 
     plane.run(share)
     until(lambda: plane.call("/function/f.told").status == 200, what="the new part")
@@ -114,3 +114,68 @@ def test_refused_calls_are_counted_as_such(plane: Plane) -> None:
         }
 
     until(lambda: codes() == {code: statuses.count(code) for code in set(statuses)}, what="the counts")
+
+
+@pytest.mark.bound("held-calls")
+def test_calls_that_wait_are_counted_against_their_namespace(plane: Plane) -> None:
+    """Those beyond are refused at once, the others go on when a replica comes; another namespace notices nothing."""
+    workers = len(plane.workers)
+    plane.put("cold", namespace="held", namespace_limits=CallLimits(held=workers))  # One in each worker.
+    plane.put("cold", namespace="free")
+    with ThreadPoolExecutor(32) as pool:
+        calls = [pool.submit(plane.call, "/function/cold.held", b"x") for _ in range(16)]
+        until(lambda: sum(call.done() for call in calls) >= 16 - workers, what="the calls beyond the limit")
+        refused = next(call.result() for call in calls if call.done())
+        assert refused.status == 429
+        assert b"namespace held has reached its limit of" in refused.body
+        assert b"com.hilbert.limits.held" in refused.body
+        free = [pool.submit(plane.call, "/function/cold.free", b"x") for _ in range(8)]
+        until(lambda: plane.waiting("cold") >= 8, what="the other namespace's calls")
+        plane.put("cold", plane.replica().endpoint, namespace="held", namespace_limits=CallLimits(held=workers))
+        plane.put("cold", plane.replica().endpoint, namespace="free")
+        assert {call.result().status for call in free} == {200}
+        statuses = sorted(call.result().status for call in calls)
+    assert statuses[0] == 200
+    assert set(statuses) == {200, 429}
+
+
+@pytest.mark.bound("held-bytes")
+def test_bodies_of_calls_that_wait_are_counted(plane: Plane) -> None:
+    limits = CallLimits(held_bytes=len(plane.workers) * 1000)
+    plane.put("cold", namespace="heavy", namespace_limits=limits)
+    answer = plane.call("/function/cold.heavy", b"x" * 1001)
+    assert answer.status == 429
+    assert b"bytes of calls that wait for a replica" in answer.body
+    with ThreadPoolExecutor(1) as pool:
+        small = pool.submit(plane.call, "/function/cold.heavy", b"x" * 10)
+        until(lambda: plane.waiting("cold") >= 1, what="the small one to wait")
+        plane.put("cold", plane.replica().endpoint, namespace="heavy", namespace_limits=limits)
+        assert small.result().status == 200
+
+
+@pytest.mark.bound("open-connections")
+def test_upgraded_connections_are_counted_until_they_close(plane: Plane) -> None:
+    def hold(call: Call) -> None:
+        call.wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        call.wire.rest()
+
+    limits = CallLimits(connections=len(plane.workers))
+    plane.put("chat", plane.replica(hold).endpoint, namespace="talk", namespace_limits=limits)
+    lines = "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n"
+    request = f"GET /function/chat.talk HTTP/1.1\r\n{lines}".encode()
+    wires, statuses = [], []
+    for _ in range(16):
+        wires.append(plane.connect())
+        wires[-1].send(request)
+        statuses.append(wires[-1].head().status)
+    assert set(statuses) == {101, 429}
+    assert statuses.count(101) <= len(plane.workers)
+    for wire in wires:
+        wire.close()
+
+    def opens() -> bool:
+        with plane.connect() as wire:
+            wire.send(request)
+            return bool(wire.head().status == 101)
+
+    until(opens, what="room again")

@@ -7,10 +7,11 @@ import gc
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hilbert.control.limits.shares import divide
 from hilbert.core.limits import CallLimits
 from hilbert.core.model import Endpoint, Route
 from hilbert.dataplane.feed.messages import Entry
-from hilbert.dataplane.gates import Gate, enter, leave
+from hilbert.dataplane.gates import Gate, connect, disconnect, enter, hold, leave, let_go
 from hilbert.dataplane.table import Table
 from hilbert.kit.http1 import Pool, TimerWheel
 
@@ -71,7 +72,7 @@ def test_all_gates_or_none() -> None:
     enter((own, shared), 100.0)
     for _ in range(50):
         assert enter((own, shared), 100.0) is not None
-    assert shared.refused_rate == 0
+    assert shared.refused == {}
     assert [enter((shared,), 100.0) is None for _ in range(5)] == [True] * 4 + [False]
     assert own.inflight == shared.inflight - 4 == 1
 
@@ -135,3 +136,51 @@ async def test_functions_of_a_namespace_share_its_limit() -> None:
     assert enter(two.gates, 1.0) is not None
     assert enter(other.gates, 1.0) is None
     wheel.close()
+
+
+def test_held_calls_and_their_bytes_are_counted_together_or_not_at_all() -> None:
+    own = Gate(("dev", "f"), CallLimits(held=2), [], workers=1, now=0.0)
+    shared = Gate(("dev", ""), CallLimits(held_bytes=100), [], workers=1, now=0.0)
+    assert hold((own, shared), 60) is None
+    failure = hold((own, shared), 60)
+    assert failure is not None
+    assert failure.message == "namespace dev has reached its limit of 100 bytes of calls that wait for a replica"
+    assert "com.hilbert.limits.held-bytes" in failure.hint
+    assert own.used["held"] == 1
+    assert hold((own, shared), 40) is None
+    failure = hold((own, shared), 0)
+    assert failure is not None
+    assert failure.message == "function f.dev has reached its limit of 2 calls that wait for a replica"
+    assert failure.status == 429
+    let_go((own, shared), 60)
+    assert hold((own, shared), 60) is None
+    assert shared.report().used["held-bytes"] == 100
+    assert shared.refused == {"held-bytes": 1}
+
+
+def test_open_connections() -> None:
+    found = (Gate(("dev", ""), CallLimits(connections=1), [], workers=1, now=0.0),)
+    assert connect(found) is None
+    failure = connect(found)
+    assert failure is not None
+    assert dict(failure.headers)[b"RateLimit-Policy"] == b'"namespace-connections";q=1;qu="connections"'
+    disconnect(found)
+    assert connect(found) is None
+
+
+@given(st.data())
+def test_workers_together_are_off_by_one_seconds_worth_at_most(data: st.DataObject) -> None:
+    """However the demand moves between them: over any time no more than burst and rate, and what a second allows."""
+    rate, burst, workers = data.draw(st.integers(1, 50)), data.draw(st.integers(1, 50)), data.draw(st.integers(2, 4))
+    limits = CallLimits(float(rate), burst)
+    gates = [Gate(("dev", ""), limits, [], workers=workers, now=0.0) for _ in range(workers)]
+    let_in = 0
+    seconds = data.draw(st.integers(1, 12))
+    for second in range(seconds):
+        asked = [data.draw(st.sampled_from((0, 1, rate, 3 * rate))) for _ in gates]
+        for gate, count in zip(gates, asked, strict=True):
+            for number in range(count):
+                let_in += enter((gate,), second + number / max(1, count)) is None
+        for gate, part in zip(gates, divide(limits.rate, [float(count) for count in asked]), strict=True):
+            gate.take(part, {}, second + 1.0)
+    assert let_in <= burst + rate * seconds + max(rate, burst) + workers

@@ -23,6 +23,7 @@ class Waiting:
         self.waits = False
         self.sent = False
         self.held = held
+        self.gates = state.gates
 
     def wait(self) -> None:
         self.waits = True

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from hilbert.cli.frame.flags import HERE, PLAIN, Annotations, Connection, Labels, Shape, Yes, flag
 from hilbert.cli.frame.parsing import pairs
 from hilbert.cli.gateway.target import connect
+from hilbert.cli.namespace.limits import rows
 from hilbert.cli.terminal.confirm import confirm
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, note, out, warn
 from hilbert.cli.terminal.progress import progress
 from hilbert.client import Client
-from hilbert.core.errors import Conflict, Forbidden, NamespaceNotFound
+from hilbert.core.errors import Conflict, Denied, Forbidden, Invalid, NamespaceNotFound, NotFound
+from hilbert.wire.limits import LimitStatus
 
 _AGAIN: Final = 1.0
 """Seconds between two looks with --wait."""
@@ -43,6 +46,7 @@ def create(name: str, /, *, label: Labels = (), annotation: Annotations = (), at
 def get(name: str, /, *, at: Connection = HERE, shape: Shape = PLAIN) -> None:
     with connect(at) as client:
         found = client.get_namespace(name)
+        held_to = _limits(client, name) if shape.format == "table" else []
     if shape.format != "table":
         write_document(found, shape.format)
         return
@@ -56,6 +60,10 @@ def get(name: str, /, *, at: Connection = HERE, shape: Shape = PLAIN) -> None:
         out("Warnings:")
         for warning in found.warnings:
             out(harmless(f" {warning}"))
+    if held_to:
+        out("Limits:")
+        for line in rows(held_to):
+            out(harmless(f" {line}"))
 
 
 def update(name: str, /, *, label: Labels = (), annotation: Annotations = (), at: Connection = HERE) -> None:
@@ -93,6 +101,14 @@ def delete(
             shown.text = left.message
             time.sleep(_AGAIN)
     out(f"Namespace Removed: {name}")
+
+
+def _limits(client: Client, name: str) -> Sequence[LimitStatus]:
+    """Nothing where they cannot be asked for: of a gateway that has none, or by who may not list functions."""
+    try:
+        return client.list_limits(name)
+    except (Denied, NotFound, Invalid):
+        return []
 
 
 def _left(client: Client, name: str) -> Conflict | None:

@@ -72,7 +72,7 @@ class Intake:
         `accepted` tells whoever delivers that there is a call, and when it is due; `cancelled` that one is over.
         """
         self.queue = queue
-        self._rooms = rooms
+        self.rooms = rooms
         self._rates = Rates()
         self._accepted = accepted
         self._cancelled = cancelled
@@ -99,7 +99,7 @@ class Intake:
         `KeyReused`, `QueueFull`, `RateLimited`, `StorageFull` and `BackendUnavailable`.
         """
         call = self._prepare(ref, method, target, fields, body, by, is_vouched=is_vouched)
-        room = self._rooms.room(*annotations)
+        room = self.rooms.room(*annotations)
         now = self._wall()
         self._rates.take(ref, room, 1, now)
         (accepted,) = await self._put(call, now, {ref: room.bounds})
@@ -114,7 +114,7 @@ class Intake:
         """
         calls = [self._prepare(*request, by, is_vouched=True) for request in requests]
         counts = Counter(call.ref for call in calls)
-        rooms = {ref: await self._rooms.of(ref) for ref in counts}
+        rooms = {ref: await self.rooms.of(ref) for ref in counts}
         now = self._wall()
         for ref, count in counts.items():
             self._rates.take(ref, rooms[ref], count, now)

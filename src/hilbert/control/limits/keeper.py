@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
 from hilbert.control.limits.shares import divide, divide_whole
-from hilbert.core.limits import CallLimits, Scope, ScopeShare, ScopeUse
+from hilbert.core.limits import CONCURRENCY, CallLimits, Scope, ScopeShare, ScopeUse
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
 
 _EVERY: Final = 1.0
@@ -39,10 +40,10 @@ class LimitUse(msgspec.Struct, frozen=True):
     limits: CallLimits
     rate: float
     """Calls that came in the last second, refused ones included."""
-    inflight: int
-    refused_rate: int
-    """Since the workers' start."""
-    refused_concurrency: int
+    used: Mapping[str, int] = {}
+    """How much there is now, by the name of the limit."""
+    refused: Mapping[str, int] = {}
+    """How often it was refused since the workers' start, by the name of the limit."""
 
 
 class _Seen:
@@ -55,6 +56,11 @@ class _Seen:
         self.before = use.asked
         self.asked = 0.0
         """In the last second."""
+
+    def wants(self, kind: str) -> float:
+        """How much this worker may need of what is limited at once: what it has, and more if it is asked much."""
+        has = float(self.use.used.get(kind, 0))
+        return has + self.asked / 10 if kind == CONCURRENCY else has
 
 
 class Limits:
@@ -98,22 +104,21 @@ class Limits:
         for scope, workers in list(self._scopes.items()):
             for gone in workers.keys() - told.keys():
                 del workers[gone]
-            if not workers or now - self._used_at[scope] > _FORGET_AFTER:
+            idle = not any(any(seen.use.used.values()) for seen in workers.values())
+            if not workers or (idle and now - self._used_at[scope] > _FORGET_AFTER):
                 del self._scopes[scope], self._used_at[scope]
                 continue
             for seen in workers.values():
                 seen.asked, seen.before = float(seen.use.asked - seen.before), seen.use.asked
             limits = next(iter(workers.values())).use.limits
             rates = divide(limits.rate, [workers[name].asked if name in workers else 0.0 for name in names])
-            places = [0] * len(names)
-            if limits.concurrency:
-                wanted = [
-                    float(workers[name].use.inflight) + workers[name].asked / 10 if name in workers else 0.0
-                    for name in names
-                ]
-                places = divide_whole(limits.concurrency, wanted)
-            for name, rate, place in zip(names, rates, places, strict=True):
-                told[name].append(ScopeShare(scope, rate, place))
+            places: list[dict[str, int]] = [{} for _ in names]
+            for kind, most in limits.places().items():
+                wanted = [workers[name].wants(kind) if name in workers else 0.0 for name in names]
+                for mine, part in zip(places, divide_whole(most, wanted), strict=True):
+                    mine[kind] = part
+            for name, rate, mine in zip(names, rates, places, strict=True):
+                told[name].append(ScopeShare(scope, rate, mine))
         for name, shares in told.items():
             if shares:
                 self._workers.share(name, shares)
@@ -126,10 +131,9 @@ class Limits:
 
 def _sum(workers: Mapping[str, _Seen]) -> LimitUse:
     uses = [seen.use for seen in workers.values()]
-    return LimitUse(
-        limits=uses[0].limits,
-        rate=sum(seen.asked for seen in workers.values()),
-        inflight=sum(use.inflight for use in uses),
-        refused_rate=sum(use.refused_rate for use in uses),
-        refused_concurrency=sum(use.refused_concurrency for use in uses),
-    )
+    used: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    for use in uses:
+        used.update(use.used)
+        refused.update(use.refused)
+    return LimitUse(uses[0].limits, sum(seen.asked for seen in workers.values()), used, refused)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Protocol
 
 from hilbert.core.model import LogLine, LogQuery
-from hilbert.core.values import FunctionRef, NamespaceName
+from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 
 
 class ReplicaLogs(Protocol):
@@ -50,6 +50,13 @@ class ReplicaLogs(Protocol):
 
     def drop_namespace(self, name: NamespaceName) -> None:
         """As `drop`, for all functions of a namespace."""
+        ...
+
+    def slow(self, namespace: NamespaceName, name: FunctionName | None, rate: int) -> None:
+        """Take no more than `rate` bytes a second of a function, or of a namespace as a whole; 0 is no bound.
+
+        Whoever writes faster waits. Told anew after each start.
+        """
         ...
 
     def keep_only(self, known: Iterable[FunctionRef]) -> None:

@@ -16,6 +16,7 @@ from hilbert.core.errors import (
 )
 from hilbert.core.isolation import STRICT, Promise
 from hilbert.core.last_words import LINES, telling_line
+from hilbert.core.limits import TenantLimits
 from hilbert.core.model import (
     EndpointSet,
     FunctionSpec,
@@ -103,7 +104,7 @@ class HostProvider:
         """Read what was promised, take back the replicas that run, begin to reconcile. Raises `StorageFull`."""
         loaded = await self._store.load()
         for tenant in loaded.tenants:
-            self._tenants[tenant.namespace.name] = tenant
+            self._set_tenant(tenant)
         if self._default not in self._tenants:
             await self._new_tenant(Namespace(name=self._default))
         for record in loaded.functions:
@@ -234,7 +235,7 @@ class HostProvider:
         check_host_profiles(namespace.annotations)
 
         async def commit() -> None:
-            self._tenants[namespace.name] = await self._store.update_namespace(namespace)
+            self._set_tenant(await self._store.update_namespace(namespace))
             for ref in self._members.get(namespace.name, ()):
                 self._hub.changed(ref)
                 self._reconciler.wake(ref)
@@ -253,6 +254,7 @@ class HostProvider:
                     await asyncio.to_thread(self._runtime.forget_namespace, name)
             await self._store.delete_namespace(name)
             self._tenants.pop(name, None)
+            self._logs.slow(name, None, 0)
             for ref in self._members.pop(name, set()):
                 self._drop(ref)
             self._logs.drop_namespace(name)
@@ -340,12 +342,18 @@ class HostProvider:
         return [ref for members in self._members.values() for ref in members]
 
     async def _new_tenant(self, namespace: Namespace) -> None:
-        self._tenants[namespace.name] = await self._store.create_namespace(namespace)
+        self._set_tenant(await self._store.create_namespace(namespace))
+
+    def _set_tenant(self, tenant: TenantRecord) -> None:
+        namespace = tenant.namespace
+        self._tenants[namespace.name] = tenant
+        self._logs.slow(namespace.name, None, TenantLimits.usable(namespace.annotations).log_bytes)
 
     def _take(self, record: FunctionRecord) -> Cell:
         ref = record.spec.ref
         cell = self._reconciler.cell(ref)
         cell.record = record
+        self._logs.slow(ref.namespace, ref.name, TenantLimits.usable(record.spec.annotations).log_bytes)
         self._members.setdefault(ref.namespace, set()).add(ref)
         return cell
 
@@ -355,6 +363,7 @@ class HostProvider:
         if cell is None or cell.record is None:
             return
         cell.record = None
+        self._logs.slow(ref.namespace, ref.name, 0)
         cell.published = ()
         cell.published_fault = None
         cell.reset()

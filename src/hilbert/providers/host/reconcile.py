@@ -23,6 +23,7 @@ from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import Duration, FunctionRef
 from hilbert.kit.aio import Clock, KeyedQueue, cancel, spawn
 from hilbert.kit.pace import Pace
+from hilbert.kit.turns import Turns
 from hilbert.providers.host.cell import STEADY, Cell, Replica
 from hilbert.providers.host.decide import Revision, Stage, decide
 from hilbert.providers.host.extra import Announcing, Preparing
@@ -90,7 +91,8 @@ class Reconciler:
         self._queue: KeyedQueue[FunctionRef] = KeyedQueue(
             self._reconcile, name="host", pace=Pace(first=0.05, most=10.0)
         )
-        self._slots = asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1)))
+        self._slots: Turns[str] = Turns(max(4, 2 * (os.cpu_count() or 1)))
+        """Starts at once. Namespaces take turns, so that many starts of one do not put off one of another."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
         self.busy: Callable[[FunctionRef], Mapping[str, int]] | None = None
@@ -353,7 +355,7 @@ class Reconciler:
             self._not_started(cell, replica, exc)
             self.wake(cell.ref)
             return
-        async with self._slots:
+        async with self._slots.place(cell.ref.namespace):
             if not self._still_wanted(cell, replica):  # It may have waited long for its slot.
                 self._drop(cell, replica)
                 return

@@ -25,12 +25,12 @@ import structlog
 
 from hilbert.core.errors import BackendUnavailable
 from hilbert.core.model import LogLine, LogQuery
-from hilbert.core.values import FunctionRef, NamespaceName
+from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.kit.aio import spawn
 from hilbert.runtimes.logs.keeper import Keeper
 from hilbert.runtimes.logs.layout import replica_of
 from hilbert.runtimes.logs.link import Link
-from hilbert.runtimes.logs.protocol import Drop, Flush, Keep, Retire
+from hilbert.runtimes.logs.protocol import Drop, Flush, Keep, Request, Retire, Slow
 from hilbert.runtimes.logs.reader import LogReader, last_lines
 
 _log = structlog.get_logger("hilbert.logs")
@@ -62,6 +62,7 @@ class LogFolder:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._live: dict[str, FunctionRef] = {}
         self._bare: set[str] = set()
+        self._rates: dict[tuple[str, str], int] = {}
         self._link = Link(self._connect, standing=self._standing)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="logs")
         self._removals: set[asyncio.Task[None]] = set()
@@ -109,6 +110,16 @@ class LogFolder:
     def drop_namespace(self, name: NamespaceName) -> None:
         self._discard(self._path / name)
         self._link.ask(Drop(self._link.number(), name, ""))
+
+    def slow(self, namespace: NamespaceName, name: FunctionName | None, rate: int) -> None:
+        scope = (str(namespace), str(name or ""))
+        if self._rates.get(scope, 0) == rate:
+            return
+        if rate:
+            self._rates[scope] = rate
+        else:
+            del self._rates[scope]
+        self._link.ask(Slow(self._link.number(), *scope, rate))
 
     def keep_only(self, known: Iterable[FunctionRef]) -> None:
         wanted = {(str(ref.namespace), str(ref.name)) for ref in known}
@@ -202,8 +213,11 @@ class LogFolder:
         thread.start()
         return await asyncio.open_unix_connection(sock=ours)
 
-    def _standing(self) -> Iterator[Keep]:
-        return (self._keep(replica, ref) for replica, ref in self._live.items())
+    def _standing(self) -> Iterator[Request]:
+        for scope, rate in self._rates.items():
+            yield Slow(self._link.number(), *scope, rate)
+        for replica, ref in self._live.items():
+            yield self._keep(replica, ref)
 
     def _keep(self, replica: str, ref: FunctionRef) -> Keep:
         return Keep(self._link.number(), ref.namespace, ref.name, replica, replica in self._bare)

@@ -23,7 +23,7 @@ import msgspec
 import structlog
 
 from hilbert.runtimes.logs.layout import EARLIER, LIVE, OLD, replica_of
-from hilbert.runtimes.logs.protocol import REQUEST_MOST, Drop, Flush, Keep, Request, Retire, decode
+from hilbert.runtimes.logs.protocol import REQUEST_MOST, Drop, Flush, Keep, Request, Retire, Slow, decode
 
 _log = structlog.get_logger("hilbert.logs")
 
@@ -37,6 +37,8 @@ _PIECE: Final = 65536
 _PIPE_MOST: Final = 2 << 20
 """More than a pipe can hold: a flush ends there, also while the replica goes on writing."""
 _CLIENTS_MOST: Final = 8
+_PAUSED_EVERY: Final = 0.05
+"""Seconds between looks at whether a pipe that is left alone may be read again."""
 _TURNS: Final = 64
 """Pipes emptied by a piece before requests are looked at again."""
 
@@ -56,6 +58,10 @@ class _Output:
         self.failing = False
         self.bare = request.bare
         self._inside_line = False
+        self.paces: tuple[_Pace, ...] = ()
+        """Bounds that it shares."""
+        self.paused = False
+        """It has written more than those allow: its pipe is left alone."""
 
     def stamped(self, data: bytes) -> bytes:
         """With the time before each line that begins in it."""
@@ -102,6 +108,25 @@ class _Output:
                 os.rename(name, f"{name}{EARLIER}", src_dir_fd=self.folder, dst_dir_fd=self.folder)
 
 
+class _Pace:
+    """So many bytes a second of one function or namespace, of which a second's worth may come together."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self._left = float(rate)
+        self._at = time.monotonic()
+
+    def take(self, count: int) -> None:
+        self._left -= count
+
+    def wait(self) -> float:
+        """Seconds until there is something left; 0 if there is."""
+        now = time.monotonic()
+        self._left = min(self.rate, self._left + (now - self._at) * self.rate)
+        self._at = now
+        return 0.0 if self._left > 0 else -self._left / self.rate
+
+
 class _Client:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -126,6 +151,8 @@ class Keeper:
         self._clients: dict[int, _Client] = {}
         self._control = select.epoll()
         self._sources = select.epoll()
+        self._paces: dict[tuple[str, str], _Pace] = {}
+        self._paused: dict[str, _Output] = {}
         self._reading = True
         self._allowance = float(_BURST)
         self._refilled = time.monotonic()
@@ -153,7 +180,8 @@ class Keeper:
         """Copy until `stop`; then empty every pipe once more, so that nothing waits for a successor longer than it must."""
         while not self._stopping:
             self._pace()
-            for descriptor, _ in self._control.poll(-1 if self._reading else 0.01):
+            waits = 0.01 if not self._reading else _PAUSED_EVERY if self._paused else -1
+            for descriptor, _ in self._control.poll(waits):
                 if self._listener is not None and descriptor == self._listener.fileno():
                     self._accept(self._listener)
                 elif descriptor in self._clients:
@@ -181,6 +209,8 @@ class Keeper:
         now = time.monotonic()
         self._allowance = min(_BURST, self._allowance + (now - self._refilled) * _RATE)
         self._refilled = now
+        for output in [one for one in self._paused.values() if not any(pace.wait() for pace in one.paces)]:
+            self._resume(output)
         reading = self._allowance > 0
         if reading != self._reading:
             self._reading = reading
@@ -242,6 +272,33 @@ class Keeper:
                 for output in self._outputs.values():
                     if output.namespace == request.namespace and request.function in ("", output.function):
                         output.discard()
+            case Slow():
+                self._slow(request)
+
+    def _slow(self, request: Slow) -> None:
+        scope = (request.namespace, request.function)
+        if request.rate:
+            self._paces[scope] = _Pace(request.rate)
+        else:
+            self._paces.pop(scope, None)
+        for output in self._outputs.values():
+            if output.namespace == request.namespace:
+                output.paces = self._paces_of(output)
+
+    def _paces_of(self, output: _Output) -> tuple[_Pace, ...]:
+        scopes = ((output.namespace, ""), (output.namespace, output.function))
+        return tuple(self._paces[scope] for scope in scopes if scope in self._paces)
+
+    def _pause(self, output: _Output) -> None:
+        output.paused = True
+        self._paused[output.replica] = output
+        self._sources.unregister(output.pipe)
+
+    def _resume(self, output: _Output) -> None:
+        output.paused = False
+        self._paused.pop(output.replica, None)
+        if output.pipe >= 0:
+            self._sources.register(output.pipe, select.EPOLLIN)
 
     def _keep(self, request: Keep) -> None:
         known = self._outputs.get(request.replica)
@@ -263,6 +320,7 @@ class Keeper:
                     where = self._logs / request.namespace / request.function
                     folder = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
             output = _Output(request, pipe, folder)
+            output.paces = self._paces_of(output)
             self._sources.register(pipe, select.EPOLLIN)
         except BaseException:
             os.close(pipe)
@@ -295,7 +353,11 @@ class Keeper:
     def _close_pipe(self, output: _Output) -> None:
         if output.pipe >= 0:
             del self._by_pipe[output.pipe]
-            self._sources.unregister(output.pipe)
+            if output.paused:
+                output.paused = False
+                self._paused.pop(output.replica, None)
+            else:
+                self._sources.unregister(output.pipe)
             os.close(output.pipe)
             output.pipe = -1
 
@@ -316,6 +378,10 @@ class Keeper:
         if output.bare:
             data = output.stamped(data)
         self._allowance -= len(data)
+        for pace in output.paces:
+            pace.take(len(data))
+        if not output.paused and any(pace.wait() for pace in output.paces):
+            self._pause(output)
         try:
             output.write(data, self._half)
         except OSError as exc:  # A full disk costs lines, and nothing else.

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Final
 
 from hilbert.core.model import LogLine, LogQuery
-from hilbert.core.values import FunctionRef, NamespaceName
+from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.runtimes.logs.reader import LineParser
 
 _FOLLOW_EVERY: Final = 0.01
@@ -67,6 +67,9 @@ class MemoryLogs:
     def drop_namespace(self, name: NamespaceName) -> None:
         for ref in {ref for ref, _ in self._files if ref.namespace == name}:
             self.drop(ref)
+
+    def slow(self, namespace: NamespaceName, name: FunctionName | None, rate: int) -> None:
+        """Memory is as fast as whoever writes."""
 
     def keep_only(self, known: Iterable[FunctionRef]) -> None:
         for ref in {ref for ref, _ in self._files} - set(known):

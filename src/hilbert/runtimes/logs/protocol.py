@@ -43,7 +43,17 @@ class Drop(msgspec.Struct, frozen=True, tag="drop"):
     function: str
 
 
-Request = Keep | Flush | Retire | Drop
+class Slow(msgspec.Struct, frozen=True, tag="slow"):
+    """Copy no more than so much a second of the function (or of the whole namespace, when it is empty)."""
+
+    number: int
+    namespace: str
+    function: str
+    rate: int
+    """Bytes; 0 takes the bound away."""
+
+
+Request = Keep | Flush | Retire | Drop | Slow
 
 REQUEST_MOST = 4096
 """Most bytes of a request's line."""

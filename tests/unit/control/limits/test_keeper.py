@@ -36,7 +36,7 @@ def world() -> tuple[Workers, Limits, ManualClock]:
 
 
 def use(asked: int, *, inflight: int = 0, refused: int = 0) -> ScopeUse:
-    return ScopeUse(SCOPE, TEN, asked, refused, 0, inflight)
+    return ScopeUse(SCOPE, TEN, asked, {"concurrency": inflight}, {"rate": refused})
 
 
 def test_the_busy_worker_gets_nearly_all(world: tuple[Workers, Limits, ManualClock]) -> None:
@@ -44,7 +44,7 @@ def test_the_busy_worker_gets_nearly_all(world: tuple[Workers, Limits, ManualClo
     workers.on_use("a", [use(100, inflight=7)])
     limits.divide()
     assert [workers.told[name][0].rate for name in "ab"] == pytest.approx([9.75, 0.25])
-    assert [workers.told[name][0].concurrency for name in "ab"] == [7, 1]
+    assert [workers.told[name][0].places["concurrency"] for name in "ab"] == [7, 1]
     workers.on_use("a", [use(103)])
     workers.on_use("b", [use(40)])
     limits.divide()
@@ -58,7 +58,7 @@ def test_use_is_summed(world: tuple[Workers, Limits, ManualClock]) -> None:
     workers.on_use("b", [use(7, inflight=1, refused=3)])
     limits.divide()
     found = limits.uses()[SCOPE]
-    assert (found.rate, found.inflight, found.refused_rate) == (12, 3, 4)
+    assert (found.rate, found.used["concurrency"], found.refused["rate"]) == (12, 3, 4)
 
 
 def test_a_worker_that_left_has_no_part(world: tuple[Workers, Limits, ManualClock]) -> None:
@@ -76,7 +76,7 @@ async def test_ten_thousand_scopes_with_one_call_each_are_forgotten(
 ) -> None:
     workers, limits, clock = world
     for number in range(10_000):
-        workers.on_use("a", [ScopeUse((f"n{number}", ""), TEN, 1, 0, 0, 0)])
+        workers.on_use("a", [ScopeUse((f"n{number}", ""), TEN, 1)])
     limits.divide()
     assert len(limits.uses()) == 10_000
     await clock.advance(61)

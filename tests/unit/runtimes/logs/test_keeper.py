@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from hilbert.runtimes.logs import keeper as module
 from hilbert.runtimes.logs.keeper import Keeper
-from hilbert.runtimes.logs.protocol import Drop, Flush, Keep, Request, Retire, encode
+from hilbert.runtimes.logs.protocol import Drop, Flush, Keep, Request, Retire, Slow, encode
+from support.dataplane import until
 
 LIMIT = 40_000
 
@@ -220,3 +221,37 @@ def test_a_keeper_that_comes_later_goes_on(tmp_path: Path) -> None:
     bench.flush("f-a")
     assert bench.content("f-a") == b"one\ntwo\n"
     bench.close()
+
+
+@pytest.mark.bound("log-rate")
+def test_a_namespace_that_writes_too_fast_waits_and_others_do_not(bench: Bench) -> None:
+    """What it has written by then is there; the rest comes at its pace, and at once when the bound goes."""
+    slow = bench.begin("slow")
+    bench.ask(Slow(3, "dev", "", 2048))
+    line = b"2024-05-06T07:08:09Z " + b"x" * 1003
+    for _ in range(12):
+        os.write(slow, line)
+    (bench.logs / "other" / "g").mkdir(parents=True)
+    os.mkfifo(bench.pipes / "quick")
+    bench.writers["quick"] = os.open(bench.pipes / "quick", os.O_RDWR)
+    bench.ask(Keep(4, "other", "g", "quick"))
+    os.write(bench.writers["quick"], b"a line\n" * 100)
+    until(lambda: bench.keeper._paused.keys() == {"slow"}, what="the pause")
+    other = bench.logs / "other" / "g" / "quick.log"
+    until(lambda: other.exists() and other.stat().st_size == 700, what="the other's lines")
+    for _ in range(60):
+        os.write(slow, line)
+    assert len(bench.content("slow")) < 72 * 1024
+    bench.ask(Slow(5, "dev", "", 0))
+    until(lambda: not bench.keeper._paused, what="the end of the pause")
+
+
+def test_a_paused_replica_can_end(bench: Bench) -> None:
+    os.write(bench.begin("a"), b"x" * 9000 + b"\n")
+    bench.ask(Slow(3, "dev", "f", 1024))
+    os.write(bench.writers["a"], b"y" * 9000 + b"\n")
+    until(lambda: "a" in bench.keeper._paused, what="the pause")
+    os.close(bench.writers.pop("a"))
+    bench.ask(Retire(4, "dev", "f", "a"))
+    assert not bench.keeper._paused
+    assert bench.content("a", ".old").endswith(b"y\n")

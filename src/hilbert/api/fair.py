@@ -1,0 +1,43 @@
+"""Who waits for whom where there are more requests than can be handled at once: two classes, and turns among tenants.
+
+Whoever governs the platform is one class, all others the other: what tenants ask for never keeps an administrator waiting.
+Among tenants, namespaces take turns, so that one with a thousand requests costs another with one the time of one.
+Calls that are queued are not among them: they have bounds of their own, and go to the disk together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final
+
+from hilbert.api.endpoint import Access, Call
+from hilbert.core.identity import PLATFORM, Action
+from hilbert.core.limits import TenantLimits
+from hilbert.iam.rights import may
+
+_API: Final = "/system/"
+
+
+def turn(call: Call) -> contextlib.AbstractAsyncContextManager[None]:
+    """A place for the time of its handler."""
+    if not call.endpoint.path.startswith(_API) or call.endpoint.access is Access.PUBLIC:
+        return contextlib.nullcontext()
+    if _governs(call):
+        return call.services.platform_turns.place("")
+    namespaces = {namespace.name for _, namespace in call.target.each() if namespace is not None}
+    if len(namespaces) == 1:
+        return call.services.turns.place(f"namespace {namespaces.pop()}")
+    return call.services.turns.place(f"caller {call.caller.identity}")
+
+
+def check_pace(call: Call) -> None:
+    """Raise `RateLimited` for one change too many in a namespace. Whoever governs the platform is not held up."""
+    if not call.endpoint.is_change or not call.endpoint.path.startswith(_API) or _governs(call):
+        return
+    for _, namespace in call.target.each():
+        if namespace is not None:
+            call.services.writes.take(namespace.name, TenantLimits.usable(namespace.annotations).api_writes)
+
+
+def _governs(call: Call) -> bool:
+    return may(call.caller, Action.SYSTEM_GOVERN, PLATFORM)
