@@ -210,8 +210,8 @@ class ProcessHarness(Alone):
         left = list((self.folder / "run" / "r").iterdir())
         groups = [
             str(group)
-            for parent in self.runtime.machine.limiter.groups("x")
-            for group in Path(parent).parent.glob("*-*")
+            for parent in self.runtime.machine.limiter.groups("x", "x")
+            for group in Path(parent).parent.parent.glob("*/*-*")
             if group.is_dir() and group.name.rpartition("-")[2] in {path.name for path in left}
         ]
         with contextlib.suppress(AssertionError):  # One that was given up before its gate ends by itself, soon.

@@ -32,6 +32,9 @@ API_WRITES: Final = "api-writes"
 LOG_BYTES: Final = "log-bytes"
 """Bytes a second that replicas write to their logs."""
 
+WEIGHT: Final = "weight"
+"""On a namespace: its share of what several want at once, processors first of all; 1 without it."""
+
 ANNOTATION_RATE: Final = PREFIX + RATE
 ANNOTATION_BURST: Final = PREFIX + BURST
 ANNOTATION_CONCURRENCY: Final = PREFIX + CONCURRENCY
@@ -44,6 +47,8 @@ WRITES_BURST: Final = 10.0
 _NUMBER: Final = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,6})?")
 _MOST: Final = 1_000_000
 _MOST_BYTES: Final = 1 << 50
+_LEAST_WEIGHT: Final = 0.01
+_MOST_WEIGHT: Final = 100.0
 _LEAST_LOG_BYTES: Final = 1024
 """Less would hold up a replica for one line."""
 
@@ -93,6 +98,8 @@ class TenantLimits(msgspec.Struct, frozen=True):
     """A second; `WRITES_BURST` seconds' worth may come together."""
     log_bytes: int = 0
     """A second; also of a function."""
+    weight: float = 1.0
+    """Its share against other namespaces' where there is not enough for all."""
 
     @classmethod
     def of(cls, annotations: Mapping[str, str]) -> TenantLimits:
@@ -101,6 +108,7 @@ class TenantLimits(msgspec.Struct, frozen=True):
             _count(annotations, STARTS),
             _rate(annotations, API_WRITES, "changes"),
             _bytes(annotations, LOG_BYTES, least=_LEAST_LOG_BYTES),
+            _weight(annotations),
         )
 
     @classmethod
@@ -157,6 +165,18 @@ def _rate(annotations: Mapping[str, str], name: str, what: str) -> float:
         raise InvalidSpec(
             f"annotation {PREFIX}{name}: must be a number of {what} a second, above 0 and up to {_MOST}",
             hint="write it like 50 or 0.5",
+        )
+    return float(text)
+
+
+def _weight(annotations: Mapping[str, str]) -> float:
+    text = annotations.get(PREFIX + WEIGHT)
+    if text is None:
+        return 1.0
+    if _NUMBER.fullmatch(text) is None or not _LEAST_WEIGHT <= float(text) <= _MOST_WEIGHT:
+        raise InvalidSpec(
+            f"annotation {PREFIX}{WEIGHT}: must be a number from {_LEAST_WEIGHT} to {_MOST_WEIGHT:g}",
+            hint="2 is twice the share of a namespace that has none",
         )
     return float(text)
 

@@ -185,6 +185,9 @@ class HostRuntime:
         if self._store is not None:
             self._store.forget(name)
 
+    def weigh(self, name: NamespaceName, weight: float) -> None:
+        self.machine.limiter.weigh(name, weight)
+
     def measure(self, handles: Sequence[Handle]) -> Mapping[str, Usage]:
         return self.replicas.measure(handles)
 

@@ -27,6 +27,8 @@ class ReplicaPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What must be promised of the replica; it is not started with less."""
     tenant: int = 0
     """The namespace's number, never used again once it is deleted: what a user id of its own is made from."""
+    weight: float = 1.0
+    """The namespace's share of the processors while others want them, too."""
 
 
 class Handle(msgspec.Struct, frozen=True, kw_only=True):

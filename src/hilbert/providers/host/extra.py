@@ -50,6 +50,15 @@ class Forgetting(Protocol):
 
 
 @runtime_checkable
+class Weighing(Protocol):
+    """Shares out the processors among namespaces."""
+
+    def weigh(self, name: NamespaceName, weight: float) -> None:
+        """From now on it counts so much against the others, whose weight is 1 unless they say otherwise."""
+        ...
+
+
+@runtime_checkable
 class Measuring(Protocol):
     """Measures replicas. Without it, `usage` stays unknown."""
 

@@ -35,7 +35,7 @@ from hilbert.kit.aio import Clock, RealClock, SingleFlight, spawn
 from hilbert.kit.sqlite import Database
 from hilbert.providers import disregarded
 from hilbert.providers.host.cell import Cell
-from hilbert.providers.host.extra import Forgetting, Measuring, Pinning
+from hilbert.providers.host.extra import Forgetting, Measuring, Pinning, Weighing
 from hilbert.providers.host.reconcile import Reconciler
 from hilbert.providers.host.record import FunctionRecord, TenantRecord
 from hilbert.providers.host.status import render_status
@@ -236,6 +236,8 @@ class HostProvider:
 
         async def commit() -> None:
             self._set_tenant(await self._store.update_namespace(namespace))
+            if isinstance(self._runtime, Weighing):
+                self._runtime.weigh(namespace.name, TenantLimits.usable(namespace.annotations).weight)
             for ref in self._members.get(namespace.name, ()):
                 self._hub.changed(ref)
                 self._reconciler.wake(ref)

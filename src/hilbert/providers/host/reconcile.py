@@ -17,6 +17,7 @@ import structlog
 
 from hilbert.core.errors import HilbertError, Invalid
 from hilbert.core.isolation import Promise
+from hilbert.core.limits import TenantLimits
 from hilbert.core.model import Namespace
 from hilbert.core.ports import Handle, Observed, ReplicaPlan, Runtime
 from hilbert.core.settings import ProviderSettings
@@ -412,6 +413,7 @@ class Reconciler:
             network=replica.revision.network,
             required=replica.revision.required,
             tenant=record.tenant,
+            weight=TenantLimits.usable(namespace.annotations).weight if namespace is not None else 1.0,
         )
         steps: AsyncIterator[Handle] = self._runtime.start(plan)
         try:

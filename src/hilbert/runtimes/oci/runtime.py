@@ -141,7 +141,7 @@ class OciStarter:
         ready = plan.spec.annotations.get(_READY_PATH) or health
         data = ReplicaData(
             folder=str(folder),
-            groups=self._machine.limiter.groups(plan.replica),
+            groups=self._machine.limiter.groups(plan.spec.ref.namespace, plan.replica),
             ready=safe_path(ready, _DEFAULT_PATH),
             health=safe_path(health, _DEFAULT_PATH),
             lenient=not (health or ready),
@@ -187,7 +187,7 @@ class OciStarter:
             ours.callback(os.close, output)
             if way.owner is not None:
                 os.fchown(output, *way.owner)  # So that it can open /dev/stdout.
-            self._machine.limiter.create(plan.replica, allowance)
+            self._machine.limiter.create(plan.spec.ref.namespace, plan.replica, allowance, weight=plan.weight)
             async with start_sandbox(
                 self._launching, order, arguments=arguments, output=output, call_filter=way.sandbox.filter
             ) as started:

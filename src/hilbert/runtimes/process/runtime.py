@@ -92,7 +92,7 @@ class ProcessStarter:
             allowance = msgspec.structs.replace(allowance, file_bytes=self._default_limits.scratch.units)
         data = ReplicaData(
             folder=str(folder),
-            groups=machine.limiter.groups(plan.replica),
+            groups=machine.limiter.groups(plan.spec.ref.namespace, plan.replica),
             ready=safe_path(plan.spec.annotations.get(_READY_PATH), "/_/ready"),
             health=safe_path(plan.spec.annotations.get(_HEALTH_PATH), "/_/health"),
             tenant=plan.tenant,
@@ -126,7 +126,7 @@ class ProcessStarter:
             ours.callback(os.close, output)
             if occupant.user is not None:
                 os.fchown(output, *occupant.user)  # So that it can open /dev/stdout.
-            machine.limiter.create(plan.replica, allowance)
+            machine.limiter.create(plan.spec.ref.namespace, plan.replica, allowance, weight=plan.weight)
             command = machine.sandbox.command(occupant)
             environment = render_environment(plan, bundle.manifest, command.places, python=machine.interpreter.bin)
             if not command.unix_sockets:

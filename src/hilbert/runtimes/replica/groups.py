@@ -35,7 +35,7 @@ def kill_groups(groups: Sequence[str]) -> None:
 
 
 def remove_groups(groups: Sequence[str]) -> None:
-    """Remove empty groups. Blocks as `kill_groups` does. Absence is success. Raises `OSError`."""
+    """Remove empty groups, and what held only them. Blocks as `kill_groups` does. Absence is success. Raises `OSError`."""
     for group in groups:
         for sweep in range(_SWEEPS):
             try:
@@ -48,6 +48,8 @@ def remove_groups(groups: Sequence[str]) -> None:
                 if exc.errno != errno.EBUSY or sweep == _SWEEPS - 1:
                     raise
                 time.sleep(_PAUSE)
+        with contextlib.suppress(OSError):  # The namespace's, if this was its last replica.
+            Path(group).parent.rmdir()
 
 
 def out_of_memory(groups: Sequence[str]) -> bool:

@@ -1,7 +1,8 @@
 """Memory, CPU and process limits: control groups where they can be written, per-process limits otherwise.
 
 Both versions of control groups are served: version 2, where the controllers can be handed down to a group of ours, and
-version 1 with its hierarchy per controller. Each replica gets a group of its own, named after it.
+version 1 with its hierarchy per controller. Each replica gets a group of its own, `LABEL/NAMESPACE/REPLICA`: all functions
+weigh less than the platform's processes, and each namespace has a weight of its own, however many replicas it runs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import errno
 import os
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -63,12 +64,16 @@ class Limiter(Protocol):
     whole: bool
     """Memory, CPU and processes are limited, and can be ended, for all processes of a replica together."""
 
-    def groups(self, name: str) -> tuple[str, ...]:
+    def groups(self, namespace: str, name: str) -> tuple[str, ...]:
         """Paths of the groups that a replica has, or would have."""
         ...
 
-    def create(self, name: str, allowance: Allowance) -> None:
-        """Make the groups of a replica. Raises `OSError`."""
+    def create(self, namespace: str, name: str, allowance: Allowance, *, weight: float = 1.0) -> None:
+        """Make the groups of a replica; `weight` is its namespace's among namespaces. Raises `OSError`."""
+        ...
+
+    def weigh(self, namespace: str, weight: float) -> None:
+        """Change the weight of a namespace whose replicas run."""
         ...
 
     def enter(self, groups: Sequence[str], pid: int, allowance: Allowance) -> None:
@@ -95,11 +100,14 @@ class ProcessLimits:
     cpu = "none"
     whole = False
 
-    def groups(self, name: str) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
+    def groups(self, namespace: str, name: str) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
         return ()
 
-    def create(self, name: str, allowance: Allowance) -> None:
+    def create(self, namespace: str, name: str, allowance: Allowance, *, weight: float = 1.0) -> None:
         """Nothing to make."""
+
+    def weigh(self, namespace: str, weight: float) -> None:
+        """Processes weigh for themselves."""
 
     def enter(self, groups: Sequence[str], pid: int, allowance: Allowance) -> None:  # noqa: ARG002
         with contextlib.suppress(ProcessLookupError):
@@ -129,6 +137,9 @@ class _Groups:
     def close(self) -> None:
         for group in self._own:
             with contextlib.suppress(OSError):
+                for namespace in [path for path in group.iterdir() if path.is_dir()]:
+                    with contextlib.suppress(OSError):
+                        namespace.rmdir()
                 group.rmdir()
 
     def enter(self, groups: Sequence[str], pid: int, allowance: Allowance) -> None:
@@ -168,13 +179,14 @@ class GroupsV2(_Groups):
         _hint(self._parent / "pids.max", _all_processes())
         _hint(self._parent / "cpu.weight", int(100 * _WEIGHT))
 
-    def groups(self, name: str) -> tuple[str, ...]:
-        return (str(self._parent / name),)
+    def groups(self, namespace: str, name: str) -> tuple[str, ...]:
+        return (str(self._parent / namespace / name),)
 
-    def create(self, name: str, allowance: Allowance) -> None:
+    def create(self, namespace: str, name: str, allowance: Allowance, *, weight: float = 1.0) -> None:
         self._prepare()
-        group = self._parent / name
-        group.mkdir(exist_ok=True)
+        group = self._parent / namespace / name
+        _make(group, prepare=_hand_down)
+        self.weigh(namespace, weight)
         if allowance.processes:
             _write(group / "pids.max", str(allowance.processes))
         if allowance.memory:
@@ -183,6 +195,9 @@ class GroupsV2(_Groups):
             _write(group / "memory.oom.group", "1")
         if allowance.cpu:
             _write(group / "cpu.max", f"{_quota(allowance.cpu)} {_PERIOD}")
+
+    def weigh(self, namespace: str, weight: float) -> None:
+        _hint(self._parent / namespace / "cpu.weight", max(1, min(10_000, round(100 * weight))))
 
 
 class GroupsV1(_Groups):
@@ -196,28 +211,33 @@ class GroupsV1(_Groups):
         self.cpu = "cgroup v1" if "cpu" in parents else ProcessLimits.cpu
         self.whole = {"memory", "cpu", "pids"} <= parents.keys()
 
-    def groups(self, name: str) -> tuple[str, ...]:
-        return tuple(str(parent / name) for parent in dict.fromkeys(self._parents.values()))
+    def groups(self, namespace: str, name: str) -> tuple[str, ...]:
+        return tuple(str(parent / namespace / name) for parent in dict.fromkeys(self._parents.values()))
 
-    def create(self, name: str, allowance: Allowance) -> None:
-        for group in self.groups(name):
-            Path(group).mkdir(parents=True, exist_ok=True)
+    def create(self, namespace: str, name: str, allowance: Allowance, *, weight: float = 1.0) -> None:
+        for group in self.groups(namespace, name):
+            _make(Path(group))
         memory, pids, cpu = (self._parents.get(controller) for controller in ("memory", "pids", "cpu"))
         if pids is not None:
             _hint(pids / "pids.max", _all_processes())
             if allowance.processes:
-                _write(pids / name / "pids.max", str(allowance.processes))
+                _write(pids / namespace / name / "pids.max", str(allowance.processes))
         if memory is not None:
             _hint(memory / "memory.use_hierarchy", 1)
             _hint(memory / "memory.limit_in_bytes", _all_memory(memory.parent / "memory.limit_in_bytes"))
             if allowance.memory:
-                _write(memory / name / "memory.limit_in_bytes", str(allowance.memory))
-                _hint(memory / name / "memory.memsw.limit_in_bytes", allowance.memory)
+                _write(memory / namespace / name / "memory.limit_in_bytes", str(allowance.memory))
+                _hint(memory / namespace / name / "memory.memsw.limit_in_bytes", allowance.memory)
         if cpu is not None:
             _hint(cpu / "cpu.shares", int(1024 * _WEIGHT))
+            self.weigh(namespace, weight)
             if allowance.cpu:
-                _write(cpu / name / "cpu.cfs_period_us", str(_PERIOD))
-                _write(cpu / name / "cpu.cfs_quota_us", str(_quota(allowance.cpu)))
+                _write(cpu / namespace / name / "cpu.cfs_period_us", str(_PERIOD))
+                _write(cpu / namespace / name / "cpu.cfs_quota_us", str(_quota(allowance.cpu)))
+
+    def weigh(self, namespace: str, weight: float) -> None:
+        if (cpu := self._parents.get("cpu")) is not None:
+            _hint(cpu / namespace / "cpu.shares", max(2, round(1024 * weight)))
 
     def enter(self, groups: Sequence[str], pid: int, allowance: Allowance) -> None:
         super().enter(groups, pid, allowance)
@@ -275,6 +295,21 @@ def _version_2(root: Path, own: str, label: str) -> Path:
     # hand down a group of its own (systemd: Delegate=yes with DelegateSubgroup=).
     _hand_down(where)
     return where / label
+
+
+def _make(group: Path, *, prepare: Callable[[Path], None] = lambda _: None) -> None:
+    """A replica's group within its namespace's, which goes when the last replica does: perhaps just now."""
+    for last in (False, False, True):
+        try:
+            if not group.parent.is_dir():
+                group.parent.mkdir(parents=True, exist_ok=True)
+                prepare(group.parent)
+            group.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            if last:
+                raise
+        else:
+            return
 
 
 def _hand_down(group: Path) -> None:

@@ -40,21 +40,21 @@ def test_version_2_is_taken_where_its_controllers_are_handed_down(tmp_path: Path
     limiter, note = find_limiter("hb", root=tmp_path, own="0::/user.slice/me\n")
     assert isinstance(limiter, GroupsV2)
     assert (limiter.memory, note) == ("cgroup v2", "")
-    limiter.create("f-1", LIMITS)
-    group = Path(*limiter.groups("f-1"))
-    assert group == tmp_path / "user.slice/me/hb/f-1"
+    limiter.create("dev", "f-1", LIMITS)
+    group = Path(*limiter.groups("dev", "f-1"))
+    assert group == tmp_path / "user.slice/me/hb/dev/f-1"
     assert (group / "memory.max").read_text() == str(64 << 20)
     assert (group / "memory.oom.group").read_text() == "1"
     assert (group / "cpu.max").read_text() == "25000 100000"
     assert (group / "pids.max").read_text() == "100"
-    every = group.parent
+    every = group.parent.parent
     assert 0 < int((every / "memory.max").read_text()) < psutil.virtual_memory().total
     assert 0 < int((every / "pids.max").read_text()) < int(Path("/proc/sys/kernel/pid_max").read_text())
     assert int((every / "cpu.weight").read_text()) < 100, (
         "all functions weigh less than one group of the platform's rank"
     )
-    limiter.create("f-2", NONE)
-    assert not (tmp_path / "user.slice/me/hb/f-2/memory.max").exists()
+    limiter.create("dev", "f-2", NONE)
+    assert not (tmp_path / "user.slice/me/hb/dev/f-2/memory.max").exists()
     limiter.close()
     assert group.is_dir(), "it is still in use"
 
@@ -64,20 +64,48 @@ def test_version_1_takes_the_controllers_that_are_there(tmp_path: Path) -> None:
     limiter, note = find_limiter("hb", root=tmp_path, own=own)
     assert isinstance(limiter, GroupsV1)
     assert (limiter.memory, limiter.cpu, note) == ("cgroup v1", "cgroup v1", "")
-    limiter.create("f-1", LIMITS)
-    assert (tmp_path / "memory/me/hb/f-1/memory.limit_in_bytes").read_text() == str(64 << 20)
-    assert (tmp_path / "cpu/me/hb/f-1/cpu.cfs_quota_us").read_text() == "25000"
-    assert (tmp_path / "pids/me/hb/f-1/pids.max").read_text() == "100"
-    assert len(limiter.groups("f-1")) == 4
+    limiter.create("dev", "f-1", LIMITS)
+    assert (tmp_path / "memory/me/hb/dev/f-1/memory.limit_in_bytes").read_text() == str(64 << 20)
+    assert (tmp_path / "cpu/me/hb/dev/f-1/cpu.cfs_quota_us").read_text() == "25000"
+    assert (tmp_path / "pids/me/hb/dev/f-1/pids.max").read_text() == "100"
+    assert len(limiter.groups("dev", "f-1")) == 4
     assert 0 < int((tmp_path / "memory/me/hb/memory.limit_in_bytes").read_text()) < psutil.virtual_memory().total
     assert int((tmp_path / "cpu/me/hb/cpu.shares").read_text()) < 1024
+
+
+@pytest.mark.parametrize(
+    ("path", "usual", "triple", "least"), [("cpu.weight", 100, 300, 1), ("cpu.shares", 1024, 3072, 10)]
+)
+def test_each_namespace_has_a_weight_of_its_own(tmp_path: Path, path: str, usual: int, triple: int, least: int) -> None:
+    """However many replicas it runs; it can change while they run, and goes with the last of them."""
+    if path == "cpu.weight":
+        version_2(tmp_path)
+        limiter, _ = find_limiter("hb", root=tmp_path, own="0::/\n")
+        place = tmp_path / "hb"
+    else:
+        limiter, _ = find_limiter("hb", root=tmp_path, own=version_1(tmp_path, "cpu"))
+        place = tmp_path / "cpu/me/hb"
+    limiter.create("dev", "f-1", NONE)
+    limiter.create("dev", "f-2", NONE)
+    limiter.create("big", "f-3", NONE, weight=3.0)
+    assert int((place / "dev" / path).read_text()) == usual
+    assert int((place / "big" / path).read_text()) == triple
+    limiter.weigh("dev", 0.01)
+    assert int((place / "dev" / path).read_text()) == least
+    for file in [*place.glob("dev/*.*"), *place.glob("dev/*/*.*")]:
+        file.unlink()  # The kernel's go with their group.
+    remove_groups(limiter.groups("dev", "f-1"))
+    assert (place / "dev").is_dir()
+    remove_groups(limiter.groups("dev", "f-2"))
+    assert not (place / "dev").exists()
+    assert (place / "big").is_dir()
 
 
 def test_all_functions_together_leave_a_part_of_what_this_process_may_use(tmp_path: Path) -> None:
     own = version_1(tmp_path, "memory", "pids", "cpu")
     (tmp_path / "memory/me/memory.limit_in_bytes").write_text(str(4 << 30))
     limiter, _ = find_limiter("hb", root=tmp_path, own=own)
-    limiter.create("f-1", LIMITS)
+    limiter.create("dev", "f-1", LIMITS)
     most = int((tmp_path / "memory/me/hb/memory.limit_in_bytes").read_text())
     assert 3 << 30 < most < 4 << 30
 
@@ -95,15 +123,15 @@ def test_closing_leaves_nothing_and_can_be_followed_by_another_replica(tmp_path:
     limiter, _ = find_limiter("hb", root=tmp_path, own=version_1(tmp_path, "memory", "cpu"))
     limiter.close()
     assert not (tmp_path / "memory/me/hb").exists()
-    limiter.create("f-1", NONE)
-    assert all(Path(group).is_dir() for group in limiter.groups("f-1"))
+    limiter.create("dev", "f-1", NONE)
+    assert all(Path(group).is_dir() for group in limiter.groups("dev", "f-1"))
 
 
 def test_a_hierarchy_whose_path_is_the_host_s_is_used_from_its_root(tmp_path: Path) -> None:
     version_1(tmp_path, "memory")
     (tmp_path / "memory" / "cgroup.procs").write_text("")
     limiter, note = find_limiter("hb", root=tmp_path, own="1:memory:/docker/abc\n0::/\n")
-    assert limiter.groups("x") == (str(tmp_path / "memory/hb/x"),)
+    assert limiter.groups("dev", "x") == (str(tmp_path / "memory/hb/dev/x"),)
     assert limiter.cpu == "none"
     assert "cpu" in note
 
@@ -112,7 +140,7 @@ def test_without_control_groups_each_process_is_limited_and_the_reason_given(tmp
     version_2(tmp_path, controllers="cpu")
     limiter, note = find_limiter("hb", root=tmp_path, own="0::/\n")
     assert isinstance(limiter, ProcessLimits)
-    assert limiter.groups("f-1") == ()
+    assert limiter.groups("dev", "f-1") == ()
     assert "memory, pids are not handed down" in note
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
@@ -142,8 +170,8 @@ def test_killing_a_group_kills_its_members(tmp_path: Path) -> None:
 
 
 def test_removing_is_patient_and_absence_is_success(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    remove_groups((str(tmp_path / "a"), str(tmp_path / "b")))
+    (tmp_path / "dev" / "a").mkdir(parents=True)
+    remove_groups((str(tmp_path / "dev" / "a"), str(tmp_path / "dev" / "b")))
     assert os.listdir(tmp_path) == []
 
 
