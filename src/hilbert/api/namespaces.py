@@ -16,6 +16,7 @@ from hilbert.control import governing
 from hilbert.control.call_policy import check_namespace_policy
 from hilbert.control.delivery.room import check_namespace_room
 from hilbert.control.known_keys import namespace_keys
+from hilbert.control.usage import today
 from hilbert.core import errors
 from hilbert.core.errors import Conflict, Invalid, NamespaceNotFound, ReservedNamespace
 from hilbert.core.identity import PLATFORM, Action, Resource
@@ -105,6 +106,8 @@ async def delete_namespace(call: Call) -> Answer:
         await call.services.token_store.forget_namespace(call.namespace.name)
     if call.services.intake is not None:
         await call.services.intake.namespace_removed(call.namespace.name)
+    if call.services.ledger is not None:
+        call.services.ledger.retire(call.namespace.name, today())
     return nothing(202)
 
 

@@ -7,9 +7,10 @@ from typing import Final
 
 from hilbert.api.asgi import Answer, json
 from hilbert.api.endpoint import Call, Endpoint, Query, Target, anywhere
+from hilbert.control.usage import Use
 from hilbert.core import errors
 from hilbert.core.errors import Invalid
-from hilbert.core.identity import Action, Resource
+from hilbert.core.identity import PLATFORM, Action, Resource
 from hilbert.core.values import parse_namespace_name
 from hilbert.iam.rights import may
 from hilbert.wire.usage import UsageDay
@@ -22,20 +23,32 @@ _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 async def read_usage(call: Call) -> Answer:
     wanted, first, last = call.query(NAMESPACE), _day(call, FIRST), _day(call, LAST)
-    found = [
-        UsageDay(
-            day=day,
-            namespace=name,
-            calls=use.calls,
-            seconds=round(use.seconds, 6),
-            gb_seconds=round(use.gb_seconds, 6),
-        )
-        for day, spaces in sorted(call.services.usage.days().items())
-        if (not first or day >= first) and (not last or day <= last)
-        for name, use in sorted(spaces.items())
-        if wanted in ("", name) and may(call.caller, Action.USAGE_READ, Resource(parse_namespace_name(name)))
-    ]
-    return json(found)
+    ledger, found = call.services.usage, []
+    for former, days in ((False, ledger.days()), (True, ledger.former())):
+        if former and not may(call.caller, Action.USAGE_READ, PLATFORM):
+            break
+        found += [
+            _row(day, name, use, former=former)
+            for day, spaces in days.items()
+            if (not first or day >= first) and (not last or day <= last)
+            for name, use in spaces.items()
+            if wanted in ("", name) and may(call.caller, Action.USAGE_READ, Resource(parse_namespace_name(name)))
+        ]
+    return json(sorted(found, key=lambda row: (row.day, row.namespace, row.former)))
+
+
+def _row(day: str, namespace: str, use: Use, *, former: bool) -> UsageDay:
+    return UsageDay(
+        day=day,
+        namespace=namespace,
+        calls=use.calls,
+        seconds=round(use.seconds, 6),
+        gb_seconds=round(use.gb_seconds, 6),
+        cpu_seconds=round(use.cpu_seconds, 6),
+        bytes_in=use.received,
+        bytes_out=use.sent,
+        former=former,
+    )
 
 
 async def _target(call: Call) -> Target:

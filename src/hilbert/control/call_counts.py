@@ -52,6 +52,16 @@ class FunctionTotals(Protocol):
         ...
 
     @property
+    def received(self) -> int:
+        """Bytes of the bodies of requests."""
+        ...
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the bodies of answers. What goes through a tunnel after an upgrade is in neither."""
+        ...
+
+    @property
     def codes(self) -> Mapping[int, CodeTotals]:
         """By status code."""
         ...

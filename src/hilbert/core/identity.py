@@ -53,7 +53,7 @@ class Action(enum.StrEnum):
     AUDIT_READ = "Audit:Read"
     """Read the audit log, of a namespace or of everything."""
     USAGE_READ = "Usage:Read"
-    """Read what namespaces have used, by day. No ready-made role has it: a namespace may have had another owner before."""
+    """Read what namespaces have used, by day."""
     IAM_GET = "Iam:Get"
     IAM_UPDATE = "Iam:Update"
     """Change issuers, policies and roles: whoever may can give themselves every right."""

@@ -133,6 +133,16 @@ class Usage(msgspec.Struct, frozen=True):
     memory_bytes: float
 
 
+class CpuTime(msgspec.Struct, frozen=True):
+    """What one replica has used since it was started."""
+
+    ref: FunctionRef
+    replica: str
+    """Its name, which no other replica ever has."""
+    seconds: float
+    ended: bool = False
+
+
 class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The observed state of a function, with the spec it was observed against."""
 

@@ -75,6 +75,7 @@ class FunctionCall(Passage):
         self.gates: tuple[Gate, ...] = ()
         """Limits that count it while it lasts."""
         state.counters.begin()
+        state.counters.received += self._held_bytes
         if policy.total:
             self._arm()
 
@@ -198,6 +199,20 @@ class FunctionCall(Passage):
         if not typed and response.length != 0:
             lines += b"Content-Type: %b\r\n" % (first_value(self.request.headers, b"content-type") or b"text/plain")
         return b"".join((lines, date, b"X-Call-Id: ", self.call_id, b"\r\nX-Start-Time: ", self.started_at, b"\r\n"))
+
+    # What is counted on the way
+
+    def on_body(self, data: bytes) -> None:
+        self.state.counters.received += len(data)
+        Passage.on_body(self, data)
+
+    def on_whole_response(self, response: Response, body: bytes) -> None:
+        self.state.counters.sent += len(body)
+        Passage.on_whole_response(self, response, body)
+
+    def on_response_body(self, data: bytes) -> None:
+        self.state.counters.sent += len(data)
+        Passage.on_response_body(self, data)
 
     def on_end(self, status: int) -> None:
         if self._waits:

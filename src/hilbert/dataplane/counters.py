@@ -17,7 +17,18 @@ Owner = TypeVar("Owner")
 class RouteCounters(Generic[Owner]):
     """Totals since the worker's start."""
 
-    __slots__ = ("_marked", "_on_change", "_owner", "codes", "cold_starts", "inflight", "retries", "started")
+    __slots__ = (
+        "_marked",
+        "_on_change",
+        "_owner",
+        "codes",
+        "cold_starts",
+        "inflight",
+        "received",
+        "retries",
+        "sent",
+        "started",
+    )
 
     def __init__(self, on_change: Callable[[Owner], None], owner: Owner) -> None:
         """`on_change(owner)` is called when they begin to differ from what was last reported."""
@@ -28,6 +39,7 @@ class RouteCounters(Generic[Owner]):
         self.inflight = 0
         self.cold_starts = 0
         self.retries = 0
+        self.received = self.sent = 0
         self.codes: dict[int, CodeLevels] = {}
 
     def begin(self) -> None:
@@ -69,4 +81,6 @@ class RouteCounters(Generic[Owner]):
             retries=self.retries,
             codes=self.codes,
             busy=busy or {},
+            received=self.received,
+            sent=self.sent,
         )

@@ -27,7 +27,7 @@ class Role(enum.StrEnum):
     DEVELOPER = "developer"
     """Change secrets, too."""
     OWNER = "owner"
-    """Make and revoke tokens of the namespace, too."""
+    """Make and revoke tokens of the namespace, too, and read what was done and used in it."""
 
 
 _VIEW: Final = (
@@ -60,6 +60,7 @@ ACTIONS: Final[dict[Role, tuple[Action, ...]]] = {
     Role.OWNER: (
         *_DEVELOP,
         Action.AUDIT_READ,
+        Action.USAGE_READ,
         Action.TOKEN_CREATE,
         Action.TOKEN_LIST,
         Action.TOKEN_REVOKE,

@@ -12,7 +12,7 @@ import structlog
 
 from hilbert.core.errors import InvalidSpec
 from hilbert.core.isolation import Promise
-from hilbert.core.model import FunctionSpec, Usage
+from hilbert.core.model import CpuTime, FunctionSpec, Usage
 from hilbert.core.network import NetworkUse
 from hilbert.core.ports import Handle, Observed, ReplicaLogs, ReplicaPlan
 from hilbert.core.settings import DefaultLimitSettings, ProcessSettings
@@ -190,6 +190,9 @@ class HostRuntime:
 
     def measure(self, handles: Sequence[Handle]) -> Mapping[str, Usage]:
         return self.replicas.measure(handles)
+
+    def cpu_times(self, handles: Sequence[Handle]) -> Sequence[CpuTime]:
+        return self.replicas.cpu_times(handles)
 
     async def facts(self) -> Mapping[str, str]:
         found = {**self.machine.facts(), **self._image_facts}

@@ -40,7 +40,7 @@ from hilbert.control.usage import Ledger
 from hilbert.core.errors import HilbertError
 from hilbert.core.limits import TenantLimits
 from hilbert.core.model import EndpointSet
-from hilbert.core.ports import Namespaces, Provider, Retiring, SharedCounts, SharedShelves
+from hilbert.core.ports import CpuTimes, Namespaces, Provider, Retiring, SharedCounts, SharedShelves
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.feed.messages import CallKeys
 from hilbert.dataplane.feed.publisher import Feed
@@ -97,11 +97,14 @@ class Control:
             ledger = usage = None
             if settings.provider.name == "host":
                 ledger = Ledger(totals.functions, default_memory=int(settings.default_limits.memory.units))
-                usage = UsageFile(ledger, Path(settings.paths.state_dir) / "usage")
+                cpu = provider if isinstance(provider, CpuTimes) else None
+                usage = UsageFile(ledger, Path(settings.paths.state_dir) / "usage", cpu)
                 usage.load()
             tally = Tally(totals, Path(settings.paths.state_dir) / "counters", usage)
             tally.load()
             stack.callback(tally.save)
+            if usage is not None:
+                stack.push_async_callback(usage.measure)
             feed = Feed(totals, activation.wake)
             await feed.start(socket.socket(fileno=config.feed_fd))
             stack.push_async_callback(feed.close)
@@ -112,6 +115,8 @@ class Control:
             tokens = sign_in.tokens
             if tokens is not None and isinstance(provider, Namespaces) and not isinstance(provider, SharedShelves):
                 await tokens.keep_only([namespace.name for namespace in await provider.list_namespaces()])
+            if usage is not None and isinstance(provider, Namespaces):
+                usage.retire_others([namespace.name for namespace in await provider.list_namespaces()])
             queue = await stack.enter_async_context(running_queue(settings))
             queueing = (
                 Queueing(

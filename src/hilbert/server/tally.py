@@ -14,7 +14,9 @@ from hilbert.kit.files import write_file
 from hilbert.server.usage import UsageFile
 
 _EVERY: Final = 5.0
-"""Seconds: at most so much of what a worker had counted is lost, if it and the control process are killed together."""
+"""Seconds: at most so much of what a worker had counted is lost, if it and the control process are killed together.
+
+As much of the CPU time of a replica, if the control process is killed and the replica ends before the next one looks."""
 
 _log = structlog.get_logger("hilbert.tally")
 
@@ -42,12 +44,13 @@ class Tally:
         """Write again and again, until cancelled."""
         while True:
             await asyncio.sleep(_EVERY)
+            if self._usage is not None:
+                await self._usage.measure()
+                self._usage.note()
             if self._totals.changed:
-                if self._usage is not None:
-                    self._usage.note()
                 await asyncio.to_thread(self._write, self._totals.dump())
-                if self._usage is not None and not self._failing:
-                    self._usage.save()
+            if self._usage is not None and not self._failing:
+                self._usage.save()
 
     def save(self) -> None:
         """Write what has changed, at once."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from hilbert.control.usage import Ledger
+from hilbert.control.usage import Ledger, today
 from hilbert.core.model import EndpointSet
+from hilbert.core.ports import CpuTimes
 from hilbert.kit.files import write_file
 
 _log = structlog.get_logger("hilbert.usage")
@@ -18,9 +20,10 @@ _log = structlog.get_logger("hilbert.usage")
 class UsageFile:
     """The file of one control process's ledger."""
 
-    def __init__(self, ledger: Ledger, path: Path) -> None:
+    def __init__(self, ledger: Ledger, path: Path, cpu: CpuTimes | None = None) -> None:
         self._ledger = ledger
         self._path = path
+        self._cpu = cpu
 
     def load(self) -> None:
         """Go on from the file. One that cannot be read is kept beside it, for whoever can mend it."""
@@ -37,6 +40,20 @@ class UsageFile:
         self._ledger.follow(change)
         self._ledger.gone(change, today())
 
+    def retire_others(self, namespaces: Sequence[str]) -> None:
+        """As `Ledger.retire_others`, when all namespaces are known."""
+        self._ledger.retire_others(frozenset(namespaces), today())
+
+    async def measure(self) -> None:
+        """Count what replicas have used of the processor."""
+        if self._cpu is not None:
+            self._ledger.note_cpu(await self._cpu.cpu_times(), today())
+
+    @property
+    def changed(self) -> bool:
+        """There is something that `save` has not written."""
+        return self._ledger.changed
+
     def note(self) -> None:
         """Count. Comes before the counters are written, and `save` after: the file must never be ahead of them."""
         self._ledger.note(today())
@@ -49,7 +66,3 @@ class UsageFile:
         except OSError as exc:
             self._ledger.changed = True
             _log.error("what namespaces have used is not kept", file=str(self._path), reason=str(exc))
-
-
-def today() -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime())

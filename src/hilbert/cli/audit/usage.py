@@ -23,7 +23,19 @@ def usage(
     if shape.format != "table":
         write_document(found, shape.format)
         return
-    rows = [("DAY", "NAMESPACE", "CALLS", "SECONDS", "GB-SECONDS")]
-    rows += [(one.day, one.namespace, str(one.calls), f"{one.seconds:.3f}", f"{one.gb_seconds:.3f}") for one in found]
+    rows = [("DAY", "NAMESPACE", "CALLS", "SECONDS", "GB-SECONDS", "CPU-SECONDS", "BYTES IN", "BYTES OUT")]
+    rows += [
+        (
+            one.day,
+            f"{one.namespace} (deleted)" if one.former else one.namespace,
+            str(one.calls),
+            f"{one.seconds:.3f}",
+            f"{one.gb_seconds:.3f}",
+            f"{one.cpu_seconds:.3f}",
+            str(one.bytes_in),
+            str(one.bytes_out),
+        )
+        for one in found
+    ]
     for line in columns(rows):
         out(harmless(line))

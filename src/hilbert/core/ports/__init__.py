@@ -8,6 +8,7 @@ Features that not every provider has are capability Protocols. `capability(provi
 """
 
 from hilbert.core.ports.capabilities import (
+    CpuTimes,
     Diagnostics,
     Disregards,
     Logs,
@@ -30,6 +31,7 @@ from hilbert.core.ports.schedules import Marks
 from hilbert.core.ports.shelf import SharedShelves, Shelf, Topic
 
 __all__ = [
+    "CpuTimes",
     "Diagnostics",
     "Disregards",
     "Handle",

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from hilbert.core.errors import Unsupported
-from hilbert.core.model import FunctionSpec, LogLine, LogQuery, Namespace, Secret
+from hilbert.core.model import CpuTime, FunctionSpec, LogLine, LogQuery, Namespace, Secret
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName
 
 
@@ -45,6 +45,15 @@ class SlowDeletion(Protocol):
 
     async def still_deleting(self, name: NamespaceName) -> str | None:
         """What it waits for, as a sentence. None for a namespace that is not being deleted, there or not."""
+        ...
+
+
+@runtime_checkable
+class CpuTimes(Protocol):
+    """What replicas use of the processor, as it is charged."""
+
+    async def cpu_times(self) -> Sequence[CpuTime]:
+        """Of each replica that runs, and once of each that has ended since this was last asked. It may take a moment."""
         ...
 
 

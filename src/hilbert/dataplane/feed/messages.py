@@ -91,6 +91,9 @@ class RouteLevels(msgspec.Struct, frozen=True, array_like=True):
     codes: dict[int, CodeLevels]
     busy: Mapping[str, int] = {}
     """Calls under way by the address of the replica that has them."""
+    received: int = 0
+    sent: int = 0
+    """Bytes of bodies, of requests and of answers."""
 
 
 class Levels(msgspec.Struct, frozen=True, tag="levels", array_like=True):

@@ -50,6 +50,8 @@ class FunctionCalls(msgspec.Struct):
     waiting: int = 0
     cold_starts: int = 0
     retries: int = 0
+    received: int = 0
+    sent: int = 0
     codes: dict[int, CodeCalls] = msgspec.field(default_factory=dict)
 
     def add(self, levels: RouteLevels, *, live: bool) -> None:
@@ -57,6 +59,8 @@ class FunctionCalls(msgspec.Struct):
         self.started += levels.started
         self.cold_starts += levels.cold_starts
         self.retries += levels.retries
+        self.received += levels.received
+        self.sent += levels.sent
         if live:
             self.inflight += levels.inflight
             self.waiting += levels.waiting
@@ -219,6 +223,8 @@ def _merged(parts: list[RouteLevels]) -> RouteLevels:
         cold_starts=calls.cold_starts,
         retries=calls.retries,
         codes={code: CodeLevels(one.count, one.seconds, one.parts) for code, one in calls.codes.items()},
+        received=calls.received,
+        sent=calls.sent,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from hilbert.core.model import FunctionSpec, Usage
+from hilbert.core.model import CpuTime, FunctionSpec, Usage
 from hilbert.core.ports import Handle
 from hilbert.core.values import NamespaceName
 
@@ -64,4 +64,8 @@ class Measuring(Protocol):
 
     def measure(self, handles: Sequence[Handle]) -> Mapping[str, Usage]:
         """Usage by replica, of those that can be measured. Blocks for a moment; called from a thread."""
+        ...
+
+    def cpu_times(self, handles: Sequence[Handle]) -> Sequence[CpuTime]:
+        """Of those that can be measured, and once of each that has ended since this was last asked. Called as `measure`."""
         ...

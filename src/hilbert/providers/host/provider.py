@@ -18,6 +18,7 @@ from hilbert.core.isolation import STRICT, Promise
 from hilbert.core.last_words import LINES, telling_line
 from hilbert.core.limits import TenantLimits
 from hilbert.core.model import (
+    CpuTime,
     EndpointSet,
     FunctionSpec,
     FunctionStatus,
@@ -405,6 +406,13 @@ class HostProvider:
         values = await self._store.secret_values(record.tenant, record.spec.secrets, missing_ok=True)
         handles = [replica.handle for replica in cell.replicas.values() if replica.uid == uid]
         await asyncio.gather(*(self._runtime.update_secrets(handle, values) for handle in handles))
+
+    async def cpu_times(self) -> Sequence[CpuTime]:
+        """As the port."""
+        if not isinstance(self._runtime, Measuring):
+            return ()
+        handles = self._reconciler.handles(list(self._reconciler.cells.values()))
+        return await asyncio.to_thread(self._runtime.cpu_times, handles)
 
     async def _measure(self, cells: Sequence[Cell]) -> None:
         """Bring `usage` up to date where it is older than `_USAGE_FRESH`."""

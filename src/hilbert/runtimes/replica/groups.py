@@ -63,18 +63,25 @@ def out_of_memory(groups: Sequence[str]) -> bool:
 
 def measure(groups: Sequence[str], pid: int) -> tuple[float, float] | None:
     """CPU seconds so far and bytes of memory now, of the groups or else of `pid` and all below it."""
-    cpu = memory = None
+    cpu, memory = cpu_of(groups), None
     for group in groups:
-        with contextlib.suppress(OSError, ValueError):
-            cpu = int((Path(group) / "cpuacct.usage").read_text()) / 1e9
-        usec = _keyed(Path(group) / "cpu.stat").get("usage_usec")
-        cpu = cpu if usec is None else usec / 1e6
         for name in ("memory.usage_in_bytes", "memory.current"):
             with contextlib.suppress(OSError, ValueError):
                 memory = float((Path(group) / name).read_text())
     if cpu is not None and memory is not None:
         return cpu, memory
     return _measure_tree(pid)
+
+
+def cpu_of(groups: Sequence[str]) -> float | None:
+    """CPU seconds that groups have used, also by processes that have ended. None where they do not tell."""
+    cpu = None
+    for group in groups:
+        with contextlib.suppress(OSError, ValueError):
+            cpu = int((Path(group) / "cpuacct.usage").read_text()) / 1e9
+        usec = _keyed(Path(group) / "cpu.stat").get("usage_usec")
+        cpu = cpu if usec is None else usec / 1e6
+    return cpu
 
 
 def _measure_tree(pid: int) -> tuple[float, float] | None:

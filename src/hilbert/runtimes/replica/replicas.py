@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ import structlog
 
 from hilbert.core.errors import StartFailed
 from hilbert.core.last_words import LINES, telling_line
-from hilbert.core.model import Usage
+from hilbert.core.model import CpuTime, Usage
 from hilbert.core.network import NetworkKind
 from hilbert.core.ports import Handle, Observed, ReplicaLogs
 from hilbert.core.values import Duration, FunctionRef
@@ -26,7 +27,7 @@ from hilbert.runtimes.network.client import Network
 from hilbert.runtimes.network.messages import Attach
 from hilbert.runtimes.replica import proc
 from hilbert.runtimes.replica.folder import put_secrets, remove_secrets
-from hilbert.runtimes.replica.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
+from hilbert.runtimes.replica.groups import UsageMeter, cpu_of, kill_groups, measure, out_of_memory, remove_groups
 from hilbert.runtimes.replica.handle import ReplicaData
 from hilbert.runtimes.replica.monitor import Ending, Monitor
 from hilbert.runtimes.replica.scratch import ON_DISK, ScratchWatch
@@ -44,6 +45,8 @@ PROBE_FAILURES: Final = 3
 _PROBES_A_SECOND: Final = 25
 """Most health requests to all replicas together; with more replicas each is asked more rarely."""
 _DIALED_AHEAD: Final = 4
+_MOST_SPENT: Final = 10_000
+"""Replicas that have ended whose CPU time is kept; nobody asks for it where usage is not added up."""
 
 
 class Replicas:
@@ -67,6 +70,8 @@ class Replicas:
         self._probes: set[asyncio.Task[None]] = set()
         self._measuring: asyncio.Task[None] | None = None
         self._meter = UsageMeter()
+        self._spent: deque[CpuTime] = deque(maxlen=_MOST_SPENT)
+        """Of replicas that have ended, until somebody asks."""
         self._uplink = ""
         self._owner: Callable[[int], tuple[int, int] | None] = lambda _: None
 
@@ -151,7 +156,9 @@ class Replicas:
                 await monitor.exited.wait()
         self._ending.add(handle.replica)
         try:
-            await asyncio.to_thread(_clean, data)
+            spent = await asyncio.to_thread(_clean, data)
+            if spent is not None:
+                self._spent.append(CpuTime(handle.ref, handle.replica, spent, ended=True))
             if data.folder:
                 self._trash.discard(Path(data.folder))
         finally:
@@ -205,6 +212,18 @@ class Replicas:
             seen = measure(data.groups, data.pid) if data.pid else None
             if seen is not None:
                 found[handle.replica] = self._meter.rate(handle.replica, *seen)
+        return found
+
+    def cpu_times(self, handles: Sequence[Handle]) -> Sequence[CpuTime]:
+        """Of those that can be measured, and once of each that has ended since this was last asked. Blocks for a moment."""
+        found = []
+        while self._spent:
+            found.append(self._spent.popleft())
+        for handle in handles:
+            data = ReplicaData.of(handle)
+            seen = measure(data.groups, data.pid) if data.pid else None
+            if seen is not None:
+                found.append(CpuTime(handle.ref, handle.replica, seen[0]))
         return found
 
     # The rest
@@ -294,12 +313,14 @@ def _kill(data: ReplicaData) -> None:
         proc.kill_tree(data.pid)
 
 
-def _clean(data: ReplicaData) -> None:
-    """Remove what a replica that has ended left behind."""
+def _clean(data: ReplicaData) -> float | None:
+    """Remove what a replica that has ended left behind. Returns the CPU seconds that it has used, where a group tells."""
     kill_groups(data.groups)
+    spent = cpu_of(data.groups)
     remove_groups(data.groups)
     # Of an image, a process may wait that was not written down yet, nor put into a group.
     if (data.pid and not data.groups) or (data.port and not data.pid):
         proc.kill_marked(data.folder)
     if data.folder:
         remove_secrets(Path(data.folder))
+    return spent
