@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,8 +54,10 @@ class Plane:
     python = sys.executable
     """What runs the workers."""
 
-    def __init__(self, *, workers: int = 1, routes: bool = True, **gateway: object) -> None:
-        """`gateway` are settings; `routes=False` leaves the workers without a table."""
+    def __init__(
+        self, *, workers: int = 1, routes: bool = True, flags: Mapping[str, object] | None = None, **gateway: object
+    ) -> None:
+        """`gateway` are settings, `flags` those of other sections; `routes=False` leaves the workers without a table."""
         self.folder = Path(tempfile.mkdtemp(prefix="hb-"))
         self.wakes: list[str] = []
         self.on_wake: Callable[[FunctionRef], None] = lambda ref: None
@@ -68,8 +70,8 @@ class Plane:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._names = 0
-        flags = {f"gateway.{name}": value for name, value in gateway.items()}
-        self.settings = load(environ={}, flags=flags).settings
+        named = {f"gateway.{name}": value for name, value in gateway.items()}
+        self.settings = load(environ={}, flags={**named, **(flags or {})}).settings
         self.sockets = [self._listen() for _ in range(workers)]
         self.control: Replica | None = None
         self.feed: Feed

@@ -51,7 +51,10 @@ class Webhook:
 
     async def tell(self, kind: Kind, events: Sequence[object]) -> str:
         """Send one batch. Returns why it was not taken; empty if it was."""
-        body = b"[" + b",".join(encode(event) for event in events) + b"]"
+        return await self.send(kind, b"[" + b",".join(encode(event) for event in events) + b"]")
+
+    async def send(self, kind: Kind, body: bytes) -> str:
+        """As `tell`, of events that are JSON already."""
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"hilbert/{hilbert.__version__}",

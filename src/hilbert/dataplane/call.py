@@ -52,6 +52,8 @@ class FunctionCall(Passage):
         "began",
         "deadline",
         "gates",
+        "received",
+        "sent",
         "state",
         "wheel_due",
     )
@@ -75,7 +77,8 @@ class FunctionCall(Passage):
         self.gates: tuple[Gate, ...] = ()
         """Limits that count it while it lasts."""
         state.counters.begin()
-        state.counters.received += self._held_bytes
+        self.received = self._held_bytes
+        self.sent = 0
         if policy.total:
             self._arm()
 
@@ -203,15 +206,15 @@ class FunctionCall(Passage):
     # What is counted on the way
 
     def on_body(self, data: bytes) -> None:
-        self.state.counters.received += len(data)
+        self.received += len(data)
         Passage.on_body(self, data)
 
     def on_whole_response(self, response: Response, body: bytes) -> None:
-        self.state.counters.sent += len(body)
+        self.sent += len(body)
         Passage.on_whole_response(self, response, body)
 
     def on_response_body(self, data: bytes) -> None:
-        self.state.counters.sent += len(data)
+        self.sent += len(data)
         Passage.on_response_body(self, data)
 
     def on_end(self, status: int) -> None:
@@ -219,7 +222,10 @@ class FunctionCall(Passage):
             self._service.room.leave(self)
         if self.wheel_due:
             self._service.wheel.forget(self)
-        self.state.counters.end(status, monotonic() - self.began)
+        counters = self.state.counters
+        counters.received += self.received
+        counters.sent += self.sent
+        counters.end(status, monotonic() - self.began)
         if self.gates:
             leave(self.gates)
         replica = self._replica

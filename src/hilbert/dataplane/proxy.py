@@ -13,6 +13,7 @@ from hilbert.dataplane import failures, headers
 from hilbert.dataplane.admission import Admission
 from hilbert.dataplane.call import FunctionCall, TunnelCall
 from hilbert.dataplane.control_call import ControlCall
+from hilbert.dataplane.feed.messages import CallUsed
 from hilbert.dataplane.forwarded import Origin, TrustedProxies
 from hilbert.dataplane.gates import connect, disconnect, enter, leave
 from hilbert.dataplane.guard import Guard
@@ -20,6 +21,7 @@ from hilbert.dataplane.origin import tenant_of
 from hilbert.dataplane.passage import Passage, Refused
 from hilbert.dataplane.places import Places
 from hilbert.dataplane.table import RouteState, Table
+from hilbert.dataplane.uses import Uses
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit.http1 import Handler, Pool, Request, Responder, TimerWheel
 from hilbert.kit.http1.forward import first_value
@@ -49,8 +51,12 @@ class Proxy:
         functions_domain: str = "",
         delivery_secret: str = "",
         guard: Guard | None = None,
+        uses: Uses | None = None,
     ) -> None:
-        """`delivery_secret` proves that a call is a queued one, made by the gateway itself; empty: none is."""
+        """`delivery_secret` proves that a call is a queued one, made by the gateway itself; empty: none is.
+
+        `uses` is told of each call.
+        """
         self._table = table
         self.wheel = wheel
         self._control = control
@@ -59,7 +65,8 @@ class Proxy:
         self._admission = admission
         self._tunnels = tunnels
         self._api_calls = api_calls
-        self.notes = access_log or bool(trusted)
+        self.notes = access_log or bool(trusted) or uses is not None
+        self._uses = uses
         self._access_log = access_log
         self._max_api_body = max_api_body
         self._delivery = delivery_secret.encode()
@@ -177,6 +184,20 @@ class Proxy:
         origin = call.incoming.origin
         if origin is not None and origin.source:
             self._admission.calls.give_back(origin.source)
+        if self._uses is not None:
+            state = call.state
+            self._uses.add(
+                CallUsed(
+                    state.namespace,
+                    state.name,
+                    int(call.started_at),
+                    monotonic() - call.began,
+                    status,
+                    call.received,
+                    call.sent,
+                    self._is_ours(call.incoming),
+                )
+            )
         if self._access_log:
             waited, took = call.times()
             _access.info(

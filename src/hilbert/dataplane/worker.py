@@ -28,6 +28,7 @@ from hilbert.dataplane.inside import Inside
 from hilbert.dataplane.places import Places
 from hilbert.dataplane.proxy import Proxy
 from hilbert.dataplane.table import Table
+from hilbert.dataplane.uses import Uses
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit import log
 from hilbert.kit.aio import cancel, spawn
@@ -78,6 +79,7 @@ class Worker:
             self._wheel.loop, wake=lambda state: self._link.wake(state), max_bytes=gateway.max_waiting_bytes.units
         )
         guard = Guard()
+        uses = Uses() if config.settings.usage.webhook_url else None
         self._proxy = Proxy(
             self._table,
             self._wheel,
@@ -92,6 +94,7 @@ class Worker:
             functions_domain=gateway.functions_domain,
             delivery_secret=config.delivery_secret,
             guard=guard,
+            uses=uses,
         )
         self._link = Link(
             config.feed_path,
@@ -101,6 +104,7 @@ class Worker:
             on_gone=room.gone,
             connections=lambda: len(self._admission),
             on_keys=guard.learn,
+            uses=uses,
         )
         self._limits = Limits(
             head=gateway.max_header_bytes,

@@ -22,7 +22,7 @@ from hilbert.control.schedules import expression
 from hilbert.control.schedules.rules import MOST
 from hilbert.core import limits, settings
 from hilbert.core.values import Duration, Quantity
-from hilbert.dataplane import guard
+from hilbert.dataplane import guard, uses
 from hilbert.dataplane.places import SHARE
 from hilbert.iam import federation, fetch, issuer_keys, jose
 from hilbert.iam.guesses import BURST, INTERVAL, MOST_SOURCES
@@ -154,6 +154,7 @@ TOKENS: Final = (
 )  # fmt: skip
 
 AUDIT: Final = (
+    Bound("usage-waiting", "calls whose usage a worker keeps for the webhook, while the control process is away", "lost, and counted", fixed=str(uses.MOST), scope="worker"),
     Bound("audit-refusals", "refusals that are recorded one by one", "counted", fixed=f"{thinning.BURST}, then one every {thinning.EVERY:g} s", scope="caller, or source without credentials"),
     Bound("audit-strangers", "such refusals of all sources without credentials", "counted", fixed=f"{thinning.STRANGERS}, then one every {thinning.STRANGERS_EVERY:g} s", scope="platform"),
     Bound("audit-sources", "callers and sources that are told apart for this", "counted together", fixed=str(thinning.MOST_KEPT), scope="platform"),

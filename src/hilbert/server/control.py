@@ -63,6 +63,7 @@ from hilbert.server.queueing import Queueing
 from hilbert.server.sign_in import running_sign_in
 from hilbert.server.tally import Tally
 from hilbert.server.usage import UsageFile
+from hilbert.server.usage_events import telling_usage
 
 _log = structlog.get_logger("hilbert.control")
 
@@ -106,6 +107,7 @@ class Control:
             if usage is not None:
                 stack.push_async_callback(usage.measure)
             feed = Feed(totals, activation.wake)
+            await stack.enter_async_context(telling_usage(settings, feed, ledger))
             await feed.start(socket.socket(fileno=config.feed_fd))
             stack.push_async_callback(feed.close)
             limits = Limits(feed)

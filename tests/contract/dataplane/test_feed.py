@@ -12,8 +12,9 @@ import pytest
 
 from hilbert.core.model import CallPolicy, Route
 from hilbert.core.values import FunctionRef
+from hilbert.dataplane.feed.messages import Used
 from support.dataplane import Plane, until
-from support.replicas import Replica
+from support.replicas import Call, Replica
 from support.wire import Closed
 
 
@@ -355,5 +356,59 @@ def test_feed_takes_no_nonsense() -> None:
             assert stranger.recv(10) == b""
         name, _ = plane.function()
         assert plane.call(f"/function/{name}").status == 200
+    finally:
+        plane.close()
+
+
+def test_bytes_of_bodies_are_counted_whole_or_in_parts(plane: Plane) -> None:
+    """Of requests and of answers; headers and the framing of chunks are not."""
+
+    def answer(call: Call) -> None:
+        call.body()
+        if call.head.target.endswith(b"/parts"):
+            call.wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            call.wire.send(b"4\r\ndefg\r\n0\r\n\r\n")
+        else:
+            call.answer(b"x" * 100)
+
+    name, _ = plane.function(answer)
+    assert plane.call(f"/function/{name}", b"y" * 1000).status == 200
+    with plane.connect() as wire:
+        wire.send(f"POST /function/{name}/parts HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        wire.send(b"5\r\nhello\r\n")
+        wire.send(b"0\r\n\r\n")
+        assert wire.response().body == b"abcdefg"
+    until(lambda: counted(plane, name) == {200: 2}, what="the counts")
+    calls = plane.totals.functions()[ref(name)]
+    assert (calls.received, calls.sent) == (1005, 107)
+
+
+def test_each_call_is_told_until_it_is_kept() -> None:
+    """Where a webhook asks for it: also over a control process that goes away before it has kept them."""
+    plane = Plane()
+    told: list[Used] = []
+    plane.feed.on_used = lambda _worker, used: told.append(used)
+    try:
+        name, _ = plane.function()
+        plane.call(f"/function/{name}", b"abc")
+        until(lambda: counted(plane, name) == {200: 1}, what="the count")
+        assert told == [], "nobody asked for it"
+    finally:
+        plane.close()
+    plane = Plane(flags={"usage.webhook_url": "http://127.0.0.1:1/"})
+    try:
+        plane.feed.on_used = lambda _worker, used: told.append(used)
+        name, _ = plane.function()
+        plane.call(f"/function/{name}", b"abc")
+        until(lambda: told, what="the call")
+        (one,) = told[0].calls
+        assert (one.namespace, one.name, one.status, one.received, one.sent) == ("openfaas-fn", name, 200, 3, 3)
+        assert (one.started_ns > 0, 0 < one.seconds < 60, one.is_queued) == (True, True, False)
+        plane.stop_feed()
+        plane.start_feed()
+        again: list[Used] = []
+        plane.feed.on_used = lambda _worker, used: again.append(used)
+        plane.run(plane.feed.reset, [])
+        until(lambda: again == told, what="the same once more")
     finally:
         plane.close()

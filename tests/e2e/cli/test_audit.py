@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Iterator
 
 import pytest
 
 from hilbert.audit.verify import verify
+from support.event_sink import EventSink, taking_events
 from support.platform import Platform, until
 
 
 @pytest.fixture(scope="module")
-def platform() -> Iterator[Platform]:
-    made = Platform("gateway.workers=1").start()
+def sink() -> Iterator[EventSink]:
+    with taking_events() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def platform(sink: EventSink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    secret = tmp_path_factory.mktemp("webhook") / "secret"
+    secret.write_text("key\n")
+    made = Platform("gateway.workers=1", f"usage.webhook_url={sink.url}", f"usage.webhook_secret_file={secret}").start()
     made.hilbert("namespace", "create", "dev")
     yield made
     made.close()
@@ -52,6 +62,42 @@ def test_a_guarded_function_from_its_deployment_to_a_revocation(platform: Platfo
     )
 
 
+def test_each_call_is_told_over_a_webhook_that_is_away_and_a_kill(platform: Platform, sink: EventSink) -> None:
+    """In OpenFaaS's format, signed, numbered without a gap, and none twice."""
+    body = {"service": "told", "namespace": "dev", "image": "functions/alpine:latest", "envProcess": "cat"}
+    assert platform.api("POST", "/system/functions?namespace=dev", body).status == 202
+
+    def call(text: bytes) -> None:
+        until(
+            lambda: platform.call("/function/told.dev", text).body == text,
+            what="the function",
+            log=lambda: platform.log,
+        )
+
+    call(b"12345")
+    sink.refusing = True
+    for _ in range(3):
+        call(b"123")
+    platform.children("hilbert.server.control")[0].kill()
+    until(lambda: platform.api("GET", "/system/info").status == 200, what="the next process", log=lambda: platform.log)
+    call(b"1")
+    sink.refusing = False
+
+    def told() -> dict[str, int]:
+        return {
+            one["id"]: one["bytes_in"] for one in sink.events if one["function_name"] == "told" and one["status"] == 200
+        }
+
+    until(lambda: len(told()) >= 5, what="five events", within=60, log=lambda: f"{platform.log[-3000:]}\n{told()}")
+    assert sorted(told().values()) == [1, 3, 3, 3, 5]
+    numbers = sorted({one["sequence"] for one in sink.events})
+    assert numbers == list(range(1, len(numbers) + 1))
+    for headers, sent in zip(sink.headers, sink.bodies, strict=True):
+        assert headers["X-Openfaas-Event"] == "function_usage"
+        assert headers["X-Openfaas-Signature-256"] == f"sha256={hmac.new(b'key', sent, 'sha256').hexdigest()}"
+    assert {one["event"] for one in sink.events} == {"function_usage"}
+
+
 def test_what_was_used_is_added_up_and_kept(platform: Platform) -> None:
     def used() -> int:
         days = json.loads(platform.hilbert("usage", "-n", "dev", "--json").stdout)
@@ -62,6 +108,9 @@ def test_what_was_used_is_added_up_and_kept(platform: Platform) -> None:
     platform.stop()
     platform.start()
     assert used() == before
+    (today, *_) = json.loads(platform.hilbert("usage", "-n", "dev", "--json").stdout)
+    assert today["cpuSeconds"] > 0
+    assert today["bytesOut"] > 0
     assert b"GB-SECONDS" in platform.hilbert("usage").stdout
 
 

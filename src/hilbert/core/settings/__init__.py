@@ -5,7 +5,14 @@ from hilbert.core.settings.gateway import GatewaySettings
 from hilbert.core.settings.host import DefaultLimitSettings, ImageSettings, ProcessSettings, TenancySettings
 from hilbert.core.settings.kubernetes import KubernetesSettings
 from hilbert.core.settings.loader import ALIASES, Loaded, known_settings, load
-from hilbert.core.settings.platform import AuditSettings, IamSettings, LogSettings, PathSettings, ProviderSettings
+from hilbert.core.settings.platform import (
+    AuditSettings,
+    IamSettings,
+    LogSettings,
+    PathSettings,
+    ProviderSettings,
+    UsageSettings,
+)
 from hilbert.core.settings.sections import Settings
 
 __all__ = [
@@ -25,6 +32,7 @@ __all__ = [
     "ScalingSettings",
     "Settings",
     "TenancySettings",
+    "UsageSettings",
     "known_settings",
     "load",
 ]

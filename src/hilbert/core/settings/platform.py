@@ -48,6 +48,19 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
     """File with the secret that signs what is sent (`X-Openfaas-Signature-256`)."""
 
 
+class UsageSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The webhook that is told what each call has used."""
+
+    webhook_url: str = ""
+    """URL that gets an event for each call, as OpenFaaS sends them (`function_usage`). Empty: none."""
+    webhook_secret_file: str = ""
+    """File with the secret that signs what is sent (`X-Openfaas-Signature-256`)."""
+    excluded_namespaces: str = ""
+    """Namespaces whose calls are not told, separated by commas: that of a function which gets the events, for one."""
+    max_waiting: Quantity = Quantity.parse("256Mi")
+    """Maximum size of the events that wait until the webhook takes them. The oldest beyond it are lost."""
+
+
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The platform's own log, on stderr."""
 

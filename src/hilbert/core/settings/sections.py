@@ -14,6 +14,7 @@ from hilbert.core.settings.platform import (
     LogSettings,
     PathSettings,
     ProviderSettings,
+    UsageSettings,
 )
 from hilbert.core.values import NamespaceName, parse_namespace_name
 
@@ -31,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     images: ImageSettings = ImageSettings()
     iam: IamSettings = IamSettings()
     audit: AuditSettings = AuditSettings()
+    usage: UsageSettings = UsageSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     log: LogSettings = LogSettings()
     paths: PathSettings = PathSettings()

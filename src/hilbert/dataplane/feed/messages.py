@@ -96,6 +96,30 @@ class RouteLevels(msgspec.Struct, frozen=True, array_like=True):
     """Bytes of bodies, of requests and of answers."""
 
 
+class CallUsed(msgspec.Struct, frozen=True, array_like=True):
+    """One call that has ended."""
+
+    namespace: str
+    name: str
+    started_ns: int
+    """Unix time in nanoseconds."""
+    seconds: float
+    status: int
+    received: int
+    sent: int
+    is_queued: bool
+
+
+class Used(msgspec.Struct, frozen=True, tag="used", array_like=True):
+    """Up, where each call is told: what some have used. Sent again until `UsedKept` comes."""
+
+    number: int
+    """Of this worker's messages of the kind, from 1."""
+    calls: list[CallUsed]
+    lost: int = 0
+    """Calls before these that the worker had no room for."""
+
+
 class Levels(msgspec.Struct, frozen=True, tag="levels", array_like=True):
     """Up: the worker's state, and counters that have changed since the last time; levels, not differences."""
 
@@ -148,8 +172,14 @@ class CallKeys(msgspec.Struct, frozen=True, tag="keys", array_like=True):
     passes: list[CallPass] = []
 
 
-Down = Snapshot | Delta | Shares | CallKeys
-Up = Hello | Resync | Applied | Wake | Levels
+class UsedKept(msgspec.Struct, frozen=True, tag="used-kept", array_like=True):
+    """Down: all up to this message of `Used` is on the disk."""
+
+    number: int
+
+
+Down = Snapshot | Delta | Shares | CallKeys | UsedKept
+Up = Hello | Resync | Applied | Wake | Levels | Used
 
 _encoder = msgspec.msgpack.Encoder()
 

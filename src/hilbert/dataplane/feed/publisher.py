@@ -27,6 +27,8 @@ from hilbert.dataplane.feed.messages import (
     Snapshot,
     Unframer,
     Up,
+    Used,
+    UsedKept,
     Wake,
     frame,
     route_digest,
@@ -62,6 +64,8 @@ class Feed:
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
         self._keys = b""
+        self.on_used: Callable[[str, Used], None] = lambda _worker, _used: None
+        """Called with what a worker, by its incarnation, reports of each call."""
         self.on_use: Callable[[str, Sequence[ScopeUse]], None] = lambda _worker, _uses: None
 
     @property
@@ -83,6 +87,13 @@ class Feed:
         for link in self._links:
             if link.incarnation == worker:
                 link.send(data)
+
+    def tell_used_kept(self, worker: str, number: int) -> None:
+        """What a worker has reported of calls, up to this message, is kept."""
+        data = frame(UsedKept(number))
+        for link in self._links:
+            if link.incarnation == worker:
+                link.tell(data)
 
     def tell_keys(self, keys: CallKeys) -> None:
         """Tell every worker, and those that come later, who may call functions that ask for it."""
@@ -200,6 +211,8 @@ class Feed:
                     self._on_wake(FunctionRef(NamespaceName(namespace), FunctionName(name)))
             case Applied(version=version):
                 self._totals.applied(link.incarnation, version)
+            case Used():
+                self.on_used(link.incarnation, message)
             case Levels():
                 mine = message.epoch == self._epoch
                 counted = [

@@ -23,10 +23,12 @@ from hilbert.dataplane.feed.messages import (
     Snapshot,
     Unframer,
     Up,
+    UsedKept,
     Wake,
     frame,
 )
 from hilbert.dataplane.table import RouteState, Table
+from hilbert.dataplane.uses import Uses
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.pace import Pace
 
@@ -54,6 +56,7 @@ class Link:
         on_gone: Callable[[RouteState], None],
         connections: Callable[[], int],
         on_keys: Callable[[CallKeys], None] = lambda _keys: None,
+        uses: Uses | None = None,
     ) -> None:
         """`on_change` and `on_gone` are told of routes that may release or must refuse their waiting calls."""
         self._path = path
@@ -62,6 +65,7 @@ class Link:
         self._on_change = on_change
         self._on_gone = on_gone
         self._on_keys = on_keys
+        self._uses = uses
         self._connections = connections
         self._incarnation = secrets.token_hex(8)
         self._transport: asyncio.Transport | None = None
@@ -118,6 +122,9 @@ class Link:
                 limits=table.take_used(),
             )
         )
+        if self._uses is not None:
+            for used in self._uses.take():
+                self._send(used)
         return bool(changed)
 
     # The connection's side
@@ -126,6 +133,8 @@ class Link:
         self._transport = transport
         self._lost.clear()
         self._send(Hello(self._incarnation, self._index))
+        for used in self._uses.unkept() if self._uses is not None else ():
+            self._send(used)
         self.report(everything=True)
 
     def disconnected(self) -> None:
@@ -139,6 +148,10 @@ class Link:
             return
         if isinstance(message, CallKeys):
             self._on_keys(message)
+            return
+        if isinstance(message, UsedKept):
+            if self._uses is not None:
+                self._uses.kept(message.number)
             return
         if isinstance(message, Snapshot):
             if table.complete and table.epoch == message.epoch and table.version == message.version:
