@@ -10,7 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from attack.oracle import Oracle
+from attack.waiting import pytest_runtest_makereport, pytest_runtest_protocol
 from support.dataplane import Plane
+
+__all__ = ["pytest_runtest_makereport", "pytest_runtest_protocol"]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Final
 
+from attack.waiting import judge
 from hilbert.core.model import Endpoint, Namespace, Secret
 from hilbert.core.values import NamespaceName, SecretName
 from hilbert.testing.harness import call, spec_of, watching
@@ -20,7 +21,6 @@ _EVERY: Final = 0.05
 """Seconds between two calls."""
 _CALM: Final = 10
 """Calls before the attack, and after it, which tell how long one takes on this machine now."""
-_SLACK: Final = 0.010
 _PATIENCE: Final = 20.0
 """Seconds after which an answer counts as missing, on a machine that is busy with an attack."""
 _ASK: Final = (
@@ -29,11 +29,10 @@ _ASK: Final = (
 
 
 @contextlib.asynccontextmanager
-async def bystander(harness: ProcessHarness, late: list[bool]) -> AsyncIterator[None]:
+async def bystander(harness: ProcessHarness) -> AsyncIterator[None]:
     """Its calls all succeed with its own answer, its replica is never another one, and its secret stays what it is.
 
-    `late` gets whether the slowest hundredth of its calls took more than twice as long as those before and after the attack, and 10 ms.
-    One attack alone may be this machine's fault, so what `late` says counts over all attacks of a module.
+    Its slowest calls are compared with those right before and after the attack (`waiting`).
     """
     provider = harness.provider
     await provider.create_namespace(Namespace(name=_NAMESPACE))
@@ -50,19 +49,19 @@ async def bystander(harness: ProcessHarness, late: list[bool]) -> AsyncIterator[
         finally:
             done.set()
             took = await calls
-        calm = max(before + [await _call(endpoint) for _ in range(_CALM)])
-        late.append(took[-1 - len(took) // 100] > 2 * calm + _SLACK)
+        after = [await _call(endpoint) for _ in range(_CALM)]
         assert await table.ready(spec.ref) == (endpoint,), "the bystander's replica is another one"
+    judge(took, before + after)
 
 
 async def _call_on(endpoint: Endpoint, done: asyncio.Event) -> list[float]:
-    """Call again and again; the seconds that each call took, ascending."""
+    """Call again and again; the seconds that each call took."""
     took = [await _call(endpoint)]
     while not done.is_set():
         took.append(await _call(endpoint))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), _EVERY)
-    return sorted(took)
+    return took
 
 
 async def _call(endpoint: Endpoint) -> float:

@@ -89,6 +89,7 @@ class RequestReader(AsyncioProtocol):
         "_parsed",
         "_parser",
         "_parsing",
+        "_pieces",
         "_request",
         "_trailers",
         "_tunnel",
@@ -137,6 +138,8 @@ class RequestReader(AsyncioProtocol):
         self._backlog = b""
         """Received and not yet parsed."""
         self._parsing = False
+        self._pieces: list[bytes] = []
+        """Chunks that have been parsed and not yet given on."""
         self._tunnel: Tunnel | None = None
         self._early = b""
         """What came behind a request for an upgrade."""
@@ -153,6 +156,7 @@ class RequestReader(AsyncioProtocol):
         self._parsed = None
         self._request = Request()
         self._headers, self._trailers = [], []
+        self._pieces = []
         self._parser = _NO_PARSER
 
     # What the answering half does
@@ -270,6 +274,8 @@ class RequestReader(AsyncioProtocol):
                 if self._head_bytes:
                     self._go_on_with_head(len(data))
             elif self._meter is not None:
+                if self._pieces:
+                    self._give_chunks()
                 received = self._body_bytes - before if self._body_bytes >= before else self._body_bytes
                 if self._meter.exceeds(len(data) - received, received, self._body_bytes):
                     self._reject(431 if self._trailers else 413, "chunk extensions or trailers without end")
@@ -412,6 +418,18 @@ class RequestReader(AsyncioProtocol):
         self._body_bytes += len(data)
         if self._limits.body and self._body_bytes > self._limits.body:
             raise Refusal(413, f"request body of more than {self._limits.body} bytes")
+        if self._meter is not None:
+            self._pieces.append(data)
+        else:
+            self._give(responder, data)
+
+    def _give_chunks(self) -> None:
+        """All that have come with one read go on as one: chunks of a byte would keep the worker from everybody else."""
+        pieces, self._pieces = self._pieces, []
+        if self._parsed is not None:
+            self._give(self._parsed, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def _give(self, responder: Responder, data: bytes) -> None:
         if responder is not self._current:
             responder.hold(data)
             self._held += len(data)
@@ -427,6 +445,8 @@ class RequestReader(AsyncioProtocol):
             # llhttp stops at a head that asks for an upgrade; a body comes all the same (h2c with POST).
             self._counted = True
             return
+        if self._pieces:
+            self._give_chunks()
         self._parsed = None
         self._in_head = self._between = True
         if responder is None:

@@ -91,6 +91,18 @@ def test_request_in_single_bytes() -> None:
     assert (call.body, call.ended, call.trailers) == (b"abc", True, [(b"T", b"1")])
 
 
+def test_chunks_that_come_together_go_on_together() -> None:
+    """Else a client with chunks of a byte would keep a worker from everybody else, for next to nothing."""
+    pieces: list[bytes] = []
+    bench = Bench(answer=lambda call: setattr(call, "on_body", pieces.append))
+    bench.feed(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000)
+    assert b"".join(pieces) == b"x" * 1000
+    assert len(pieces) == 1
+    bench.feed(b"1\r\ny\r\n" * 3 + b"0\r\n\r\n" + GET)
+    assert pieces[1:] == [b"yyy"]
+    assert bench.calls[0].ended
+
+
 @pytest.mark.bound("pipelined")
 def test_pipelined_requests_wait_and_reading_stops() -> None:
     """Only one is with a handler; no more than the limit, and one packet, wait."""
