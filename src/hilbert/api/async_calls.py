@@ -10,14 +10,22 @@ import msgspec
 
 from hilbert.api.asgi import TEXT, Answer, json
 from hilbert.api.endpoint import Access, Call, Endpoint, Target, nothing
-from hilbert.api.problems import Refusal
+from hilbert.api.problems import NO_PROMISE, Refusal
 from hilbert.control.call_policy import is_guarded
 from hilbert.control.delivery import callbacks
 from hilbert.control.delivery.intake import Intake
 from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
 from hilbert.core import errors
 from hilbert.core.addresses import source_of
-from hilbert.core.errors import CallNotFound, Forbidden, FunctionNotFound, Invalid, Unsupported
+from hilbert.core.errors import (
+    CallNotFound,
+    Forbidden,
+    FunctionNotFound,
+    Invalid,
+    NamespaceNotFound,
+    ReservedNamespace,
+    Unsupported,
+)
 from hilbert.core.identity import Action, Resource
 from hilbert.core.model import Namespace
 from hilbert.core.ports.queue import CallRecord
@@ -43,7 +51,11 @@ async def queue_call(call: Call) -> Answer:
     found = _SPLIT.fullmatch(call.raw.target)
     name = found[1].decode("latin-1") if found is not None else ""
     path = (found[2] or b"/") + (found[3] or b"") if found is not None else b"/"
-    namespace, ref = await call.services.tenancy.resolve_function(name)
+    try:
+        namespace, ref = await call.services.tenancy.resolve_function(name)
+    except (NamespaceNotFound, ReservedNamespace) as exc:
+        # The same words as for a function: nobody can find out here which namespaces there are.
+        raise FunctionNotFound(f"function {headers.one_line(name)} not found") from exc
     fields, by = call.raw.fields, ""
     if call.services.firing is not None and headers.is_of_cron_connector(fields) and call.services.firing.fires(ref):
         told = f"{FIRED_HERE.message}\n{FIRED_HERE.hint}\n"
@@ -205,13 +217,13 @@ ENDPOINTS: Final = (
             *_WRITE,
             errors.Invalid,
             errors.FunctionNotFound,
-            errors.NamespaceNotFound,
             errors.KeyReused,
             errors.QueueFull,
             errors.TooLarge,
             errors.RateLimited,
             errors.Unsupported,
         ),
+        retold=NO_PROMISE,
         documented=False,
     ),
     Endpoint(

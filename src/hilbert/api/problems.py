@@ -57,6 +57,12 @@ TABLE: Final[Retold] = {
 }
 """The nearest class in an error's order of bases counts. An endpoint may tell some errors otherwise."""
 
+_SOON: Final = 5.0
+"""Seconds after which to try again where nobody knows better: a part that is away is looked for more often than that."""
+
+NO_PROMISE: Final[Retold] = {errors.StorageFull: Told(503)}
+"""Where calls are queued: clients of OpenFaaS know 503 for what cannot be promised now."""
+
 RESERVED_READ: Final[Retold] = {errors.ReservedNamespace: Told(401)}
 RESERVED_WRITE: Final[Retold] = {errors.ReservedNamespace: NAMESPACE_NOT_VALID}
 
@@ -116,8 +122,9 @@ def problem_of(exc: Exception, request: Mapping[str, str], other: Retold | None 
     if exc.hint and answer.text is None:
         text += f"\nhint: {exc.hint}"
     headers: dict[str, str] = {}
-    if isinstance(exc, errors.Overloaded) and exc.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(exc.retry_after)))
+    wait = exc.retry_after if isinstance(exc, errors.Overloaded) else _SOON if answer.status == 503 else None
+    if wait is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(wait)))
         if isinstance(exc, errors.RateLimited) and exc.policy is not None:
             limit, quota, window = exc.policy
             headers["RateLimit"] = f'"{limit}";r=0;t={headers["Retry-After"]}'

@@ -11,7 +11,7 @@ from typing import Final
 from hilbert.api import targets
 from hilbert.api.asgi import Answer, json
 from hilbert.api.endpoint import NAMESPACE, Body, Call, Endpoint, Query, Target, anywhere
-from hilbert.api.problems import RESERVED_READ
+from hilbert.api.problems import NO_PROMISE, RESERVED_READ
 from hilbert.control.delivery.intake import Asked, Intake
 from hilbert.core import errors
 from hilbert.core.errors import Invalid, Unsupported
@@ -190,6 +190,6 @@ ENDPOINTS: Final = (
             errors.TooLarge,
             errors.RateLimited,
         ),
-        retold=RESERVED_READ,
+        retold={**RESERVED_READ, **NO_PROMISE},
     ),
 )

@@ -19,6 +19,7 @@ from hilbert.api.services import Services
 from hilbert.control.delivery.intake import Intake
 from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
 from hilbert.control.delivery.room import Rooms
+from hilbert.core.errors import StorageFull
 from hilbert.core.ports.queue import Finished, GivenUp, QueueBounds, QueuedCall
 from hilbert.core.settings import Settings
 from hilbert.core.values import FunctionRef, NamespaceName
@@ -98,11 +99,44 @@ async def test_namespaces(api: Queued) -> None:
     assert str(record.ref) == "f.dev"
 
 
-@pytest.mark.parametrize("name", ["nobody", "f.nowhere", "nobody.dev"])
+@pytest.mark.parametrize("name", ["nobody.openfaas-fn", "f.nowhere", "f.kube-system", "f.NOT_ONE", "nobody.dev"])
 async def test_what_is_not_there(api: Queued, name: str) -> None:
+    """Nobody can find out which namespaces there are: it is always the function that is missing."""
     answer = await api.post(f"/async-function/{name}")
-    assert answer.status in (400, 404)
+    assert (answer.status, answer.text) == (404, f"function {name} not found\n")
     assert await api.queue.list_calls(HERE, limit=9) == []
+
+
+async def test_nothing_is_promised_while_the_disk_is_full(api: Queued, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise StorageFull("the disk is full")
+
+    monkeypatch.setattr(api.queue, "put", full)
+    answer = await api.post("/async-function/f")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    batch = await api.call("POST", "/system/async/batch", {"calls": [{"function": "f"}]})
+    assert (batch.status, batch.headers["retry-after"]) == (503, "5")
+    assert await api.queue.list_calls(HERE, limit=9) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "after"),
+    [
+        ("X_Delay", "0", 0.0),
+        ("X_Delay", "5", 5.0),
+        ("X_Delay", "1m30s", 90.0),
+        ("X_Delay", " 250ms ", 0.25),
+        ("X_Delay", "720h", 30 * 86_400.0),
+        ("X_Run_At", "0001-01-01T00:00:00+23:59", 0.0),
+        ("X_Run_At", "1970-01-01", 0.0),
+    ],
+)
+async def test_odd_times_that_mean_something(api: Queued, name: str, value: str, after: float) -> None:
+    before = time.time()
+    answer = await api.post("/async-function/f", **{name: value})
+    assert answer.status == 202, answer.text
+    due = (await api.queue.look_up(HERE, answer.headers["x-call-id"], now=0)).due
+    assert before + after <= due <= time.time() + after
 
 
 @pytest.mark.parametrize(
@@ -113,6 +147,14 @@ async def test_what_is_not_there(api: Queued, name: str) -> None:
         ("X_Delay", "soon", "X-Delay"),
         ("X_Delay", "-3s", "X-Delay"),
         ("X_Delay", "9999h", "30 days"),
+        ("X_Delay", "1e400", "X-Delay"),
+        ("X_Delay", "nan", "X-Delay"),
+        ("X_Delay", "inf", "X-Delay"),
+        ("X_Delay", "\u0661s", "X-Delay"),
+        ("X_Delay", "720h1s", "30 days"),
+        ("X_Run_At", "9999-12-31T23:59:59-23:59", "30 days"),
+        ("X_Run_At", "2030-13-01T00:00:00Z", "X-Run-At"),
+        ("X_Run_At", "1767225600", "X-Run-At"),
         ("X_Run_At", "tomorrow", "X-Run-At"),
         ("Idempotency_Key", "k" * 256, "Idempotency-Key"),
         ("X_Hilbert_Depth", "16", "led to one another"),
