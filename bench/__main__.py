@@ -16,6 +16,7 @@ from bench import (
     handlers,
     kills,
     kubernetes,
+    neighbours,
     noise,
     peers,
     proxying,
@@ -43,8 +44,9 @@ NAMES = (
     "queue",
     "kills",
     "queue-kills",
+    "neighbours",
 )
-BY_THEMSELVES = {"handlers", "kubernetes", "startup", "queue", "kills", "queue-kills"}
+BY_THEMSELVES = {"handlers", "kubernetes", "startup", "queue", "kills", "queue-kills", "neighbours"}
 """Sections that need no other proxies."""
 
 
@@ -83,6 +85,10 @@ def main() -> int:
     if "queue" in options.only:
         with peers.folder() as where:
             for section in queue(where, quick=options.quick):
+                done(section)
+    if "neighbours" in options.only:
+        with peers.folder() as where:
+            for section in neighbours.sections(where, seconds=3.0 if options.quick else 20.0):
                 done(section)
     if {"kills", "queue-kills"} & set(options.only):
         try:

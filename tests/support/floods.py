@@ -21,7 +21,7 @@ SOURCE = "127.0.0.9"
 """Where it comes from: not where its neighbours do."""
 COLD = 200
 REPLICAS = 20
-FORKS = "bomb() { bomb | bomb & }; bomb"
+FORKS = "bomb() { bomb | bomb & }; bomb; sleep 600"
 MEMORY = "tail /dev/zero"
 SPIN = "while :; do :; done"
 LOGS = "yes 'a line of log that says nothing at all' >&2"

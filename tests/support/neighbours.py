@@ -102,6 +102,7 @@ class Neighbours:
     ) -> None:
         spec: dict[str, Any] = {"service": name, "namespace": namespace, "image": image}
         if process:
+            spec["envVars"] = {"mode": "streaming"}
             spec |= {"envProcess": f'sh -c "{process}"' if process != "cat" else "cat"}
         if min > 1:
             spec["labels"] = {"com.openfaas.scale.min": str(min)}
