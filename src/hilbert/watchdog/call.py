@@ -70,6 +70,7 @@ class Call:
         self._paused = False
         self._timer: Timer | None = None
         self._limit = self._deadline = 0.0
+        self._id: bytes | None = None
 
     # What a mode may ask and say
 
@@ -83,7 +84,9 @@ class Call:
     @property
     def id(self) -> bytes:
         """The call id that the gateway gave; empty without one."""
-        return checked_call_id(self.header(b"x-call-id"))
+        if self._id is None:
+            self._id = checked_call_id(self.header(b"x-call-id"))
+        return self._id
 
     @property
     def over(self) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.call import Call
     from hilbert.watchdog.config import Config
+    from hilbert.watchdog.errors import Errors
 
 _READ: Final = 65536
 _PENDING: Final = 262144
@@ -34,8 +35,8 @@ _AGAIN: Final = 0.05
 class Forker:
     """Starts the function's process for each call."""
 
-    def __init__(self, config: Config, env: Mapping[str, str], loop: Loop, errors: Callable[[bytes], int]) -> None:
-        """`errors` opens what takes the standard error of the call of an id. Raises `ConfigError` when the command is not there."""
+    def __init__(self, config: Config, env: Mapping[str, str], loop: Loop, errors: Errors) -> None:
+        """`errors` takes the standard error of calls that have an id. Raises `ConfigError` when the command is not there."""
         try:
             self._path = find_program(config.command[0], env.get("PATH", os.defpath))
         except FileNotFoundError as exc:
@@ -72,7 +73,7 @@ class Forker:
             env[CALL_MARK] = mark
             stderr = stdout if combine else _STDERR
             if not combine and call.id:
-                stderr = self._errors(call.id)
+                stderr = self._errors.pipe(call.id)
                 opened.append(stderr)
             child = spawn(self._path, self._argv, env, stdin=stdin, stdout=stdout, stderr=stderr)
         except OSError:
@@ -89,6 +90,7 @@ class Forker:
         for child in self.running:
             child.kill()
         end_left_behind(())
+        self._errors.close()
 
     def _ended(self, child: Child) -> None:
         """A call's process is over, and so is what it has left behind in groups of its own."""

@@ -142,15 +142,25 @@ class Pump:
         Raises `OSError`.
         """
         read, write = os.pipe2(os.O_CLOEXEC)
+        try:
+            self.drain(read, lines)
+        except OSError:
+            os.close(write)
+            raise
+        return write
+
+    def drain(self, read: int, lines: Lines) -> None:
+        """Read a pipe into `lines` until its end, at any time before `stop`. `read` is the pump's from now on.
+
+        Raises `OSError`; the pipe is closed then, too.
+        """
         self._streams[read] = lines
         try:
             self._epoll.register(read, select.EPOLLIN)
         except OSError:
             del self._streams[read]
             os.close(read)
-            os.close(write)
             raise
-        return write
 
     def start(self) -> None:
         """Idempotent."""

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
     from hilbert.kit.epoll.interface import Loop
 
-_READ: Final = 262144
+_READ: Final = 16384
+"""Bytes read at once at first; for more, memory is mapped and unmapped each time, which costs as much as a small read itself."""
+_READ_MOST: Final = 262144
+"""The same while so much comes."""
 
 
 class Transport:
@@ -24,6 +27,7 @@ class Transport:
         self._protocol = protocol
         self._buffer: list[memoryview] = []
         self._waiting = 0
+        self._size = _READ
         self._high = 65536
         self._low = 16384
         self._full = False
@@ -103,13 +107,17 @@ class Transport:
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(_READ)
+            data = self._socket.recv(self._size)
         except BlockingIOError:
             return
         except OSError as exc:
             self._fail(exc)
             return
         if data:
+            if len(data) == self._size:
+                self._size = _READ_MOST
+            elif len(data) < _READ:
+                self._size = _READ
             self._protocol.data_received(data)
         elif self._protocol.eof_received():
             self.pause_reading()

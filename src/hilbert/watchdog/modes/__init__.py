@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.config import Config
+    from hilbert.watchdog.errors import Errors
     from hilbert.watchdog.front import Mode
     from hilbert.watchdog.logs import Log, Pump
 
@@ -32,12 +33,12 @@ def make_mode(
             from hilbert.watchdog.fork import Forker
             from hilbert.watchdog.modes.serializing import Serializing
 
-            return Serializing(config, Forker(config, env, loop, _errors(config, log, pump)), log)
+            return Serializing(config, Forker(config, env, loop, _errors(config, loop, log, pump)), log)
         case "classic":
             from hilbert.watchdog.fork import Forker
             from hilbert.watchdog.modes.classic import Classic
 
-            return Classic(config, Forker(config, env, loop, _errors(config, log, pump)), log)
+            return Classic(config, Forker(config, env, loop, _errors(config, loop, log, pump)), log)
         case "http":
             from hilbert.watchdog.logs import ToldLines
             from hilbert.watchdog.modes.http import Http
@@ -47,12 +48,10 @@ def make_mode(
             from hilbert.watchdog.fork import Forker
             from hilbert.watchdog.modes.streaming import Streaming
 
-            return Streaming(config, Forker(config, env, loop, _errors(config, log, pump)), log)
+            return Streaming(config, Forker(config, env, loop, _errors(config, loop, log, pump)), log)
 
 
-def _errors(config: Config, log: Log, pump: Pump) -> Callable[[bytes], int]:
-    """How a process of one call gets its standard error: a pipe whose lines are that call's."""
-    from hilbert.watchdog.logs import Lines
+def _errors(config: Config, loop: Loop, log: Log, pump: Pump) -> Errors:
+    from hilbert.watchdog.errors import Errors
 
-    origin = b"stderr: " if config.prefix_logs else b""
-    return lambda call: pump.pipe(Lines(log, origin=origin, call=call))
+    return Errors(loop, log, pump, origin=b"stderr: " if config.prefix_logs else b"")
