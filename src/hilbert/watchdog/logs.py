@@ -17,6 +17,7 @@ import itertools
 import operator
 import os
 import select
+import signal
 import threading
 import time
 from typing import Final
@@ -176,6 +177,8 @@ class Pump:
         self._thread.join(_FLUSH_SECONDS * 2)
 
     def _run(self) -> None:
+        # The main thread blocks signals while it starts a process. The end of another would wake this thread then, for nothing.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         deadline = None
         while self._streams or deadline is None:
             ready = self._epoll.poll(None if deadline is None else 0)
