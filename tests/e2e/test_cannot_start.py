@@ -154,7 +154,7 @@ def test_a_missing_secret_is_named_and_calls_flow_once_it_is_there(platform: Pla
     # The call wakes it, waits, and is told.
     answer = platform.call("/function/keyed", b"x", timeout=60)
     assert (answer.status, answer.headers.get("x-hilbert-error")) == (503, "not-starting")
-    assert "SecretNotFound: a secret that it needs is not there" in answer.text
+    assert "SecretNotFound: a secret that it needs does not exist" in answer.text
     for command in (("describe", "keyed"), ("doctor", "keyed"), ("invoke", "keyed"), ("logs", "keyed", "--tail=false")):
         text = words(platform, *command)
         assert "SecretNotFound" in text, command

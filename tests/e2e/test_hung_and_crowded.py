@@ -67,7 +67,7 @@ def test_what_hangs_is_replaced() -> None:
                 what="both to be killed",
                 log=lambda: platform.log,
             )
-        assert platform.log.count("child is silent and is replaced") == 2
+        assert platform.log.count("a child process does not respond and is replaced") == 2
         until(
             lambda: len(platform.children("hilbert.dataplane.worker")) == 2 and _answers(platform),
             within=60,

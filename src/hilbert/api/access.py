@@ -28,7 +28,7 @@ KINDS: Final = {"jwtissuers": "JwtIssuer", "policies": "Policy", "roles": "Role"
 """By their names in paths."""
 
 REQUEST: Final = Body(AccessRequest, "expected a body", "failed to unmarshal request: {}")
-DRY_RUN: Final = Query("dry-run", "`true` says what would change, and changes nothing.")
+DRY_RUN: Final = Query("dry-run", "`true` shows what would change without changing anything.")
 REVOKE: Final = Query("revoke", "`true` removes all other keys at once: every token of the gateway's becomes invalid.")
 
 _READ: Final = (errors.Unsupported,)

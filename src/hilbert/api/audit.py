@@ -20,17 +20,17 @@ from hilbert.wire.audit import AuditLine, AuditPage
 MOST: Final = 1000
 """Records in one answer."""
 
-NAMESPACE: Final = Query("namespace", "Only what concerns this namespace; all that the caller may see if absent.")
+NAMESPACE: Final = Query("namespace", "Only records about this namespace; by default, all that the caller may see.")
 ACTOR: Final = Query("actor", "Only this identity, name or token id.")
 ACTION: Final = Query("action", "Only this action, such as `Function:Delete`, or `Function:*`.")
 REFUSED: Final = Query("refused", "`true`: only what was refused.")
 SINCE: Final = Query("since", "Only at or after this time (RFC 3339).")
 UNTIL: Final = Query("until", "Only before this time (RFC 3339).")
 AFTER: Final = Query(
-    "after", "Only behind the line with this number, the oldest first: `next` of an earlier answer, to follow."
+    "after", "Only lines after this number, oldest first. To follow the log, pass `next` from the previous answer."
 )
 BEFORE: Final = Query("before", "Only lines with smaller numbers, to page backwards.")
-LIMIT: Final = Query("limit", f"At most so many records, up to {MOST}; 100 if absent.")
+LIMIT: Final = Query("limit", f"At most this many records, up to {MOST}; 100 if absent.")
 
 _RFC3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[-+][0-9]{2}:[0-9]{2})"

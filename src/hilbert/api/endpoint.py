@@ -39,7 +39,7 @@ class Query(NamedTuple):
     required: bool = False
 
 
-NAMESPACE: Final = Query("namespace", "The namespace; the default one if absent.")
+NAMESPACE: Final = Query("namespace", "The namespace; by default, the gateway's default one.")
 
 
 @dataclass(frozen=True)

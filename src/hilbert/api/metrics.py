@@ -107,7 +107,7 @@ def _functions(statuses: Sequence[FunctionStatus]) -> Iterable[Metric]:
     """What the provider says of each function."""
     desired = GaugeMetricFamily("gateway_service_count", "Desired replicas.", labels=_FUNCTION)
     ready = GaugeMetricFamily("gateway_service_ready_count", "Replicas that can be called.", labels=_FUNCTION)
-    least = GaugeMetricFamily("gateway_service_min", "Least replicas while not at zero.", labels=_FUNCTION)
+    least = GaugeMetricFamily("gateway_service_min", "Minimum number of replicas while not at zero.", labels=_FUNCTION)
     for status in statuses:
         name = str(status.spec.ref)
         desired.add_metric([name], status.replicas)
@@ -132,7 +132,9 @@ def _scaling(services: Services) -> Iterable[Metric]:
             load.add_metric([str(ref)], decision.load)
             wanted.add_metric([str(ref)], decision.wanted)
     changes = CounterMetricFamily(
-        "hilbert_scaling_changes", "Counts that scaling has changed.", value=scaler.changes if scaler is not None else 0
+        "hilbert_scaling_changes",
+        "Changes of the number of replicas by scaling.",
+        value=scaler.changes if scaler is not None else 0,
     )
     return target, load, wanted, changes
 
@@ -160,7 +162,7 @@ def _data_plane(totals: CallTotals) -> Iterable[Metric]:
     size = GaugeMetricFamily("hilbert_route_table_size", "Functions in a worker's table.", labels=_WORKER)
     connections = GaugeMetricFamily("hilbert_client_connections", "Open connections of clients.", labels=_WORKER)
     drift = CounterMetricFamily(
-        "hilbert_route_drift", "Times that a worker's table was found to differ.", value=totals.route_drift
+        "hilbert_route_drift", "How often a worker's table was found to differ.", value=totals.route_drift
     )
     workers = totals.workers()
     for name, worker in workers.items():
@@ -176,7 +178,7 @@ def _platform(services: Services, statuses: Sequence[FunctionStatus], *, up: boo
     for phase in Phase:
         phases.add_metric([phase.value], sum(status.phase is phase for status in statuses))
     wakes = services.activation.woken if services.activation is not None else 0
-    woken = CounterMetricFamily("hilbert_wakes", "Times that a function was taken from zero.", value=wakes)
+    woken = CounterMetricFamily("hilbert_wakes", "How often a function was started from zero.", value=wakes)
     build = GaugeMetricFamily("hilbert_build_info", "Always 1.", labels=("release", "commit", "provider"))
     build.add_metric([services.release, services.commit, services.provider.name], 1)
     answers = GaugeMetricFamily("hilbert_up", "1 if the provider answers.", value=1 if up else 0)

@@ -50,7 +50,7 @@ async def exchange_token(call: Call) -> Answer:
         raise Refusal(
             429,
             "rate-limited",
-            f"too many tokens of this address were refused; try again in {seconds} s",
+            f"too many tokens from this address were refused; try again in {seconds} s",
             headers={"Retry-After": str(seconds)},
         )
     try:
@@ -60,7 +60,7 @@ async def exchange_token(call: Call) -> Answer:
         call.remark = f"{exc.error}: {exc.message}"
         problem = ExchangeProblem(error=exc.error, error_description=exc.message)
         return Answer(400, msgspec.json.encode(problem), JSON, _NOT_KEPT)
-    call.acts_for, call.remark = granted.subject, "a token was given out"
+    call.acts_for, call.remark = granted.subject, "token issued"
     answer = ExchangeAnswer(
         access_token=granted.access_token,
         issued_token_type=ID_TOKEN,
@@ -80,7 +80,7 @@ async def _granted(call: Call, given: Mapping[str, Sequence[str]]) -> Granted:
         return await federation.exchange(given)
     if check_request(given) != "function":
         raise Refused(
-            "invalid_scope", "a token of the gateway's own needs no exchange for its API; scope must be function"
+            "invalid_scope", "a token issued by this gateway needs no exchange for its API; ask for the scope function"
         )
     token = tokens.prove(text)
     if token is None:
@@ -133,7 +133,7 @@ ENDPOINTS: Final = (
         handler=exchange_token,
         access=Access.PUBLIC,
         group=GROUP,
-        summary="Exchange a token of an identity provider or a CI system for one of this gateway (RFC 8693); the form may also be the query",
+        summary="Exchange a token from an identity provider or a CI system for one from this gateway (RFC 8693); the form may also be the query",
         form=FORM,
         is_raw=True,
         audited=True,

@@ -22,7 +22,7 @@ _STATUSES: Final = {
     401: "No valid credentials, or a reserved namespace.",
     403: "Not allowed, or a quota is used up.",
     404: "It does not exist.",
-    409: "It is there already, or something else is in the way.",
+    409: "It already exists, or something else is in the way.",
     413: "The body is too large.",
     422: "A parameter cannot be read.",
     429: "Too many wrong credentials from this address.",

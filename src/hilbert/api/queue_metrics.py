@@ -53,7 +53,7 @@ def _counts(counts: Sequence[QueueCounts]) -> Iterable[Metric]:
         dead.add_metric([name], entry.dead)
         size.add_metric([name], entry.size)
         drift += abs(entry.accepted - entry.queued - entry.running - entry.finished - entry.dead - entry.forgotten)
-    lost = GaugeMetricFamily("hilbert_queue_drift", "Accepted calls that are in no state; 0, always.", value=drift)
+    lost = GaugeMetricFamily("hilbert_queue_drift", "Accepted calls that are in no known state; always 0.", value=drift)
     return pending, inflight, dead, size, lost
 
 

@@ -26,7 +26,7 @@ MOST_LISTED: Final = 500
 MOST_AT_ONCE: Final = 1_000
 """Calls in one batch."""
 
-ONLY: Final = Query("namespace", "Only those of this namespace; all that the caller may see if absent.")
+ONLY: Final = Query("namespace", "Only those of this namespace; by default, all that the caller may see.")
 FUNCTION: Final = Query("function", "Only those of this function.")
 STATE: Final = Query("state", f"Only those in this state: {', '.join(CallState)}.")
 AFTER: Final = Query("after", "Continue after this `number`.")

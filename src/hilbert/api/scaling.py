@@ -23,9 +23,9 @@ async def get_scaling(call: Call) -> Answer:
     state = scaler.explain(call.ref) if scaler is not None else None
     decision = state.decision if state is not None else None
     if state is None:
-        message = "no label asks for scaling: its count changes only when somebody sets it"
+        message = "no label asks for scaling: its number of replicas changes only when somebody sets it"
     elif decision is None:
-        message = "nothing has happened yet that could change its count"
+        message = "nothing has happened yet that would change its number of replicas"
     else:
         message = decision.message
     return json(

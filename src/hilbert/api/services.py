@@ -152,8 +152,8 @@ class Services:
         """Raises `Unsupported`."""
         if self.ledger is None:
             raise Unsupported(
-                "this gateway does not add up what namespaces use",
-                hint="several gateways count here, each for itself: add their metrics up with Prometheus",
+                "this gateway keeps no figures on what namespaces use",
+                hint="each gateway counts only its own calls: add up their metrics with Prometheus",
             )
         return self.ledger
 

@@ -15,7 +15,7 @@ from hilbert.core.values import parse_namespace_name
 from hilbert.iam.rights import may
 from hilbert.wire.usage import UsageDay
 
-NAMESPACE: Final = Query("namespace", "Only this namespace; all that the caller may see if absent.")
+NAMESPACE: Final = Query("namespace", "Only this namespace; by default, all that the caller may see.")
 FIRST: Final = Query("from", "Only from this day on, such as `2026-01-31`.")
 LAST: Final = Query("to", "Only up to this day.")
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

@@ -272,8 +272,8 @@ class AuditLog:
         torn = os.fstat(self._file).st_size - size
         if torn:
             os.ftruncate(self._file, size)
-            notes.append(f"cut off a last line of {torn} bytes, which a crash had torn")
-            _log.warning("the last line of the audit log was torn by a crash, and is cut off", bytes=torn)
+            notes.append(f"cut off a last line of {torn} bytes, which a crash had left incomplete")
+            _log.warning("a crash left the last line of the audit log incomplete; it was removed", bytes=torn)
         os.lseek(self._file, size, os.SEEK_SET)
         self._size = size
         self._checkpoint("start", "; ".join(notes))

@@ -72,7 +72,7 @@ def verify(folder: Path, *, noted: tuple[int, str] | None = None) -> Report:
             if noted is not None and noted[0] == seq:
                 is_noted = True
                 if noted[1] != head:
-                    wrong(f"line {seq}: is another one than was noted")
+                    wrong(f"line {seq}: differs from the one that was noted")
             if line.record is not None:
                 records += 1
                 unsigned += 1

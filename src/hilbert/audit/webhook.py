@@ -100,7 +100,7 @@ class LogFollower:
             if told + 1 < self._log.kept_from:
                 self.lost += self._log.kept_from - told - 1
                 _log.error(
-                    "audit records were removed before the webhook took them", lines=self._log.kept_from - told - 1
+                    "audit records were removed before the webhook accepted them", lines=self._log.kept_from - told - 1
                 )
                 told = self._log.kept_from - 1
             try:
@@ -116,7 +116,9 @@ class LogFollower:
             if reason:
                 failures += 1
                 if failures in (1, 5) or failures % 50 == 0:
-                    _log.warning("the audit webhook is not taken, and is tried again", reason=reason, tries=failures)
+                    _log.warning(
+                        "the audit webhook did not accept the records; trying again", reason=reason, tries=failures
+                    )
                 await asyncio.sleep(self._pace.delay(failures, draw=random.random))
                 continue
             failures, told = 0, page.next
@@ -136,14 +138,16 @@ class LogFollower:
             self._keep(self._log.seq)
             return self._log.seq
         except (OSError, msgspec.MsgspecError) as exc:
-            _log.warning("it is not known what the webhook was told; all that is kept is told again", reason=str(exc))
+            _log.warning(
+                "what the webhook has received is unknown; everything that is kept is sent again", reason=str(exc)
+            )
             return self._log.kept_from - 1
 
     def _keep(self, told: int) -> None:
         try:
             write_file(self._path, msgspec.json.encode(told))
         except OSError as exc:
-            _log.warning("what the webhook was told cannot be noted, and may be told again", reason=str(exc))
+            _log.warning("what the webhook has received cannot be noted; some of it may be sent again", reason=str(exc))
 
 
 class Held:
@@ -164,7 +168,7 @@ class Held:
             self._events.popleft()
             self.lost += 1
             if self.lost == 1 or self.lost % 1000 == 0:
-                _log.error("events were lost, since the webhook has not taken them", kind=self._kind, lost=self.lost)
+                _log.error("events were lost because the webhook did not accept them", kind=self._kind, lost=self.lost)
         self._arrived.set()
 
     async def run(self) -> None:
@@ -178,7 +182,10 @@ class Held:
             if reason:
                 failures += 1
                 _log.warning(
-                    "the webhook is not taken, and is tried again", kind=self._kind, reason=reason, tries=failures
+                    "the webhook did not accept the events; trying again",
+                    kind=self._kind,
+                    reason=reason,
+                    tries=failures,
                 )
                 await asyncio.sleep(self._pace.delay(failures, draw=random.random))
                 continue

@@ -173,7 +173,9 @@ class Dependencies:
             right = right if "from versions: none" in said else "is the version right?"
             if self._allow_scripts:
                 return right
-            return f"{right} only wheels are taken; '--build-arg {ALLOW_SCRIPTS}=true' lets packages build themselves"
+            return (
+                f"{right} only wheels are installed; '--build-arg {ALLOW_SCRIPTS}=true' lets packages build themselves"
+            )
         return ""
 
     def _npm_hint(self) -> str:

@@ -31,7 +31,7 @@ class _Exchange(Call[ExchangeAnswer]):
             else:
                 raise Forbidden(
                     f"the gateway gives no token: {refusal.error_description or refusal.error}",
-                    hint="whoever administers the gateway can add an issuer, or a role for you",
+                    hint="the gateway's administrator can add an issuer, or a role for you",
                 )
         if head.status in (404, 405):
             raise Unsupported("the gateway has no single sign-on")

@@ -62,7 +62,7 @@ def next_hop(origin: Origin, request: Request, head: Head) -> Hop | None:
 
 def too_many() -> RedirectRefused:
     """What to raise after `MOST` of them."""
-    return RedirectRefused(f"the answer redirects more than {MOST} times", hint="it sends its callers in a circle")
+    return RedirectRefused(f"the answer redirects more than {MOST} times", hint="it redirects in a circle")
 
 
 def _resolve(origin: Origin, request: Request, location: str) -> tuple[Origin, str]:
@@ -77,7 +77,7 @@ def _resolve(origin: Origin, request: Request, location: str) -> tuple[Origin, s
     except (ValueError, Invalid) as exc:
         raise RedirectRefused(
             f"the answer redirects to {location[:200]!r}, which is not an http URL",
-            hint="what answered has set this Location",
+            hint="the server that answered set this Location",
         ) from exc
     return target, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 

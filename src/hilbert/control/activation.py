@@ -27,7 +27,7 @@ class Activation:
             self._wake, name="activation", workers=workers, pace=Pace(first=0.1, most=5.0)
         )
         self.woken = 0
-        """Times that a function was taken from zero."""
+        """How often a function was started from zero."""
 
     def start(self) -> None:
         self._queue.start()

@@ -89,7 +89,7 @@ def _vain(spec: FunctionSpec) -> list[str]:
         found.append(f"annotation schedule: it has no effect without the annotation topic: {TOPIC}")
     most = spec.env.get("max_inflight", "")
     if most and _whole(most, 0, 1 << 31) is None:
-        found.append(f"max_inflight: {most[:64]!r} is not a whole number, and limits nothing")
+        found.append(f"max_inflight: {most[:64]!r} is not a whole number, and is ignored")
     return found
 
 

@@ -239,7 +239,7 @@ def _condition(given: object, where: str) -> Condition:
     for operator, claims in _map(given, where).items():
         if operator.removeprefix(ANY_VALUE) not in OPERATORS:
             known = ", ".join([*sorted(OPERATORS), f"{ANY_VALUE}StringEqual"])
-            raise Invalid(f"{where}: the operator {_shown(operator)} is not known; there are {known}")
+            raise Invalid(f"{where}: the operator {_shown(operator)} is not known; the known ones are {known}")
         for claim, values in _map(claims, f"{where}.{operator}").items():
             if not claim.startswith("jwt:") or len(claim) == 4:
                 raise Invalid(f"{where}.{operator}: {_shown(claim)} must be jwt: and the name of a claim")
@@ -276,7 +276,7 @@ def _map(given: object, where: str) -> Mapping[str, Any]:
 
 def _only(given: Mapping[str, Any], known: set[str], where: str = "spec") -> None:
     if extra := sorted(set(given) - known):
-        raise Invalid(f"{where}: {_shown(extra[0])} is not known; there are {', '.join(sorted(known))}")
+        raise Invalid(f"{where}: {_shown(extra[0])} is not known; the known ones are {', '.join(sorted(known))}")
 
 
 def _texts(given: object, where: str) -> Values:

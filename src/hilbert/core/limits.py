@@ -73,7 +73,7 @@ class CallLimits(msgspec.Struct, frozen=True, array_like=True):
         rate = _rate(annotations, RATE, "calls")
         burst = _count(annotations, BURST)
         if burst and not rate:
-            raise InvalidSpec(f"annotation {ANNOTATION_BURST}: means nothing without {ANNOTATION_RATE}")
+            raise InvalidSpec(f"annotation {ANNOTATION_BURST}: has no effect without {ANNOTATION_RATE}")
         found = cls(
             rate,
             (burst or max(1, math.ceil(rate))) if rate else 0,

@@ -76,7 +76,7 @@ NOT_INSIDE: Final = Failure(
     404,
     "not-inside",
     "client",
-    "functions reach nothing here but /function/, /async-function/ and, with credentials, /system/",
+    "from inside, functions can reach only /function/, /async-function/ and, with credentials, /system/",
 )
 FUNCTIONS_ONLY: Final = Failure(
     421, "functions-only", "client", "this name answers only functions of one namespace", "use the gateway's own name"
@@ -186,7 +186,7 @@ def not_starting(name: str, fault: StartFault) -> Failure:
     """No replica comes up, and it is known why."""
     return Failure(
         503, "not-starting", "function", f"{name} does not start: {fault.reason}: {fault.message}",
-        f"it is tried again by itself; 'hilbert describe {name}' and 'hilbert logs {name}' say more", retry_after=5,
+        f"it is retried automatically; 'hilbert describe {name}' and 'hilbert logs {name}' say more", retry_after=5,
     )  # fmt: skip
 
 

@@ -121,7 +121,7 @@ class Guard:
         found = self._checked.get(digest)
         if found is None or now >= found.until:
             if self._has_failed_too_often(source, now):
-                return _unparsed("too many tokens of this address were refused")
+                return _unparsed("too many tokens from this address were refused")
             try:
                 found = function_tokens.check(text, self._keys, self._issuer, now=now)
             except (ValueError, ImportError) as exc:

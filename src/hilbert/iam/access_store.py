@@ -84,7 +84,7 @@ class AccessStore:
             try:
                 found.append(parse_document(msgspec.json.decode(document)))
             except (msgspec.MsgspecError, Invalid) as exc:
-                _log.warning("an object is wrong and does not count", object=key[:300], reason=str(exc))
+                _log.warning("an invalid object is ignored", object=key[:300], reason=str(exc))
         self.access.replace(found)
 
 

@@ -144,7 +144,7 @@ def load_or_create_credentials(folder: Path) -> Credentials:
         if not (folder / PASSWORD_FILE).exists():
             create_file(folder / PASSWORD_FILE, new_password().encode())
     except OSError as exc:
-        raise InvalidSettings(f"cannot make the credentials in {folder}: {exc.strerror}") from exc
+        raise InvalidSettings(f"cannot create the credentials in {folder}: {exc.strerror}") from exc
     return load_credentials(folder)
 
 
@@ -157,7 +157,9 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as exc:
         raise InvalidSettings(f"{path} is not UTF-8 text") from exc
     if not text or len(text) > _MOST:
-        raise InvalidSettings(f"{path} must hold from 1 to {_MOST} characters", hint="remove it to have a new one made")
+        raise InvalidSettings(
+            f"{path} must hold from 1 to {_MOST} characters", hint="remove it, and the next start makes a new one"
+        )
     return text
 
 

@@ -100,7 +100,7 @@ def check_signature(token: Parsed, key: VerifyKey) -> None:
     """Raises `BadToken`, and `Unsupported` where the library is missing."""
     jwt = library()
     if token.alg not in key.algorithms:
-        raise BadToken(f"the algorithm {token.alg[:20]!r} does not go with the issuer's key")
+        raise BadToken(f"the algorithm {token.alg[:20]!r} does not match the issuer's key")
     try:
         jwt.decode(
             token.text,
@@ -161,7 +161,7 @@ def read_keys(document: bytes) -> dict[str, VerifyKey]:
         if not isinstance(kid, str) or len(kid) > MAX_KID:
             raise BadToken("a key of the issuer has no usable id")
         if kid in keys:
-            raise BadToken("two keys of the issuer have one id")
+            raise BadToken("two keys of the issuer have the same id")
         try:
             key = jwt.PyJWK({**one, "alg": algorithms[0]}).key
         except (jwt.PyJWTError, ValueError, TypeError, KeyError):

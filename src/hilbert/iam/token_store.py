@@ -117,7 +117,7 @@ class TokenStore:
             try:
                 token = msgspec.msgpack.decode(document, type=Token)
             except msgspec.MsgspecError as exc:
-                _log.warning("a token cannot be read and opens nothing", token=number[:64], reason=str(exc))
+                _log.warning("a stored token cannot be read and is ignored", token=number[:64], reason=str(exc))
                 continue
             if token.id != number:
                 continue

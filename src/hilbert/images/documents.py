@@ -135,7 +135,7 @@ def read_manifest(data: bytes) -> Index | Manifest:
     """Raises `Hostile` and `NoImage`."""
     kind = _decode(data, _Kind, "manifest")
     if kind.schema_version == 1:
-        raise NoImage("it is stored in a format that was given up in 2017; push it again with a newer program")
+        raise NoImage("it is stored in a format that was abandoned in 2017; push it again with a newer program")
     if kind.manifests is not None:
         index = _decode(data, Index, "index")
         if len(index.manifests) > _MOST_PLATFORMS:
@@ -163,7 +163,7 @@ def read_config(data: bytes) -> Document:
     raw = _decode(data, _Raw, "configuration")
     layers = raw.rootfs.diff_ids or ()
     if not all(DIGEST.fullmatch(layer) for layer in layers):
-        raise Hostile("its configuration names layers by something else than sha256")
+        raise Hostile("its configuration names layers by something other than sha256")
     given = raw.config or _Execution()
     config = ImageConfig(
         entrypoint=given.entrypoint or (),

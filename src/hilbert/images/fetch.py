@@ -84,9 +84,7 @@ class Fetcher:
         try:
             return await self._bring(asked or reference)
         except Hostile as exc:
-            raise Failed(
-                "checking the image", str(exc), hint="it is damaged, or made to do harm; build it again"
-            ) from exc
+            raise Failed("checking the image", str(exc), hint="it is damaged or malicious; build it again") from exc
         except (NoImage, WrongPlatform) as exc:
             raise Failed(
                 "choosing the platform" if isinstance(exc, WrongPlatform) else "reading the manifest", str(exc)

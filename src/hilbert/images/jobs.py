@@ -89,7 +89,7 @@ async def run(job: Job, progress: Progress | None) -> Sequence[Brought]:
             if not line:
                 raise Failed(
                     "fetching the image",
-                    "its process ended unexpectedly, perhaps for want of memory",
+                    "its process ended unexpectedly, perhaps because it ran out of memory",
                     hint="look at the gateway's log, and try again",
                 )
             event = msgspec.json.decode(line, type=Event)

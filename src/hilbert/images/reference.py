@@ -61,7 +61,7 @@ class Reference(msgspec.Struct, frozen=True):
         if registry == DOCKER_HUB and "/" not in repository:
             repository = f"library/{repository}"
         if not _REGISTRY.fullmatch(registry):
-            raise _wrong(text, f"{registry[:100]!r} is no registry's name")
+            raise _wrong(text, f"{registry[:100]!r} is not a registry's name")
         if not _REPOSITORY.fullmatch(repository):
             raise _wrong(
                 text, "names are lower-case letters and digits, with single dots, dashes or underscores between them"

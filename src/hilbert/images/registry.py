@@ -227,8 +227,8 @@ def _refused(step: str, place: Place, answer: Answer) -> Failed:
             wait = answer.headers.get("retry-after", "")
             return Failed(
                 step,
-                f"{place.host} limits how often it is asked"
-                + (f"; it wants a wait of {wait[:20]} s" if wait.isdecimal() else ""),
+                f"{place.host} limits how many requests it takes"
+                + (f"; it asks to wait {wait[:20]} s" if wait.isdecimal() else ""),
                 hint="wait, log in to the registry, or set a mirror with images.mirrors",
                 kind="unreachable",
             )

@@ -84,7 +84,7 @@ def _mirrors(text: str) -> dict[str, list[str]]:
         host, slash, path = mirror.strip().strip("/").partition("/")
         if not equals or not host:
             raise InvalidSettings(
-                f"images.mirrors: {part.strip()[:100]!r} is no mirror", hint="write docker.io=mirror.example.com/hub"
+                f"images.mirrors: {part.strip()[:100]!r} is not a mirror", hint="write docker.io=mirror.example.com/hub"
             )
         place = f"{_host('images.mirrors', host)}{slash}{path}"
         found.setdefault(_host("images.mirrors", registry), []).append(place)

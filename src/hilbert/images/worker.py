@@ -64,7 +64,7 @@ async def _load(job: Job, layout: Layout) -> Sequence[Brought]:
     with stage(layout.tmp) as room, opened(Path(job.file), room) as source:
         given = [job.image] if job.image else []
         if given and len(source.images) != 1:
-            raise Failed("reading the file", f"it holds {len(source.images)} images, so one name does not do")
+            raise Failed("reading the file", f"it holds {len(source.images)} images, so one name is not enough")
         if not source.images:
             raise Failed("reading the file", "it holds no images")
         for held in source.images:
@@ -153,7 +153,7 @@ def _storage(exc: OSError, job: Job) -> tuple[str, str, str, Literal["other"]]:
     step = "storing the image"
     match exc.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return step, "the disk is full", "free space, with 'hilbert images prune' for one, and try again", "other"
+            return step, "the disk is full", "free some space, e.g. with 'hilbert images prune', and try again", "other"
         case errno.EFBIG:
             return step, "it is larger than images.max_size allows", "", "other"
         case errno.ENAMETOOLONG:

@@ -118,7 +118,7 @@ def check_resources(spec: FunctionSpec, annotations: Mapping[str, str]) -> None:
             if asked is not None and asked.amount > Quantity.parse(most).amount:
                 raise InvalidSpec(
                     f"{kind}.{resource} ({asked}) is more than the {most} that namespace {spec.ref.namespace} allows",
-                    hint=f"ask for less; an administrator sets com.hilbert.limits.max-{resource}",
+                    hint=f"ask for less; only an administrator can change com.hilbert.limits.max-{resource}",
                 )
 
 
@@ -171,7 +171,7 @@ def check_secrets(annotations: Mapping[str, str], count: int, what: str) -> None
 def exceeded(what: str, why: str) -> QuotaExceeded:
     return QuotaExceeded(
         f"the namespace's quota has no room for {what}: {why}",
-        hint="scale something down, or an administrator raises the namespace's com.hilbert.quota.* annotations",
+        hint="scale something down, or ask an administrator to raise the namespace's com.hilbert.quota.* annotations",
     )
 
 

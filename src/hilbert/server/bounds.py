@@ -234,8 +234,8 @@ def render_page() -> str:
         "Limits per worker hold in each worker process: a gateway with four workers takes four times as much in all.",
         "The kernel spreads connections over the workers, so the same is true of limits per source and worker.",
         "",
-        "What comes of more: a number is the status of the answer; *closed* is an orderly end of the client's connection after it; *cut* is an end at once.",
-        "For an answer of a function, *cut* is the end of the function's connection, and of the client's if the answer had begun.",
+        "The column *more* says what happens beyond the limit: a number is the status of the answer; *closed* means that the client's connection ends in good order after it; *cut* means that it ends at once.",
+        "For an answer of a function, *cut* means that the function's connection ends, and the client's too if the answer had begun.",
     ]
     for title, bounds in TABLES:
         lines += ["", f"## {title}", "", "| limit | default | of each | more | setting |", "|---|---|---|---|---|"]

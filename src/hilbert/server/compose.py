@@ -76,7 +76,7 @@ async def _jetstream(settings: Settings, bounds: QueueBounds) -> AsyncIterator[F
         from hilbert.queues.jetstream.log import Log
     except ImportError as exc:
         raise InvalidSettings(
-            "queue.nats_url is set, and the client of NATS is not installed",
+            "queue.nats_url is set, but the NATS client is not installed",
             detail=str(exc),
             hint="install Hilbert with its extra: pip install '.[nats]' in a clone of its repository",
         ) from exc

@@ -113,7 +113,7 @@ class Queueing:
                     await self.intake.catch_up(self._namespaces)
                 break
             except HilbertError as exc:
-                _log.warning("no queued calls are made yet", reason=exc.message, detail=exc.detail)
+                _log.warning("queued calls are not delivered yet", reason=exc.message, detail=exc.detail)
                 await asyncio.sleep(backoff.failed())
         self.dispatcher.start()
         if self.firing is not None:
@@ -139,7 +139,7 @@ class Queueing:
                 if self._leader.leads:
                     await self._queue.expire(now=time.time())
             except HilbertError as exc:
-                _log.warning("old calls are not forgotten yet", reason=exc.message, detail=exc.detail)
+                _log.warning("old calls could not be deleted yet", reason=exc.message, detail=exc.detail)
             await asyncio.sleep(_EXPIRE_EVERY)
 
 

@@ -88,7 +88,7 @@ async def _shared(provider: SharedShelves, settings: Settings, url: str) -> Asyn
             try:
                 found.append(parse_document(dict(one)))
             except Invalid as exc:
-                _log.warning("an object is wrong and does not count", reason=exc.message)
+                _log.warning("an invalid object is ignored", reason=exc.message)
         access.replace(found)
         if federation is not None:
             federation.objects_changed()

@@ -260,11 +260,21 @@ class Supervisor:
                     member.heard = now
                 silent = now - member.heard
                 if silent > _STOPPED_AFTER and not member.woken and member.is_stopped:
-                    _log.warning("child was stopped; it was resumed", child=place.name, pid=member.pid, silent=silent)
+                    _log.warning(
+                        "a child process had been stopped and was resumed",
+                        child=place.name,
+                        pid=member.pid,
+                        silent=silent,
+                    )
                     member.woken = True
                     member.signal(signal.SIGCONT)
                 if silent > (_DEAD_AFTER if member.ready else _DEAD_AFTER + _READY_WITHIN):
-                    _log.error("child is silent and is replaced", child=place.name, pid=member.pid, silent=silent)
+                    _log.error(
+                        "a child process does not respond and is replaced",
+                        child=place.name,
+                        pid=member.pid,
+                        silent=silent,
+                    )
                     member.heard = now
                     member.signal(signal.SIGKILL)
 
@@ -372,7 +382,7 @@ class Supervisor:
         while place.successor is successor and not successor.ready and time.monotonic() < end:
             yield
         if place.successor is not successor or not successor.ready:
-            _log.error("new child is not ready; the old one stays", child=place.name)
+            _log.error("the new child process is not ready; the old one stays", child=place.name)
             if place.successor is successor:
                 successor.signal(signal.SIGKILL)
             while place.successor is successor:

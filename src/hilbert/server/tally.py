@@ -38,7 +38,7 @@ class Tally:
         except FileNotFoundError:
             pass
         except (OSError, msgspec.MsgspecError) as exc:
-            _log.warning("counters begin anew", file=str(self._path), reason=str(exc))
+            _log.warning("counters start again from zero", file=str(self._path), reason=str(exc))
 
     async def keep(self) -> None:
         """Write again and again, until cancelled."""
@@ -67,7 +67,7 @@ class Tally:
             write_file(self._path, data)
         except OSError as exc:
             if not self._failing:
-                _log.warning("counters are not kept", file=str(self._path), reason=str(exc))
+                _log.warning("counters could not be saved", file=str(self._path), reason=str(exc))
             self._failing = True
         else:
             self._failing = False

@@ -34,7 +34,11 @@ class UsageFile:
         except msgspec.MsgspecError as exc:
             aside = self._path.with_name(f"{self._path.name}.unreadable-{int(time.time())}")
             self._path.rename(aside)
-            _log.error("what namespaces have used cannot be read, and begins anew", kept=str(aside), reason=str(exc))
+            _log.error(
+                "what namespaces have used cannot be read, and is counted from zero again",
+                kept=str(aside),
+                reason=str(exc),
+            )
 
     def seen(self, change: EndpointSet) -> None:
         self._ledger.follow(change)

@@ -194,7 +194,7 @@ def select(stack: Stack, *, regex: str, wildcard: str) -> Stack:
     if not kept:
         raise InvalidStack(
             "no functions matching --filter/--regex were found in the YAML file",
-            hint=f"there are {', '.join(stack.functions) or 'none at all'}",
+            hint=f"its functions are {', '.join(stack.functions)}" if stack.functions else "it has no functions",
         )
     return msgspec.structs.replace(stack, functions=kept)
 

@@ -288,7 +288,7 @@ class _Watchdog:
 
     def _give_up(self) -> None:
         if self._front is not None and self._loop is not None:
-            self._log.line(f"Ending with {self._front.calls} calls under way: write_timeout is over")
+            self._log.line(f"Ending with {self._front.calls} calls under way: write_timeout has passed")
             self._loop.stop()
 
     def _remove_lock(self) -> None:

@@ -134,7 +134,7 @@ def test_code_of_dependencies_does_not_run(project: Project, tmp_path: Path) -> 
     request = project.begin("f", "python3-http", {"requirements.txt": "evil==1.0\n"})
     with pytest.raises(BuildFailed) as caught:
         project.build(request)
-    assert "only wheels are taken" in caught.value.hint
+    assert "only wheels are installed" in caught.value.hint
     assert not marker.exists()
 
 

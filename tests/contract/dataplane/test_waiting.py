@@ -135,7 +135,7 @@ def test_function_removed_while_calls_wait(plane: Plane) -> None:
 
 def test_a_function_that_cannot_start_is_refused_with_the_reason(plane: Plane) -> None:
     """The call that waits when it becomes known, and those after; once a replica is there, calls flow at once."""
-    fault = StartFault("SecretNotFound", "a secret that it needs is not there")
+    fault = StartFault("SecretNotFound", "a secret that it needs does not exist")
     plane.put("broken")
     with plane.connect() as wire:
         wire.send(b"GET /function/broken HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -143,7 +143,7 @@ def test_a_function_that_cannot_start_is_refused_with_the_reason(plane: Plane) -
         plane.put("broken", fault=fault)
         for answer in (wire.response(), plane.call("/function/broken")):
             assert (answer.status, answer.get("X-Hilbert-Error")) == (503, b"not-starting")
-            assert b"SecretNotFound: a secret that it needs is not there" in answer.body
+            assert b"SecretNotFound: a secret that it needs does not exist" in answer.body
             assert b"broken.openfaas-fn" in answer.body
     plane.put("broken", plane.replica().endpoint)
     assert plane.call("/function/broken", b"x").body == b"x"

@@ -70,7 +70,7 @@ async def test_a_secret_that_is_gone_is_named_and_calls_are_refused_until_it_is_
         await provider.delete_secret(default, key)
         await provider.scale(spec.ref, 1)
         fault = await eventually(lambda: table.sets[spec.ref].fault)
-        assert (fault.reason, fault.message) == ("SecretNotFound", "a secret that it needs is not there")
+        assert (fault.reason, fault.message) == ("SecretNotFound", "a secret that it needs does not exist")
         status = await provider.get(spec.ref)
         assert (status.phase, status.reason, status.message) == (
             Phase.FAILED, "SecretNotFound", "unable to find secret: key",

@@ -354,7 +354,7 @@ async def test_a_strict_installation_runs_a_function_with_the_whole_promise_or_n
             shared = spec_of(harness, namespace="dev", image="run")
             with pytest.raises(InvalidSpec, match="network missing") as refusal:
                 await harness.provider.apply(shared)
-            assert "take away the namespace's annotation" in refusal.value.hint
+            assert "remove the namespace's annotation" in refusal.value.hint
         else:
             with pytest.raises(InvalidSpec, match="missing") as refusal:
                 await harness.provider.apply(spec)

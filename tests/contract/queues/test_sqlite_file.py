@@ -189,7 +189,7 @@ async def test_after_a_failed_sync_nothing_is_promised_until_it_is_opened_anew(
     with pytest.raises(BackendUnavailable):
         await queue.put([call("b")], now=1)
     monkeypatch.setattr(queue._database, "write", real)
-    with pytest.raises(BackendUnavailable, match="opened anew"):
+    with pytest.raises(BackendUnavailable, match="reopened"):
         await queue.put([call("c")], now=1)
     assert (await queue.look_up(HERE, "a", now=1)).state is CallState.QUEUED
     queue.close()

@@ -95,7 +95,7 @@ async def test_a_torn_last_line_is_cut_off_and_told(tmp_path: Path, torn: bytes)
         assert len(await all_of(log)) == 2
     found = verify(tmp_path)
     assert (found.problems, found.torn) == ((), 0)
-    assert f"a last line of {len(torn)} bytes".encode() in last_file(tmp_path).read_bytes()
+    assert f"an incomplete last line of {len(torn)} bytes".encode() in last_file(tmp_path).read_bytes()
 
 
 async def test_a_crash_at_every_byte_leaves_a_log_that_goes_on(tmp_path: Path) -> None:

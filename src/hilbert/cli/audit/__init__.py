@@ -26,7 +26,7 @@ COMMANDS: Final = (
         "audit.commands:verify_log",
         "Check that nobody has changed the audit log of this machine: every link, every signature, no gap.\n\n"
         "It prints the number and the hash of the last line. Note them elsewhere, and give them with --noted the next time: "
-        "then not even the end of the log can be cut off unseen. The exit status is 1 if anything is wrong.",
+        "so that not even the end of the log can be cut off unseen. The exit status is 1 if anything is wrong.",
         ("hilbert audit verify", "hilbert audit verify --noted 1041:9f86d081884c7d65"),
     ),
     Command(

@@ -29,13 +29,13 @@ _NOTED: Final = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
 
 def list_records(
     *,
-    namespace: Annotated[str, flag("Only what concerns this namespace.", "--namespace", "-n")] = "",
+    namespace: Annotated[str, flag("Only records about this namespace.", "--namespace", "-n")] = "",
     actor: Annotated[str, flag("Only this identity, name or token id.", "--actor")] = "",
     action: Annotated[str, flag("Only this action, such as Function:Delete or Secret:*.", "--action")] = "",
     refused: Annotated[bool, flag("Only what was refused.", "--refused")] = False,
     since: Annotated[str, flag("Only the last 24h (or any other duration).", "--since")] = "",
-    lines: Annotated[int, flag("At most so many records, up to 1000.", "--lines")] = 100,
-    follow: Annotated[bool, flag("Go on with new ones, until Ctrl-C.", "--follow", "-F")] = False,
+    lines: Annotated[int, flag("At most this many records, up to 1000.", "--lines")] = 100,
+    follow: Annotated[bool, flag("Keep showing new ones until Ctrl-C.", "--follow", "-F")] = False,
     at: Connection = HERE,
     shape: Shape = PLAIN,
 ) -> None:
@@ -53,7 +53,7 @@ def list_records(
             return
         _show(page, as_json=shape.format == "json")
         if not page.complete and not follow:
-            note("There are older ones; ask for more with --lines, or for fewer with a filter.")
+            note("There are older ones; show more with --lines, or narrow the list with a filter.")
         while follow:
             if page.complete or not page.lines:
                 time.sleep(_FOLLOW_EVERY)
@@ -96,9 +96,9 @@ def _report(found: Report) -> None:
     if found.is_good:
         out(f"good: {found.records} records in lines {found.first} to {found.last}, {found.checkpoints} checkpoints")
     if found.unsigned:
-        out(f"{found.unsigned} records have no signed checkpoint behind them yet; one follows within a minute")
+        out(f"{found.unsigned} records are not covered by a signed checkpoint yet; one follows within a minute")
     if found.torn:
-        out(f"{found.torn} bytes at the end are no whole line: it is being written, or a crash has torn it")
+        out(f"{found.torn} bytes at the end are not a whole line: it is being written, or a crash cut it off")
     out(f"last line: {found.last}:{found.head}")
 
 

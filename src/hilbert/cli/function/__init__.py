@@ -68,8 +68,8 @@ COMMANDS: Final = (
     Command(
         "restart",
         "function.restart:restart",
-        "Replace the replicas of a function by new ones, one after the other.\n\n"
-        "No call is lost. A function that reads its secrets when it starts has their present values afterwards.",
+        "Replace the replicas of a function with new ones, one at a time. No call is lost.\n\n"
+        "Afterwards, a function that reads its secrets when it starts has their current values.",
         ("hilbert restart figlet", "hilbert restart nodeinfo -n dev --no-wait"),
     ),
     Command(

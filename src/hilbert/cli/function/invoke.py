@@ -92,7 +92,7 @@ def invoke(
                 where = full_name(name, namespace)
                 raise Failed(
                     f"server returned unexpected status code: {answer.head.status} - {where} does not start: {why}",
-                    hint=f"it is tried again by itself; see its output with 'hilbert logs {where}'",
+                    hint=f"it is retried automatically; see its output with 'hilbert logs {where}'",
                 )
             if auth or "authorization" in names or not wants_token(answer.head):
                 _show(answer, full_name(name, namespace))
@@ -120,7 +120,7 @@ def _show_result(client: Client, call_id: str, limit: float) -> None:
         return
     name = f"{call.function}.{call.namespace}"
     if call.state == "succeeded":
-        warn(f"its answer is not kept; for that, give {name} the annotation com.hilbert.async.results, e.g. 1h")
+        warn(f"its answer is not kept; to keep answers, give {name} the annotation com.hilbert.async.results, e.g. 1h")
         return
     if answer is not None:
         raise _failure(name, answer.status, answer.headers, iter((answer.body,)))

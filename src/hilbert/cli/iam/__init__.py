@@ -43,7 +43,7 @@ COMMANDS: Final = (
     Command(
         "iam delete",
         "iam.commands:delete",
-        "Delete an issuer, a policy or a role. What it gave is gone at once.",
+        "Delete an issuer, a policy or a role. The rights it gave end at once.",
         ("hilbert iam delete role developers",),
     ),
     Command(

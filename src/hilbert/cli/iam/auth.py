@@ -28,9 +28,7 @@ def auth(
     ] = "",
     grant: Annotated[Grant, flag("How to sign in.", "--grant")] = "code",
     scope: Annotated[str, flag("Scopes to ask the provider for, separated by spaces.", "--scope")] = "openid",
-    audience: Annotated[
-        str, flag("Whom the provider's token is to be for, with client_credentials.", "--audience")
-    ] = "",
+    audience: Annotated[str, flag("Audience of the provider's token, with client_credentials.", "--audience")] = "",
     redirect_host: Annotated[
         str, flag("How the browser reaches this machine: http://127.0.0.1 or http://localhost.", "--redirect-host")
     ] = "http://127.0.0.1",

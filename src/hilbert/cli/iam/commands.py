@@ -89,7 +89,7 @@ def delete(
     at: Connection = HERE,
 ) -> None:
     found = _kind(kind)
-    confirm(f"Delete {found} {harmless(name)}? What it gives ends at once.", yes=yes)
+    confirm(f"Delete {found} {harmless(name)}? The rights it gives end at once.", yes=yes)
     with connect(at) as client:
         client.delete_access(found, name)
     out(harmless(f"{found} {name} deleted"))
@@ -137,7 +137,7 @@ def _documents(file: str) -> list[Mapping[str, Any]]:
     for number, one in enumerate(found, 1):
         metadata = one.get("metadata") if isinstance(one, dict) else None
         if not isinstance(metadata, dict) or not isinstance(one.get("spec"), dict) or "name" not in metadata:
-            raise Failed(f"{file}: document {number} is no object with kind, metadata.name and spec")
+            raise Failed(f"{file}: document {number} is not an object with kind, metadata.name and spec")
     if not found:
         raise Failed(f"{file} has no objects")
     return found

@@ -132,7 +132,7 @@ class _Callback:
                 given = {name: values[0] for name, values in parse_qs(parts.query).items() if len(values) == 1}
                 good = parts.path == PATH and callback.take(given)
                 body = _PAGE.format(
-                    "You are signed in." if good else "This is not the sign-in that was begun."
+                    "You are signed in." if good else "This is not the sign-in that was started."
                 ).encode()
                 self.send_response(200 if good else 400)
                 self.send_header("Content-Type", "text/html; charset=utf-8")
@@ -198,5 +198,5 @@ def _claims(token: str) -> Mapping[str, Any]:
         part = token.split(".")[1]
         found = msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     except (IndexError, ValueError, msgspec.MsgspecError):
-        raise Failed("the identity provider's token is no JSON web token") from None
+        raise Failed("the identity provider's token is not a JSON web token") from None
     return found if isinstance(found, dict) else {}

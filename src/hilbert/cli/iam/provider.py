@@ -38,7 +38,7 @@ class Provider:
         base = authority.removesuffix("/").removesuffix("/.well-known/openid-configuration")
         status, document = _ask("GET", f"{base}/.well-known/openid-configuration", environ)
         if status != 200:
-            raise Failed(f"{base} is no identity provider: its discovery document answers {status}")
+            raise Failed(f"{base} is not an identity provider: its discovery document answers {status}")
         if str(document.get("issuer", "")).removesuffix("/") != base:
             raise Failed(
                 f"the provider at {base} calls itself {document.get('issuer')}", hint="give that URL as --authority"

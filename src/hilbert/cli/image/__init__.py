@@ -19,7 +19,7 @@ COMMANDS: Final = (
     Command(
         "images pull",
         "image.containers:pull",
-        "Fetch a container image from its registry, or what is new of it.",
+        "Fetch a container image from its registry, or bring it up to date.",
         (
             "hilbert images pull ghcr.io/openfaas/figlet:latest",
             "hilbert images pull registry.example.com/team/web:1.0 --namespace dev",

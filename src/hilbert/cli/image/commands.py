@@ -114,7 +114,7 @@ def prune(
     older_than: Annotated[str, flag("Keep anything newer than this.", "--older-than")] = "1h",
 ) -> None:
     age = seconds(older_than, "--older-than")
-    with progress("pruning, after the builds and downloads that are under way"):
+    with progress("pruning once the builds and downloads under way have ended"):
         bundles = _bundles().prune(older_than=age)
         images = open_store().prune(older_than=age)
     what = f"{count(bundles.bundles, 'bundle')}, {count(images.images, 'container image')} and "

@@ -22,7 +22,7 @@ COMMANDS: Final = (
     Command(
         "calls show",
         "queued.calls:show",
-        "Show what became of a queued call.",
+        "Show the state of a queued call.",
         ("hilbert calls show 5b0c2b3e-9d3c-4d0a-9a55-3f5f0f4e8a11",),
         ("get",),
     ),
@@ -30,7 +30,7 @@ COMMANDS: Final = (
         "calls result",
         "queued.calls:result",
         "Write the answer to a queued call to standard output.\n\n"
-        "Answers are kept where the function or its namespace has the annotation com.hilbert.async.results, and of dead letters.",
+        "Answers are kept if the function or its namespace has the annotation com.hilbert.async.results; those of dead letters always are.",
         ("hilbert calls result 5b0c2b3e-9d3c-4d0a-9a55-3f5f0f4e8a11 > answer.json",),
     ),
     Command(
@@ -42,13 +42,13 @@ COMMANDS: Final = (
     Command(
         "calls cancel",
         "queued.calls:cancel",
-        "Cancel queued calls; one that is running is broken off.",
+        "Cancel queued calls; one that is already running is stopped.",
         ("hilbert calls cancel 5b0c2b3e-9d3c-4d0a-9a55-3f5f0f4e8a11",),
     ),
     Command(
         "calls redrive",
         "queued.calls:redrive",
-        "Queue dead letters again, with all their attempts.",
+        "Queue dead letters again, with a full set of attempts.",
         (
             "hilbert calls redrive 5b0c2b3e-9d3c-4d0a-9a55-3f5f0f4e8a11 -n dev",
             "hilbert calls redrive --all --function report -n dev",
@@ -57,7 +57,7 @@ COMMANDS: Final = (
     Command(
         "calls purge",
         "queued.calls:purge",
-        "Forget dead letters, with their requests and answers.",
+        "Delete dead letters, with their requests and answers.",
         ("hilbert calls purge --all -n dev",),
     ),
     Command(
@@ -82,10 +82,15 @@ COMMANDS: Final = (
     Command(
         "schedules pause",
         "queued.schedules:pause",
-        "Pause the schedules of a function. What it misses meanwhile is not made up for.",
+        "Pause the schedules of a function. Calls that come due while it is paused are skipped.",
         ("hilbert schedules pause report -n dev",),
     ),
-    Command("schedules resume", "queued.schedules:resume", "Resume them.", ("hilbert schedules resume report -n dev",)),
+    Command(
+        "schedules resume",
+        "queued.schedules:resume",
+        "Resume the schedules of a function.",
+        ("hilbert schedules resume report -n dev",),
+    ),
     Command(
         "schedules run",
         "queued.schedules:run",

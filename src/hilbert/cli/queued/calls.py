@@ -21,7 +21,7 @@ from hilbert.wire.queued import QueuedCallStatus
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "dead"]
 Ids = Annotated[tuple[str, ...], flag("Call ids.")]
 Function = Annotated[str, flag("Only those of this function.", "--function")]
-All = Annotated[bool, flag("Every dead letter, where no ids are given.", "--all", "-A")]
+All = Annotated[bool, flag("Every dead letter; cannot be used with ids.", "--all", "-A")]
 
 _PAGE: Final = 500
 
@@ -141,12 +141,12 @@ def purge(
     confirm(harmless(f"Forget {which}{of} in {where}? Their requests are lost."), yes=yes)
     with connect(at) as client:
         number = client.purge(call_ids, namespace, function=function)
-    out(f"Forgotten: {count(number, 'call')}")
+    out(f"Deleted: {count(number, 'call')}")
 
 
 def _check_choice(call_ids: Sequence[str], *, every: bool) -> None:
     if bool(call_ids) == every:
-        raise UsageError("name the calls, or say --all" if not every else "name the calls or say --all, not both")
+        raise UsageError("name the calls, or use --all" if not every else "name the calls or use --all, not both")
 
 
 def _write(body: bytes) -> None:

@@ -14,7 +14,7 @@ from hilbert.cli.terminal.wording import age_text, size_text
 
 def queues(
     *,
-    namespace: Annotated[str, flag("Only this namespace; all that you may see if absent.", "--namespace", "-n")] = "",
+    namespace: Annotated[str, flag("Only this namespace; by default, all that you may see.", "--namespace", "-n")] = "",
     at: Connection = HERE,
     shape: Shape = PLAIN,
 ) -> None:

@@ -60,14 +60,16 @@ def next_times(
     if not found.schedules and not found.problems:
         raise Failed(
             f"function {full_name(name, namespace)} has no schedule",
-            hint='its annotations would say so: topic: cron-function, schedule: "0 9 * * *"',
+            hint='give it one with the annotations topic: cron-function and schedule: "0 9 * * *"',
         )
     times = sorted((moment, one.index, one.schedule) for one in found.schedules for moment in one.next)
     for moment, _, text in times[:count]:
         out(harmless(f"{moment_text(moment)}  {text}"))
     for one in found.schedules:
         if not one.next:
-            warn(harmless(f"({one.schedule}) {'is paused' if one.paused else 'names no time in the next five years'}"))
+            warn(
+                harmless(f"({one.schedule}) {'is paused' if one.paused else 'never comes due in the next five years'}")
+            )
     for problem in found.problems:
         warn(harmless(problem.problem))
 
@@ -85,7 +87,7 @@ def run(
     /,
     *,
     namespace: Namespace = "",
-    index: Annotated[int | None, flag("Which schedule, from 0, where the function has several.", "--index")] = None,
+    index: Annotated[int | None, flag("Index of the schedule, from 0, if the function has several.", "--index")] = None,
     at: Connection = HERE,
 ) -> None:
     name, namespace = split_name(name, namespace)

@@ -342,7 +342,7 @@ class Dispatcher:
                 self._tell(lease.call.ref, "lost")
                 return
             except HilbertError as exc:
-                _log.warning("an outcome is not kept yet", call_id=lease.call.id, reason=exc.message)
+                _log.warning("the outcome of a call is not stored yet", call_id=lease.call.id, reason=exc.message)
                 await self._clock.sleep(backoff.failed())
                 continue
             self._tell(lease.call.ref, word)

@@ -134,7 +134,7 @@ class Intake:
         if depth >= MOST_DEPTH:
             raise Invalid(
                 f"more than {MOST_DEPTH} queued calls have led to one another",
-                hint="a function seems to queue calls of itself without end",
+                hint="a function seems to queue calls to itself endlessly",
             )
         now = self._wall()
         due = _due(said, now)

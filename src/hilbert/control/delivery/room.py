@@ -128,7 +128,7 @@ class Rates:
             if wait > 0:
                 raise RateLimited(
                     f"{what} may queue {rate:g} calls a second (annotation {ANNOTATION_RATE})",
-                    hint="come back later, or ask whoever governs the namespace for more",
+                    hint="try again later, or ask whoever governs the namespace for a higher rate",
                     retry_after=max(1.0, wait),
                 )
         for what, rate in scopes:

@@ -106,10 +106,10 @@ def _by_load(
 
     figure = f"{policy.kind} {load:.6g}, for {policy.target * policy.proportion:.6g} a replica"
     if seen.desired > policy.max:
-        return so(policy.max, Reason.BOUNDS, f"its most is {policy.max}")
+        return so(policy.max, Reason.BOUNDS, f"its maximum is {policy.max}")
     if highest > seen.desired:
         if load == 0 and not seen.floor and not maintain_min:
-            return so(seen.desired, Reason.STEADY, "it was scaled below its least, and has no load")
+            return so(seen.desired, Reason.STEADY, "it was scaled below its minimum, and has no load")
         return so(highest, Reason.ALERT if seen.floor > wanted else Reason.LOAD, figure)
     if highest == seen.desired:
         if wanted == seen.desired:

@@ -143,7 +143,7 @@ class Scaler:
             return
         policy, wrong = read_policy(change.spec.labels, default_target=float(self._settings.default_target))
         if wrong:
-            _log.warning("labels of scaling ignored", function=str(change.ref), reason="; ".join(wrong))
+            _log.warning("scaling labels ignored", function=str(change.ref), reason="; ".join(wrong))
         if not policy.by_load and not policy.zero:
             self._functions.pop(change.ref, None)
             return

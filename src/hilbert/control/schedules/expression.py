@@ -220,5 +220,5 @@ def _value(text: str, least: int, names: list[str]) -> int:
     if text.lower() in names:
         return names.index(text.lower()) + least
     if not _NUMBER.fullmatch(text):
-        raise Invalid(f"({text:.20}) is no number" + (", and no name of three letters" if names else ""))
+        raise Invalid(f"({text:.20}) is not a number" + (", and no name of three letters" if names else ""))
     return int(text)

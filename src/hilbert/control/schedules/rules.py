@@ -144,7 +144,7 @@ def is_fired(ref: FunctionRef, annotations: Mapping[str, str], namespace: Mappin
 def warnings_of(rules: Rules, now: float) -> list[str]:
     """What whoever deploys should know: what is wrong, and what will never happen."""
     never = [
-        f"annotation {ANNOTATION_SCHEDULE}: ({schedule.text}) names no time in the next five years"
+        f"annotation {ANNOTATION_SCHEDULE}: ({schedule.text}) never comes due in the next five years"
         for schedule in rules.schedules
         if schedule.when.next(now, anchor=now) is None
     ]

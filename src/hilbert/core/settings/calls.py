@@ -33,7 +33,7 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     nats_url: str = ""
     """Where the NATS servers are that keep queued calls for the Kubernetes provider, such as `nats://nats.openfaas:4222`; several with commas, with user and password if they ask for them, `tls://` for TLS. They need JetStream with `sync_interval: always`. Empty: Kubernetes has no queue. One host needs none."""
     nats_replicas: int = 1
-    """Of how many NATS servers each keeps all queued calls: 3 in a cluster of three. What is there already keeps its number."""
+    """How many NATS servers each keep all queued calls: 3 in a cluster of three. Existing data keeps its number."""
     schedules: bool = True
     """Call functions at the times that their annotation `schedule` says. Turn it off where a cron-connector does this for all of them."""
     private_callbacks: bool = False
@@ -46,8 +46,8 @@ class ScalingSettings(msgspec.Struct, frozen=True, kw_only=True):
     by_load: bool = True
     """Change the replicas of functions by their load. When off, functions still go to zero and wake."""
     default_target: int = 50
-    """Load for one replica of a function that names none (`com.openfaas.scale.target`)."""
+    """Target load of one replica, for functions that name none (`com.openfaas.scale.target`)."""
     maintain_min: bool = False
-    """Raise a function that has fewer replicas than its least, also when it has no load."""
+    """Raise a function that has fewer replicas than its minimum, even when it has no load."""
     prometheus_url: str = ""
     """Prometheus server, such as `http://127.0.0.1:9090`, that measures loads of your own: a function whose `com.openfaas.scale.type` is `NAME` scales by `job:function_current_load:sum{scaling_type="NAME"}`. Empty: such functions keep their count."""

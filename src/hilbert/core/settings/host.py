@@ -24,11 +24,11 @@ class TenancySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How far namespaces on this machine are kept apart."""
 
     isolation: Literal["auto", "strict", "single-owner"] = "auto"
-    """`strict` starts functions only where every isolation promise holds; `single-owner` takes what this machine offers, for namespaces that trust each other. `auto` is `strict` on a new installation that can hold it, and stays what it was."""
+    """`strict` starts functions only where every isolation promise holds; `single-owner` takes what this machine offers, for namespaces that trust each other. `auto` is `strict` on a new installation that can keep every promise; an installation keeps what it once had."""
 
 
 class DefaultLimitSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What one replica on this machine may use where neither its function nor its namespace says. 0 is no limit."""
+    """What one replica on this machine may use if neither its function nor its namespace says otherwise. 0 is no limit."""
 
     memory: Quantity = Quantity.parse("512Mi")
     """Bytes, all its processes together."""
@@ -62,4 +62,4 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
     namespace_size: Quantity = Quantity.parse("32Gi")
     """Maximum size of the images of one namespace. Pulled images that no replica uses make room first, the ones that were used least recently."""
     access_time: Duration = Duration.of(86_400)
-    """How long a registry's yes counts, where an image is here already because another namespace pulled it."""
+    """How long a registry's permission counts for an image that is already here because another namespace pulled it."""

@@ -36,7 +36,7 @@ class IamSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The audit log, and the webhook that is told of it."""
+    """The audit log, and the webhook that receives it."""
 
     max_size: Quantity = Quantity.parse("1Gi")
     """Maximum size of the log. The oldest records beyond it are removed."""

@@ -250,7 +250,7 @@ class _Link(asyncio.Protocol):
             for body in self._unframer.feed(data):
                 self._feed.received(self, self._decoder.decode(body))
         except (ValueError, msgspec.MsgspecError):
-            _log.error("a worker sent nonsense", exc_info=True)
+            _log.error("a worker sent an invalid message", exc_info=True)
             self.close()
 
     def send_snapshot(self) -> None:

@@ -247,6 +247,6 @@ class _Connection(asyncio.Protocol):
             for body in self._unframer.feed(data):
                 self._link.received(self._decoder.decode(body))
         except (ValueError, msgspec.MsgspecError):
-            _log.error("the control process sent nonsense", exc_info=True)
+            _log.error("the control process sent an invalid message", exc_info=True)
             if self._transport is not None:
                 self._transport.abort()

@@ -25,7 +25,7 @@ def check_head(response: Response, version: str, *, measure: bool) -> None:
     if measure and _size(response.headers) > LIMITS.head:
         raise Malformed(TOO_LONG)
     if version not in ("1.1", "1.0"):
-        raise Malformed("malformed response: only HTTP/1.1 and HTTP/1.0 are understood")
+        raise Malformed("malformed response: only HTTP/1.1 and HTTP/1.0 are supported")
     if response.status < 100:
         raise Malformed(f"malformed response: status {response.status:03}")
 

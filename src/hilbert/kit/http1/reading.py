@@ -343,7 +343,7 @@ class RequestReader(AsyncioProtocol):
             if self._tunnel is None:
                 self._hold_up(UPGRADE)  # Until it is known whether the upgrade comes about.
         elif self._parsed is not None and self._parsed.request.length is None:
-            self._reject(501, "a chunked body and an upgrade in one request are not understood")
+            self._reject(501, "a chunked body and an upgrade in one request are not supported")
         elif rest:
             self._count(rest)
 

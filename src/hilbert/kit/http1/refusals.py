@@ -28,7 +28,7 @@ def check_head(request: Request, *, host: bytes | None, size: int, limits: Limit
     turned into a path and a Host (section 3.2.2).
     """
     if request.version not in ("1.1", "1.0"):
-        raise Refusal(505, "only HTTP/1.1 and HTTP/1.0 are understood")
+        raise Refusal(505, "only HTTP/1.1 and HTTP/1.0 are supported")
     if host is None:
         if request.version == "1.1":
             raise Refusal(400, "a request must have one Host header")
@@ -73,13 +73,13 @@ def too_many(limits: Limits) -> str:
 def check_coding(value: bytes) -> None:
     """A Transfer-Encoding. Raises `Refusal`."""
     if value.strip().lower() != b"chunked":
-        raise Refusal(501, "only the chunked transfer encoding is understood")
+        raise Refusal(501, "only the chunked transfer encoding is supported")
 
 
 def check_expectation(value: bytes) -> None:
     """An Expect. Raises `Refusal`."""
     if value.strip().lower() != b"100-continue":
-        raise Refusal(417, "the only expectation that is understood is 100-continue")
+        raise Refusal(417, "the only expectation that is supported is 100-continue")
 
 
 def render(status: int, headers: Headers, body: bytes, date: bytes) -> bytes:

@@ -47,8 +47,8 @@ _LOOK_AGAIN: Final = 1.0
 _SLOT_MOST: Final = 5.0
 """Most seconds that a booting replica holds its place among those that boot at once."""
 _TOLD: Final = {
-    "SecretNotFound": "a secret that it needs is not there",
-    "ImageUnavailable": "its image is not to be had",
+    "SecretNotFound": "a secret that it needs does not exist",
+    "ImageUnavailable": "its image is not available",
     "StorageFull": "the disk of this machine is full",
 }
 """Why a start failed, in words that whoever calls the function may read: without names of the owner's."""

@@ -207,7 +207,7 @@ def _told() -> Iterator[None]:
     except nats.js.errors.APIError as exc:
         if exc.err_code in _FULL:
             raise StorageFull("NATS has no room for the queue: nothing was changed", detail=str(exc)) from exc
-        raise BackendUnavailable("the queue's NATS refuses", detail=str(exc)) from exc
+        raise BackendUnavailable("the queue's NATS server refused the request", detail=str(exc)) from exc
     except (TimeoutError, nats.errors.Error, OSError) as exc:
         raise BackendUnavailable(
             "the queue's NATS does not answer", detail=str(exc) or type(exc).__name__, hint="try again"

@@ -183,7 +183,7 @@ class JetStreamQueue(TableAnswers):
         if len(encoded) > self._log.most:
             raise TooLarge(
                 f"the request is larger than the queue takes at once: {self._log.most} bytes (NATS's max_payload)",
-                hint="keep the data elsewhere and queue where it is, or raise max_payload of the NATS servers",
+                hint="keep the data elsewhere and queue a call that says where, or raise max_payload of the NATS servers",
             )
         if self._writer.done():
             raise BackendUnavailable("the queue is closed")
@@ -219,7 +219,7 @@ class JetStreamQueue(TableAnswers):
             await self._catch_up({number: entry}, to=number)
             results = self._mine[name]
             if results is None:
-                raise BackendUnavailable("the queue was read anew: what came of this change is not known")
+                raise BackendUnavailable("the queue was read again: whether this change was made is not known")
         except Exception as exc:  # noqa: BLE001 - handed to the callers, whatever it is
             for _, future in batch:
                 if not future.done():
@@ -241,7 +241,7 @@ class JetStreamQueue(TableAnswers):
         """Read what is, of all gateways' changes so far."""
         await self._catch_up()
         if self._copy is None:
-            raise BackendUnavailable("the queue is being read anew", hint="try again")
+            raise BackendUnavailable("the queue is being read again", hint="try again")
         return await self._apart(functools.partial(self._copy.read, work))
 
     async def _catch_up(self, known: dict[int, bytes] | None = None, *, to: int | None = None) -> None:

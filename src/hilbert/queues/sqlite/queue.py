@@ -156,7 +156,7 @@ class SqliteQueue(TableAnswers):
     def _check_room(self) -> None:
         if not self._reserve.hold():
             raise StorageFull(
-                "the disk is full: no calls are accepted, those in the queue are still made",
+                "the disk is full: no new calls are accepted; those in the queue are still delivered",
                 hint="free some space on the disk of the state directory, or purge dead letters",
             )
 
@@ -171,7 +171,7 @@ class SqliteQueue(TableAnswers):
             raise
         except BackendUnavailable as exc:
             if _is_fatal(exc.__cause__):
-                self._broken = "the queue's disk failed: nothing can be promised until the queue has been opened anew"
+                self._broken = "the queue's disk failed: nothing can be promised until the queue has been reopened"
                 _log.error("the queue is closed", reason=exc.detail)
             raise
 

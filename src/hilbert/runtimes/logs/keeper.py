@@ -314,7 +314,9 @@ class Keeper:
             if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
                 raise OSError(errno.EINVAL, "not a pipe", request.replica)
             if pipe > self._crowded:
-                _log.warning("output of a replica is thrown away: open files are short", replica=request.replica)
+                _log.warning(
+                    "a replica's output is discarded: too few file descriptors are left", replica=request.replica
+                )
             else:
                 with contextlib.suppress(FileNotFoundError):
                     where = self._logs / request.namespace / request.function

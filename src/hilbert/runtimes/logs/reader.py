@@ -1,7 +1,7 @@
 """Reading one replica's log: `TIMESTAMP TEXT` or `TIMESTAMP/CALL-ID TEXT` lines, forward, over the two files that it is made of.
 
 Only the keeper writes these files, but what it copies there is the replica's. So nothing in it is believed: a line
-without a stamp takes the time of the one before, a stamp never goes back nor lies in the future, and a line without an
+without a stamp takes the time of the one before (the first ones: of the one behind, or of the file), a stamp never goes back nor lies in the future, and a line without an
 end comes in pieces. Everything here blocks on the disk for as long as at most `limit` bytes take, and is called from threads.
 """
 
@@ -24,6 +24,7 @@ LINE_MOST: Final = 65536
 
 _CHUNK: Final = 65536
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z(?:/([A-Za-z0-9_.:-]{1,128}))? ")
+_LATER_STAMP = re.compile(rb"\n" + _STAMP.pattern)
 
 
 class Line(NamedTuple):
@@ -39,25 +40,36 @@ class LineParser:
     """Makes lines with times of what one replica wrote, in its order."""
 
     def __init__(self) -> None:
-        self._last_ns = 0
+        self.last_ns = 0
+        """Of the newest line; 0: there was none."""
         self._second = b""
         self._second_ns = 0
+
+    def begin(self, text: bytes, otherwise_ns: int) -> None:
+        """Before the first line, with which `text` begins: give those without a stamp a time."""
+        stamp = _STAMP.match(text) or _LATER_STAMP.search(text)
+        self._take(stamp) if stamp is not None else self._at_least(otherwise_ns)
 
     def parse(self, line: bytes) -> Iterator[Line]:
         """Several where the line is long."""
         stamp = _STAMP.match(line)
         call_id = ""
         if stamp is not None:
-            if stamp[1] != self._second:
-                self._second = stamp[1]
-                self._second_ns = _second_ns(stamp[1])
-            fraction = int((stamp[2] or b"0").ljust(9, b"0"))
-            self._last_ns = max(self._last_ns, min(self._second_ns + fraction, time.time_ns()))
+            self._take(stamp)
             call_id = (stamp[3] or b"").decode()
             line = line[stamp.end() :]
         line = line.rstrip(b"\r")
         for begin in range(0, max(len(line), 1), LINE_MOST):
-            yield Line(self._last_ns, line[begin : begin + LINE_MOST].decode("utf-8", "replace"), call_id)
+            yield Line(self.last_ns, line[begin : begin + LINE_MOST].decode("utf-8", "replace"), call_id)
+
+    def _take(self, stamp: re.Match[bytes]) -> None:
+        if stamp[1] != self._second:
+            self._second = stamp[1]
+            self._second_ns = _second_ns(stamp[1])
+        self._at_least(self._second_ns + int((stamp[2] or b"0").ljust(9, b"0")))
+
+    def _at_least(self, timestamp_ns: int) -> None:
+        self.last_ns = max(self.last_ns, min(timestamp_ns, time.time_ns()))
 
 
 class LogReader:
@@ -133,6 +145,8 @@ class LogReader:
     def _to_end(self, descriptor: int) -> Iterator[Line]:
         while chunk := os.pread(descriptor, _CHUNK, self._position):
             self._position += len(chunk)
+            if not self._parser.last_ns:
+                self._parser.begin(self._rest + chunk, os.fstat(descriptor).st_mtime_ns)
             *whole, self._rest = (self._rest + chunk).split(b"\n")
             for line in whole:
                 yield from self._parser.parse(line)

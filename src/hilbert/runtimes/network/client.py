@@ -161,7 +161,7 @@ class Network:
                     continue
             backoff.succeeded()
             await self._lost.wait()
-            _log.warning("the keeper has ended; starting another", child=self._child)
+            _log.warning("the network keeper has ended; starting another", child=self._child)
             self._part()
             if self._child:
                 await asyncio.to_thread(_wait, self._child)

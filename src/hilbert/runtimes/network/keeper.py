@@ -254,7 +254,7 @@ class Keeper:
                 message, descriptors = f"- {exc}".encode(), []
             ours.close()
             os.waitpid(pid, 0)
-            error = message.decode(errors="replace") if message else "- the setting up ended without an answer"
+            error = message.decode(errors="replace") if message else "- setting up the network ended without an answer"
             done("" if error == "ok" else error, [socket.socket(fileno=descriptor) for descriptor in descriptors])
 
         self._selector.register(ours, selectors.EVENT_READ, ended)

@@ -38,7 +38,7 @@ def program_of(image: LocalImage, plan: ReplicaPlan) -> Program:
     argv = (*config.entrypoint, *config.cmd)
     if not argv:
         raise StartFailed(
-            f"image {image.name} says not which program it starts",
+            f"image {image.name} does not say which program to start",
             hint="give it an ENTRYPOINT or a CMD and build it again",
         )
     root = os.open(image.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -95,7 +95,7 @@ class OciStarter:
         if network.kind is NetworkKind.HOST:
             raise InvalidSpec(
                 f"image {spec.image}: a container image always has a network of its own, in which it listens on its port",
-                hint="take away the namespace's annotation com.hilbert.network: host",
+                hint="remove the namespace's annotation com.hilbert.network: host",
             )
         _port(spec.annotations)
         missing = ways.check(spec.annotations, required)

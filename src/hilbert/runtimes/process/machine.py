@@ -129,7 +129,7 @@ class Machine:
     def remedies(self, missing: frozenset[Promise], use: NetworkUse) -> list[str]:
         """What would make these promises hold for a replica that is to have the network `use`, as requests."""
         if use.kind is NetworkKind.HOST and Promise.NETWORK in missing:
-            remedies = ["take away the namespace's annotation com.hilbert.network: host"]
+            remedies = ["remove the namespace's annotation com.hilbert.network: host"]
             missing -= {Promise.NETWORK, Promise.SOCKETS}
         else:
             remedies = []
@@ -180,7 +180,7 @@ class Machine:
         if not self.own_network:
             found["network"] = "host"
             found["warning.network"] = (
-                "functions share this machine's network, and those that may use none are refused: no network namespaces here"
+                "functions share this machine's network, and those that must have no network are refused: no network namespaces here"
             )
         if self._users is None and os.geteuid() == 0:
             found["warning.user"] = "functions run as root without its privileges; no user ids of their own here"

@@ -201,7 +201,7 @@ class Monitor:
         reason, last = await self._explain(self.handle)
         self._reason = reason if number == signal.SIGKILL and reason else "Exited"
         if self._verdict:
-            self._reason, how = "ScratchFull", f"was ended: {self._verdict}"
+            self._reason, how = "ScratchFull", f"was stopped: {self._verdict}"
         self._message = f"a replica ran out of memory and {how}" if self._reason == "OOMKilled" else f"a replica {how}"
         self._said = last
         self.state = "exited"

@@ -98,13 +98,13 @@ def _sizes(folder: Path) -> Iterator[int]:
                 yield state.st_blocks * 512
                 if stat.S_ISDIR(state.st_mode):
                     if len(stack) > _DEEPEST:
-                        raise Excess(f"its scratch space has more than {_DEEPEST} folders within each other")
+                        raise Excess(f"its scratch space has more than {_DEEPEST} folders inside one another")
                     inner = os.open(entry.name, _FOLDER, dir_fd=descriptor)
                     stack.append((inner, os.scandir(inner)))
             except FileNotFoundError:
                 continue
             except PermissionError as exc:
-                raise Excess("its scratch space has a folder that cannot be read, and so not be measured") from exc
+                raise Excess("its scratch space has a folder that cannot be read, so it cannot be measured") from exc
     finally:
         for descriptor, entries in stack:
             entries.close()

@@ -86,7 +86,7 @@ class Collected:
         if self._process is not None:
             self._process.stop()
         if timeout:
-            self._log.line(f"Killed the process after {self._call.seconds:.3f}s: its time is over", call=self._call.id)
+            self._log.line(f"Killed the process after {self._call.seconds:.3f}s: its time is up", call=self._call.id)
 
     def on_output(self, data: bytes) -> None:
         self._size += len(data)

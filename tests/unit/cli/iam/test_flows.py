@@ -172,7 +172,7 @@ def test_a_provider_that_lacks_a_flow_says_so() -> None:
 @pytest.mark.parametrize(
     ("status", "document", "words"),
     [
-        (404, {}, "no identity provider"),
+        (404, {}, "not an identity provider"),
         (200, {}, "calls itself"),
         (200, {"issuer": "https://evil.example.com"}, "calls itself https://evil.example.com"),
     ],

@@ -94,5 +94,5 @@ def test_there_may_not_be_too_many() -> None:
 
 
 def test_a_schedule_that_never_comes_is_a_warning() -> None:
-    assert warnings_of(rules("0 0 30 2 *; @daily"), 0) == ["annotation schedule: (0 0 30 2 *) names no time in the next five years"]  # fmt: skip
+    assert warnings_of(rules("0 0 30 2 *; @daily"), 0) == ["annotation schedule: (0 0 30 2 *) never comes due in the next five years"]  # fmt: skip
     assert warnings_of(rules(), 0) == []

@@ -42,7 +42,7 @@ async def test_a_function_that_cannot_start_is_told_with_the_reason_until_it_is_
             await provider.delete_secret(DEFAULT_NAMESPACE, SecretName("key"))
             await harness.crash(endpoint)
             fault = await eventually(lambda: table.sets[spec.ref].fault)
-            assert (fault.reason, fault.message) == ("SecretNotFound", "a secret that it needs is not there")
+            assert (fault.reason, fault.message) == ("SecretNotFound", "a secret that it needs does not exist")
             assert (await provider.get(spec.ref)).message == "unable to find secret: key"
             await provider.apply(spec_of(harness))
             (endpoint,) = await table.ready(spec.ref)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -42,7 +43,15 @@ def test_lines_have_their_stamps_to_the_nanosecond(path: Path) -> None:
 def test_a_line_without_a_stamp_takes_the_time_of_the_one_before(path: Path) -> None:
     path.write_text(f"no stamp\n{stamp(1)} one\nbwrap: no such file\n2023-99-99T99:99:99Z nonsense\n")
     times = [timestamp for timestamp, _ in read(path)]
-    assert times == [0, *[times[1]] * 3]
+    assert times == [times[1]] * 4
+    assert times[0] == 1_700_000_001 * 10**9, "the first: of the one behind it"
+
+
+def test_a_log_without_any_stamp_has_the_time_of_its_file(path: Path) -> None:
+    """As of a replica that was killed before its watchdog began."""
+    path.write_text("Killed\n")
+    os.utime(path, ns=(5, 1_700_000_000 * 10**9))
+    assert read(path) == [(1_700_000_000 * 10**9, "Killed")]
 
 
 def test_stamps_neither_go_back_nor_lie_in_the_future(path: Path) -> None:

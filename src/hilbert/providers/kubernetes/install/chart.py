@@ -32,7 +32,7 @@ def files() -> dict[str, str]:
             {
                 "apiVersion": "v2",
                 "name": "hilbert",
-                "description": "An open functions platform with many namespaces that speaks the OpenFaaS API.",
+                "description": "An open-source, multi-tenant functions platform that speaks the OpenFaaS API.",
                 "type": "application",
                 "version": _semver(__version__),
                 "appVersion": __version__,

@@ -14,7 +14,7 @@ from hilbert.providers.kubernetes.install import chart, monitoring, nats, plan
 from hilbert.providers.kubernetes.install.yaml_text import dump as dump_one
 from hilbert.providers.kubernetes.install.yaml_text import dump_each
 
-HEADER: Final = "# Made by `python -m hilbert.providers.kubernetes.install.files`; edit the code, not this file.\n"
+HEADER: Final = "# Made by `python -m hilbert.providers.kubernetes.install.files deploy/kubernetes`; edit the code, not this file.\n"
 
 
 def every() -> dict[str, str]:

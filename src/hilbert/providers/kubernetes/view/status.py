@@ -37,7 +37,7 @@ _START: Final = frozenset(
 )
 _UNREADY_FOR: Final = timedelta(seconds=10)
 """A container that runs for this long and does not answer its probe is worth a word."""
-_LACKING: Final = "a secret that it needs is not there"
+_LACKING: Final = "a secret that it needs does not exist"
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _LONGEST: Final = 1000
 _LAST_LINES: Final = 3
@@ -95,7 +95,7 @@ def start_fault(
     if trouble.lasts:
         return StartFault(trouble.reason, trouble.told)
     if not new and not trouble.reason and (told := stalled(function)) is not None:
-        return StartFault(told[0], "the cluster does not take it")
+        return StartFault(told[0], "the cluster rejected it")
     return None
 
 
@@ -187,7 +187,7 @@ def _container_trouble(container: ContainerStatus, now: datetime) -> _Trouble:
         and running.started_at is not None
         and now - running.started_at >= _UNREADY_FOR
     ):
-        told = "the function is running but its readiness probe on port 8080 gets no good answer"
+        told = "the function is running, but its readiness probe on port 8080 fails"
         return _Trouble("ProbeFailing", told, told)
     return _Trouble()
 
