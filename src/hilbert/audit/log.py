@@ -272,7 +272,7 @@ class AuditLog:
         torn = os.fstat(self._file).st_size - size
         if torn:
             os.ftruncate(self._file, size)
-            notes.append(f"cut off a last line of {torn} bytes, which a crash had left incomplete")
+            notes.append(f"removed an incomplete last line of {torn} bytes, which a crash had left")
             _log.warning("a crash left the last line of the audit log incomplete; it was removed", bytes=torn)
         os.lseek(self._file, size, os.SEEK_SET)
         self._size = size

@@ -131,7 +131,7 @@ async def test_a_program_that_takes_all_leaves_neighbours_alone(harness: Process
 @pytest.mark.parametrize(
     ("name", "entry", "config", "words"),
     [
-        ("no-program", [], {}, "says not which program"),
+        ("no-program", [], {}, "does not say which program"),
         ("no-such-program", ["/nowhere"], {}, "No such file"),
         ("no-such-user", ["/x"], {"User": "somebody"}, "has no user 'somebody'"),
         ("too-high", ["/x"], {"User": "99999999999"}, "has no user"),

@@ -169,7 +169,7 @@ async def test_without_room_for_the_reserve_nothing_new_is_accepted(
     queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue._reserve, "hold", lambda: False)
-    with pytest.raises(StorageFull, match="no calls are accepted"):
+    with pytest.raises(StorageFull, match="no new calls are accepted"):
         await queue.put([call("a")], now=1)
     assert (await counts_of(queue)).accepted == 0
 

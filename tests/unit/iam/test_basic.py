@@ -85,7 +85,7 @@ def test_a_folder_that_another_party_fills_is_never_written(tmp_path: Path) -> N
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InvalidSettings, match="cannot make the credentials"):
+    with pytest.raises(InvalidSettings, match="cannot create the credentials"):
         load_or_create_credentials(tmp_path / "file" / "auth")
 
 
