@@ -252,7 +252,12 @@ def test_a_stopped_child_is_noticed(module: str, platform: Platform) -> None:
     victim = platform.children(module)[0]
     with SteadyLoad(platform.url + "/function/echo", threads=6, body=b"x").on() as load:
         victim.suspend()
-        until(lambda: "a child process had been stopped" in platform.log, within=40, what="the log", log=lambda: platform.log)
+        until(
+            lambda: "a child process had been stopped" in platform.log,
+            within=40,
+            what="the log",
+            log=lambda: platform.log,
+        )
         until(
             lambda: not victim.is_running() or victim.status() != "stopped",
             within=40,

@@ -64,7 +64,9 @@ def on_kubernetes(of: FunctionSpec | Namespace) -> list[str]:
             )
         return found
     return found + [
-        f"annotation {key}: {_CLUSTER}" for key in ("com.hilbert.port", ANNOTATION_PULL_SECRET) if key in of.annotations
+        f"annotation {key}: {_CLUSTER}"
+        for key in ("com.hilbert.port", ANNOTATION_PULL_SECRET, "com.hilbert.user-ids")
+        if key in of.annotations
     ]
 
 
