@@ -127,11 +127,33 @@ class MemoryQueue:
         entry.finished_at = now
         entry.answer = outcome.answer
         if isinstance(outcome, Finished):
+            if outcome.answer_until <= now:
+                entry.answer = b""
             entry.state = CallState.SUCCEEDED if outcome.succeeded else CallState.FAILED
             entry.answer_until = outcome.answer_until
             _drop_body(entry)
         else:
             entry.state = CallState.DEAD
+
+    async def pull_in(self, *, before: float, now: float) -> int:
+        moved = 0
+        for entry in self._entries.values():
+            if entry.state not in OPEN or entry.wake <= now:
+                continue
+            is_late = entry.wake <= before or (entry.due <= entry.put_at and entry.put_at > now)
+            if entry.state is CallState.QUEUED and is_late:
+                entry.due = entry.wake = now
+            elif before <= now:
+                continue
+            elif entry.state is CallState.RUNNING:
+                entry.wake -= before - now
+            elif entry.attempts:
+                entry.due -= before - now
+                entry.wake = entry.due
+            else:
+                continue
+            moved += 1
+        return moved
 
     async def cancel(self, namespace: NamespaceName, call: str, *, now: float, reason: str = "") -> CallRecord:
         entry = self._get(namespace, call)
@@ -157,7 +179,7 @@ class MemoryQueue:
                     dead=sum(entry.state is CallState.DEAD for entry in mine),
                     forgotten=self._forgotten.get(ref, 0),
                     accepted=accepted,
-                    size=sum(entry.size for entry in mine if entry.state not in FINISHED),
+                    size=sum(map(_kept, mine)),
                     next_due=min((entry.wake for entry in mine if entry.state in OPEN), default=0.0),
                 )
             )
@@ -289,8 +311,7 @@ class MemoryQueue:
         ]
 
     def _check_room(self, bounds: QueueBounds, ref: FunctionRef, fresh: Sequence[_Entry]) -> None:
-        kept = [entry for entry in (*self._entries.values(), *fresh) if entry.state not in FINISHED]
-        here = [entry for entry in kept if entry.call.ref.namespace == ref.namespace]
+        here = [entry for entry in (*self._entries.values(), *fresh) if entry.call.ref.namespace == ref.namespace]
         mine = [entry for entry in here if entry.call.ref == ref]
         check_bounds(bounds, ref, function=_load(mine), namespace=_load(here))
 
@@ -301,7 +322,12 @@ class MemoryQueue:
 
 
 def _load(entries: Sequence[_Entry]) -> tuple[int, int]:
-    return len(entries), sum(entry.size for entry in entries)
+    return sum(entry.state not in FINISHED for entry in entries), sum(map(_kept, entries))
+
+
+def _kept(entry: _Entry) -> int:
+    """Bytes."""
+    return len(entry.answer) + (0 if entry.state in FINISHED else entry.size)
 
 
 def _holds(entry: _Entry, epoch: int) -> bool:

@@ -178,9 +178,9 @@ WAITING: Final = (
 
 QUEUED: Final = (
     Bound("queued-calls", "calls of a function that wait, run, or are dead letters", "503", "queue.function_calls", scope="function"),
-    Bound("queued-bytes", "bytes of their requests", "503", "queue.function_bytes", scope="function"),
+    Bound("queued-bytes", "bytes of their requests, and of answers that are kept", "503", "queue.function_bytes", scope="function"),
     Bound("namespace-calls", "such calls of all functions of a namespace", "503", "queue.namespace_calls", scope="namespace"),
-    Bound("namespace-bytes", "bytes of their requests", "503", "queue.namespace_bytes", scope="namespace"),
+    Bound("namespace-bytes", "bytes of their requests, and of answers that are kept", "503", "queue.namespace_bytes", scope="namespace"),
     Bound("queue-rate", "calls that are queued a second", "429", fixed=f"none; annotation `{ANNOTATION_RATE}`", scope="function or namespace"),
     Bound("queueing", "requests that wait for the disk", "503", fixed=str(MOST_PUTTING), scope="platform"),
     Bound("batch", "calls in one request", "400", fixed=str(MOST_AT_ONCE)),

@@ -184,7 +184,7 @@ class QueueContract:
         assert await queue.body(HERE, "a") == b"request"
         assert await queue.lease(F, count=1, now=99, until=100) == []
         counts = await counts_of(queue)
-        assert (counts.dead, counts.size) == (1, 7)
+        assert (counts.dead, counts.size) == (1, len(b"request") + len(b"500 oh"))
 
     async def test_dead_letters_can_be_redriven(self, subject: QueueSubject) -> None:
         queue = subject.queue
@@ -310,6 +310,40 @@ class QueueContract:
             await queue.put([call("more")], now=2)
         await queue.settle(leases[1].call.id, leases[1].epoch, Finished(succeeded=True), now=2)
         await queue.put([call("more")], now=2)
+
+    async def test_answers_take_up_room_until_their_time_is_over(self, subject: QueueSubject) -> None:
+        queue = subject.queue
+        for name, answer in (("a", b"a" * 40), ("b", b"b" * 15)):
+            await queue.put([call(name)], now=1)
+            lease = await lend(queue)
+            await queue.settle(name, lease.epoch, Finished(succeeded=True, answer=answer, answer_until=50), now=2)
+        assert (await counts_of(queue)).size == 55
+        await queue.put([call("c", body=b"x" * 5)], now=3)
+        with pytest.raises(QueueFull, match="60 bytes"):
+            await queue.put([call("d")], now=3)
+        await queue.expire(now=50)
+        assert (await counts_of(queue)).size == 5
+        await queue.put([call("d")], now=51)
+
+    async def test_a_clock_that_is_put_back_holds_nothing_up(self, subject: QueueSubject) -> None:
+        queue = subject.queue
+        await queue.put([call("early", due=900)], now=900)
+        await queue.put([call("again"), call("running")], now=1_000)
+        await queue.put([call("unseen", due=1_005)], now=1_005)
+        first, second = sorted(
+            (lease for lease in await queue.lease(F, count=9, now=1_000, until=1_060) if lease.call.id != "early"),
+            key=lambda lease: lease.call.id,
+        )
+        await queue.settle("again", first.epoch, Again(due=1_010), now=1_000)
+        await queue.put([call("later", due=1_030)], now=1_001)
+        assert await queue.lease(F, count=9, now=101, until=160) == []
+
+        assert await queue.pull_in(before=1_000, now=100) == 4
+        assert (await queue.look_up(HERE, "later", now=100)).due == 1_030, "not before the time that was named"
+        assert {lease.call.id for lease in await queue.lease(F, count=9, now=100, until=160)} == {"unseen"}
+        assert {lease.call.id for lease in await queue.lease(F, count=9, now=110, until=160)} == {"again"}
+        assert await queue.extend([("running", second.epoch)], until=161) == set()
+        assert await queue.pull_in(before=110, now=110) == 0
 
     async def test_a_queued_call_can_be_cancelled(self, subject: QueueSubject) -> None:
         queue = subject.queue

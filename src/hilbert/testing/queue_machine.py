@@ -181,6 +181,11 @@ class QueueMachine(RuleBasedStateMachine):
             self.run(self.subject.settle(name, mine, outcome, now=self.now))
             self.run(self.model.settle(name, other, outcome, now=self.now))
 
+    @rule(back=st.sampled_from([0.0, 20.0, 60.0]))
+    def put_the_clock_back(self, back: float) -> None:
+        before, self.now = self.now, self.now - back
+        self.both(lambda queue: queue.pull_in(before=before, now=self.now))
+
     @rule(length=st.sampled_from([0.0, 90.0]))
     def extend(self, length: float) -> None:
         until = self.now + length

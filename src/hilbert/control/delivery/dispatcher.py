@@ -36,6 +36,8 @@ _AWAY: Final = 1.0
 """Seconds to wait for a worker that is being started."""
 _LEARNS: Final = 0.2
 """Weight of the newest call in the estimate of how long a function's calls take."""
+_UNLIKE: Final = 1.0
+"""Seconds by which the clock of the day may fall behind that of the process and still be taken to go on."""
 _LEAST_COST: Final = 0.001
 _ANY_ROOM: Final = Room()
 _UNKNOWN: Final = Concurrency()
@@ -114,6 +116,8 @@ class Dispatcher:
         self._news = asyncio.Event()
         self._looks_at = float("inf")
         """When the queue will be looked at in any case, in Unix seconds."""
+        self._seen: tuple[float, float] | None = None
+        """The clock of the day, and that of the process, at the last look."""
         self._tasks: list[asyncio.Task[None]] = []
         self.outcomes = Outcomes()
 
@@ -178,6 +182,7 @@ class Dispatcher:
     async def _hand_out(self) -> float:
         """Fill the free slots; the seconds after which there may be more to do."""
         settings = self._settings
+        await self._mind_clock()
         pause = await self._backlog.look(self._kept)
         now = self._wall()
         open_now = self._backlog.open
@@ -203,6 +208,19 @@ class Dispatcher:
             return 0.0
         soon = [entry.next_due - now for entry in open_now.values() if entry.next_due > now]
         return min([pause, *soon])
+
+    async def _mind_clock(self) -> None:
+        """Nothing is to wait for a clock that was put back, also while nobody was here, nor lose its lease to one put forward."""
+        wall, elapsed = self._wall(), self._clock.now()
+        expected = wall if self._seen is None else self._seen[0] + elapsed - self._seen[1]
+        if self._seen is None or wall < expected - _UNLIKE:
+            moved = await self._queue.pull_in(before=max(expected, wall), now=wall)
+            if moved:
+                _log.warning("the clock was put back", seconds=round(expected - wall, 3), calls=moved)
+            self._backlog.outdate()
+        elif wall > expected + _UNLIKE:
+            await self._extend()
+        self._seen = wall, elapsed
 
     async def _take(self, ref: FunctionRef, count: int, now: float) -> None:
         """Lease calls of a function and begin them."""
@@ -370,17 +388,21 @@ class Dispatcher:
     async def _keep_leases(self) -> None:
         while True:
             await self._clock.sleep(self._settings.lease / 3)
-            held = {call: epoch for call, (epoch, _) in self._held.items()}
             try:
+                await self._extend()
                 self.outcomes.keep_only([entry.ref for entry in await self._queue.counts()])
-                lost = held and await self._queue.extend(list(held.items()), until=self._wall() + self._settings.lease)
             except HilbertError as exc:
-                _log.warning("leases are not extended", calls=len(held), reason=exc.message)
-                continue
-            for call in lost:
-                epoch, task = self._held.get(call, (0, None))
-                if task is not None and epoch == held[call]:
-                    task.cancel()
+                _log.warning("leases are not extended", calls=len(self._held), reason=exc.message)
+
+    async def _extend(self) -> None:
+        """Keep every lease, and break off the calls whose lease is lost."""
+        held = {call: epoch for call, (epoch, _) in self._held.items()}
+        if not held:
+            return
+        for call in await self._queue.extend(list(held.items()), until=self._wall() + self._settings.lease):
+            epoch, task = self._held.get(call, (0, None))
+            if task is not None and epoch == held[call]:
+                task.cancel()
 
 
 def _less(counter: Counter[FunctionRef], ref: FunctionRef) -> None:

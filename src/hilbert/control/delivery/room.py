@@ -19,7 +19,7 @@ from hilbert.core.values import FunctionRef, Quantity, parse_whole
 ANNOTATION_CALLS: Final = "com.hilbert.queue.calls"
 """Calls that may wait, run or be dead letters."""
 ANNOTATION_BYTES: Final = "com.hilbert.queue.bytes"
-"""Bytes of their requests."""
+"""Bytes of their requests, and of answers that are kept."""
 ANNOTATION_RATE: Final = "com.hilbert.queue.rate"
 """Calls that may be queued a second, on average; ten seconds' worth may come together."""
 ANNOTATION_CONCURRENCY: Final = "com.hilbert.queue.concurrency"

@@ -130,7 +130,7 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Finished or dead once, and no longer kept."""
     accepted: int = 0
     size: int = 0
-    """Bytes of the requests that are kept: queued, running and dead ones."""
+    """Bytes that are kept: requests of queued, running and dead ones, and answers, until `expire` forgets them."""
     next_due: float = 0.0
     """When the first open call can be leased: it is due then, or its lease ends. 0 when none is open."""
 
@@ -186,6 +186,15 @@ class Queue(Protocol):
 
     async def settle(self, call: str, epoch: int, outcome: Outcome, *, now: float) -> None:
         """End an attempt. Only the current lease can, also when its time is over. Raises `LeaseLost`."""
+        ...
+
+    async def pull_in(self, *, before: float, now: float) -> int:
+        """The clock was put back, from `before` to `now`: nobody is to wait until it has caught up. Returns how many calls moved.
+
+        What was due by the old time is due now, and so is what was due when it was put, at a time that has yet to come.
+        Leases, and waits for another attempt, are shortened by the difference. Calls that were put off stay where they
+        are: their time may have been named by a clock that was right.
+        """
         ...
 
     async def cancel(self, namespace: NamespaceName, call: str, *, now: float, reason: str = "") -> CallRecord:

@@ -72,6 +72,14 @@ class Settle(Change, frozen=True, tag="settle"):
         transactions.settle(connection, self.call, self.epoch, outcome, self.now)
 
 
+class PullIn(Change, frozen=True, tag="pull-in"):
+    before: float
+    now: float
+
+    def make(self, connection: sqlite3.Connection) -> int:
+        return transactions.pull_in(connection, self.before, self.now)
+
+
 class Cancel(Change, frozen=True, tag="cancel"):
     namespace: NamespaceName
     call: str
@@ -149,6 +157,7 @@ AnyChange = (
     | Lend
     | Extend
     | Settle
+    | PullIn
     | Cancel
     | Redrive
     | Purge

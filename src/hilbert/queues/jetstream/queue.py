@@ -141,6 +141,10 @@ class JetStreamQueue(TableAnswers):
     async def settle(self, call: str, epoch: int, outcome: Outcome, *, now: float) -> None:
         await self._write(changes.settle(call, epoch, outcome, now))
 
+    async def pull_in(self, *, before: float, now: float) -> int:
+        found: int = await self._write(changes.PullIn(before, now))
+        return found
+
     async def cancel(self, namespace: NamespaceName, call: str, *, now: float, reason: str = "") -> CallRecord:
         await self._write(changes.Cancel(namespace, call, now, reason))
         return await self.look_up(namespace, call, now=now)

@@ -119,6 +119,9 @@ class SqliteQueue(TableAnswers):
     async def settle(self, call: str, epoch: int, outcome: Outcome, *, now: float) -> None:
         await self._settled.do(transactions.Settle(call, epoch, outcome, now))
 
+    async def pull_in(self, *, before: float, now: float) -> int:
+        return await self._write(lambda connection: transactions.pull_in(connection, before, now))
+
     async def cancel(self, namespace: NamespaceName, call: str, *, now: float, reason: str = "") -> CallRecord:
         await self._write(lambda connection: transactions.cancel(connection, namespace, call, now, reason))
         return await self.look_up(namespace, call, now=now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from hilbert.core.errors import LeaseLost
@@ -94,6 +94,7 @@ def settle_all(connection: sqlite3.Connection, asked: Sequence[Settle]) -> list[
             continue
         results.append((None, None))
         number, namespace, function, size = row
+        kept = 0
         if isinstance(outcome, Again):
             state = QUEUED
             again.append((state, outcome.due, outcome.due, 0 if outcome.counts else 1, outcome.reason, number))
@@ -108,7 +109,10 @@ def settle_all(connection: sqlite3.Connection, asked: Sequence[Settle]) -> list[
             ended.append((state, now, outcome.reason, number))
             if outcome.answer and (until > now or state == DEAD):
                 answers.append((number, outcome.answer, until))
-        changes.setdefault(FunctionRef(namespace, function), Change()).move(RUNNING, state, size)
+                kept = len(outcome.answer)
+        change = changes.setdefault(FunctionRef(namespace, function), Change())
+        change.move(RUNNING, state, size)
+        change.size += kept
     connection.executemany(
         "UPDATE calls SET state = ?, due = ?, wake = ?, attempts = attempts - ?, reason = ? WHERE number = ?", again
     )
@@ -117,6 +121,16 @@ def settle_all(connection: sqlite3.Connection, asked: Sequence[Settle]) -> list[
     connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", answers)
     count_all(connection, changes)
     return results
+
+
+def pull_in(connection: sqlite3.Connection, before: float, now: float) -> int:
+    return connection.execute(
+        "UPDATE calls SET wake = iif(late, :now, wake - :back), due = iif(late, :now, due - iif(state = 0, :back, 0)) FROM ("
+        "SELECT number AS moved, state = 0 AND (wake <= :before OR (due <= put_at AND put_at > :now)) AS late "
+        "FROM calls WHERE state < 2 AND wake > :now) "
+        "WHERE number = moved AND (late OR (:back > 0 AND (state = 1 OR attempts > 0)))",
+        {"before": before, "now": now, "back": before - now},
+    ).rowcount
 
 
 def cancel(connection: sqlite3.Connection, namespace: str, call: str, now: float, reason: str) -> None:
@@ -140,15 +154,17 @@ def cancel_function(connection: sqlite3.Connection, ref: FunctionRef, reason: st
 
 def redrive(connection: sqlite3.Connection, namespace: str, calls: Sequence[str], function: str, now: float) -> int:
     rows = _dead(connection, namespace, calls, function)
-    for number, name, size in rows:
-        connection.execute(
-            "UPDATE calls SET state = ?, due = ?, wake = ?, attempts = 0, finished_at = 0, reason = '' WHERE number = ?",
-            (QUEUED, now, now, number),
-        )
-        connection.execute("DELETE FROM answers WHERE number = ?", (number,))
-        change = Change()
+    connection.executemany(
+        "UPDATE calls SET state = ?, due = ?, wake = ?, attempts = 0, finished_at = 0, reason = '' WHERE number = ?",
+        [(QUEUED, now, now, row[0]) for row in rows],
+    )
+    connection.executemany("DELETE FROM answers WHERE number = ?", [row[:1] for row in rows])
+    changes: dict[FunctionRef, Change] = {}
+    for _, name, size, answer in rows:
+        change = changes.setdefault(FunctionRef(namespace, name), Change())  # type: ignore[arg-type]  # both come from the file
         change.move(DEAD, QUEUED, size)
-        count(connection, FunctionRef(namespace, name), change)  # type: ignore[arg-type]  # both come from the file
+        change.size -= answer
+    count_all(connection, changes)
     return len(rows)
 
 
@@ -171,18 +187,19 @@ def forget_namespace(connection: sqlite3.Connection, namespace: str) -> None:
 
 def expire(connection: sqlite3.Connection, now: float, most: int) -> int:
     """One bounded step; the number of calls forgotten, 0 once there is nothing left to forget."""
-    connection.execute("DELETE FROM answers WHERE until > 0 AND until <= ?", (now,))
+    _forget_answers(connection, now)
     total = 0
     spaces = connection.execute(
         "SELECT namespace, finished FROM counts WHERE function = '' AND finished > 0"
     ).fetchall()
     for namespace, finished in spaces:
         rows = connection.execute(
-            "SELECT number, function, size, finished_at FROM calls WHERE namespace = ? AND state BETWEEN 2 AND 4 "
+            "SELECT number, function, size, ifnull(length(answer), 0), finished_at FROM calls "
+            "LEFT JOIN answers USING (number) WHERE namespace = ? AND state BETWEEN 2 AND 4 "
             "ORDER BY finished_at, number LIMIT ?",
             (namespace, _FORGET_AT_ONCE - total),
         ).fetchall()
-        gone = [row[:3] for place, row in enumerate(rows) if row[3] + KEPT_FOR <= now or place < finished - most]
+        gone = [row[:4] for place, row in enumerate(rows) if row[4] + KEPT_FOR <= now or place < finished - most]
         _forget(connection, namespace, SUCCEEDED, gone)
         total += len(gone)
     return total
@@ -194,7 +211,8 @@ def recover(connection: sqlite3.Connection) -> int:
     wrong = 0
     rows = connection.execute(
         "SELECT namespace, function, sum(state = 0), sum(state = 1), sum(state BETWEEN 2 AND 4), sum(state = 5), "
-        "sum(CASE WHEN state BETWEEN 2 AND 4 THEN 0 ELSE size END) FROM calls GROUP BY namespace, function"
+        "sum(CASE WHEN state BETWEEN 2 AND 4 THEN 0 ELSE size END) + sum(ifnull(length(answer), 0)) "
+        "FROM calls LEFT JOIN answers USING (number) GROUP BY namespace, function"
     ).fetchall()
     found = {(row[0], row[1]): row[2:] for row in rows}
     for namespace in {row[0] for row in rows}:
@@ -229,36 +247,55 @@ def _recount(connection: sqlite3.Connection, namespace: str, function: str, numb
 
 
 def _cancel(
-    connection: sqlite3.Connection, namespace: str, rows: Iterable[tuple[int, str, int, int]], now: float, reason: str
+    connection: sqlite3.Connection, namespace: str, rows: Sequence[tuple[int, str, int, int]], now: float, reason: str
 ) -> None:
-    for number, function, state, size in rows:
-        connection.execute(
-            "UPDATE calls SET state = ?, finished_at = ?, reason = ? WHERE number = ?",
-            (CANCELLED, now, reason, number),
-        )
-        connection.execute("DELETE FROM bodies WHERE number = ?", (number,))
-        change = Change()
-        change.move(state, CANCELLED, size)
-        count(connection, FunctionRef(namespace, function), change)  # type: ignore[arg-type]  # both come from the file
+    connection.executemany(
+        "UPDATE calls SET state = ?, finished_at = ?, reason = ? WHERE number = ?",
+        [(CANCELLED, now, reason, row[0]) for row in rows],
+    )
+    connection.executemany("DELETE FROM bodies WHERE number = ?", [row[:1] for row in rows])
+    changes: dict[FunctionRef, Change] = {}
+    for _, function, state, size in rows:
+        changes.setdefault(FunctionRef(namespace, function), Change()).move(state, CANCELLED, size)  # type: ignore[arg-type]  # both come from the file
+    count_all(connection, changes)
 
 
 def _dead(
     connection: sqlite3.Connection, namespace: str, calls: Sequence[str], function: str
-) -> list[tuple[int, str, int]]:
+) -> list[tuple[int, str, int, int]]:
+    """Number, function, and the sizes of request and answer."""
     return connection.execute(
-        "SELECT number, function, size FROM calls WHERE namespace = ? AND state = 5 AND ? IN ('', function) "
+        "SELECT number, function, size, ifnull(length(answer), 0) FROM calls LEFT JOIN answers USING (number) "
+        "WHERE namespace = ? AND state = 5 AND ? IN ('', function) "
         "AND (? OR id IN (SELECT value FROM json_each(?))) ORDER BY number",
         (namespace, function, not calls, json.dumps(list(calls))),
     ).fetchall()
 
 
-def _forget(connection: sqlite3.Connection, namespace: str, state: int, rows: Iterable[tuple[int, str, int]]) -> None:
-    for number, function, size in rows:
-        for table in ("calls", "bodies", "answers"):
-            connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))  # noqa: S608 - fixed names
-        change = Change(forgotten=1)
+def _forget(
+    connection: sqlite3.Connection, namespace: str, state: int, rows: Sequence[tuple[int, str, int, int]]
+) -> None:
+    """Rows as from `_dead`."""
+    for table in ("calls", "bodies", "answers"):
+        connection.executemany(f"DELETE FROM {table} WHERE number = ?", [row[:1] for row in rows])  # noqa: S608 - fixed names
+    changes: dict[FunctionRef, Change] = {}
+    for _, function, size, answer in rows:
+        change = changes.setdefault(FunctionRef(namespace, function), Change())  # type: ignore[arg-type]  # both come from the file
+        change.forgotten += 1
         change.add(state, -1, size)
-        count(connection, FunctionRef(namespace, function), change)  # type: ignore[arg-type]  # both come from the file
+        change.size -= answer
+    count_all(connection, changes)
+
+
+def _forget_answers(connection: sqlite3.Connection, now: float) -> None:
+    """Those whose time is over."""
+    rows = connection.execute(
+        "SELECT namespace, function, sum(length(answer)) FROM answers JOIN calls USING (number) "
+        "WHERE until > 0 AND until <= ? GROUP BY namespace, function",
+        (now,),
+    ).fetchall()
+    connection.execute("DELETE FROM answers WHERE until > 0 AND until <= ?", (now,))
+    count_all(connection, {FunctionRef(space, function): Change(size=-size) for space, function, size in rows})
 
 
 def _pair(ref: FunctionRef) -> tuple[str, str]:

@@ -84,6 +84,8 @@ class FakeCallBacks:
 class Bench:
     def __init__(self, answers: Answers) -> None:
         self.clock = ManualClock(1000.0)
+        self.ahead = 0.0
+        """Seconds by which the clock of the day was set."""
         self.queue = MemoryQueue()
         self.calls = FakeCalls(answers)
         self.backs = FakeCallBacks()
@@ -102,7 +104,7 @@ class Bench:
             callbacks=self.backs,
             settings=SETTINGS,
             clock=self.clock,
-            wall=self.clock.now,
+            wall=lambda: self.clock.now() + self.ahead,
             draw=lambda: 0.0,
         )
 
@@ -219,6 +221,23 @@ async def test_a_flood_of_one_tenant_does_not_hold_up_another() -> None:
         await at.put("quiet", ref=FunctionRef.parse("f.there"))
         record = await at.queue.look_up(NamespaceName("there"), "quiet", now=0)
         assert record.state is CallState.SUCCEEDED
+
+
+@pytest.mark.parametrize("by", [-3600.0, 3600.0])
+async def test_a_clock_that_is_set_holds_no_call_up_and_makes_none_twice(by: float) -> None:
+    """Two calls run, and one waits for its next attempt."""
+    async with bench(lambda lease, _: QueuedAnswer(500, (), b"") if lease.call.id == "again" else None) as at:
+        await at.put("again")
+        await at.put("a", "b")
+        at.ahead = by
+        await at.put("c", due=at.clock.now() + by)
+        assert (at.calls.begun.count("a"), at.calls.begun.count("b"), at.calls.broken_off) == (1, 1, [])
+        at.calls.gate.set()
+        await at.wait(12)
+        assert at.calls.begun.count("again") == 2, "its wait was ten seconds"
+        await at.wait(40)
+        assert [(await at.record(name)).state for name in ("a", "b", "c")] == [CallState.SUCCEEDED] * 3
+        assert sorted(at.calls.begun) == ["a", "again", "again", "again", "b", "c"]
 
 
 async def test_a_long_call_keeps_its_lease() -> None:
