@@ -14,7 +14,7 @@ from hilbert.core.errors import Invalid
 ANNOTATION_EGRESS: Final = "com.hilbert.egress"
 """On a namespace: `internet` (the default), `none`, or a list of `internet` and `NETWORK[:PORT[-PORT]][/tcp|/udp]`."""
 
-_ITEMS_MOST: Final = 64
+ITEMS_MOST: Final = 64
 _ITEM: Final = re.compile(r"([0-9.]+(?:/[0-9]{1,2})?)(?::([0-9]{1,5})(?:-([0-9]{1,5}))?)?(?:/(tcp|udp))?")
 
 
@@ -78,8 +78,8 @@ class Egress(msgspec.Struct, frozen=True):
         items = [item.strip() for item in text.split(",")]
         if items == ["none"]:
             return cls(internet=False)
-        if len(items) > _ITEMS_MOST:
-            raise Invalid(f"annotation {ANNOTATION_EGRESS}: {len(items)} items, at most {_ITEMS_MOST} are allowed")
+        if len(items) > ITEMS_MOST:
+            raise Invalid(f"annotation {ANNOTATION_EGRESS}: {len(items)} items, at most {ITEMS_MOST} are allowed")
         named = {_destination(item) for item in items if item != "internet"}
         return cls(internet="internet" in items, destinations=tuple(sorted(named)))
 

@@ -36,7 +36,7 @@ from hilbert.kit.retry import Backoff
 
 _RETRY: Final = Pace(first=0.1, most=2.0)
 """Seconds between two attempts to reach the provider's side, which may not be there at all."""
-_SHARE: Final = 8
+SHARE: Final = 8
 """One namespace may have an eighth of a worker's connections, all of them together half."""
 _LEAST: Final = 16
 _KEYS: Final = frozenset({b"/.well-known/openid-configuration", b"/.well-known/jwks.json"})
@@ -64,7 +64,7 @@ class Inside:
         self._path = path
         self._proxy = proxy
         self._table = table
-        self._one_most = max(_LEAST, most // _SHARE)
+        self._one_most = max(_LEAST, most // SHARE)
         self._all_most = max(_LEAST, most // 2)
         self._system = system
         self._make = make

@@ -21,8 +21,10 @@ from hilbert.control.delivery.room import ANNOTATION_RATE
 from hilbert.control.schedules import expression
 from hilbert.control.schedules.rules import MOST
 from hilbert.core import limits, settings
+from hilbert.core.network import ITEMS_MOST
 from hilbert.core.values import Duration, Quantity
 from hilbert.dataplane import guard, uses
+from hilbert.dataplane.inside import SHARE as INSIDE_SHARE
 from hilbert.dataplane.places import SHARE
 from hilbert.iam import federation, fetch, issuer_keys, jose
 from hilbert.iam.guesses import BURST, INTERVAL, MOST_SOURCES
@@ -41,6 +43,8 @@ from hilbert.kit.http1.limits import FRAMING, FRAMING_SHARE, LINGER, LINGER_BYTE
 from hilbert.kit.http1.malformed import LIMITS as ANSWERS
 from hilbert.kit.http1.pool import IDLE_TIME, MOST_IDLE
 from hilbert.queues.sqlite.queue import MOST_PUTTING
+from hilbert.runtimes.network import names
+from hilbert.runtimes.network.rules import CONNECTIONS_MOST
 from hilbert.server.front import HEAD_BYTES, HEAD_TIME, METRICS
 from hilbert.watchdog import callers
 from hilbert.wire.headers import MAX_CALL_ID
@@ -209,6 +213,19 @@ IMAGES: Final = (
     Bound("image-token", "bytes of a token server's answer", "refused", fixed=_size(MOST_TOKEN)),
 )  # fmt: skip
 
+NETWORKS: Final = (
+    Bound("inside-connections", "connections of all functions of a namespace to the gateway", "closed", fixed=f"1/{INSIDE_SHARE} of a worker's connections; all namespaces together half", scope="namespace and worker"),
+    Bound("connections-out", "connections to other machines", "dropped or refused", fixed=str(CONNECTIONS_MOST), scope="replica"),
+    Bound("name-questions", "questions for names that wait for an answer", "dropped", fixed=str(names.PENDING_MOST), scope="replica"),
+    Bound("name-rate", "questions for names in a second", "left in the kernel's buffer until the next", fixed=str(names.RATE_MOST), scope="replica"),
+    Bound("name-question", "bytes of a question", "cut", fixed=_size(names.QUESTION_MOST), scope="question"),
+    Bound("name-streams", "TCP connections to the name server", "closed", fixed=str(names.STREAMS_MOST), scope="replica"),
+    Bound("name-time", "time for an answer, or for the next bytes of a connection", "given up", fixed=f"{names.ANSWER_MOST:g} s", scope="question"),
+    Bound("name-descriptors", "descriptors open in the network keeper when a question comes", "dropped", fixed="6/8 of the process's limit", scope="platform"),
+    Bound("networks", "descriptors open in the network keeper when a replica starts", "the start fails", fixed="7/8 of the process's limit", scope="platform"),
+    Bound("egress-items", "items of the annotation `com.hilbert.egress`", "400", fixed=str(ITEMS_MOST), scope="namespace"),
+)  # fmt: skip
+
 TABLES: Final = (
     ("What a client may send, hold and fill", CLIENTS),
     ("What a function may answer", FUNCTIONS),
@@ -216,6 +233,7 @@ TABLES: Final = (
     ("Queued calls", QUEUED),
     ("Tokens of identity providers", TOKENS),
     ("Container images and registries", IMAGES),
+    ("Networks of functions", NETWORKS),
     ("The audit log", AUDIT),
 )
 

@@ -129,11 +129,11 @@ def test_egress_none_leaves_the_gateway_alone(platform: NetworkedPlatform) -> No
     )
 
 
+@pytest.mark.bound("connections-out")
 def test_one_function_cannot_fill_the_machines_table_of_connections(
     platform: NetworkedPlatform, request: pytest.FixtureRequest
 ) -> None:
-    if "ordinary" in request.node.callspec.id:
-        pytest.skip("as an ordinary user the function's connections are this user's sockets, bounded by its limits")
+    """As an ordinary user they are sockets of its uplink, which are refused, and as root the machine drops what begins more."""
     code = f"""
 import select, socket, time
 waiting, there = [], 0
@@ -143,19 +143,26 @@ poll, end = select.poll(), time.monotonic() + 50
 for sock in waiting:
     poll.register(sock, select.POLLOUT)
 kept = {{sock.fileno(): sock for sock in waiting}}
-while there < {CONNECTIONS_MOST} and time.monotonic() < end:
+left = set(kept)
+while left and there < {CONNECTIONS_MOST} and time.monotonic() < end:
     for descriptor, event in poll.poll(500):
         poll.unregister(descriptor)
+        left.discard(descriptor)
         there += kept[descriptor].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
-there += sum(kept[descriptor].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 for descriptor, _ in poll.poll(300))
+there += 0 if not left else sum(kept[descriptor].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 for descriptor, _ in poll.poll(300))
 print(there)
 try:
     socket.create_connection(({PUBLIC!r}, {PORT}), 1)
-except TimeoutError:
+except OSError:
     print("no more")
 """
     platform.probe("greedy-of-connections")
-    assert platform.python("greedy-of-connections", code).split("\n") == [str(CONNECTIONS_MOST), "no more"]
+    there, told = platform.python("greedy-of-connections", code).split("\n")
+    if "ordinary" in request.node.callspec.id:
+        assert CONNECTIONS_MOST // 2 < int(there) < CONNECTIONS_MOST
+    else:
+        assert int(there) == CONNECTIONS_MOST
+    assert told == "no more"
     assert platform.reaches("probe", PUBLIC, PORT) == f"{PUBLIC} saw {HOST_PUBLIC}"
 
 

@@ -140,6 +140,7 @@ def test_the_callers_address_is_its_namespaces(plane: Plane, keeper: Keeper) -> 
     assert all(64 <= int(one.split(b".")[1]) < 128 and one.startswith(b"127.") for one in seen)
 
 
+@pytest.mark.bound("inside-connections")
 def test_a_namespaces_connections_are_bounded(plane: Plane, keeper: Keeper) -> None:
     """An eighth of the worker's for one; nobody else's place is taken."""
     plane.put("f", plane.replica().endpoint, namespace=NAMESPACE, open_to_all=True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hilbert.core.errors import Invalid
-from hilbert.core.network import Destination, Egress, NetworkKind, NetworkUse
+from hilbert.core.network import ITEMS_MOST, Destination, Egress, NetworkKind, NetworkUse
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,16 @@ destinations = st.builds(
     st.integers(443, 65535),
     st.sampled_from(["", "tcp", "udp"]),
 )
+
+
+@pytest.mark.bound("egress-items")
+def test_a_list_of_destinations_is_bounded() -> None:
+    items = [f"192.0.2.{number}" for number in range(ITEMS_MOST + 1)]
+    Egress.parse(",".join(items[1:]))
+    with pytest.raises(Invalid, match="at most"):
+        Egress.parse(",".join(items))
+
+
 egresses = st.builds(
     Egress, st.booleans(), st.lists(destinations, max_size=5).map(lambda found: tuple(sorted(set(found))))
 )

@@ -48,6 +48,8 @@ _TIDY_EVERY: Final = 2.0
 """Seconds between two looks for what is late."""
 _LOOK_EVERY: Final = 0.002
 """Seconds between two looks at an uplink that is coming up."""
+_BUSY_EVERY: Final = 0.1
+"""Seconds between two such looks while functions keep this process busy: each costs more than what they ask."""
 _TELL_MOST: Final = 1.0
 """Seconds for a control process to have room for an answer."""
 
@@ -65,6 +67,9 @@ class Keeper:
         """Listen at both sockets. `descriptors` is how many the process may open. Raises `OSError`."""
         self._config = config
         self._crowded = descriptors * 7 // 8
+        self._descriptors = descriptors * 6 // 8
+        """Of them, for questions for names: a connection to the gateway still finds one."""
+        self._looked = 0.0
         self._pool = Pool(config.pool)
         self._selector = selectors.DefaultSelector()
         self._clients: set[socket.socket] = set()
@@ -91,9 +96,11 @@ class Keeper:
                         sys.stderr.write(f"the network keeper: {exc}\n")
             now = time.monotonic()
             self._look_at_uplinks(now)
-            for kept in self._kept.values():
-                kept.tidy(now, self._workers)
-            self._follow_addresses()
+            if now >= self._looked + _BUSY_EVERY:
+                self._looked = now
+                for kept in self._kept.values():
+                    kept.tidy(now, self._workers)
+                self._follow_addresses()
             # The one that has started this comes at once, or never.
             if not self._clients and not self._kept and now - started > _TIDY_EVERY:
                 self._ended = True
@@ -214,7 +221,7 @@ class Keeper:
 
         def done(error: str, sockets: list[socket.socket]) -> None:
             if not error:
-                kept.open(sockets, self._workers)
+                kept.open(sockets, self._workers, descriptors=self._descriptors)
                 if order.uplink in PROGRAMS:
                     error = kept.start_uplink()
                     if not error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import Final
 
 from hilbert.runtimes.network import enter, uplink
 from hilbert.runtimes.network.names import NameServer
+from hilbert.runtimes.network.rules import CONNECTIONS_MOST
 from hilbert.runtimes.network.setting_up import Order
 from hilbert.runtimes.network.workers import Workers
 
@@ -53,15 +55,18 @@ class Kept:
         self._rising_until = 0.0
         selector.register(process, selectors.EVENT_READ, self._ended)
 
-    def open(self, sockets: list[socket.socket], workers: Workers) -> None:
-        """Take over what `set_up` made: the door and the name server's two sockets as far as ordered, and those made ahead."""
+    def open(self, sockets: list[socket.socket], workers: Workers, *, descriptors: int) -> None:
+        """Take over what `set_up` made: the door and the name server's two sockets as far as ordered, and those made ahead.
+
+        `descriptors` is how many of this process may be open for questions for names.
+        """
         made = iter(sockets)
         if self.order.gateway:
             self._door = next(made)
             self._door.setblocking(False)
             self._selector.register(self._door, selectors.EVENT_READ, lambda: self._accept(workers))
             if self.order.resolves:
-                self._names = NameServer(next(made), next(made), self._selector)
+                self._names = NameServer(next(made), next(made), self._selector, descriptors=descriptors)
         self.ahead = list(made)
         if not self.is_open:  # It has ended meanwhile.
             self.close()
@@ -154,8 +159,12 @@ class Kept:
 
 
 def _end_with_keeper() -> None:
-    """Between fork and exec: be ended by the kernel when the keeper is."""
+    """Between fork and exec: be ended by the kernel when the keeper is, and hold no more connections than a replica may have.
+
+    Each costs the program some hundred kilobytes, which nobody counts as the function's.
+    """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (CONNECTIONS_MOST, CONNECTIONS_MOST))
 
 
 def _has_route(process: int) -> bool:

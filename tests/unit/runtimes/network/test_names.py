@@ -74,6 +74,7 @@ def test_questions_and_answers_pass_as_they_are(scene: Scene) -> None:
     assert scene.turn() == 0, "one answer to each question"
 
 
+@pytest.mark.bound("name-questions", "name-time")
 def test_questions_that_wait_are_bounded_and_given_up(scene: Scene) -> None:
     askers = set()
     for number in range(100):
@@ -83,16 +84,54 @@ def test_questions_that_wait_are_bounded_and_given_up(scene: Scene) -> None:
     with contextlib.suppress(BlockingIOError):
         while True:
             askers.add(scene.upstream.recvfrom(100)[1])
-    assert len(askers) == names._PENDING_MOST, "each from a port of its own"
-    scene.server.tidy(time.monotonic() + names._ANSWER_MOST + 1)
+    assert len(askers) == names.PENDING_MOST, "each from a port of its own"
+    scene.server.tidy(time.monotonic() + names.ANSWER_MOST + 1)
     assert len(scene.selector.get_map()) == 2
     scene.asker.send(b"again")
     scene.turn()
     assert scene.upstream.recv(100) == b"again"
 
 
+@pytest.mark.bound("name-question")
+def test_a_long_question_is_cut(scene: Scene) -> None:
+    scene.asker.send(b"q" * (names.QUESTION_MOST + 1000))
+    scene.turn()
+    assert len(scene.upstream.recv(65536)) == names.QUESTION_MOST
+
+
+@pytest.mark.bound("name-rate")
+def test_who_asks_without_end_waits(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Questions stay in the kernel's buffer for the rest of the second; streams and other replicas have their turn."""
+    monkeypatch.setattr(names, "RATE_MOST", 5)
+    monkeypatch.setattr(time, "monotonic", lambda: 100.5)
+    for _ in range(20):
+        scene.asker.send(b"again")
+    assert [scene.turn() for _ in range(7)] == [1, 1, 1, 1, 1, 0, 0]
+    scene.server.tidy(100.9)
+    assert scene.turn() == 0
+    monkeypatch.setattr(time, "monotonic", lambda: 101.0)
+    scene.server.tidy(101.0)
+    assert scene.turn() == 1
+
+
+@pytest.mark.bound("name-descriptors")
+def test_questions_leave_descriptors_for_calls(scene: Scene) -> None:
+    scene.server._descriptors = 2
+    scene.asker.send(b"question")
+    assert scene.turn() == 1
+    scene.upstream.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        scene.upstream.recv(100)
+    scene.server._descriptors = 1024
+    scene.asker.send(b"another")
+    scene.turn()
+    scene.upstream.settimeout(5)
+    assert scene.upstream.recv(100) == b"another"
+
+
+@pytest.mark.bound("name-streams")
 def test_streams_pass_both_ways_and_are_bounded(scene: Scene) -> None:
-    clients = [socket.create_connection(scene.stream_place, 5) for _ in range(names._STREAMS_MOST + 1)]
+    clients = [socket.create_connection(scene.stream_place, 5) for _ in range(names.STREAMS_MOST + 1)]
     for _ in clients:
         scene.turn()
     first, _ = scene.streams.accept()
