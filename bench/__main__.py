@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import (
     ROOT,
+    guarded,
     handlers,
     kills,
     kubernetes,
@@ -34,6 +35,7 @@ from hilbert.kit import log
 NAMES = (
     "handlers",
     "small",
+    "guarded",
     "bodies",
     "latency",
     "table",
@@ -146,6 +148,8 @@ def beside_peers(
                     done(proxying.added_latency(worker, up, count=1000 if options.quick else 5000))
                 if "bodies" in options.only:
                     done(proxying.bodies(candidates, where, rounds=min(rounds, 3), seconds=seconds))
+        if "guarded" in options.only:
+            done(guarded.section(up, where, rounds=4 * rounds, seconds=seconds / 5))
         if "table" in options.only:
             done(table.growth(up, where, rounds=rounds, seconds=seconds))
         if "workers" in options.only:

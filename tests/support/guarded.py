@@ -37,7 +37,7 @@ class Guarded:
     def check(
         self, authorization: str, name: str = "f", *, namespace: str = "dev", source: str = "a"
     ) -> tuple[int, str]:
-        found = self.guard.check(authorization.encode(), namespace, name, source)
+        found = self.guard.check(authorization.encode(), namespace, name, lambda: source)
         return (200, "") if isinstance(found, Admitted) else (found.status, found.message)
 
     async def token(self, role: str, namespace: str = "dev") -> str:

@@ -67,6 +67,8 @@ class Guard:
         self._keys: dict[str, Any] = {}
         self._tokens: dict[str, CallKey] = {}
         self._passes: dict[tuple[str, str], bytes] = {}
+        self._admitted: dict[tuple[bytes, str, str], Admitted] = {}
+        """What was found of a header and a function, so that the same is not looked at again for each call."""
         self._checked: OrderedDict[bytes, FunctionToken] = OrderedDict()
         self._failures: dict[str, int] = {}
         self._second = 0
@@ -78,14 +80,26 @@ class Guard:
         self._keys = {str(jwk.get("kid")): jwk for jwk in told.keys}
         self._tokens = {key.id: key for key in told.tokens}
         self._passes = {(one.namespace, one.name): one.token.encode() for one in told.passes}
+        self._admitted.clear()
         self._checked.clear()
 
     def pass_for(self, namespace: str, name: str) -> bytes:
         """A token by which the function's own watchdog lets in what the gateway has let in; empty if it asks for none."""
         return self._passes.get((namespace, name), b"")
 
-    def check(self, authorization: bytes, namespace: str, name: str, source: str) -> Admitted | Failure:
-        """Whether a call with this header may pass. `source` is whose call it is."""
+    def check(self, authorization: bytes, namespace: str, name: str, source: Callable[[], str]) -> Admitted | Failure:
+        """Whether a call with this header may pass. `source` says whose call it is."""
+        known = self._admitted.get((authorization, namespace, name))
+        if known is not None and self.now() < known.until:
+            return known
+        found = self._check(authorization, namespace, name, source)
+        if isinstance(found, Admitted):
+            if len(self._admitted) >= MOST_REMEMBERED:
+                self._admitted.clear()
+            self._admitted[authorization, namespace, name] = found
+        return found
+
+    def _check(self, authorization: bytes, namespace: str, name: str, source: Callable[[], str]) -> Admitted | Failure:
         if not authorization or len(authorization) > function_tokens.MAX_HEADER:
             return ABSENT
         scheme, _, text = authorization.decode("latin-1").partition(" ")
@@ -116,10 +130,11 @@ class Guard:
         until = now + REMEMBERED
         return Admitted(f"token:{key.id}", min(until, key.until) if key.until else until, is_shown=False)
 
-    def _by_jwt(self, text: str, namespace: str, name: str, source: str) -> Admitted | Failure:
+    def _by_jwt(self, text: str, namespace: str, name: str, whose: Callable[[], str]) -> Admitted | Failure:
         digest, now = hashlib.sha256(text.encode("latin-1")).digest(), self.now()
         found = self._checked.get(digest)
         if found is None or now >= found.until:
+            source = whose()
             if self._has_failed_too_often(source, now):
                 return _unparsed("too many tokens from this address were refused")
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import struct
@@ -200,21 +199,48 @@ def _origin_lines(origin: Origin) -> list[bytes]:
 
 def aimed(known: Incoming, method: bytes, path: bytes) -> Incoming:
     """The same head with another path: for one request, while others with this head keep theirs."""
-    other = copy.copy(known)
+    other = _same(known)
     other.path = path
     other.start = b"%b %b HTTP/1.1\r\nHost: " % (method, path)
     return other
 
 
+def credentials(known: Incoming) -> bytes:
+    """The first `Authorization` that goes to the function; empty without one."""
+    found = _authorization(known.lines)
+    return found[1] if found is not None else b""
+
+
 def vouched(known: Incoming, token: bytes) -> Incoming:
     """The same head without the caller's credentials, and with this token, if it is one, in their place."""
-    other = copy.copy(known)
-    lines = _credentials(b"", known.lines)
+    other = _same(known)
+    lines = known.lines
+    while (found := _authorization(lines)) is not None:
+        lines = lines[: found.start()] + lines[found.end() :]
     other.lines = b"\r\nAuthorization: Bearer %b%b" % (token, lines) if token else lines
     return other
 
 
-_credentials: Final = re.compile(rb"(?<=\r\n)authorization:[^\r\n]*\r\n", re.IGNORECASE).sub
+_authorization: Final = re.compile(rb"\r\n(?i:authorization): *([^\r\n]*)").search
+
+
+def _same(known: Incoming) -> Incoming:
+    """A copy. By hand, which takes a tenth of the time that `copy.copy` takes for slots."""
+    other = Incoming.__new__(Incoming)
+    other.allowed = known.allowed
+    other.browser = known.browser
+    other.call_id = known.call_id
+    other.delivered = known.delivered
+    other.host = known.host
+    other.let_in = None
+    other.lines = known.lines
+    other.origin = known.origin
+    other.own = known.own
+    other.path = known.path
+    other.segment = known.segment
+    other.start = known.start
+    other.upgrade = known.upgrade
+    return other
 
 
 def incoming(request: Request) -> Incoming:

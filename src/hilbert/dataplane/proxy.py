@@ -24,7 +24,6 @@ from hilbert.dataplane.table import RouteState, Table
 from hilbert.dataplane.uses import Uses
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit.http1 import Handler, Pool, Request, Responder, TimerWheel
-from hilbert.kit.http1.forward import first_value
 from hilbert.wire.headers import is_of_cron_connector
 
 _NOBODY: Final = Origin()
@@ -95,12 +94,15 @@ class Proxy:
         if state.scheduled and is_of_cron_connector(request.headers) and not self._is_ours(incoming):
             return Refused(request, responder, incoming, failures.FIRED_HERE)
         if state.guarded:
-            passed = self._let_in(request, responder, incoming, state)
-            if isinstance(passed, failures.Failure):
-                state.counters.begin()
-                state.counters.end(passed.status, 0.0)
-                return Refused(request, responder, incoming, passed)
-            incoming = passed
+            guard, known = self._guard, incoming.let_in
+            if known is None or known[0] is not state or known[1] is not guard.told or guard.now() >= known[2]:
+                found = self._let_in(responder, incoming, state)
+                if isinstance(found, failures.Failure):
+                    state.counters.begin()
+                    state.counters.end(found.status, 0.0)
+                    return Refused(request, responder, incoming, found)
+                known = found
+            incoming = known[3]
         gates = state.gates
         if gates and (refused := enter(gates, monotonic())) is not None:
             state.counters.begin()
@@ -156,26 +158,26 @@ class Proxy:
         return bool(self._delivery) and hmac.compare_digest(incoming.delivered.partition(b" ")[0], self._delivery)
 
     def _let_in(
-        self, request: Request, responder: Responder, incoming: headers.Incoming, state: RouteState
-    ) -> headers.Incoming | failures.Failure:
+        self, responder: Responder, incoming: headers.Incoming, state: RouteState
+    ) -> headers.LetIn | failures.Failure:
         """What goes to a guarded function, or why the caller is refused.
 
         Whoever had a queued call or a schedule made was asked before.
         """
-        guard, known = self._guard, incoming.let_in
-        if known is not None and known.state is state and known.told is guard.told and guard.now() < known.until:
-            return known.incoming
+        guard = self._guard
         if self._is_ours(incoming):
-            return headers.vouched(incoming, guard.pass_for(state.namespace, state.name))
-        given = first_value(request.headers, b"authorization") or b""
-        found = guard.check(given, state.namespace, state.name, _source(responder, incoming))
+            passed = headers.vouched(incoming, guard.pass_for(state.namespace, state.name))
+            return headers.LetIn(state, guard.told, 0.0, passed)
+        found = guard.check(
+            headers.credentials(incoming), state.namespace, state.name, lambda: _source(responder, incoming)
+        )
         if isinstance(found, failures.Failure):
             return found
         passed = incoming
         if not found.is_shown:
             passed = headers.vouched(incoming, guard.pass_for(state.namespace, state.name))
-        incoming.let_in = headers.LetIn(state, guard.told, found.until, passed)
-        return passed
+        incoming.let_in = known = headers.LetIn(state, guard.told, found.until, passed)
+        return known
 
     def descriptors_for(self, call: Passage) -> int:
         return self._admission.descriptors_for(source_of(call.client.peer.decode("ascii")))

@@ -51,7 +51,7 @@ def check(request: pytest.FixtureRequest, clock: Clock) -> Check:
         guard.learn(CallKeys(ISSUER.iss, [KEY.jwk()], []))
 
         def by_worker(text: str) -> int:
-            found = guard.check(f"Bearer {text}".encode("latin-1"), "dev", "f", "a")
+            found = guard.check(f"Bearer {text}".encode("latin-1"), "dev", "f", lambda: "a")
             return 200 if isinstance(found, Admitted) else found.status
 
         return by_worker
