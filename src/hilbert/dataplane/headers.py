@@ -53,8 +53,8 @@ class LetIn(NamedTuple):
     told: object
     """`Guard.told` then."""
     until: float
-    incoming: Incoming
-    """What goes to the function."""
+    incoming: Incoming | None
+    """What goes to the function. None: the very head that this is kept with, which must not lead back to itself."""
 
 
 class Incoming:

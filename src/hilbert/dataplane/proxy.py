@@ -102,7 +102,7 @@ class Proxy:
                     state.counters.end(found.status, 0.0)
                     return Refused(request, responder, incoming, found)
                 known = found
-            incoming = known[3]
+            incoming = known[3] or incoming
         gates = state.gates
         if gates and (refused := enter(gates, monotonic())) is not None:
             state.counters.begin()
@@ -155,7 +155,9 @@ class Proxy:
 
     def _is_ours(self, incoming: headers.Incoming) -> bool:
         """Whether the gateway itself makes the call, for whoever queued it."""
-        return bool(self._delivery) and hmac.compare_digest(incoming.delivered.partition(b" ")[0], self._delivery)
+        if not incoming.delivered or not self._delivery:
+            return False
+        return hmac.compare_digest(incoming.delivered.partition(b" ")[0], self._delivery)
 
     def _let_in(
         self, responder: Responder, incoming: headers.Incoming, state: RouteState
@@ -173,10 +175,10 @@ class Proxy:
         )
         if isinstance(found, failures.Failure):
             return found
-        passed = incoming
+        shown: headers.Incoming | None = None
         if not found.is_shown:
-            passed = headers.vouched(incoming, guard.pass_for(state.namespace, state.name))
-        incoming.let_in = known = headers.LetIn(state, guard.told, found.until, passed)
+            shown = headers.vouched(incoming, guard.pass_for(state.namespace, state.name))
+        incoming.let_in = known = headers.LetIn(state, guard.told, found.until, shown)
         return known
 
     def descriptors_for(self, call: Passage) -> int:
