@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -17,6 +19,7 @@ from hilbert.core.errors import ImageUnavailable, InvalidSettings
 from hilbert.core.settings import ImageSettings
 from hilbert.core.values import Quantity
 from hilbert.images import keep
+from hilbert.images.archive import _Tar
 from hilbert.images.keep import give_name, make_room, names, read
 from hilbert.images.records import ImageRecord, Origin
 from hilbert.images.reference import Reference
@@ -138,6 +141,32 @@ async def test_export_and_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("podman") is None, reason="podman is not installed")
+def test_parts_of_a_file_are_read_apart_from_each_other(tmp_path: Path) -> None:
+    """Layers are copied by threads at once, so nothing may depend on where the file itself stands."""
+    path = tmp_path / "file.tar"
+    with tarfile.open(path, "w") as archive:
+        for member, content in (file(name, name.encode() * 5_000_000) for name in "ab"):
+            archive.addfile(member, io.BytesIO(content))
+    with path.open("rb") as whole, tarfile.open(fileobj=whole, mode="r:") as archive:
+        files = _Tar(archive, whole)
+        before = whole.tell()
+        with files.open("a") as first, files.open("b") as second, ThreadPoolExecutor(2) as threads:
+            assert list(threads.map(lambda part: set(part.read()), (first, second))) == [{97}, {98}]
+        assert whole.tell() == before
+
+
+def test_a_part_that_the_file_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "file.tar"
+    with tarfile.open(path, "w") as archive:
+        member, content = file("a", b"a" * 100_000)
+        archive.addfile(member, io.BytesIO(content))
+    with path.open("rb") as whole, tarfile.open(fileobj=whole, mode="r:") as archive:
+        files = _Tar(archive, whole)
+        os.truncate(path, 50_000)
+        with files.open("a") as part, pytest.raises(EOFError):
+            part.read()
+
+
 @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
 async def test_files_of_other_programs(kind: str, tmp_path: Path) -> None:
     store = OciStore(tmp_path / "oci")
