@@ -53,6 +53,7 @@ ON_FUNCTIONS: Final = frozenset(
         "com.hilbert.max-inflight",
         "com.hilbert.port",
         "com.hilbert.queue-length",
+        "com.hilbert.scale.idle",
         "com.hilbert.user-ids",
         "com.openfaas.health.http.failureThreshold",
         "com.openfaas.health.http.initialDelay",

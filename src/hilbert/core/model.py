@@ -28,6 +28,7 @@ LABEL_FUNCTION: Final = "faas_function"
 """Set by the platform on every function to its own name; clients read it back."""
 
 LABEL_SCALE_MIN: Final = "com.openfaas.scale.min"
+LABEL_SCALE_ZERO: Final = "com.openfaas.scale.zero"
 LABEL_SCALE_MAX: Final = "com.openfaas.scale.max"
 MOST_REPLICAS: Final = 999_999
 """The greatest count that a label of scaling may name; a greater one is ignored."""
@@ -41,6 +42,8 @@ ANNOTATION_INGRESS: Final = "com.hilbert.ingress"
 ANNOTATION_ISOLATION: Final = "com.hilbert.isolation"
 """On a namespace: what must be promised of its replicas (`core.isolation`): `strict`, or names separated by commas."""
 
+ANNOTATION_IDLE: Final = "com.hilbert.scale.idle"
+"""On a function: `freeze` or `stop`, what becomes of its replicas at zero on one host."""
 ANNOTATION_PROFILE: Final = "com.openfaas.profile"
 """On a function: the profiles that it chooses, with commas."""
 ANNOTATION_PROFILES: Final = "com.hilbert.profiles"

@@ -8,6 +8,7 @@ from typing import Final
 from hilbert.core.errors import Forbidden, Invalid, InvalidSpec, ReservedNamespace
 from hilbert.core.isolation import Promise, parse_promises
 from hilbert.core.model import (
+    ANNOTATION_IDLE,
     ANNOTATION_INGRESS,
     ANNOTATION_ISOLATION,
     ANNOTATION_NETWORK,
@@ -27,6 +28,7 @@ from hilbert.providers import quota
 _NETWORKS: Final = tuple(NetworkKind)
 GVISOR: Final = "gvisor"
 """The profile that one host has: `runtimeClassName: gvisor` in the words of Kubernetes."""
+_IDLE: Final = ("freeze", "stop")
 _INGRESS: Final = ("own", "all")
 
 
@@ -38,6 +40,8 @@ def check_spec(spec: FunctionSpec) -> None:
     network = spec.annotations.get(ANNOTATION_NETWORK)
     if network is not None and network not in _NETWORKS:
         raise InvalidSpec(f"annotation {ANNOTATION_NETWORK}: must be one of {', '.join(_NETWORKS)}")
+    if spec.annotations.get(ANNOTATION_IDLE, "stop") not in _IDLE:
+        raise InvalidSpec(f"annotation {ANNOTATION_IDLE}: must be one of {', '.join(_IDLE)}")
     try:
         _pull_secret(spec.annotations)
     except Invalid as exc:

@@ -174,6 +174,15 @@ class HostRuntime:
         if isinstance(starter, OciStarter):
             await starter.prepare(spec, generation=generation, pull_secret=pull_secret)
 
+    async def freeze(self, handle: Handle) -> None:
+        await self.replicas.freeze(handle)
+
+    async def thaw(self, handle: Handle) -> None:
+        await self.replicas.thaw(handle)
+
+    def is_frozen(self, handle: Handle) -> bool:
+        return self.replicas.is_frozen(handle)
+
     def subscribe(self, changed: Callable[[str], None]) -> None:
         self.replicas.subscribe(changed)
 

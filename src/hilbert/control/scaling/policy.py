@@ -13,14 +13,13 @@ from typing import Final
 import msgspec
 
 from hilbert.core.errors import Invalid
-from hilbert.core.model import ScalingPolicy
+from hilbert.core.model import LABEL_SCALE_ZERO, ScalingPolicy
 from hilbert.core.values import Duration, parse_boolean
 
 LABEL_TYPE: Final = "com.openfaas.scale.type"
 LABEL_TARGET: Final = "com.openfaas.scale.target"
 LABEL_PROPORTION: Final = "com.openfaas.scale.target-proportion"
 LABEL_MAX: Final = "com.openfaas.scale.max"
-LABEL_ZERO: Final = "com.openfaas.scale.zero"
 LABEL_ZERO_AFTER: Final = "com.openfaas.scale.zero-duration"
 LABEL_WINDOW: Final = "com.openfaas.scale.down.window"
 
@@ -93,7 +92,7 @@ def read_policy(
         proportion=_number(labels, LABEL_PROPORTION, DEFAULT_PROPORTION, 1.0, wrong),
         min=bounds.min,
         max=bounds.max,
-        zero=_boolean(labels, LABEL_ZERO, wrong),
+        zero=_boolean(labels, LABEL_SCALE_ZERO, wrong),
         zero_after=_seconds(labels, LABEL_ZERO_AFTER, ZERO_AFTER, math.inf, wrong),
         window=_seconds(labels, LABEL_WINDOW, 0.0, LONGEST_WINDOW, wrong),
     )

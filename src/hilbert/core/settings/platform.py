@@ -26,6 +26,10 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a replica may take to become ready before it counts as failed."""
     max_replicas: int = 100
     """Maximum number of replicas of one function on this machine."""
+    idle: Literal["stop", "freeze"] = "stop"
+    """What becomes of the replicas of a function that goes to zero on this machine (label `com.openfaas.scale.zero`). `freeze` keeps them in memory without running, so that the next call is answered within milliseconds. The function's annotation `com.hilbert.scale.idle` overrides this."""
+    frozen_time: Duration = Duration.of(3600)
+    """How long a frozen replica keeps its memory; then it is stopped."""
 
 
 class IamSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
+from hilbert.core.errors import Invalid
 from hilbert.core.last_words import exception_in
 from hilbert.core.model import Endpoint, StartFault, Usage
 from hilbert.core.ports import Handle
+from hilbert.core.settings import ProviderSettings
 from hilbert.core.values import Duration, FunctionRef
 from hilbert.kit.pace import Pace
 from hilbert.providers.host.decide import Revision, Stage, View
@@ -20,6 +22,14 @@ STEADY: Final = 10.0
 _WORTH_WAITING: Final = 1.0
 """Seconds until the next start for which calls of a function that was ready before wait rather than fail."""
 
+_GRACE_MOST: Final = Duration.of(3600)
+"""Most that a function's `write_timeout` can raise its grace to."""
+_PATIENCE: Final = 3600.0
+"""Most seconds that a replica which is one too many may take to finish its calls."""
+_COUNTED_WITHIN: Final = 1.5
+"""Seconds after which a call that has begun is known of: workers report once a second."""
+_CALLS_AGAIN: Final = 0.5
+"""Seconds between two looks at whether it has finished them."""
 _RESTART: Final = Pace(first=0.25, most=30.0)
 
 
@@ -39,6 +49,7 @@ class Replica:
         self.unready = ""
         """Why it is not ready yet, if that is known."""
         self.stop_at = 0.0
+        """When to stop it, to freeze it while it is cooling, or to give up one that is frozen."""
         self.patient_until = 0.0
         """Until when its calls under way keep it from being stopped."""
         self.stop_failures = 0
@@ -98,6 +109,10 @@ class Cell:
             if replica.stage is Stage.READY and replica.uid == self.record.uid and replica.endpoint is not None
         )
 
+    def frozen(self) -> int:
+        """How many replicas keep their memory for the next call."""
+        return sum(replica.stage is Stage.FROZEN for replica in self.replicas.values())
+
     def refusal(self) -> StartFault | None:
         """Why calls are to be refused now. None: one answers, or may soon."""
         if self.record is None or self.record.replicas == 0 or self.endpoints():
@@ -144,3 +159,12 @@ class Cell:
 def backoff(failures: int) -> float:
     """Seconds to wait after the n-th failure in a row: none, then 0.25 s doubling to 30 s."""
     return _RESTART.delay(failures - 1)
+
+
+def grace_of(record: FunctionRecord, settings: ProviderSettings) -> Duration:
+    """The platform's grace, or the function's own `write_timeout` if that is longer."""
+    try:
+        own = Duration.parse(record.spec.env.get("write_timeout", "0"), bare_seconds=True)
+    except Invalid:
+        own = Duration(0)
+    return max(settings.grace, min(own, _GRACE_MOST))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -54,9 +54,16 @@ class Stage(enum.StrEnum):
     READY = "ready"
     UNHEALTHY = "unhealthy"
     """It was ready and stopped answering."""
+    COOLING = "cooling"
+    """Out of the routes, to be frozen once it has no calls."""
+    FROZEN = "frozen"
+    """Held where it is, until a call comes or its time is up."""
     DRAINING = "draining"
     """Out of the routes; told to stop after the drain delay."""
     STOPPING = "stopping"
+
+
+_ASLEEP: Final = (Stage.COOLING, Stage.FROZEN)
 
 
 class View(NamedTuple):
@@ -78,16 +85,20 @@ class Decision(msgspec.Struct, frozen=True):
     retire: tuple[str, ...] = ()
     """The same for those that only the lower count makes too many: nothing is wrong with them, so they first finish the
     calls that they have."""
+    freeze: tuple[str, ...] = ()
+    """Replicas to take out of the routes and then to freeze."""
+    thaw: tuple[str, ...] = ()
 
 
-def decide(replicas: int, wanted: Revision | None, views: Sequence[View]) -> Decision:
-    """`replicas` of `wanted` are desired; None: the function is gone.
+def decide(replicas: int, wanted: Revision | None, views: Sequence[View], *, frozen: int = 0) -> Decision:
+    """`replicas` of `wanted` are desired; None: the function is gone. At none, up to `frozen` are kept frozen.
 
     A replica that is still being started is left alone until it runs: then it can be stopped.
     """
     drain: list[str] = []
     current: list[View] = []
     old: list[View] = []
+    asleep: list[View] = []
     for view in views:
         if view.stage in (Stage.DRAINING, Stage.STOPPING):
             continue
@@ -96,6 +107,11 @@ def decide(replicas: int, wanted: Revision | None, views: Sequence[View]) -> Dec
                 current.append(view)
         elif wanted is None or view.revision is None or view.stage is Stage.UNHEALTHY:
             drain.append(view.replica)
+        elif view.stage in _ASLEEP:
+            if view.revision.is_current(wanted):
+                asleep.append(view)
+            else:
+                drain.append(view.replica)
         elif view.revision.is_current(wanted):
             current.append(view)
         elif view.stage is Stage.READY and view.revision.allowed_by(wanted):
@@ -104,6 +120,10 @@ def decide(replicas: int, wanted: Revision | None, views: Sequence[View]) -> Dec
             drain.append(view.replica)
     if wanted is None:
         return Decision(drain=tuple(drain))
+    kept = asleep[: frozen if replicas == 0 else max(0, replicas - len(current))]
+    drain += [view.replica for view in asleep if view not in kept]
+    thaw = _names(kept) if replicas else ()
+    current = [*(view._replace(stage=Stage.READY) for view in kept if replicas), *current]
     ready = sum(view.stage is Stage.READY for view in current)
     drain += [view.replica for view in old[max(0, replicas - ready) :]]
     old = old[: max(0, replicas - ready)]
@@ -112,8 +132,15 @@ def decide(replicas: int, wanted: Revision | None, views: Sequence[View]) -> Dec
         # Those that serve nothing go first, then those with the fewest calls, then the youngest.
         by_worth = current[::-1]
         by_worth.sort(key=lambda view: (view.stage is Stage.READY, view.calls))
-        going = tuple(view.replica for view in by_worth[:excess] if view.stage is not Stage.STARTING)
-        return Decision(drain=tuple(drain), retire=going)
+        going = [view for view in by_worth[:excess] if view.stage is not Stage.STARTING]
+        room = frozen - len(kept) if replicas == 0 else 0
+        freeze = [view for view in going if view.stage is Stage.READY][:room]
+        retire = [view for view in going if view not in freeze]
+        return Decision(drain=tuple(drain), retire=_names(retire), freeze=_names(freeze))
     surge = max(1, -(-replicas // 4))
     start = min(replicas - len(current), replicas + surge - len(current) - len(old))
-    return Decision(start=max(0, start), drain=tuple(drain))
+    return Decision(start=max(0, start), drain=tuple(drain), thaw=thaw)
+
+
+def _names(views: Sequence[View]) -> tuple[str, ...]:
+    return tuple(view.replica for view in views)

@@ -41,6 +41,23 @@ class Preparing(Protocol):
 
 
 @runtime_checkable
+class Freezing(Protocol):
+    """Can hold a replica where it is, so that it goes on within a millisecond. Without it, idle replicas are stopped."""
+
+    async def freeze(self, handle: Handle) -> None:
+        """Hold a replica that is ready and has no calls. Raises `StartFailed` if that is not to be done; then it goes on."""
+        ...
+
+    async def thaw(self, handle: Handle) -> None:
+        """Let it go on. Absence, and not being frozen, is success."""
+        ...
+
+    def is_frozen(self, handle: Handle) -> bool:
+        """Also of one that an earlier run has frozen."""
+        ...
+
+
+@runtime_checkable
 class Forgetting(Protocol):
     """Keeps things that belong to a namespace, such as its images."""
 

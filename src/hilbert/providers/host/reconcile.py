@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from hilbert.core.errors import HilbertError, Invalid
+from hilbert.core.errors import HilbertError
 from hilbert.core.isolation import Promise
 from hilbert.core.limits import TenantLimits
 from hilbert.core.model import Namespace
@@ -25,9 +25,10 @@ from hilbert.core.values import Duration, FunctionRef
 from hilbert.kit.aio import Clock, KeyedQueue, cancel, spawn
 from hilbert.kit.pace import Pace
 from hilbert.kit.turns import Turns
-from hilbert.providers.host.cell import STEADY, Cell, Replica
+from hilbert.providers.host.cell import STEADY, Cell, Replica, grace_of
 from hilbert.providers.host.decide import Revision, Stage, decide
 from hilbert.providers.host.extra import Announcing, Preparing
+from hilbert.providers.host.idle import Idle
 from hilbert.providers.host.record import FunctionRecord, ReplicaRecord
 from hilbert.providers.host.store import Store
 from hilbert.providers.quota import with_limits
@@ -52,14 +53,6 @@ _TOLD: Final = {
     "StorageFull": "the disk of this machine is full",
 }
 """Why a start failed, in words that whoever calls the function may read: without names of the owner's."""
-_GRACE_MOST: Final = Duration.of(3600)
-"""Most that a function's `write_timeout` can raise its grace to."""
-_PATIENCE: Final = 3600.0
-"""Most seconds that a replica which is one too many may take to finish its calls."""
-_COUNTED_WITHIN: Final = 1.5
-"""Seconds after which a call that has begun is known of: workers report once a second."""
-_CALLS_AGAIN: Final = 0.5
-"""Seconds between two looks at whether it has finished them."""
 _UNHEALTHY_GRACE: Final = Duration.of(5)
 """Grace of a replica that has stopped answering anyway."""
 
@@ -92,6 +85,7 @@ class Reconciler:
         self._queue: KeyedQueue[FunctionRef] = KeyedQueue(
             self._reconcile, name="host", pace=Pace(first=0.05, most=10.0)
         )
+        self._idle = Idle(runtime, settings)
         self._slots: Turns[str] = Turns(max(4, 2 * (os.cpu_count() or 1)))
         """Starts at once. Namespaces take turns, so that many starts of one do not put off one of another."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,7 +111,9 @@ class Reconciler:
         """Take back the replicas of an earlier run, then begin to reconcile."""
         now = self._clock.now()
         for record in replicas:
-            self._hold(self.cell(record.handle.ref), Replica(record, stage=Stage.BOOTING, now=now, taken_back=True))
+            replica = Replica(record, stage=Stage.BOOTING, now=now, taken_back=True)
+            self._idle.stage_of(replica, now)
+            self._hold(self.cell(record.handle.ref), replica)
         if replicas:
             self._apply_observations(await self._runtime.check([record.handle for record in replicas]))
         if isinstance(self._runtime, Announcing):
@@ -179,7 +175,13 @@ class Reconciler:
         record = cell.record
         wanted = None if record is None else self.revision(record)
         busy = self.busy(ref) if self.busy is not None else {}
-        decision = decide(0 if record is None else record.replicas, wanted, cell.views(busy))
+        frozen = 0 if record is None else self._idle.most(record.spec)
+        decision = decide(0 if record is None else record.replicas, wanted, cell.views(busy), frozen=frozen)
+        for name in decision.thaw:
+            await self._idle.thaw(cell.replicas[name])
+        for name in decision.freeze:
+            delay = max(self._settings.drain_delay.seconds, _COUNTED_WITHIN if self.busy is not None else 0.0)
+            self._idle.cool(cell.replicas[name], now + delay)
         for name in decision.drain:
             self._drain(cell.replicas[name], now)
         for name in decision.retire:
@@ -195,10 +197,19 @@ class Reconciler:
                     replica.stop_at = now + _CALLS_AGAIN
                 else:
                     self._begin_stop(cell, replica)
+            elif replica.stage in (Stage.COOLING, Stage.FROZEN) and now >= replica.stop_at:
+                await self._sleep_on(replica, busy, now)
         if cell.record is None and not cell.replicas:
             self.cells.pop(ref, None)
             return None
         return self._next_look(cell, now, waits=decision.start > 0)
+
+    async def _sleep_on(self, replica: Replica, busy: Mapping[str, int], now: float) -> None:
+        """Freeze one that has cooled down; give the memory back of one that nobody has called for long."""
+        if replica.stage is Stage.COOLING and replica.endpoint is not None and busy.get(replica.endpoint.address, 0):
+            replica.stop_at = now + _CALLS_AGAIN
+        elif replica.stage is Stage.FROZEN or not await self._idle.freeze(replica, now):
+            self._drain(replica, now)
 
     async def _expire(self, cell: Cell, now: float) -> None:
         limit = self._settings.start_timeout
@@ -253,7 +264,7 @@ class Reconciler:
             times.append(cell.failed_at + STEADY)
         running = False
         for replica in cell.replicas.values():
-            if replica.stage is Stage.DRAINING:
+            if replica.stage in (Stage.DRAINING, Stage.COOLING, Stage.FROZEN):
                 times.append(replica.stop_at)
             elif replica.stage is Stage.BOOTING:
                 times.append(replica.started_at + self._settings.start_timeout.seconds)
@@ -282,7 +293,7 @@ class Reconciler:
             replica.placement = seen.placement or replica.placement
             if seen.state == "exited":
                 self._exited(cell, replica, seen)
-            elif replica.stage is Stage.DRAINING:
+            elif replica.stage in (Stage.DRAINING, Stage.COOLING, Stage.FROZEN):
                 continue
             elif seen.state == "ready":
                 if replica.stage is not Stage.READY:
@@ -299,7 +310,7 @@ class Reconciler:
                 self._fail(cell, replica, seen.reason or "ProbeFailing", seen.message or "a replica stopped answering")
 
     def _exited(self, cell: Cell, replica: Replica, seen: Observed) -> None:
-        if replica.stage is not Stage.DRAINING:
+        if replica.stage not in (Stage.DRAINING, Stage.COOLING, Stage.FROZEN):  # Those are not waited for.
             reason = "CrashLoop" if seen.reason in ("", "Exited") else seen.reason
             self._fail(cell, replica, reason, seen.message or "a replica ended by itself", seen.said)
         replica.grace = Duration(0)
@@ -334,7 +345,7 @@ class Reconciler:
             handle=Handle(replica=name, ref=record.spec.ref, generation=record.generation),
             uid=record.uid,
             revision=str(revision),
-            grace=_grace(record, self._settings),
+            grace=grace_of(record, self._settings),
         )
         replica = Replica(kept, stage=Stage.STARTING, now=now)
         self._hold(cell, replica)
@@ -466,15 +477,6 @@ def _may_finish(replica: Replica, wanted: Revision, busy: Mapping[str, int], now
     """Whether a replica that was retired goes on with its calls: not against what its namespace imposes by now."""
     has_calls = replica.endpoint is not None and busy.get(replica.endpoint.address, 0) > 0
     return has_calls and now < replica.patient_until and replica.revision.allowed_by(wanted)
-
-
-def _grace(record: FunctionRecord, settings: ProviderSettings) -> Duration:
-    """The platform's grace, or the function's own `write_timeout` if that is longer."""
-    try:
-        own = Duration.parse(record.spec.env.get("write_timeout", "0"), bare_seconds=True)
-    except Invalid:
-        own = Duration(0)
-    return max(settings.grace, min(own, _GRACE_MOST))
 
 
 def _random() -> str:

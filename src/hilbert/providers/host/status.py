@@ -19,6 +19,8 @@ def render_status(cell: Cell, record: FunctionRecord, wanted: Revision, *, provi
     placement: Mapping[str, str] = {"provider": provider}
     for replica in [*ready, *current]:
         placement = {**placement, **replica.placement}
+    if frozen := cell.frozen():
+        placement = {**placement, "frozen": str(frozen)}
     return FunctionStatus(
         spec=record.spec,
         replicas=record.replicas,

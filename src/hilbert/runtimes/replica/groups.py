@@ -16,6 +16,9 @@ from typing import Final
 
 from hilbert.core.model import Usage
 
+FREEZE: Final = "cgroup.freeze"
+FREEZER_STATE: Final = "freezer.state"
+"""Files that stop all processes of a group, in versions 2 and 1."""
 _SWEEPS: Final = 200
 _PAUSE: Final = 0.001
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -24,6 +27,7 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 def kill_groups(groups: Sequence[str]) -> None:
     """Kill every process in the groups. Blocks for at most some tenths of a second. Absence is success."""
+    thaw_groups(groups)  # In version 1, what is frozen does not even end.
     for _ in range(_SWEEPS):  # A process may fork while the list is read.
         members = {pid for group in groups for pid in _members(group)}
         if not members:
@@ -34,11 +38,25 @@ def kill_groups(groups: Sequence[str]) -> None:
         time.sleep(_PAUSE)
 
 
+def thaw_groups(groups: Sequence[str]) -> bool:
+    """Let frozen processes go on. False: none of the groups can be frozen."""
+    found = False
+    for group in groups:
+        for name, going in ((FREEZE, "0"), (FREEZER_STATE, "THAWED")):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(f"{group}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+                with open(descriptor, "w") as file:  # noqa: PTH123 - a descriptor
+                    file.write(going)
+                found = True
+    return found
+
+
 def remove_groups(groups: Sequence[str]) -> None:
     """Remove empty groups, and what held only them. Blocks as `kill_groups` does. Absence is success. Raises `OSError`."""
     for group in groups:
         for sweep in range(_SWEEPS):
             try:
+                _remove_below(group)
                 Path(group).rmdir()
                 break
             except FileNotFoundError:
@@ -52,10 +70,17 @@ def remove_groups(groups: Sequence[str]) -> None:
             Path(group).parent.rmdir()
 
 
+def _remove_below(group: str) -> None:
+    for entry in os.scandir(group):
+        if entry.is_dir(follow_symlinks=False):
+            _remove_below(entry.path)
+            Path(entry.path).rmdir()
+
+
 def out_of_memory(groups: Sequence[str]) -> bool:
     """Whether the kernel has killed one of the processes for want of memory under their limit."""
     return any(
-        _keyed(Path(group) / name).get("oom_kill", 0) > 0
+        keyed(Path(group) / name).get("oom_kill", 0) > 0
         for group in groups
         for name in ("memory.events", "memory.oom_control")
     )
@@ -79,7 +104,7 @@ def cpu_of(groups: Sequence[str]) -> float | None:
     for group in groups:
         with contextlib.suppress(OSError, ValueError):
             cpu = int((Path(group) / "cpuacct.usage").read_text()) / 1e9
-        usec = _keyed(Path(group) / "cpu.stat").get("usage_usec")
+        usec = keyed(Path(group) / "cpu.stat").get("usage_usec")
         cpu = cpu if usec is None else usec / 1e6
     return cpu
 
@@ -135,13 +160,17 @@ def members_of(groups: Sequence[str], pid: int) -> list[int]:
 
 
 def _members(group: str) -> list[int]:
-    try:
-        return [int(line) for line in (Path(group) / "cgroup.procs").read_text().split()]
-    except OSError:
-        return []
+    """Of the group and of those below it, such as runc makes."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        found += [int(line) for line in (Path(group) / "cgroup.procs").read_text().split()]
+        for entry in os.scandir(group):
+            if entry.is_dir(follow_symlinks=False):
+                found += _members(entry.path)
+    return found
 
 
-def _keyed(path: Path) -> dict[str, int]:
+def keyed(path: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     with contextlib.suppress(OSError):
         for line in path.read_text().splitlines():

@@ -204,7 +204,7 @@ class GroupsV1(_Groups):
     """Control groups, version 1: a hierarchy for each controller."""
 
     def __init__(self, parents: Mapping[str, Path]) -> None:
-        """`parents` by controller: `memory`, `pids`, `cpu` and `cpuacct`, as far as they are there."""
+        """`parents` by controller: `memory`, `pids`, `cpu`, `cpuacct` and `freezer`, as far as they are there."""
         self._parents = parents
         self._own = tuple(dict.fromkeys(parents.values()))
         self.memory = "cgroup v1" if "memory" in parents else ProcessLimits.memory
@@ -274,11 +274,11 @@ def find_limiter(label: str, *, root: Path = Path("/sys/fs/cgroup"), own: str | 
     except OSError as exc:
         why = f"cgroup v2: {exc.strerror or exc}"
     parents: dict[str, Path] = {}
-    for controller in ("memory", "pids", "cpu", "cpuacct"):
+    for controller in ("memory", "pids", "cpu", "cpuacct", "freezer"):
         if controller in paths:
             with contextlib.suppress(OSError):
                 parents[controller] = _version_1(root / controller, paths[controller], label)
-    if parents:
+    if parents.keys() - {"freezer"}:
         missing = [name for name in ("memory", "cpu") if name not in parents]
         return GroupsV1(parents), f"cgroup v1: no {' and no '.join(missing)}" if missing else ""
     return ProcessLimits(), why

@@ -73,8 +73,9 @@ class Monitor:
         dialer: Dialer,
         explain: Callable[[Handle], Awaitable[tuple[str, str]]],
         changed: Callable[[str], None],
+        frozen: bool = False,
     ) -> None:
-        """`descriptor` is a pidfd, taken over. `ending` says how the process ended.
+        """`descriptor` is a pidfd, taken over. `ending` says how the process ended. A `frozen` one was ready before.
 
         `explain` gives, after the end, the reason (`OOMKilled` or nothing) and the line of the log that says why.
         """
@@ -103,7 +104,14 @@ class Monitor:
         """Why it was ended, if it was for what it did."""
         self._closed = False
         asyncio.get_running_loop().add_reader(descriptor, self._ended)
-        self._ready = spawn(self._await_ready(), name=f"readiness {handle.replica}")
+        self.frozen = frozen
+        """It is held where it is, and answers nothing until it goes on."""
+        self._ready: asyncio.Task[None] | None = None
+        if frozen:
+            self.state = "ready"
+            self.answered.set()
+        else:
+            self._ready = spawn(self._await_ready(), name=f"readiness {handle.replica}")
         self._reaper: asyncio.Task[None] | None = None
 
     @property
@@ -142,14 +150,14 @@ class Monitor:
 
     async def probe(self, within: float) -> bool:
         """One health request. True when it was answered well in time, or the replica is not to be asked now."""
-        if self.state != "ready":
+        if self.state != "ready" or self.frozen:
             return True
         status = await self._ask(self.data.health, within)
-        return self.state != "ready" or self._good(status)
+        return self.state != "ready" or self.frozen or self._good(status)
 
     def fail(self, message: str) -> None:
         """It does not answer any more."""
-        if self.state == "ready":
+        if self.state == "ready" and not self.frozen:
             self.state, self._reason, self._message = "unhealthy", "ProbeFailing", message
             self._changed(self.handle.replica)
 
@@ -193,7 +201,8 @@ class Monitor:
 
     def _ended(self) -> None:
         self._release()
-        self._ready.cancel()
+        if self._ready is not None:
+            self._ready.cancel()
         self._reaper = spawn(self._reap(), name=f"reap {self.handle.replica}")
 
     async def _reap(self) -> None:

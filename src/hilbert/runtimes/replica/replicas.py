@@ -25,7 +25,7 @@ from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.inside import Dialer
 from hilbert.runtimes.network.client import Network
 from hilbert.runtimes.network.messages import Attach
-from hilbert.runtimes.replica import proc
+from hilbert.runtimes.replica import freezing, proc
 from hilbert.runtimes.replica.folder import put_secrets, remove_secrets
 from hilbert.runtimes.replica.groups import UsageMeter, cpu_of, kill_groups, measure, out_of_memory, remove_groups
 from hilbert.runtimes.replica.handle import ReplicaData
@@ -106,10 +106,16 @@ class Replicas:
         """Where the folder of a new replica goes."""
         return self.folder / replica.rpartition("-")[2]
 
-    def watch(self, handle: Handle, descriptor: int, *, ending: Ending) -> Monitor:
+    def watch(self, handle: Handle, descriptor: int, *, ending: Ending, frozen: bool = False) -> Monitor:
         """Look after a replica. `descriptor` is a pidfd, taken over; `ending` says how it ended once it has."""
         monitor = Monitor(
-            handle, descriptor, ending=ending, dialer=self._dialer, explain=self._explain, changed=self._announce
+            handle,
+            descriptor,
+            ending=ending,
+            dialer=self._dialer,
+            explain=self._explain,
+            changed=self._announce,
+            frozen=frozen,
         )
         self._monitors[handle.replica] = monitor
         return monitor
@@ -144,6 +150,8 @@ class Replicas:
         data = ReplicaData.of(handle)
         monitor = self._monitors.get(handle.replica) or self._adopt(handle)
         if monitor is not None and not monitor.exited.is_set():
+            if monitor.frozen:
+                await self.thaw(handle)
             if grace.ns and monitor.may_serve:
                 monitor.ask_to_end()
                 with contextlib.suppress(TimeoutError):
@@ -202,6 +210,33 @@ class Replicas:
         with contextlib.suppress(FileNotFoundError):
             put_secrets(Path(data.folder), secrets, user=self._owner(data.tenant), everyone=data.everyone)
 
+    async def freeze(self, handle: Handle) -> None:
+        """As `providers.host.extra.Freezing`."""
+        monitor = self._monitors.get(handle.replica)
+        if monitor is None or monitor.state != "ready":
+            raise StartFailed("a replica that is not ready cannot be frozen")
+        monitor.frozen = True  # First: a health request under way is not to count.
+        try:
+            await asyncio.to_thread(freezing.freeze, monitor.data)
+        except OSError as exc:
+            monitor.frozen = False
+            raise StartFailed("a replica could not be frozen", detail=str(exc)) from exc
+
+    async def thaw(self, handle: Handle) -> None:
+        """As `providers.host.extra.Freezing`."""
+        monitor = self._monitors.get(handle.replica)
+        data = ReplicaData.of(handle)
+        if data.groups:
+            freezing.thaw(data)  # A write to a file of the kernel's: a call waits for it.
+        else:
+            await asyncio.to_thread(freezing.thaw, data)
+        if monitor is not None:
+            monitor.frozen = False
+
+    def is_frozen(self, handle: Handle) -> bool:
+        """As `providers.host.extra.Freezing`."""
+        return freezing.is_frozen(ReplicaData.of(handle))
+
     def subscribe(self, changed: Callable[[str], None]) -> None:
         self._subscribers.append(changed)
 
@@ -238,7 +273,7 @@ class Replicas:
         order = self.order(handle.replica, handle.ref, data)
         if order is not None:
             spawn(self._keep_network(order, data, os.dup(descriptor)), name=f"network {handle.replica}")
-        return self.watch(handle, descriptor, ending=Ending())
+        return self.watch(handle, descriptor, ending=Ending(), frozen=freezing.is_frozen(data))
 
     async def _keep_network(self, order: Attach, data: ReplicaData, descriptor: int) -> None:
         """See to it that the network of a replica that was taken back is kept, as it was."""
@@ -275,7 +310,7 @@ class Replicas:
     async def _probe_all(self) -> None:
         """Ask every replica for its health, in turn, at a bounded rate."""
         while True:
-            ready = [monitor for monitor in self._monitors.values() if monitor.state == "ready"]
+            ready = [monitor for monitor in self._monitors.values() if monitor.state == "ready" and not monitor.frozen]
             pause = max(self._probe_period, len(ready) / _PROBES_A_SECOND) / max(1, len(ready))
             for monitor in ready:
                 await asyncio.sleep(pause)

@@ -56,6 +56,29 @@ def test_what_is_not_ready_goes_first_and_then_the_youngest() -> None:
     assert decide(1, V1, given) == Decision(retire=("c", "b"))
 
 
+def test_at_zero_as_many_as_a_call_would_start_are_frozen_and_the_others_go() -> None:
+    given = views(("a", Stage.READY, V1), ("b", Stage.READY, V1), ("c", Stage.BOOTING, V1))
+    assert decide(0, V1, given, frozen=1) == Decision(freeze=("b",), retire=("c", "a"))
+    assert decide(0, V1, given) == Decision(retire=("c", "b", "a"))
+    kept = views(("a", Stage.FROZEN, V1), ("b", Stage.COOLING, V1), ("c", Stage.READY, V1))
+    assert decide(0, V1, kept, frozen=2) == Decision(retire=("c",))
+    assert decide(0, V1, kept, frozen=1) == Decision(drain=("b",), retire=("c",))
+
+
+def test_what_is_frozen_comes_before_what_would_have_to_be_started() -> None:
+    kept = views(("a", Stage.FROZEN, V1), ("b", Stage.COOLING, V1))
+    assert decide(1, V1, kept, frozen=2) == Decision(thaw=("a",), drain=("b",))
+    assert decide(3, V1, kept, frozen=2) == Decision(thaw=("a", "b"), start=1)
+    assert decide(1, V1, [*kept, View("c", Stage.BOOTING, V1)], frozen=2) == Decision(drain=("a", "b"))
+
+
+def test_what_is_frozen_and_out_of_date_goes() -> None:
+    kept = views(("a", Stage.FROZEN, V1), ("b", Stage.COOLING, V1))
+    assert decide(0, V2, kept, frozen=2) == Decision(drain=("a", "b"))
+    assert decide(1, V2, kept, frozen=2) == Decision(drain=("a", "b"), start=1)
+    assert decide(0, None, kept, frozen=2) == Decision(drain=("a", "b"))
+
+
 def test_the_least_busy_goes_first() -> None:
     """Not the replica with the long call, however young it is."""
     given = [View("a", Stage.READY, V1, 3), View("b", Stage.READY, V1), View("c", Stage.READY, V1, 1)]
@@ -107,17 +130,25 @@ revisions = st.one_of(
 )
 
 
-@given(st.integers(0, 6), revisions, st.lists(st.tuples(stages, revisions), max_size=8))
+@given(st.integers(0, 6), revisions, st.lists(st.tuples(stages, revisions), max_size=8), st.integers(0, 3))
 def test_decisions_keep_their_bounds(
-    replicas: int, wanted: Revision | None, given: list[tuple[Stage, Revision | None]]
+    replicas: int, wanted: Revision | None, given: list[tuple[Stage, Revision | None]], frozen: int
 ) -> None:
     """Whatever is there: never too many, never something twice, never what serves while nothing takes its place."""
     seen = [View(str(number), stage, revision) for number, (stage, revision) in enumerate(given)]
-    decision = decide(replicas, wanted, seen)
+    decision = decide(replicas, wanted, seen, frozen=frozen)
     by_name = {view.replica: view for view in seen}
     assert len(set(decision.drain)) == len(decision.drain)
     drained = [by_name[name] for name in decision.drain]
-    assert all(view.stage in (Stage.BOOTING, Stage.READY, Stage.UNHEALTHY) for view in drained)
+    asleep = (Stage.COOLING, Stage.FROZEN)
+    assert all(view.stage in (Stage.BOOTING, Stage.READY, Stage.UNHEALTHY, *asleep) for view in drained)
+    chosen = [*decision.drain, *decision.retire, *decision.freeze, *decision.thaw]
+    assert len(set(chosen)) == len(chosen), "one replica, one thing to do"
+    assert all(by_name[name].stage is Stage.READY for name in decision.freeze)
+    assert all(by_name[name].stage in asleep for name in decision.thaw)
+    assert not decision.freeze or replicas == 0
+    kept = [view.replica for view in seen if view.stage in asleep and view.replica not in chosen]
+    assert len(kept) + len(decision.freeze) <= frozen, "no more keep their memory than may"
     ended = (Stage.DRAINING, Stage.STOPPING)
     live = [v for v in seen if v.stage not in ended and v not in drained and v.revision is not None]
     surge = max(1, -(-replicas // 4))
