@@ -24,12 +24,6 @@ _WORTH_WAITING: Final = 1.0
 
 _GRACE_MOST: Final = Duration.of(3600)
 """Most that a function's `write_timeout` can raise its grace to."""
-_PATIENCE: Final = 3600.0
-"""Most seconds that a replica which is one too many may take to finish its calls."""
-_COUNTED_WITHIN: Final = 1.5
-"""Seconds after which a call that has begun is known of: workers report once a second."""
-_CALLS_AGAIN: Final = 0.5
-"""Seconds between two looks at whether it has finished them."""
 _RESTART: Final = Pace(first=0.25, most=30.0)
 
 

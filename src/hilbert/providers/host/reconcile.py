@@ -53,6 +53,12 @@ _TOLD: Final = {
     "StorageFull": "the disk of this machine is full",
 }
 """Why a start failed, in words that whoever calls the function may read: without names of the owner's."""
+_PATIENCE: Final = 3600.0
+"""Most seconds that a replica which is one too many may take to finish its calls."""
+_COUNTED_WITHIN: Final = 1.5
+"""Seconds after which a call that has begun is known of: workers report once a second."""
+_CALLS_AGAIN: Final = 0.5
+"""Seconds between two looks at whether it has finished them."""
 _UNHEALTHY_GRACE: Final = Duration.of(5)
 """Grace of a replica that has stopped answering anyway."""
 
