@@ -198,6 +198,36 @@ async def test_a_name_that_leads_inside_is_not_called(addresses: list[str]) -> N
 
 
 @pytest.mark.parametrize(
+    "host",
+    ["2130706433", "0x7f000001", "017700000001", "127.1", "0", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]"],
+)  # fmt: skip
+async def test_other_ways_to_write_this_machine(host: str) -> None:
+    """Looked up as any name is, by the machine's own resolver."""
+    async with bench() as (at, server):
+        at.backs._resolve = callbacks._look_up
+        assert not await at.tell(f"http://{host}:{server.port}/", ANSWER)
+        assert server.requests == []
+        assert at.slept == []
+
+
+async def test_a_name_that_leads_elsewhere_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNS rebinding: each try connects to an address of its own look-up, once that was found harmless."""
+    allowed = "127.0.0.2"
+    monkeypatch.setattr(callbacks, "is_callable", lambda address, **_: str(address) == allowed)
+    monkeypatch.setattr(callbacks, "is_here", lambda _: False)
+    async with bench() as (at, server):
+        answers = iter([[allowed], ["127.0.0.1"]])
+
+        async def resolve(_host: str, _port: int) -> Sequence[str]:
+            return next(answers)
+
+        at.backs._resolve = resolve
+        assert not await at.tell(f"http://example.com:{server.port}/", ANSWER)  # Nobody listens at the first.
+        assert server.requests == []
+        assert len(at.slept) == 1
+
+
+@pytest.mark.parametrize(
     ("address", "public", "with_private"),
     [
         ("8.8.8.8", True, True),
