@@ -13,7 +13,7 @@ from hilbert.api.services import Services
 from hilbert.control.delivery.outcomes import WORDS
 from hilbert.control.schedules.firing import Firing, lateness_classes
 from hilbert.core.errors import HilbertError
-from hilbert.core.ports.queue import QueueCounts
+from hilbert.core.ports.queue import QueueCounts, RemoteQueue
 
 QUEUE_NAME: Final = "faas-request"
 """OpenFaaS's name of the queue that there is without others."""
@@ -33,7 +33,11 @@ async def queue_families(services: Services) -> Sequence[Metric]:
     except HilbertError as exc:
         _log.warning("queued calls not counted", reason=exc.message, detail=exc.detail)
         counts = []
-    return [*_counts(counts), *_outcomes(services), *(_schedules(services.firing) if services.firing else ())]
+    found = [*_counts(counts), *_outcomes(services), *(_schedules(services.firing) if services.firing else ())]
+    if isinstance(services.intake.queue, RemoteQueue):
+        told = "Connections to NATS that were lost and made again."
+        found.append(CounterMetricFamily("queue_worker_nats_reconnect", told, value=services.intake.queue.reconnects))
+    return found
 
 
 def _counts(counts: Sequence[QueueCounts]) -> Iterable[Metric]:
@@ -44,7 +48,9 @@ def _counts(counts: Sequence[QueueCounts]) -> Iterable[Metric]:
     dead = GaugeMetricFamily(
         "hilbert_queue_dead_letters", "Queued calls that were given up.", labels=("function_name",)
     )
-    size = GaugeMetricFamily("hilbert_queue_bytes", "Bytes of the requests that are kept.", labels=("function_name",))
+    size = GaugeMetricFamily(
+        "hilbert_queue_bytes", "Bytes of the requests and answers that are kept.", labels=("function_name",)
+    )
     drift = 0
     for entry in counts:
         name = str(entry.ref)

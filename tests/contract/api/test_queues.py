@@ -13,6 +13,7 @@ from hilbert.api.metrics import exposition
 from hilbert.control.delivery.request import QueuedAnswer, QueuedRequest
 from hilbert.core.ports.queue import GivenUp
 from hilbert.core.values import FunctionRef, NamespaceName
+from hilbert.queues.memory import MemoryQueue
 from support.api import Answer, Api, running
 
 pytestmark = pytest.mark.anyio
@@ -181,3 +182,13 @@ async def test_metrics_of_queues(api: Api) -> None:
         'hilbert_schedule_lateness_seconds_bucket{le="+Inf"} 0.0',
     ):
         assert expected in lines
+
+
+async def test_metrics_of_a_queue_that_servers_keep(api: Api) -> None:
+    class Remote(MemoryQueue):
+        reconnects = 3
+
+    assert api.services.intake is not None
+    assert b"queue_worker_nats_reconnect" not in await exposition(api.services)
+    api.services.intake.queue = Remote()
+    assert b"\nqueue_worker_nats_reconnect_total 3.0\n" in await exposition(api.services)

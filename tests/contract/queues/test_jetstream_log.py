@@ -128,6 +128,7 @@ async def test_without_a_server_callers_are_told_and_later_it_goes_on(
         with contextlib.suppress(BackendUnavailable):
             await queue.put([call("after")], now=1)
             break
+    assert queue.reconnects >= 1
     found = await ids(queue)
     assert {"before", "after"} <= set(found) <= {"before", "meanwhile", "after"}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence, Set
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -216,6 +216,16 @@ class Queue(Protocol):
 
         `open_only`: only functions with calls that wait or run.
         """
+        ...
+
+
+@runtime_checkable
+class RemoteQueue(Protocol):
+    """A queue that is kept by servers elsewhere."""
+
+    @property
+    def reconnects(self) -> int:
+        """How often the connection to them was lost and made again."""
         ...
 
 

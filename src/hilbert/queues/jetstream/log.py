@@ -105,6 +105,12 @@ class Log:
             )
 
     @property
+    def reconnects(self) -> int:
+        """How often the connection was lost and made again."""
+        made: int = self._client.stats["reconnects"]
+        return made
+
+    @property
     def most(self) -> int:
         """Bytes of an entry, at most: what the servers take as one message."""
         most: int = self._client.max_payload

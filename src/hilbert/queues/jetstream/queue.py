@@ -101,6 +101,10 @@ class JetStreamQueue(TableAnswers):
             raise BackendUnavailable("the queue's NATS has not been reached yet", hint="try again")
         return self._connected
 
+    @property
+    def reconnects(self) -> int:
+        return self._connected.reconnects if self._connected is not None else 0
+
     async def _keep_trying(self) -> None:
         backoff = Backoff(_PACE)
         while self._connected is None:
