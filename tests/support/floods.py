@@ -1,7 +1,8 @@
-"""What a tenant can do to its neighbours: `python -m support.floods KIND PORT TOKEN SECONDS`.
+"""What a tenant can do to its neighbours: `python -m support.floods KIND PORT TOKEN`, until its standard input ends.
 
 A process of its own with the lowest priority: what is watched is what the platform lets through to the neighbours, and not
-what a client takes from them that happens to run on the same machine. It says at its end how often each status was answered.
+what a client takes from them that happens to run on the same machine. It says when it has begun, and at its end how often each
+status was answered.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ import itertools
 import json
 import os
 import sys
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 
 TENANT = "noisy"
 SOURCE = "127.0.0.9"
@@ -37,17 +37,20 @@ FUNCTIONS = {
 
 
 class Flood:
-    """Requests over many connections for a time."""
+    """Requests over many connections until it is over."""
 
-    def __init__(self, port: int, token: str, seconds: float) -> None:
+    def __init__(self, port: int, token: str) -> None:
         self.port = port
         self.token = token
-        self.until = time.monotonic() + seconds
+        self.over = False
         self.statuses: Counter[str] = Counter()
+        self._begun = False
 
-    @property
-    def over(self) -> bool:
-        return time.monotonic() >= self.until
+    def begun(self) -> None:
+        """Something was sent."""
+        if not self._begun:
+            self._begun = True
+            print("begun", flush=True)
 
     def request(self, method: str, path: str, body: bytes = b"", *, api: bool = False) -> bytes:
         head = f"{method} {path} HTTP/1.1\r\nHost: gateway\r\nContent-Length: {len(body)}\r\n"
@@ -67,10 +70,11 @@ class Flood:
                 await asyncio.sleep(0.05)
                 continue
             try:
-                async with asyncio.timeout(max(0.1, min(patience, self.until - time.monotonic()))):
+                async with asyncio.timeout(patience):
                     while not self.over:
                         writer.write(next(requests))
                         await writer.drain()
+                        self.begun()
                         self.statuses[await _status(reader)] += 1
             except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
                 self.statuses["lost"] += 1
@@ -85,9 +89,8 @@ class Flood:
                 with contextlib.suppress(OSError):
                     reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(SOURCE, 0))
                     self.statuses["opened"] += 1
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(max(0.1, self.until - time.monotonic())):
-                            await reader.read(4096)
+                    self.begun()
+                    await reader.read(4096)
                     writer.close()
                 await asyncio.sleep(0.02)
 
@@ -175,14 +178,14 @@ async def bodies(flood: Flood) -> None:
     await flood.hammer(itertools.repeat(flood.request("POST", _call("echo"), b"x" * (8 << 20))), 16)
 
 
-def _runs(name: str, count: int) -> Callable[[Flood], Awaitable[None]]:
+def _runs(name: str, count: int) -> Callable[[Flood], Coroutine[None, None, None]]:
     async def run(flood: Flood) -> None:
         await flood.hammer(itertools.repeat(flood.request("POST", _call(name))), count, patience=600)
 
     return run
 
 
-FLOODS: dict[str, Callable[[Flood], Awaitable[None]]] = {
+FLOODS: dict[str, Callable[[Flood], Coroutine[None, None, None]]] = {
     "sync calls": sync,
     "queued calls": queue,
     "deploys and deletes": deploys,
@@ -197,14 +200,16 @@ FLOODS: dict[str, Callable[[Flood], Awaitable[None]]] = {
 }
 
 
-async def main(kind: str, port: int, token: str, seconds: float) -> None:
-    flood = Flood(port, token, seconds)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds + 5):
-            await FLOODS[kind](flood)
+async def main(kind: str, port: int, token: str) -> None:
+    flood = Flood(port, token)
+    task = asyncio.create_task(FLOODS[kind](flood))
+    await asyncio.to_thread(sys.stdin.read)
+    flood.over = True
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     print(json.dumps(flood.statuses))
 
 
 if __name__ == "__main__":
     os.nice(19)
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

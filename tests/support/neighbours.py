@@ -121,28 +121,29 @@ class Neighbours:
         return str(json.loads(answer.body)["token"])
 
     @contextlib.contextmanager
-    def flood(self, kinds: Sequence[str], seconds: float) -> Iterator[dict[str, dict[str, int]]]:
-        """Flood while the block runs; what each flood was answered is there afterwards."""
-        token = self.tokens[floods.TENANT]
-        running = {
-            kind: subprocess.Popen(
-                [sys.executable, "-m", "support.floods", kind, str(self.port), token, f"{seconds:g}"],
-                stdout=subprocess.PIPE,
-                cwd=Path(__file__).parent.parent,
-            )
-            for kind in kinds
-        }
+    def flood(self, kinds: Sequence[str]) -> Iterator[dict[str, dict[str, int]]]:
+        """Flood while the block runs, all kinds from its beginning; what each was answered is there afterwards."""
+        command = [sys.executable, "-m", "support.floods"]
         told: dict[str, dict[str, int]] = {}
-        try:
+        with contextlib.ExitStack() as stack:
+            running: dict[str, subprocess.Popen[str]] = {}
+            for kind in kinds:
+                running[kind] = stack.enter_context(
+                    subprocess.Popen(
+                        [*command, kind, str(self.port), self.tokens[floods.TENANT]],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                        cwd=Path(__file__).parent.parent,
+                    )
+                )
+                stack.callback(running[kind].kill)
+            for kind, process in running.items():
+                assert process.stdout is not None
+                assert process.stdout.readline() == "begun\n", kind
             yield told
             for kind, process in running.items():
-                told[kind] = json.loads(process.communicate(timeout=seconds + 60)[0])
-        finally:
-            for process in running.values():
-                process.kill()
-                process.wait()
-                if process.stdout is not None:
-                    process.stdout.close()
+                told[kind] = json.loads(process.communicate(timeout=60)[0])
 
     def watch(self, seconds: float, *, rate: float = RATE, cold: bool = True) -> Seen:
         """Calls of the quiet tenant on schedule, API reads, and starts from zero, one after the other."""
@@ -166,7 +167,7 @@ class Neighbours:
         times = seen.times.setdefault(what, [])
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         due = time.monotonic()
-        while due < end:
+        while not times or due < end:
             time.sleep(max(0.0, due - time.monotonic()))
             try:
                 connection.request("GET" if headers else "POST", path, b"" if headers else b"x" * 32, headers)
@@ -184,7 +185,7 @@ class Neighbours:
     def _wake(self, seen: Seen, end: float) -> None:
         times = seen.times.setdefault("cold start", [])
         path = f"/system/scale-function/waking?namespace={QUIET}"
-        while time.monotonic() < end:
+        while not times or time.monotonic() < end:
             self.platform.api("POST", path, {"replicas": 0})
             until(self._is_asleep, within=60, what="the function to be at zero", log=lambda: self.platform.log)
             began = time.monotonic()

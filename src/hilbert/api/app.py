@@ -38,11 +38,11 @@ def create_app(services: Services) -> App:
             call.raw = await request.raw(limit)
         elif endpoint.body is not None:
             call.data = await request.body(limit)
-        call.target = await endpoint.target(call)
-        decide.check(call)
-        fair.check_pace(call)
-        await trail.may_begin()
         async with fair.turn(call):
+            call.target = await endpoint.target(call)
+            decide.check(call)
+            fair.check_pace(call)
+            await trail.may_begin()
             return await endpoint.handler(call)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

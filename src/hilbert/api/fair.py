@@ -1,7 +1,7 @@
 """Who waits for whom where there are more requests than can be handled at once: two classes, and turns among tenants.
 
 Whoever governs the platform is one class, all others the other: what tenants ask for never keeps an administrator waiting.
-Among tenants, namespaces take turns, so that one with a thousand requests costs another with one the time of one.
+Tenants take turns, so that one with a thousand requests costs another with one the time of one.
 Calls that are queued are not among them: they have bounds of their own, and go to the disk together.
 """
 
@@ -11,7 +11,7 @@ import contextlib
 from typing import Final
 
 from hilbert.api.endpoint import Access, Call
-from hilbert.core.identity import PLATFORM, Action
+from hilbert.core.identity import PLATFORM, Action, Caller
 from hilbert.core.limits import TenantLimits
 from hilbert.iam.rights import may
 
@@ -19,15 +19,17 @@ _API: Final = "/system/"
 
 
 def turn(call: Call) -> contextlib.AbstractAsyncContextManager[None]:
-    """A place for the time of its handler."""
+    """A place for the time of its handler, and of what is looked up before."""
     if not call.endpoint.path.startswith(_API) or call.endpoint.access is Access.PUBLIC:
         return contextlib.nullcontext()
     if _governs(call):
         return call.services.platform_turns.place("")
-    namespaces = {namespace.name for _, namespace in call.target.each() if namespace is not None}
-    if len(namespaces) == 1:
-        return call.services.turns.place(f"namespace {namespaces.pop()}")
-    return call.services.turns.place(f"caller {call.caller.identity}")
+    return call.services.turns.place(tenant_of(call.caller))
+
+
+def tenant_of(caller: Caller) -> str:
+    """The namespaces in which it has rights: all tokens of a tenant are one party, however many it makes."""
+    return ",".join(sorted({name.partition(":")[0] for grant in caller.grants for name in grant.resources}))
 
 
 def check_pace(call: Call) -> None:

@@ -38,8 +38,12 @@ from hilbert.iam.guesses import WrongGuesses
 from hilbert.iam.token_store import TokenStore
 from hilbert.kit.turns import Turns
 
-TURNS: Final = 16
-"""Requests to the REST API that are handled at once in each of the two classes; of tenants, half for one namespace at most."""
+TURNS: Final = 8
+"""Requests of tenants to the REST API that are handled at once."""
+TENANT_TURNS: Final = 2
+"""Of those, one tenant's: what is done at once for one, the next one's request may have to wait for."""
+PLATFORM_TURNS: Final = 16
+"""The same of those who govern the platform."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +74,9 @@ class Services:
     """How limits on calls are used; None: nobody enforces any here."""
     starts: Starts = field(default_factory=Starts)
     writes: Writes = field(default_factory=Writes)
-    turns: Turns[str] = field(default_factory=lambda: Turns(TURNS, each=TURNS // 2))
-    """Requests of tenants that are handled at once. Namespaces take turns."""
-    platform_turns: Turns[str] = field(default_factory=lambda: Turns(TURNS))
+    turns: Turns[str] = field(default_factory=lambda: Turns(TURNS, each=TENANT_TURNS))
+    """Requests of tenants that are handled at once. Tenants take turns."""
+    platform_turns: Turns[str] = field(default_factory=lambda: Turns(PLATFORM_TURNS))
     """The same for whoever governs the platform, whose requests never wait for those of tenants."""
     intake: Intake | None = None
     """Where calls are queued; None: this installation has no queue, nor the two that follow."""

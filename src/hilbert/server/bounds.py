@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from hilbert.api.log_streams import SHARE as LOG_SHARE
 from hilbert.api.oauth import MAX_FORM
 from hilbert.api.queues import MOST_AT_ONCE
-from hilbert.api.services import TURNS
+from hilbert.api.services import PLATFORM_TURNS, TENANT_TURNS, TURNS
 from hilbert.audit import reading, record, thinning
 from hilbert.control.delivery.callbacks import LONGEST, TRIES, WITHIN
 from hilbert.control.delivery.calling import MOST_KEPT
@@ -116,7 +116,7 @@ CLIENTS: Final = (
     Bound("idle-connections", "connections that wait for their client when all connections or descriptors are taken", "idle ones are closed, then stalled ones; of the source with most the one that has waited longest", fixed="none", scope="worker"),
     Bound("tunnels", "calls that ask for an upgrade (WebSockets), as long as they are open", "503", "gateway.max_tunnels", fixed="half of the connections", scope="worker"),
     Bound("api-calls", "requests to the REST API under way", "503", "gateway.max_api_calls", scope="worker"),
-    Bound("api-turns", "requests to the REST API that are handled", "waits for its turn", fixed=f"{TURNS} of all tenants, {TURNS // 2} of one namespace; {TURNS} of administrators", scope="platform"),
+    Bound("api-turns", "requests to the REST API that are handled", "waits for its turn", fixed=f"{TURNS} of all tenants, {TENANT_TURNS} of one; {PLATFORM_TURNS} of administrators", scope="platform"),
     Bound("api-writes", "requests a second that change something in a namespace, except an administrator's", "429", fixed=f"none; annotation `{limits.PREFIX}{limits.API_WRITES}`, of which {limits.WRITES_BURST:g} s may come together", scope="namespace"),
     Bound("control-connections", "connections of workers to the REST API", "503", fixed="5/8 of the process's descriptors", scope="control process"),
     Bound("metrics-connections", "connections to the metrics port, seven eighths of them from one address", "closed", fixed=f"{METRICS}; {HEAD_TIME:g} s and {_size(HEAD_BYTES)} for a head", scope="control process"),
