@@ -30,6 +30,36 @@ _SOURCE: Final = "127.0.0.9"
 _PAUSE: Final = 0.01
 
 
+class Pair:
+    """A victim on `plane`, which is attacked, and one on `calm`, which is not, called at the same time until `stop`."""
+
+    def __init__(self, plane: Plane, calm: Plane) -> None:
+        self._victims = [Victim(one, _SOURCE, pause=_PAUSE) for one in (plane, calm)]
+        self._done = threading.Event()
+        self._threads = [threading.Thread(target=victim.run, args=(self._done,)) for victim in self._victims]
+        for thread in self._threads:
+            thread.start()
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """One case goes on inside. Raises `Waited`."""
+        counts = [len(victim.took) for victim in self._victims]
+        yield
+        for victim, count in zip(self._victims, counts, strict=True):
+            until(lambda victim=victim, count=count: len(victim.took) >= count + _FEW or victim.wrong, what="calls")  # type: ignore[misc]
+        self.check()
+        judge(*(victim.took[count:] for victim, count in zip(self._victims, counts, strict=True)))
+
+    def check(self) -> None:
+        """All calls so far got their own answers."""
+        assert not self._victims[0].wrong, self._victims[0].wrong[:3]
+
+    def stop(self) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
 class Oracle:
     """Watches `plane`, which is attacked, beside `calm`, which is not. Closes both."""
 
@@ -37,40 +67,28 @@ class Oracle:
         self.plane = plane
         self._calm = calm
         plane.start_control(_api)
-        self._victims = [Victim(one, _SOURCE, pause=_PAUSE) for one in (plane, calm)]
-        self._done = threading.Event()
-        self._threads = [threading.Thread(target=victim.run, args=(self._done,)) for victim in self._victims]
-        for thread in self._threads:
-            thread.start()
+        self._pair = Pair(plane, calm)
         self._before = plane.memory()
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """One case goes on inside."""
-        counts = [len(victim.took) for victim in self._victims]
-        yield
-        assert not self._victims[0].wrong, self._victims[0].wrong[:3]
-        assert self.plane.memory() - self._before < GROWS
-        until(lambda: self.plane.call("/system/info").body == b"the API", what="the API")
-        for victim, count in zip(self._victims, counts, strict=True):
-            until(lambda victim=victim, count=count: len(victim.took) >= count + _FEW or victim.wrong, what="calls")  # type: ignore[misc]
-        judge(*(victim.took[count:] for victim, count in zip(self._victims, counts, strict=True)))
+        """One case goes on inside. Raises `Waited`, if nothing else is wrong."""
+        with self._pair.watching():
+            yield
+            self._pair.check()
+            assert self.plane.memory() - self._before < GROWS
+            until(lambda: self.plane.call("/system/info").body == b"the API", what="the API")
 
     def end(self) -> None:
         """All cases are over."""
-        self._stop()
-        assert not self._victims[0].wrong, self._victims[0].wrong[:3]
+        self._pair.stop()
+        self._pair.check()
         until(lambda: not self._clients(), what="all connections of clients to be closed")
 
     def close(self) -> None:
-        self._stop()
+        self._pair.stop()
         self.plane.close()
         self._calm.close()
-
-    def _stop(self) -> None:
-        self._done.set()
-        for thread in self._threads:
-            thread.join(30)
 
     def _clients(self) -> int:
         port = self.plane.address[1]

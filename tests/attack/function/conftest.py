@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import psutil
 import pytest
 
-from attack.function.bystander import bystander
+from attack.function.bystander import bystander, outside
 from attack.function.scene import Scene
+from hilbert.core.model import Endpoint
 from support.processes import RUNTIMES, ProcessHarness, is_of
 
 
+@pytest.fixture(scope="session")
+def calm() -> Iterator[Endpoint]:
+    with outside() as endpoint:
+        yield endpoint
+
+
 @pytest.fixture(params=RUNTIMES)
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[ProcessHarness]:
+async def harness(request: pytest.FixtureRequest, calm: Endpoint) -> AsyncIterator[ProcessHarness]:
     harness = ProcessHarness(request.param)
     await harness.start()
     try:
-        async with bystander(harness):
+        async with bystander(harness, calm):
             yield harness
     finally:
         await harness.close()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from attack.oracle import Pair
 from support.api import CREDENTIALS
+from support.dataplane import Plane
 from support.site import NAME, Site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -42,24 +45,38 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def calm() -> Iterator[Plane]:
+    """A worker that no page attacks."""
+    made = Plane()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def site() -> Iterator[Site]:
-    made = Site(CREDENTIALS)
-    try:
+def site(calm: Plane) -> Iterator[Site]:
+    with watched(Site(CREDENTIALS), calm) as made:
         yield made
-        assert made.unchanged(), "whatever a page did, the victim's function and secret are as they were"
-    finally:
-        made.close()
 
 
 @pytest.fixture
-def open_site() -> Iterator[Site]:
+def open_site(calm: Plane) -> Iterator[Site]:
     """One without a password."""
-    made = Site(None)
-    try:
+    with watched(Site(None), calm) as made:
         yield made
-        assert made.unchanged()
+
+
+@contextlib.contextmanager
+def watched(made: Site, calm: Plane) -> Iterator[Site]:
+    """Whatever a page does inside, somebody else's calls are answered in time, the API answers, and nothing has changed."""
+    pair = Pair(made.plane, calm)
+    try:
+        with pair.watching():
+            yield made
+            assert made.unchanged(), "whatever a page did, the victim's function and secret are as they were"
+            assert made.plane.call("/system/info").status < 500
     finally:
+        pair.stop()
         made.close()
 
 
