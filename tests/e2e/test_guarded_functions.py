@@ -113,6 +113,68 @@ def counted(platform: Platform, name: str) -> int:
     return int(found.get("invocationCount", 0))
 
 
+def challenge(header: str) -> dict[str, str]:
+    """As faas-cli reads it: the scheme up to the first space, then fields between `, `, quoted or not."""
+    _, _, fields = header.partition(" ")
+    pairs = (field.partition("=") for field in fields.split(", "))
+    return {name: value.strip('"') for name, _, value in pairs}
+
+
+def sdk_form(subject: str, *audience: str) -> list[tuple[str, str]]:
+    """What the SDKs send, in the order in which they send it."""
+    return [
+        *(("audience", one) for one in audience),
+        ("grant_type", EXCHANGE),
+        ("scope", "function"),
+        ("subject_token", subject),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:id_token"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["asks", "checks"])
+def test_faas_cli_invoke(platform: Platform, invoker: str, name: str) -> None:
+    """`faas-cli invoke`: a probe without credentials, the exchange, the same body again. With `--auth` the probe is left out."""
+    settled(platform, name, invoker)
+    agent = {"User-Agent": "faas-cli/0.17.4"}
+    probe = platform.call(f"/function/{name}.openfaas-fn", b"body", headers=agent)
+    assert (probe.status, challenge(probe.headers["www-authenticate"])) == (401, {"realm": "IAM function invoke"})
+    form = urlencode(sdk_form(invoker, f"openfaas-fn:{name}")).encode()
+    exchanged = platform.call("/oauth/token", form, headers=agent)
+    granted = json.loads(exchanged.body)
+    assert (exchanged.status, type(granted["expires_in"]), granted["scope"]) == (200, int, "function")
+    again = {**agent, "Authorization": f"Bearer {granted['access_token']}"}
+    assert platform.call(f"/function/{name}.openfaas-fn", b"body", headers=again).text == "body"
+
+
+@pytest.mark.parametrize(
+    ("agent", "in_query"), [("openfaas-go-sdk", False), ("python-httpx/0.27", False), ("openfaas-go-sdk", True)]
+)
+def test_the_sdks(platform: Platform, invoker: str, agent: str, in_query: bool) -> None:
+    """They ask for a token for one function, keep it, and call with it. Old documentation puts the form into the query."""
+    settled(platform, "checks", invoker)
+    form = urlencode(sdk_form(invoker, "openfaas-fn:checks"))
+    sent = {"User-Agent": agent, "Accept": "*/*", "Content-Type": "application/x-www-form-urlencoded"}
+    if in_query:
+        answer = platform.call(f"/oauth/token?{form}", b"", headers=sent)
+    else:
+        answer = platform.call("/oauth/token", form.encode(), headers=sent)
+    assert answer.status == 200, answer.text
+    assert 0 < json.loads(answer.body)["expires_in"] <= 300
+    bearer = json.loads(answer.body)["access_token"]
+    for _ in range(2):
+        assert call(platform, "checks", bearer).text == "hello"
+    assert call(platform, "asks", bearer).status == 403
+    refused = platform.call("/oauth/token", urlencode(sdk_form("nonsense")).encode(), headers=sent)
+    assert (refused.status, set(json.loads(refused.body))) == (400, {"error", "error_description"})
+
+
+def test_our_own_command(platform: Platform, invoker: str) -> None:
+    settled(platform, "checks", invoker)
+    for flags in (("--auth",), ()):
+        made = platform.hilbert("invoke", "checks", *flags, "--token", invoker, stdin=b"by token")
+        assert made.stdout.strip() == b"by token"
+
+
 def test_a_new_key_restarts_who_checks_by_itself(platform: Platform, invoker: str) -> None:
     made = json.loads(platform.api("POST", "/system/iam/rotate-key?revoke=true").body)
     assert made["restarted"] == ["checks.openfaas-fn"]
