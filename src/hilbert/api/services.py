@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +24,7 @@ from hilbert.control.scaling.alerts import Steps
 from hilbert.control.scaling.scaler import Scaler
 from hilbert.control.schedules.firing import Firing
 from hilbert.control.tenancy import Tenancy
-from hilbert.control.usage import Ledger
+from hilbert.control.usage import Days, Ledger
 from hilbert.core.errors import Unsupported
 from hilbert.core.ports import Logs, Namespaces, Provider, Restarts, Secrets, SharedCounts, capability
 from hilbert.core.settings import Settings
@@ -91,6 +91,8 @@ class Services:
     guard: Guard = field(default_factory=Guard)
     """Who may queue calls of functions that ask for it."""
     ledger: Ledger | None = None
+    shared_usage: Callable[[], Awaitable[tuple[Days, Days]]] | None = None
+    """What all gateways have counted, where there are several."""
     """What namespaces have used; None: it is not kept here."""
     traffic: Traffic = field(default_factory=Traffic)
     """What the REST API counts of itself."""
@@ -151,15 +153,13 @@ class Services:
             )
         return self.audit_source
 
-    @property
-    def usage(self) -> Ledger:
-        """Raises `Unsupported`."""
+    async def read_usage(self) -> tuple[Days, Days]:
+        """Of namespaces that are there, and of former ones. Raises `Unsupported` and `BackendError`."""
+        if self.shared_usage is not None:
+            return await self.shared_usage()
         if self.ledger is None:
-            raise Unsupported(
-                "this gateway keeps no figures on what namespaces use",
-                hint="each gateway counts only its own calls: add up their metrics with Prometheus",
-            )
-        return self.ledger
+            raise Unsupported("this gateway does not add up what namespaces use")
+        return self.ledger.days(), self.ledger.former()
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -23,12 +23,12 @@ _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 async def read_usage(call: Call) -> Answer:
     wanted, first, last = call.query(NAMESPACE), _day(call, FIRST), _day(call, LAST)
-    ledger, found = call.services.usage, []
-    for former, days in ((False, ledger.days()), (True, ledger.former())):
+    found: list[UsageDay] = []
+    for former, days in enumerate(await call.services.read_usage()):
         if former and not may(call.caller, Action.USAGE_READ, PLATFORM):
             break
         found += [
-            _row(day, name, use, former=former)
+            _row(day, name, use, former=bool(former))
             for day, spaces in days.items()
             if (not first or day >= first) and (not last or day <= last)
             for name, use in spaces.items()
@@ -77,6 +77,6 @@ ENDPOINTS: Final = (
         summary="Read what each namespace has used, by day",
         query=(NAMESPACE, FIRST, LAST),
         answer=list[UsageDay],
-        errors=(errors.Invalid, errors.NamespaceNotFound, errors.Unsupported),
+        errors=(errors.BackendUnavailable, errors.Invalid, errors.NamespaceNotFound, errors.Unsupported),
     ),
 )

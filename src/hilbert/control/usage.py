@@ -114,6 +114,11 @@ class Ledger:
         for name in {name for spaces in self._days.values() for name in spaces if name not in namespaces}:
             self.retire(NamespaceName(name), day)
 
+    def skip(self) -> None:
+        """What the counters say now was counted by somebody else."""
+        for ref, found in self._totals().items():
+            self._seen[str(ref)] = self._levels(found)
+
     def note(self, day: str) -> None:
         """Count what has come since the last time for this day (`2026-01-31`)."""
         functions = self._totals()
@@ -139,11 +144,11 @@ class Ledger:
                 del kept[one.replica]
         self._cpu = kept
 
-    def days(self) -> Mapping[str, Mapping[str, Use]]:
+    def days(self) -> Days:
         """By day and namespace."""
         return self._days
 
-    def former(self) -> Mapping[str, Mapping[str, Use]]:
+    def former(self) -> Days:
         """The same of namespaces that were deleted, under the names that they had."""
         return self._former
 
@@ -156,12 +161,16 @@ class Ledger:
         kept = msgspec.msgpack.decode(data, type=_Kept)
         self._days, self._seen, self._former, self._cpu = kept.days, kept.seen, kept.former, kept.cpu
 
+    @staticmethod
+    def _levels(found: FunctionTotals) -> list[int | float]:
+        return [finished(found), sum(code.seconds for code in found.codes.values()), found.received, found.sent]
+
     def _use(self, ref: FunctionRef, day: str) -> Use:
         days = self._former if ref in self._leaving else self._days
         return days.setdefault(day, {}).setdefault(str(ref.namespace), Use())
 
     def _add(self, ref: FunctionRef, found: FunctionTotals, day: str) -> None:
-        now = [finished(found), sum(code.seconds for code in found.codes.values()), found.received, found.sent]
+        now = self._levels(found)
         before = [*self._seen.get(str(ref), ()), 0, 0, 0, 0]
         # Counters that a crash has set back are waited for.
         count, seconds, received, sent = (max(0, new - old) for new, old in zip(now, before, strict=False))

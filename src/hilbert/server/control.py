@@ -40,7 +40,7 @@ from hilbert.control.usage import Ledger
 from hilbert.core.errors import HilbertError
 from hilbert.core.limits import TenantLimits
 from hilbert.core.model import EndpointSet
-from hilbert.core.ports import CpuTimes, Namespaces, Provider, Retiring, SharedCounts, SharedShelves
+from hilbert.core.ports import CpuTimes, Namespaces, Provider, Retiring, SharedCounts, SharedShelves, SharedUsage
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.feed.messages import CallKeys
 from hilbert.dataplane.feed.publisher import Feed
@@ -60,6 +60,7 @@ from hilbert.server.config import ControlConfig
 from hilbert.server.exits import START_FAILED
 from hilbert.server.front import METRICS, api_connections, bounded
 from hilbert.server.queueing import Queueing
+from hilbert.server.shared_usage import SharedLedger
 from hilbert.server.sign_in import running_sign_in
 from hilbert.server.tally import Tally
 from hilbert.server.usage import UsageFile
@@ -95,10 +96,10 @@ class Control:
             activation = Activation(provider, starts=starts)
             activation.start()
             stack.push_async_callback(activation.stop)
-            ledger = usage = None
+            ledger = Ledger(totals.functions, default_memory=int(settings.default_limits.memory.units))
+            cpu = provider if isinstance(provider, CpuTimes) else None
+            usage = None
             if settings.provider.name == "host":
-                ledger = Ledger(totals.functions, default_memory=int(settings.default_limits.memory.units))
-                cpu = provider if isinstance(provider, CpuTimes) else None
                 usage = UsageFile(ledger, Path(settings.paths.state_dir) / "usage", cpu)
                 usage.load()
             tally = Tally(totals, Path(settings.paths.state_dir) / "counters", usage)
@@ -106,6 +107,11 @@ class Control:
             stack.callback(tally.save)
             if usage is not None:
                 stack.push_async_callback(usage.measure)
+            shared = None
+            if isinstance(provider, SharedUsage):
+                shared = SharedLedger(ledger, provider, cpu=cpu, keep_counters=tally.save)
+                stack.push_async_callback(shared.save)
+                stack.push_async_callback(cancel, spawn(shared.keep(), name="usage"))
             feed = Feed(totals, activation.wake)
             await stack.enter_async_context(telling_usage(settings, feed, ledger))
             await feed.start(socket.socket(fileno=config.feed_fd))
@@ -140,6 +146,8 @@ class Control:
             routing.on_change.append(functools.partial(_bound_starts, starts))
             if usage is not None:
                 routing.on_change.append(usage.seen)
+            if shared is not None:
+                routing.on_change.append(shared.seen)
             guard = Guard()
 
             def told(keys: CallKeys) -> None:
@@ -162,7 +170,8 @@ class Control:
                 access_objects=sign_in.objects,
                 sign_on=sign_in.federation,
                 guard=guard,
-                ledger=ledger,
+                ledger=ledger if usage is not None or shared is not None else None,
+                shared_usage=shared.read if shared is not None else None,
                 auditor=auditing.auditor,
                 audit_source=auditing.source,
                 totals=totals,

@@ -18,6 +18,7 @@ from hilbert.core.ports.capabilities import (
     Secrets,
     SecretValues,
     SharedCounts,
+    SharedUsage,
     SlowDeletion,
     capability,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "Secrets",
     "SharedCounts",
     "SharedShelves",
+    "SharedUsage",
     "Shelf",
     "SlowDeletion",
     "Topic",

@@ -92,6 +92,30 @@ class SharedCounts(Protocol):
 
 
 @runtime_checkable
+class SharedUsage(Protocol):
+    """Capability: several gateways count what namespaces use, and have a place in common for it.
+
+    Methods raise `BackendError`, and `QuotaExceeded` where there is no room.
+    """
+
+    async def keep_usage(self, day: str, part: bytes) -> None:
+        """Keep what this process has counted for a day, in place of what it kept before."""
+        ...
+
+    async def usage_elsewhere(self) -> Sequence[tuple[str, bytes]]:
+        """Day and part of each other process, those that are gone included."""
+        ...
+
+    async def forget_usage(self, before: str) -> None:
+        """Remove the parts of days before this one."""
+        ...
+
+    def namespace_ids(self) -> Mapping[str, str]:
+        """Function namespaces by name, each with what tells it from one of the same name, earlier or later."""
+        ...
+
+
+@runtime_checkable
 class Retiring(Protocol):
     """Capability: chooses by their work which replicas go first when a function is scaled down."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,6 +13,7 @@ import structlog
 
 from hilbert.core.errors import AlreadyExists, BackendUnavailable, FunctionNotFound, HilbertError, Invalid
 from hilbert.core.model import (
+    CpuTime,
     EndpointSet,
     FunctionSpec,
     FunctionStatus,
@@ -25,7 +27,7 @@ from hilbert.core.model import (
 )
 from hilbert.core.ports import Shelf, Topic
 from hilbert.core.settings import KubernetesSettings, ProviderSettings
-from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_namespace_name
+from hilbert.core.values import FunctionName, FunctionRef, NamespaceName, SecretName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, spawn
 from hilbert.providers import disregarded
 from hilbert.providers.kubernetes.cluster import kinds, names
@@ -43,6 +45,7 @@ from hilbert.providers.kubernetes.keep.operator import Operator
 from hilbert.providers.kubernetes.keep.retiring import rank_pods
 from hilbert.providers.kubernetes.keep.secrets import SecretStore
 from hilbert.providers.kubernetes.keep.shelves import Shelves
+from hilbert.providers.kubernetes.keep.usage_parts import UsageParts
 from hilbert.providers.kubernetes.render import function_object, pod, tenant
 from hilbert.providers.kubernetes.view.first_answers import FirstAnswers
 from hilbert.providers.kubernetes.view.logs import LogReader
@@ -54,6 +57,8 @@ from hilbert.providers.rules import check_spec
 
 _log = structlog.get_logger("hilbert.kubernetes")
 _TRIES: Final = 6
+_CPU_GAP: Final = 120.0
+"""Seconds: a rate of CPU time is not taken to have held for longer."""
 
 
 class KubernetesProvider:
@@ -94,6 +99,9 @@ class KubernetesProvider:
         self.leadership = Leadership(self._api, platform, duration=self._settings.lease_duration.seconds, clock=clock)
         """Who does what only one gateway may do; the scaler and the schedules go by it, too."""
         self._counts = CallCounts(self._api, platform, identity=self.leadership.identity, clock=self._clock)
+        self._parts = UsageParts(self._api, platform, who=f"{self.leadership.identity} {secrets.token_hex(8)}")
+        self._cpu: dict[FunctionRef, float] = {}
+        self._cpu_at = self._clock.now()
         self._busy: Callable[[FunctionRef], Mapping[str, int]] | None = None
         self._shelves = Shelves(self._api, platform, clock=clock)
         self._leading: asyncio.Task[None] | None = None
@@ -410,6 +418,34 @@ class KubernetesProvider:
 
     def tell_busy(self, read: Callable[[FunctionRef], Mapping[str, int]]) -> None:
         self._busy = read
+
+    async def keep_usage(self, day: str, part: bytes) -> None:
+        """As the port."""
+        await self._parts.keep(day, part)
+
+    async def usage_elsewhere(self) -> Sequence[tuple[str, bytes]]:
+        """As the port."""
+        return await self._parts.others()
+
+    async def forget_usage(self, before: str) -> None:
+        """As the port."""
+        await self._parts.forget(before)
+
+    def namespace_ids(self) -> Mapping[str, str]:
+        """As the port."""
+        return {one.metadata.name: one.metadata.uid for one in self._state.tenants()}
+
+    async def cpu_times(self) -> Sequence[CpuTime]:
+        """As the port, of functions: the rates that the metrics API tells, by the time since the last look. Only who leads counts."""
+        now = self._clock.now()
+        passed, self._cpu_at = min(now - self._cpu_at, _CPU_GAP), now
+        if not self.leadership.leads:
+            return ()
+        for namespace in [NamespaceName(one.metadata.name) for one in self._state.tenants()]:
+            for name, usage in (await self._usage.of(namespace)).items():
+                ref = FunctionRef(namespace, FunctionName(name))
+                self._cpu[ref] = self._cpu.get(ref, 0.0) + usage.cpu_millis / 1000 * passed
+        return [CpuTime(ref, f"{self.leadership.identity} {ref}", seconds) for ref, seconds in self._cpu.items()]
 
     def share_counts(self, read: Callable[[], Mapping[FunctionRef, int]]) -> None:
         self._counts.start(read)
