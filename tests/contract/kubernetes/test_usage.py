@@ -7,8 +7,10 @@ import os
 import pytest
 
 from hilbert.core.errors import QuotaExceeded
-from hilbert.core.model import CpuTime
+from hilbert.core.model import CpuTime, Usage
+from hilbert.kit.aio import ManualClock
 from hilbert.providers.kubernetes.keep.usage_parts import LABEL
+from hilbert.providers.kubernetes.view.usage import CpuClock
 from support.cluster import AnyCluster, gateway, until
 
 pytestmark = pytest.mark.anyio
@@ -75,3 +77,20 @@ async def test_only_who_leads_counts_cpu_time(cluster: AnyCluster) -> None:
         await until(lambda: one.leadership.leads)
         found: list[CpuTime] = list(await one.cpu_times())
         assert found == []
+
+
+class Rates:
+    """Of two functions, as the metrics API tells them."""
+
+    async def of(self, namespace: str) -> dict[str, Usage]:
+        return {"f": Usage(cpu_millis=250, memory_bytes=1)} if namespace == "dev" else {}
+
+
+async def test_rates_become_seconds() -> None:
+    clock = ManualClock()
+    cpu = CpuClock(Rates(), clock, who="a")  # type: ignore[arg-type]  # all that is asked of it
+    await clock.advance(30)
+    assert [(str(one.ref), one.seconds) for one in await cpu.look(["dev", "prod"])] == [("f.dev", 7.5)]
+    await clock.advance(10_000)
+    assert [one.seconds for one in await cpu.look(["dev"])] == [37.5], "a rate is not taken to have held for hours"
+    assert [one.seconds for one in await cpu.look([])] == [37.5]

@@ -27,7 +27,7 @@ from hilbert.core.model import (
 )
 from hilbert.core.ports import Shelf, Topic
 from hilbert.core.settings import KubernetesSettings, ProviderSettings
-from hilbert.core.values import FunctionName, FunctionRef, NamespaceName, SecretName, parse_namespace_name
+from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, spawn
 from hilbert.providers import disregarded
 from hilbert.providers.kubernetes.cluster import kinds, names
@@ -52,13 +52,11 @@ from hilbert.providers.kubernetes.view.logs import LogReader
 from hilbert.providers.kubernetes.view.missing_secrets import MissingSecrets
 from hilbert.providers.kubernetes.view.state import State
 from hilbert.providers.kubernetes.view.status import condense, stalled
-from hilbert.providers.kubernetes.view.usage import UsageReader
+from hilbert.providers.kubernetes.view.usage import CpuClock, UsageReader
 from hilbert.providers.rules import check_spec
 
 _log = structlog.get_logger("hilbert.kubernetes")
 _TRIES: Final = 6
-_CPU_GAP: Final = 120.0
-"""Seconds: a rate of CPU time is not taken to have held for longer."""
 
 
 class KubernetesProvider:
@@ -100,8 +98,7 @@ class KubernetesProvider:
         """Who does what only one gateway may do; the scaler and the schedules go by it, too."""
         self._counts = CallCounts(self._api, platform, identity=self.leadership.identity, clock=self._clock)
         self._parts = UsageParts(self._api, platform, who=f"{self.leadership.identity} {secrets.token_hex(8)}")
-        self._cpu: dict[FunctionRef, float] = {}
-        self._cpu_at = self._clock.now()
+        self._cpu = CpuClock(self._usage, self._clock, who=self.leadership.identity)
         self._busy: Callable[[FunctionRef], Mapping[str, int]] | None = None
         self._shelves = Shelves(self._api, platform, clock=clock)
         self._leading: asyncio.Task[None] | None = None
@@ -436,16 +433,9 @@ class KubernetesProvider:
         return {one.metadata.name: one.metadata.uid for one in self._state.tenants()}
 
     async def cpu_times(self) -> Sequence[CpuTime]:
-        """As the port, of functions: the rates that the metrics API tells, by the time since the last look. Only who leads counts."""
-        now = self._clock.now()
-        passed, self._cpu_at = min(now - self._cpu_at, _CPU_GAP), now
-        if not self.leadership.leads:
-            return ()
-        for namespace in [NamespaceName(one.metadata.name) for one in self._state.tenants()]:
-            for name, usage in (await self._usage.of(namespace)).items():
-                ref = FunctionRef(namespace, FunctionName(name))
-                self._cpu[ref] = self._cpu.get(ref, 0.0) + usage.cpu_millis / 1000 * passed
-        return [CpuTime(ref, f"{self.leadership.identity} {ref}", seconds) for ref, seconds in self._cpu.items()]
+        """As the port, of functions. Only who leads counts."""
+        namespaces = [one.metadata.name for one in self._state.tenants()] if self.leadership.leads else []
+        return await self._cpu.look(namespaces)
 
     def share_counts(self, read: Callable[[], Mapping[FunctionRef, int]]) -> None:
         self._counts.start(read)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from hilbert.core.errors import HilbertError
-from hilbert.core.model import LABEL_FUNCTION, Usage
-from hilbert.core.values import Quantity
+from hilbert.core.model import LABEL_FUNCTION, CpuTime, Usage
+from hilbert.core.values import FunctionName, FunctionRef, NamespaceName, Quantity
 from hilbert.kit.aio import Clock, SingleFlight
 from hilbert.providers.kubernetes.cluster import kinds
 from hilbert.providers.kubernetes.cluster.api import Api
@@ -19,6 +19,8 @@ from hilbert.providers.kubernetes.cluster.objects import Meta
 _FRESH: Final = 10.0
 """Seconds; metrics-server itself measures every 15."""
 _ABSENT: Final = 60.0
+_LONGEST_GAP: Final = 120.0
+"""Seconds: a rate of CPU time is not taken to have held for longer."""
 
 
 class _ContainerUsage(msgspec.Struct):
@@ -67,6 +69,28 @@ class UsageReader:
         if len(self._known) > 1000:
             self._known.pop(next(iter(self._known)))
         return found
+
+
+class CpuClock:
+    """Makes CPU time of functions of the rates that the metrics API tells: each holds for the time since the last look."""
+
+    def __init__(self, usage: UsageReader, clock: Clock, *, who: str) -> None:
+        """`who` is this gateway."""
+        self._usage = usage
+        self._clock = clock
+        self._who = who
+        self._seconds: dict[FunctionRef, float] = {}
+        self._looked_at = clock.now()
+
+    async def look(self, namespaces: Sequence[str]) -> Sequence[CpuTime]:
+        """What is known so far, with what functions of these namespaces have used since the last look."""
+        now = self._clock.now()
+        passed, self._looked_at = min(now - self._looked_at, _LONGEST_GAP), now
+        for namespace in namespaces:
+            for name, usage in (await self._usage.of(namespace)).items():
+                ref = FunctionRef(NamespaceName(namespace), FunctionName(name))
+                self._seconds[ref] = self._seconds.get(ref, 0.0) + usage.cpu_millis / 1000 * passed
+        return [CpuTime(ref, f"{self._who} {ref}", seconds) for ref, seconds in self._seconds.items()]
 
 
 def _sum(items: tuple[msgspec.Raw, ...]) -> Mapping[str, Usage]:
