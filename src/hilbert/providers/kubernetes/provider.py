@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -97,7 +96,7 @@ class KubernetesProvider:
         self.leadership = Leadership(self._api, platform, duration=self._settings.lease_duration.seconds, clock=clock)
         """Who does what only one gateway may do; the scaler and the schedules go by it, too."""
         self._counts = CallCounts(self._api, platform, identity=self.leadership.identity, clock=self._clock)
-        self._parts = UsageParts(self._api, platform, who=f"{self.leadership.identity} {secrets.token_hex(8)}")
+        self._parts = UsageParts(self._api, platform)
         self._cpu = CpuClock(self._usage, self._clock, who=self.leadership.identity)
         self._busy: Callable[[FunctionRef], Mapping[str, int]] | None = None
         self._shelves = Shelves(self._api, platform, clock=clock)
@@ -417,20 +416,16 @@ class KubernetesProvider:
         self._busy = read
 
     async def keep_usage(self, day: str, part: bytes) -> None:
-        """As the port."""
         await self._parts.keep(day, part)
 
     async def usage_elsewhere(self) -> Sequence[tuple[str, bytes]]:
-        """As the port."""
         return await self._parts.others()
 
     async def forget_usage(self, before: str) -> None:
-        """As the port."""
         await self._parts.forget(before)
 
     def namespace_ids(self) -> Mapping[str, str]:
-        """As the port."""
-        return {one.metadata.name: one.metadata.uid for one in self._state.tenants()}
+        return self._state.namespace_ids()
 
     async def cpu_times(self) -> Sequence[CpuTime]:
         """As the port, of functions. Only who leads counts."""

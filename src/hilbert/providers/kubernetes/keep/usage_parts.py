@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
+import secrets
 import zlib
 from collections.abc import Sequence
 from typing import Final
@@ -35,11 +35,11 @@ _MOST_UNPACKED: Final = 16 * 1024 * 1024
 class UsageParts:
     """This process's parts, and the others'."""
 
-    def __init__(self, api: Api, namespace: str, *, who: str) -> None:
-        """`who` is this process, and no other, ever."""
+    def __init__(self, api: Api, namespace: str) -> None:
         self._api = api
         self._namespace = namespace
-        self._mark = hashlib.sha256(who.encode()).hexdigest()[:12]
+        self._mark = secrets.token_hex(8)
+        """This process, and no other, ever."""
 
     async def keep(self, day: str, part: bytes) -> None:
         """Keep this process's part of a day, in place of what it kept before. Raises `QuotaExceeded` and `BackendError`."""

@@ -149,6 +149,10 @@ class State:
         """Function namespaces by name."""
         return [found for name in sorted(self._namespaces) if (found := self.tenant(name)) is not None]
 
+    def namespace_ids(self) -> dict[str, str]:
+        """Function namespaces by name, with what tells each from another of its name."""
+        return {one.metadata.name: one.metadata.uid for one in self.tenants()}
+
     def require(self, name: NamespaceName) -> NamespaceObject:
         """Raises `NamespaceNotFound`, and `BackendUnavailable` while the cluster has not been read."""
         found = self.tenant(name)
