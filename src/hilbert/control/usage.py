@@ -1,4 +1,4 @@
-"""What each namespace's functions have used, by day: calls, their seconds and bytes, gigabyte-seconds as OpenFaaS reckons them, CPU time.
+"""What each namespace's functions have used, by day: calls, their seconds and bytes, gigabyte-seconds as OpenFaaS counts them, CPU time.
 
 It is the growth of the data plane's counters, which go on over restarts, and of the CPU time of each replica. A day is one of
 UTC, and growth counts for the day on which it is seen.

@@ -69,4 +69,4 @@ class UsageFile:
             write_file(self._path, self._ledger.dump())
         except OSError as exc:
             self._ledger.changed = True
-            _log.error("what namespaces have used is not kept", file=str(self._path), reason=str(exc))
+            _log.error("what namespaces have used could not be saved", file=str(self._path), reason=str(exc))

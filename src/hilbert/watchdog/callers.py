@@ -87,7 +87,7 @@ class Callers:
             self._second = int(now)
             self._failures.clear()
         if self._failures.get(source, 0) >= MOST_FAILURES:
-            raise ValueError("too many tokens of this address were refused")
+            raise ValueError("too many tokens from this address were refused")
         try:
             found = function_tokens.read_claims(self._claims(text), self._issuer, now=now)
         except (ValueError, RecursionError) as exc:

@@ -33,7 +33,7 @@ COMMANDS: Final = (
         "usage",
         "audit.usage:usage",
         "Show what each namespace has used, by day: calls, seconds, gigabyte-seconds, CPU time, and bytes of bodies.\n\n"
-        "Days are of UTC. Gigabyte-seconds are the seconds of calls times the memory limit of the function, as OpenFaaS reckons them.",
+        "Days are in UTC. Gigabyte-seconds are the seconds of calls times the memory limit of the function, as OpenFaaS counts them.",
         ("hilbert usage", "hilbert usage --namespace dev --from 2026-01-01 --to 2026-01-31 --json"),
     ),
 )
