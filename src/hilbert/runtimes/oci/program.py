@@ -1,4 +1,4 @@
-"""What an image starts: its program, its user by the image's own files, its environment. Pure but for two files of the image."""
+"""What an image starts: its program, its user by the image's own files, its environment. Pure but for files of the image."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import msgspec
 from hilbert.core.errors import StartFailed
 from hilbert.core.ports import ReplicaPlan
 from hilbert.images.model import LocalImage
+from hilbert.images.tree import shown
+from hilbert.runtimes.oci.executable import why_not
 from hilbert.runtimes.oci.mounts import open_in
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -33,7 +35,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def program_of(image: LocalImage, plan: ReplicaPlan) -> Program:
-    """Raises `StartFailed` for an image that does not say enough. Blocks for two small files."""
+    """Raises `StartFailed` for an image that does not say enough. Blocks for some small reads."""
     config = image.config
     argv = (*config.entrypoint, *config.cmd)
     if not argv:
@@ -58,6 +60,12 @@ def program_of(image: LocalImage, plan: ReplicaPlan) -> Program:
     for text in (*argv, folder, *environment, *environment.values()):
         if "\0" in text:
             raise StartFailed(f"image {image.name}: its program or environment has a NUL character in it")
+    root = os.open(image.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if reason := why_not(root, argv, folder, environment["PATH"]):
+            raise StartFailed(f"image {image.name}: its program {shown(argv[0])} {reason}")
+    finally:
+        os.close(root)
     return Program(argv=argv, user=user, group=group, folder=folder, environment=environment)
 
 
