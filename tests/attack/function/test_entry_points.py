@@ -132,7 +132,7 @@ async def test_a_program_that_takes_all_leaves_neighbours_alone(harness: Process
     ("name", "entry", "config", "words"),
     [
         ("no-program", [], {}, "does not say which program"),
-        ("no-such-program", ["/nowhere"], {}, "No such file"),
+        ("no-such-program", ["/nowhere"], {}, "is not in the image"),
         ("no-such-user", ["/x"], {"User": "somebody"}, "has no user 'somebody'"),
         ("too-high", ["/x"], {"User": "99999999999"}, "has no user"),
     ],
