@@ -1,8 +1,8 @@
 """All kinds of system calls, sockets and special files, really asked for from inside a function, at each level.
 
-What a filter forgets is found by those who add to the kernel: `open_tree_attr` came years after `open_tree` had been closed. What the
-kernel counts by user is shared by all that a user runs, containers included (CVE-2022-0185 began with a new namespace, CVE-2022-2588
-with a socket of routes; both are closed here by their calls).
+What a filter forgets is found by those who add to the kernel: `open_tree_attr` came years after `open_tree` had been closed. A new
+namespace gives rights over more of the kernel (CVE-2022-0492, control groups). What the kernel counts by user is shared by all that a
+user runs, containers included.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A hostile image gets nowhere while it is unpacked: what it holds stays in its tree, or it is refused and leaves nothing.
 
-Known from CVE-2018-15664 and CVE-2019-14271 (Docker).
+Known from CVE-2018-15664 and CVE-2019-14271 (Docker), CVE-2020-1702 (containers/image: memory without a bound).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Registries and names that strangers choose: nothing of another namespace is had, no address inside is reached, no lie is believed.
 
-Known from CVE-2014-9356 (Docker), CVE-2020-15157 (containerd).
+Known from CVE-2014-9356 (Docker), CVE-2020-15157 and CVE-2026-50195 (containerd).
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ async def test_a_key_of_another_issuer(gate: Gate) -> None:
 
 
 async def test_demands_that_are_not_understood(gate: Gate) -> None:
-    """CVE-2026-32597: `crit` must not be passed over."""
+    """CVE-2026-32597, CVE-2025-59420 (Authlib): `crit` must not be passed over."""
     for header in ({"crit": ["exp"], "exp": 0}, {"crit": []}, {"b64": False}, {"zip": "DEF"}, {"enc": "A256GCM"}):
         await refused(gate, gate.issuer.token(header=header))
 
@@ -135,6 +135,7 @@ async def test_issuers_that_are_nearly_the_right_one(gate: Gate, iss: Any) -> No
      {"aud": AUDIENCE}, [AUDIENCE, 1], [AUDIENCE, None], True, "dev:f", "*"],
 )  # fmt: skip
 async def test_tokens_for_somebody_else(gate: Gate, aud: Any) -> None:
+    """CVE-2025-62610 (Hono): nobody looked whom a token was for."""
     await refused(gate, gate.issuer.token(aud=aud), "aud")
 
 
@@ -375,6 +376,7 @@ def test_keys_that_cannot_or_must_not_verify_are_passed_over() -> None:
 
 @pytest.mark.bound("unknown-key-ids")
 async def test_a_flood_of_unknown_key_ids_asks_the_issuer_once_a_minute(gate: Gate) -> None:
+    """CVE-2026-48524 (PyJWT): each asked anew."""
     await gate.exchange(gate.issuer.token())
     asked = len(gate.issuer.fetched)
     for number in range(200):
@@ -399,6 +401,7 @@ async def test_an_issuer_that_is_away_is_not_asked_by_every_token(gate: Gate) ->
 
 
 async def test_forged_tokens_make_the_gateway_ask_nobody(gate: Gate) -> None:
+    """CVE-2026-32301 (Centrifugo): a forged claim said where keys were fetched."""
     await gate.exchange(gate.issuer.token())
     asked = len(gate.issuer.fetched)
     for number in range(300):
