@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -173,6 +174,39 @@ def test_our_own_command(platform: Platform, invoker: str) -> None:
     for flags in (("--auth",), ()):
         made = platform.hilbert("invoke", "checks", *flags, "--token", invoker, stdin=b"by token")
         assert made.stdout.strip() == b"by token"
+
+
+def test_no_field_of_a_deployment_takes_what_governs(platform: Platform, tmp_path: Path) -> None:
+    """By the API, a stack file, and all that acts on a function afterwards: its network stays the namespace's."""
+    owner = token(platform, "owner")
+    auth = {"Authorization": f"Bearer {owner}"}
+    annotations = {"com.hilbert.network": "host", "com.hilbert.quota.functions": "99", "com.hilbert.isolation": ""}
+    spec = {"service": "taker", "image": "functions/alpine:latest", "envProcess": "cat"}
+    for method, more in (("POST", annotations), ("POST", {}), ("PUT", annotations)):
+        body = json.dumps({**spec, "annotations": more}).encode()
+        answer = platform.call("/system/functions", body, method=method, headers=auth)
+        assert answer.status == (202 if not more else 403), answer.text
+        assert "com.hilbert.network" in answer.text or not more
+    stack = tmp_path / "stack.yaml"
+    stack.write_text(f"""version: 1.0
+provider: {{name: openfaas, gateway: "{platform.url}"}}
+functions:
+  taker:
+    image: functions/alpine:latest
+    fprocess: cat
+    annotations: {{com.hilbert.network: host}}
+""")
+    refused = platform.hilbert("deploy", "-f", str(stack), "--token", owner, "--no-wait", expect=1)
+    assert b"com.hilbert.network" in refused.stderr + refused.stdout
+    for path, body in (("/system/scale-function/taker", {"replicas": 2}), ("/system/restart-function/taker", None)):
+        answer = platform.call(path, json.dumps(body).encode() if body else b"", method="POST", headers=auth)
+        assert answer.status == 202, answer.text
+    alert = json.dumps({"alerts": [{"status": "firing", "labels": {"function_name": "taker"}}]}).encode()
+    assert platform.call("/system/alert", alert, method="POST", headers=auth).status == 403
+    shown = json.loads(platform.api("GET", "/system/function/taker").body)
+    assert "com.hilbert.network" not in shown["annotations"]
+    namespace = json.loads(platform.api("GET", "/system/namespace/openfaas-fn").body)
+    assert not {key for key in namespace.get("annotations", {}) if key.startswith("com.hilbert.")}
 
 
 def test_a_new_key_restarts_who_checks_by_itself(platform: Platform, invoker: str) -> None:

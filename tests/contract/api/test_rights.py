@@ -147,6 +147,48 @@ async def test_a_namespace_is_made_with_the_right_to_make_that_one(api: Api, gra
         assert answer.status == status
 
 
+@pytest.mark.parametrize("part", ["", "/result", "/request"])
+async def test_a_queued_call_of_another_namespace_is_as_one_that_never_was(
+    api: Api, grants: list[Grant], part: str
+) -> None:
+    """Its id is all that it takes to ask; for whoever may not see the function, it says nothing."""
+    await fill(api, "secret")
+    grants.append(Grant(("*",), ("dev:*",)))
+    queued = await api.call("POST", "/async-function/f.secret", b"x")
+    number, never = str(queued.headers["x-call-id"]), "00000000-0000-4000-8000-000000000000"
+    for json in (False, True):
+        accept = {"Accept": "application/json"} if json else {}
+        hidden, absent = [
+            await api.call("GET", f"/async-function/{one}{part}", headers={"X-Tenant": "1", "X-Call-Id": "c", **accept})
+            for one in (number, never)
+        ]
+        assert hidden.status == 404
+        assert (hidden.status, hidden.text.replace(number, never)) == (absent.status, absent.text)
+        assert {**hidden.headers, "date": ""} == {**absent.headers, "date": ""}
+    grants.append(Grant(("Function:Get",), ("secret:*",)))
+    seen = await api.call("GET", f"/async-function/{number}{part}", headers={"X-Tenant": "1"})
+    assert seen.status == (403 if part else 200)
+
+
+def test_every_endpoint_with_a_right_is_in_one_of_the_tables() -> None:
+    """One that comes later is tried as well, or this says so."""
+    elsewhere = {
+        Action.NAMESPACE_LIST, Action.NAMESPACE_CREATE, Action.SYSTEM_INFO, Action.SYSTEM_ALERT, Action.TOKEN_LIST,
+        Action.TOKEN_CREATE, Action.TOKEN_REVOKE, Action.IAM_GET, Action.IAM_UPDATE,
+    }  # fmt: skip
+    for endpoint in ENDPOINTS:
+        if isinstance(endpoint.access, Action):
+            assert (endpoint in IN_A_NAMESPACE) != (endpoint.access in elsewhere), endpoint.path
+            assert endpoint.documented, f"{endpoint.path}: the table of roles tries only what is described"
+    open_to_all = {endpoint.path for endpoint in ENDPOINTS if not isinstance(endpoint.access, Action)}
+    without_a_name = "/system/namespace/"  # An answer that the name is missing.
+    assert {path for path in open_to_all if path.startswith("/system/")} == {
+        "/system/whoami",
+        "/system/can-i",
+        without_a_name,
+    }
+
+
 async def test_hiding_takes_as_long_as_not_being_there(api: Api, grants: list[Grant]) -> None:
     """Roughly: medians of interleaved requests stay within a factor of two. One of three tries must show it on a busy machine."""
     await fill(api, "secret")
