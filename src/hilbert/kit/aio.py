@@ -36,13 +36,20 @@ def _reap(task: asyncio.Task[Any]) -> None:
 
 
 async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
-    """Cancel tasks and wait until they have ended. None and ended ones are passed over."""
+    """Cancel tasks and wait until they have ended. None and ended ones are passed over.
+
+    Raises `CancelledError`, once they have ended, if the caller is cancelled meanwhile.
+    """
+    caller = asyncio.current_task()
+    before = caller.cancelling() if caller is not None else 0
     live = [task for task in tasks if task is not None]
     for task in live:
         task.cancel()
     for task in live:
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await task
+    if caller is not None and caller.cancelling() > before:
+        raise asyncio.CancelledError  # It came as one of theirs, and was passed over above.
 
 
 class Clock(Protocol):

@@ -319,3 +319,49 @@ async def test_stopping_leaves_nothing_behind() -> None:
     assert timer.cancelled()
     assert work.began == ["a"]
     assert asyncio.all_tasks() == before
+
+
+async def test_who_is_cancelled_while_it_cancels_others_notices_it() -> None:
+    """Else a loop that ends its helpers at each turn could miss the one moment at which it was told to stop."""
+    ending, went_on = asyncio.Event(), False
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await asyncio.sleep(0)
+
+    async def turn() -> None:
+        nonlocal went_on
+        helper = asyncio.ensure_future(slow_to_end())
+        await asyncio.sleep(0)
+        await cancel(helper)
+        went_on = True
+
+    task = asyncio.ensure_future(turn())
+    await ending.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not went_on
+
+
+async def test_one_that_is_being_cancelled_can_still_cancel_others() -> None:
+    done = False
+
+    async def turn() -> None:
+        nonlocal done
+        helper = asyncio.ensure_future(asyncio.Event().wait())
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await cancel(helper)
+            done = helper.cancelled()
+
+    task = asyncio.ensure_future(turn())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done

@@ -11,19 +11,19 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
 
 from hilbert.control.delivery.room import Rooms
 from hilbert.control.schedules.known import PACE, Known
-from hilbert.control.schedules.rules import MOST, Overlap, Schedule
+from hilbert.control.schedules.rules import LATE, MOST, Overlap, Schedule
 from hilbert.control.schedules.step import Step, step, upcoming
 from hilbert.control.schedules.ticks import call_of, extra_call
 from hilbert.core.errors import CallNotFound, Conflict, HilbertError, Invalid, NotFound
 from hilbert.core.ports import Leader, Marks, Provider, Queue
-from hilbert.core.ports.queue import NO_BOUNDS, Bounds, CallState
+from hilbert.core.ports.queue import NO_BOUNDS, Bounds, CallState, QueuedCall
 from hilbert.core.ports.schedules import Mark
 from hilbert.core.values import FunctionRef, NamespaceName
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
@@ -37,6 +37,9 @@ _AT_ONCE: Final = 256
 """Steps that are worked out in one go, while all else waits."""
 LATENESS: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 600.0)
 """Bounds of the classes in which lateness is counted, in seconds."""
+
+_AHEAD: Final = 5.0
+"""Seconds before a tick from which on its call is made ready: at a full minute there can be thousands of them."""
 
 Key = tuple[FunctionRef, int]
 
@@ -52,6 +55,18 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     mark: Mark | None
     next: tuple[float, ...]
     """Unix seconds; none when it is paused, or names no time."""
+
+
+class _Ready(NamedTuple):
+    """A step that was worked out before its tick. It holds as long as schedule and mark are the same."""
+
+    schedule: Schedule
+    mark: Mark
+    planned: Step
+    call: QueuedCall
+
+    def holds(self, now: float, schedule: Schedule, mark: Mark | None) -> bool:
+        return self.schedule is schedule and self.mark is mark and 0 <= now - self.planned.tick < LATE
 
 
 class Firing:
@@ -79,6 +94,7 @@ class Firing:
         self._marks: dict[Key, Mark] = {}
         self._next: dict[Key, float] = {}
         self._heap: list[tuple[float, Key]] = []
+        self._ready: dict[Key, _Ready] = {}
         self._limits: dict[FunctionRef, Bounds] = {}
         """How much may be queued, as far as it was asked for since the annotations changed."""
         self._troubled: set[Key] = set()
@@ -204,6 +220,7 @@ class Firing:
         for index in range(MOST):
             if index not in kept:
                 self._next.pop((ref, index), None)
+                self._ready.pop((ref, index), None)
             if index >= start and self._marks.pop((ref, index), None) is not None:
                 self._gone[ref] = start
         if rules is None:
@@ -225,6 +242,7 @@ class Firing:
                     self._news.clear()
                     await self._forget_gone()
                     await self._fire_due()
+                    await self._make_ready()
                     await self._pause_until_due()
                     backoff.succeeded()
             except HilbertError as exc:
@@ -265,6 +283,23 @@ class Firing:
             await asyncio.sleep(0)  # While the queue writes, the next ones are worked out, and others have their turn.
         await asyncio.gather(*steps)
 
+    async def _make_ready(self) -> None:
+        """Work out the steps of what is due soon, as long as nothing is due yet."""
+        until = self._wall() + _AHEAD
+        soon = [(moment, key) for moment, key in self._heap if moment <= until and key not in self._ready]
+        for place, (moment, key) in enumerate(soon):
+            if place % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+                if self._heap and self._heap[0][0] <= self._wall():
+                    return
+            schedule, mark = self._known.find(*key), self._marks.get(key)
+            if schedule is None or mark is None or mark.waiting or schedule.overlap is not Overlap.ALLOW:
+                continue
+            planned = step(moment, schedule, mark, None)
+            if planned.tick:
+                self._bounds(schedule.ref)
+                self._ready[key] = _Ready(schedule, mark, planned, call_of(schedule, planned.tick, now=moment))
+
     async def _advance(self, key: Key) -> None:
         """All that is due of one schedule."""
         while (schedule := self._known.find(*key)) is not None and self._leader.leads:
@@ -290,10 +325,15 @@ class Firing:
         """Returns when to look again: `now` means at once, None only after news."""
         key = schedule.ref, schedule.index
         mark = self._marks.get(key)
-        planned = step(now, schedule, mark, await self._last(schedule, mark))
+        ready = self._ready.pop(key, None)
+        call: QueuedCall | None
+        if ready is not None and ready.holds(now, schedule, mark):
+            planned, call = ready.planned, ready.call
+        else:
+            planned = step(now, schedule, mark, await self._last(schedule, mark))
+            call = call_of(schedule, planned.tick, now=now) if planned.tick else None
         if planned.mark is None:
             return planned.wake
-        call = call_of(schedule, planned.tick, now=now) if planned.tick else None
         after = planned.mark
         if call is not None:
             after = msgspec.structs.replace(after, call=call.id)
