@@ -173,7 +173,13 @@ class _Watchdog:
 
     def _serve_with_asyncio(self, listener: socket.socket, handle: Handle | None) -> None:
         import asyncio
+        from asyncio import selector_events
 
+        from hilbert.kit.epoll.transport import READ
+
+        # There is no other way to say it; where the class has gone, reads are only slower.
+        with contextlib.suppress(AttributeError):
+            selector_events._SelectorSocketTransport.max_size = READ  # type: ignore[attr-defined]  # noqa: SLF001
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
 

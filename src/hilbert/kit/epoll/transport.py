@@ -11,10 +11,8 @@ if TYPE_CHECKING:
 
     from hilbert.kit.epoll.interface import Loop
 
-_READ: Final = 16384
-"""Bytes read at once at first; for more, memory is mapped and unmapped each time, which costs as much as a small read itself."""
-_READ_MOST: Final = 262144
-"""The same while so much comes."""
+READ: Final = 65536
+"""Bytes read at once. From 128 KiB on, C libraries map memory anew for each read, which takes ten times as long as a small read itself."""
 
 
 class Transport:
@@ -27,7 +25,6 @@ class Transport:
         self._protocol = protocol
         self._buffer: list[memoryview] = []
         self._waiting = 0
-        self._size = _READ
         self._high = 65536
         self._low = 16384
         self._full = False
@@ -107,17 +104,13 @@ class Transport:
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(self._size)
+            data = self._socket.recv(READ)
         except BlockingIOError:
             return
         except OSError as exc:
             self._fail(exc)
             return
         if data:
-            if len(data) == self._size:
-                self._size = _READ_MOST
-            elif len(data) < _READ:
-                self._size = _READ
             self._protocol.data_received(data)
         elif self._protocol.eof_received():
             self.pause_reading()
