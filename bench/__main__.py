@@ -15,6 +15,7 @@ from bench import (
     ROOT,
     guarded,
     handlers,
+    images,
     kills,
     kubernetes,
     neighbours,
@@ -43,12 +44,13 @@ NAMES = (
     "whole",
     "kubernetes",
     "startup",
+    "images",
     "queue",
     "kills",
     "queue-kills",
     "neighbours",
 )
-BY_THEMSELVES = {"handlers", "kubernetes", "startup", "queue", "kills", "queue-kills", "neighbours"}
+BY_THEMSELVES = {"handlers", "kubernetes", "startup", "images", "queue", "kills", "queue-kills", "neighbours"}
 """Sections that need no other proxies."""
 
 
@@ -84,6 +86,10 @@ def main() -> int:
             done(kubernetes.section(where, quick=options.quick))
     if "startup" in options.only:
         done(startup.section(runs=5 if options.quick else 25))
+    if "images" in options.only:
+        size = (4, 4) if options.quick else (20, 10)
+        for section in images.sections(runs=5 if options.quick else 20, namespaces=size[0], each=size[1]):
+            done(section)
     if "queue" in options.only:
         with peers.folder() as where:
             for section in queue(where, quick=options.quick):

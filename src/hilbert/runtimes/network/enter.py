@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,9 @@ _CLONE_NEWNET: Final = 0x40000000
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _SYS_CAP: Final = {"x86_64": (125, 126), "aarch64": (90, 91)}
 """Numbers of capget and capset."""
+_LOOPBACK_MOST: Final = 2.0
+_LOOK_EVERY: Final = 0.0005
+_SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8914, 0x1, 0x40
 _CAP_NET_ADMIN: Final = 12
 _CAP_VERSION: Final = 0x20080522
@@ -71,9 +75,18 @@ def unshare_network() -> None:
     _check(_libc.unshare(_CLONE_NEWNET if os.geteuid() == 0 else _CLONE_NEWUSER | _CLONE_NEWNET), "unshare")
 
 
-def raise_loopback() -> None:
-    """Switch on the loopback of the network that this process is in (netdevice(7)). Raises `OSError`."""
+def raise_loopback(*, wait: float = _LOOPBACK_MOST) -> None:
+    """Switch on the loopback of the network that this process is in (netdevice(7)). Raises `OSError`.
+
+    First give whoever made the network `wait` seconds to do so: bubblewrap gives it an address and gives up when it has one.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        end = time.monotonic() + wait
+        while time.monotonic() < end:
+            (flags,) = struct.unpack_from("16xH", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, struct.pack("40s", b"lo")))
+            if flags & _IFF_UP:
+                return
+            time.sleep(_LOOK_EVERY)
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP | _IFF_RUNNING))
 
 

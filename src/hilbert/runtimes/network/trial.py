@@ -66,6 +66,7 @@ def _attempt(trial: Trial, uplink: str) -> str:
 def _live_apart(ready: int, end: int) -> None:
     try:
         enter.unshare_network()
+        enter.raise_loopback(wait=0.0)
         os.write(ready, b"ok")
     except OSError as exc:
         os.write(ready, f"network namespaces cannot be made: {exc.strerror}".encode()[:300])

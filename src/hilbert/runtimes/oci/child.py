@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
+from hilbert.runtimes.network.enter import raise_loopback
 from hilbert.runtimes.oci import mounts
 from hilbert.runtimes.oci.messages import ARGUMENTS, BLOCK, FILTER, INFO, OUTPUT, Engine, Launch
 
@@ -89,6 +90,7 @@ def _become_engine(order: Launch, engine: Engine, moved: Mapping[int, int], id_m
         mounts.leave(with_user=False)
     if _libc.unshare(_CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "no network of its own can be made")
+    raise_loopback(wait=0.0)
     with suppress(OSError):
         Path(_LOWEST_PORT).write_text("0")  # The network is its own, so any port of it may be, as in other engines.
     root = mounts.assemble(
