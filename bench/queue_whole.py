@@ -41,15 +41,17 @@ def _acknowledged(platform: Platform, where: Path, *, rounds: int, seconds: floa
         "Queue: over HTTP",
         "A whole gateway with its default settings; workers, control process, function and client share the cores. "
         "1 KiB is posted to `/async-function/` with `X-Delay: 1h` by `wrk`, whose connections each wait for 202.",
-        ["connections", "202/s", "p50", "p99", "errors"],
+        ["connections", "202/s", "p50", "p99", "control process µs/202", "workers µs/202", "errors"],
     )
     script = where / "queue.lua"
     script.write_text('wrk.method = "POST"\nwrk.headers["X-Delay"] = "1h"\nwrk.body = string.rep("x", 1024)\n')
     results: dict[int, list[load.Result]] = {}
+    used: dict[int, list[tuple[float, float]]] = {}
     for number in range(rounds):
         for connections in (1, 64, 256):
             name = f"waiting-{number}-{connections}"  # A new one each time: how much one may queue is bounded.
             _deploy(platform, name, HANDLER, "")
+            before = _processor(platform)
             result = load.wrk(
                 f"{platform.url}/async-function/{name}",
                 connections=connections,
@@ -58,6 +60,7 @@ def _acknowledged(platform: Platform, where: Path, *, rounds: int, seconds: floa
                 core=None,
             )
             results.setdefault(connections, []).append(result)
+            used.setdefault(connections, []).append(_each(before, _processor(platform), result.rate * seconds))
             platform.api("DELETE", "/system/functions", {"functionName": name})
     for connections, of in results.items():
         found.rows.append(
@@ -66,22 +69,39 @@ def _acknowledged(platform: Platform, where: Path, *, rounds: int, seconds: floa
                 f"{load.median([one.rate for one in of]):,.0f}",
                 f"{load.median([one.p50 for one in of]) * 1e3:.1f} ms",
                 f"{load.median([one.p99 for one in of]) * 1e3:.1f} ms",
+                *(f"{load.median(times):.0f}" for times in zip(*used[connections], strict=True)),
                 str(sum(one.errors for one in of)),
             )
         )
     _deploy(platform, "handler", HANDLER, "")
-    rates = []
+    rates, spent = [], []
     for _ in range(rounds):
-        began = time.monotonic()
+        before, began = _processor(platform), time.monotonic()
         _queue(platform, "handler", "", cycles)
         while _open(platform, "") > 0:
             time.sleep(0.1)  # Asking takes the control process's time, too.
         rates.append(cycles / (time.monotonic() - began))
+        spent.append(_each(before, _processor(platform), cycles))
+    control, workers = (load.median(times) for times in zip(*spent, strict=True))
     found.findings.append(
         f"Full cycles through a Python handler (`nodeinfo`), queued in batches of {_AT_ONCE:,}, called and settled: "
-        f"{load.median(rates):,.0f} a second ({cycles:,} calls, median of {rounds} rounds)."
+        f"{load.median(rates):,.0f} a second ({cycles:,} calls, median of {rounds} rounds); for each, the control process took {control:.0f} µs and the workers {workers:.0f} µs of processor time."
     )
     return found
+
+
+def _processor(platform: Platform) -> tuple[float, float]:
+    """Seconds of processor time that the control process and the workers have used."""
+    found = []
+    for module in ("hilbert.server.control", "hilbert.dataplane.worker"):
+        times = [process.cpu_times() for process in platform.children(module)]
+        found.append(sum(one.user + one.system for one in times))
+    return found[0], found[1]
+
+
+def _each(before: tuple[float, float], after: tuple[float, float], count: float) -> tuple[float, float]:
+    """Microseconds for each of so many."""
+    return (after[0] - before[0]) / count * 1e6, (after[1] - before[1]) / count * 1e6
 
 
 def _fairness(platform: Platform, *, noisy: int, seconds: float, rounds: int) -> Section:

@@ -29,6 +29,10 @@ CALLBACK_URL: Final = "X-Callback-Url"
 WARNING: Final = "X-Hilbert-Warning"
 """On the answer to a deployment: what was accepted and has no effect, in one line."""
 
+SCHEDULED_TIME: Final = "X-Scheduled-Time"
+"""The tick that a call is made for, in RFC 3339: on calls at ticks of the gateway's."""
+_OF_CONNECTORS: Final = frozenset(map(len, ("X-Topic", "X-Connector", SCHEDULED_TIME)))
+
 FORWARDED_FOR: Final = "X-Forwarded-For"
 FORWARDED_HOST: Final = "X-Forwarded-Host"
 FORWARDED_URI: Final = "X-Forwarded-Uri"
@@ -54,6 +58,11 @@ def is_call_id(text: str) -> bool:
 
 
 def is_of_cron_connector(fields: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether OpenFaaS's cron-connector calls a function at one of its times (its main.go and connector-sdk)."""
-    said = {name.lower(): value for name, value in fields if len(name) in (len("x-topic"), len("x-connector"))}
-    return said.get(b"x-connector") == b"cron-connector" and said.get(b"x-topic") == b"cron-function"
+    """Whether OpenFaaS's cron-connector calls a function at one of its times (its main.go and connector-sdk).
+
+    A function that was called at a tick of the gateway's, and calls on with all the headers that it got, is none: it passes
+    on the time of the tick, which connectors do not know.
+    """
+    said = {name.lower(): value for name, value in fields if len(name) in _OF_CONNECTORS}
+    is_connector = said.get(b"x-connector") == b"cron-connector" and said.get(b"x-topic") == b"cron-function"
+    return is_connector and SCHEDULED_TIME.lower().encode() not in said

@@ -9,6 +9,7 @@ from typing import Final
 from hilbert.control.delivery.request import QueuedRequest, new_id
 from hilbert.control.schedules.rules import TOPIC, Schedule
 from hilbert.core.ports.queue import QueuedCall
+from hilbert.wire.headers import SCHEDULED_TIME
 
 SCHEDULE: Final = "schedule"
 """Who queues the call of a tick."""
@@ -34,7 +35,11 @@ def extra_call(schedule: Schedule, *, now: float, by: str) -> QueuedCall:
 
 def _request(schedule: Schedule, moment: float) -> QueuedRequest:
     said = datetime.fromtimestamp(int(moment), UTC).isoformat().replace("+00:00", "Z")
-    fields = [(b"X-Topic", TOPIC.encode()), (b"X-Connector", b"cron-connector"), (b"X-Scheduled-Time", said.encode())]
+    fields = [
+        (b"X-Topic", TOPIC.encode()),
+        (b"X-Connector", b"cron-connector"),
+        (SCHEDULED_TIME.encode(), said.encode()),
+    ]
     if schedule.content_type:
         fields.append((b"Content-Type", schedule.content_type.encode()))
     return QueuedRequest("POST", b"/", tuple(fields), schedule.body)

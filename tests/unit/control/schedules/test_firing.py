@@ -245,6 +245,26 @@ async def test_a_schedule_that_is_edited_at_the_very_minute_fires_once(world: Wo
     assert len(await world.times()) == 2
 
 
+@pytest.mark.parametrize("change", ["pause", "edit", "remove", "body"])
+async def test_what_changes_when_a_call_is_ready_already(world: World, change: str) -> None:
+    """Calls are made ready some seconds before their tick."""
+    world.functions.put(F, EACH_MINUTE)
+    firing = await world.gateway()
+    await world.pass_time(58)
+    if change == "pause":
+        await firing.pause(F, paused=True)
+    elif change == "body":
+        world.functions.put(F, {**EACH_MINUTE, "com.hilbert.schedule.body": "new"})
+    else:
+        world.functions.put(F, {**EACH_MINUTE, "schedule": "0 0 1 1 *"} if change == "edit" else None)
+    await world.settle()
+    await world.pass_time(10)
+    calls = await world.calls()
+    assert len(calls) == (change == "body")
+    if calls:
+        assert QueuedRequest.load(await world.queue.body(HERE, calls[0].id)).body == b"new"
+
+
 async def test_a_clock_that_is_put_back_or_forward(world: World) -> None:
     world.functions.put(F, EACH_MINUTE)
     await world.gateway()
