@@ -1,8 +1,8 @@
 """Benchmarks side by side with peers: `python -m bench`, or `make bench`.
 
 What belongs here: everything that starts, loads and measures; one module for each question. Results go to
-`docs/benchmarks.md`, written by the run and never by hand. Peers are HAProxy and nginx from Debian's packages and Envoy
-from PyPI's; each runs as one process on one core, as the worker does.
+`docs/benchmarks.md`, written by the run and never by hand. Peers of the worker are HAProxy and nginx from Debian's
+packages and Envoy from PyPI's, peers of Python handlers are Python servers from PyPI's; each runs as one process on one core.
 """
 
 import sys

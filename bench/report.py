@@ -48,15 +48,11 @@ def page(sections: Sequence[Section], *, rounds: int, seconds: float) -> str:
         f"Rounds: {rounds} of {seconds:g} s for each candidate, in turn; figures are medians of the rounds.",
         f"Load average of the machine at the end of the run: {load:.1f}; on a machine that does other work, only the ratios mean anything.",
     ]
-    head = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench`; do not edit.",
-        "",
-        *[f"- {fact}" for fact in facts],
-        "",
-    ]
-    return "\n".join(head) + "\n" + "\n".join(section.markdown() for section in sections)
+    head = (
+        "# Benchmarks\n\nWritten by `make bench`; do not edit. What it ran on, and how, is [at the end](#this-run).\n"
+    )
+    run = "## This run\n\n" + "\n".join(f"- {fact}" for fact in facts) + "\n"
+    return "\n".join([head, *(section.markdown() for section in sections), run])
 
 
 def _build() -> str:

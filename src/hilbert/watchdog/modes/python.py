@@ -163,7 +163,9 @@ class _Plain:
                 return lambda: call.answer(answer.status, answer.headers, body)
             if not isinstance(body, Iterator):
                 raise AnswerError("an asynchronous iterator needs an async handler")
+            SPEAKER.set(None)  # The thread that may be started for the loop is not this call's.
             resign(self)
+            SPEAKER.set(self._speaker)
             self._stream(answer, body)
         except BaseException:  # noqa: BLE001 - the request's boundary: user code may raise anything, SystemExit too
             report_failure()
