@@ -69,7 +69,9 @@ def logs(
             call_id=call_id,
             with_calls=as_json or show_calls,
         )
+        found = False
         for message in messages:
+            found = True
             if as_json:
                 text = msgspec.json.encode(message).decode()
                 out(harmless(text) if sys.stdout.isatty() else text)
@@ -78,6 +80,11 @@ def logs(
             else:
                 out(_plain(message, when, show_name=show_name, show_instance=show_instance, show_call=show_calls))
             sys.stdout.flush()
+    if call_id and not found:
+        warn(
+            f"no line in the log of {harmless(full_name(name, namespace))} names the call {harmless(call_id)}; "
+            "programs of container images do not mark their lines with the call"
+        )
 
 
 def _moment(since: str, since_time: str) -> datetime | None:
