@@ -60,7 +60,7 @@ async def queue_call(call: Call) -> Answer:
     if call.services.firing is not None and headers.is_of_cron_connector(fields) and call.services.firing.fires(ref):
         told = f"{FIRED_HERE.message}\n{FIRED_HERE.hint}\n"
         return Answer(FIRED_HERE.status, told.encode(), TEXT, {headers.ERROR: FIRED_HERE.code})
-    spec = (await call.services.provider.get(ref)).spec
+    spec = await call.services.spec_of(ref)
     guarded = is_guarded(spec, namespace.annotations)
     if guarded:
         call.target = Target(Resource(namespace.name, ref), namespace)
@@ -109,7 +109,7 @@ async def _may_be_told(call: Call, namespace: Namespace) -> bool:
     target = callbacks.Target(text)
     try:
         ref = target.function_of(namespace.name)
-        if ref is None or not is_guarded((await call.services.provider.get(ref)).spec, namespace.annotations):
+        if ref is None or not is_guarded(await call.services.spec_of(ref), namespace.annotations):
             return False
     except (callbacks.Blocked, FunctionNotFound):
         return False  # It is told when the call-back is made, as for any other address that does not work.

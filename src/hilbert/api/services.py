@@ -26,7 +26,8 @@ from hilbert.control.schedules.firing import Firing
 from hilbert.control.tenancy import Tenancy
 from hilbert.control.usage import Days, Ledger
 from hilbert.core.errors import Unsupported
-from hilbert.core.ports import Logs, Namespaces, Provider, Restarts, Secrets, SharedCounts, capability
+from hilbert.core.model import FunctionSpec
+from hilbert.core.ports import Logs, Namespaces, Provider, Restarts, Secrets, SharedCounts, capability, spec_of
 from hilbert.core.settings import Settings
 from hilbert.core.values import RESERVED_NAMESPACES, FunctionRef
 from hilbert.dataplane.guard import Guard
@@ -187,6 +188,11 @@ class Services:
     @property
     def logs(self) -> Logs:
         return capability(self.provider, Logs)  # type: ignore[type-abstract]  # a Protocol is what is asked for
+
+    @functools.cached_property
+    def spec_of(self) -> Callable[[FunctionRef], Awaitable[FunctionSpec]]:
+        """Asks for what a function is to be. Raises as `Provider.get`."""
+        return spec_of(self.provider)
 
     @functools.cached_property
     def tenancy(self) -> Tenancy:

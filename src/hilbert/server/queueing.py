@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -57,11 +57,11 @@ class Queueing:
         self._wheel = TimerWheel()
         self._gateway = Pool(f"tcp:{_address(url)}", self._wheel)
         self._leader = leader
-        rooms = Rooms(provider, bounds_of(settings))
+        self._rooms = Rooms(provider, bounds_of(settings))
         self.dispatcher = Dispatcher(
             queue,
             GatewayCalls(self._gateway, secret=secret),
-            annotations=self._annotations,
+            annotations=self._rooms.annotations,
             leader=leader,
             callbacks=HttpCallBacks(
                 self._gateway,
@@ -82,9 +82,11 @@ class Queueing:
                 ),
             ),
         )
-        self.intake = Intake(queue, rooms=rooms, accepted=self.dispatcher.poke, cancelled=self.dispatcher.break_off)
+        self.intake = Intake(
+            queue, rooms=self._rooms, accepted=self.dispatcher.poke, cancelled=self.dispatcher.break_off
+        )
         self.firing = (
-            Firing(queue, provider, leader=leader, rooms=rooms, accepted=self.dispatcher.poke)
+            Firing(queue, provider, leader=leader, rooms=self._rooms, accepted=self.dispatcher.poke)
             if settings.schedules
             else None
         )
@@ -123,15 +125,8 @@ class Queueing:
         assert isinstance(self._provider, Namespaces)  # noqa: S101 - asked of no others
         return [found.name for found in await self._provider.list_namespaces()]
 
-    async def _annotations(self, ref: FunctionRef) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        status = await self._provider.get(ref)
-        below: Mapping[str, str] = {}
-        if isinstance(self._provider, Namespaces):
-            below = (await self._provider.get_namespace(ref.namespace)).annotations
-        return status.spec.annotations, below
-
     async def _key_of(self, ref: FunctionRef) -> bytes | None:
-        return await key_of(self._provider, ref, *await self._annotations(ref))
+        return await key_of(self._provider, ref, *await self._rooms.annotations(ref))
 
     async def _expire(self) -> None:
         while True:

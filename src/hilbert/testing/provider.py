@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from hilbert.core import ports
 from hilbert.core.errors import (
     AlreadyExists,
     FunctionNotFound,
@@ -180,6 +181,18 @@ class ProviderContract(TenantContract):
             await eventually(rolled_out)
             await eventually(lambda: table.sets[spec.ref].spec == spec_of(harness, env={"version": "2"}))
             assert all(len(seen.endpoints) >= 2 for seen in table.history[since:] if seen.ref == spec.ref)
+
+    async def test_a_spec_can_be_asked_for_alone(self, harness: Harness) -> None:
+        """Also by providers that know no quicker way."""
+        spec = spec_of(harness)
+        asked = ports.spec_of(harness.provider)
+        with pytest.raises(FunctionNotFound):
+            await asked(spec.ref)
+        await harness.provider.apply(spec)
+        assert await asked(spec.ref) == spec == (await harness.provider.get(spec.ref)).spec
+        await harness.provider.remove(spec.ref)
+        with pytest.raises(FunctionNotFound):
+            await asked(spec.ref)
 
     async def test_a_restart_replaces_every_replica_and_is_never_without_one(self, harness: Harness) -> None:
         """Also one that changes nothing else; what is not there cannot be restarted."""

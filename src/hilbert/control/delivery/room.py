@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from hilbert.core.errors import HilbertError, Invalid, InvalidSpec, RateLimited
-from hilbert.core.ports import Namespaces, Provider
+from hilbert.core.ports import Namespaces, Provider, spec_of
 from hilbert.core.ports.queue import QueueBounds
 from hilbert.core.values import FunctionRef, Quantity, parse_whole
 
@@ -93,14 +93,18 @@ class Rooms:
     """Finds the room of functions that are there."""
 
     def __init__(self, provider: Provider, default: QueueBounds | None = None) -> None:
-        self._provider = provider
+        self._spec_of = spec_of(provider)
         self._spaces = provider if isinstance(provider, Namespaces) else None
         self._default = default or QueueBounds()
 
     async def of(self, ref: FunctionRef) -> Room:
         """Raises `FunctionNotFound`, `NamespaceNotFound` and `BackendUnavailable`."""
-        own = (await self._provider.get(ref)).spec.annotations
-        return self.room(own, (await self._spaces.get_namespace(ref.namespace)).annotations if self._spaces else {})
+        return self.room(*await self.annotations(ref))
+
+    async def annotations(self, ref: FunctionRef) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Of a function, and of its namespace. Raises as `of`."""
+        own = (await self._spec_of(ref)).annotations
+        return own, (await self._spaces.get_namespace(ref.namespace)).annotations if self._spaces else {}
 
     def room(self, function: Mapping[str, str], namespace: Mapping[str, str]) -> Room:
         """By the annotations of a function and its namespace."""

@@ -20,7 +20,9 @@ from hilbert.core.ports.capabilities import (
     SharedCounts,
     SharedUsage,
     SlowDeletion,
+    Specs,
     capability,
+    spec_of,
 )
 from hilbert.core.ports.leader import Leader
 from hilbert.core.ports.provider import Provider
@@ -57,6 +59,8 @@ __all__ = [
     "SharedUsage",
     "Shelf",
     "SlowDeletion",
+    "Specs",
     "Topic",
     "capability",
+    "spec_of",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from hilbert.core.errors import Unsupported
 from hilbert.core.model import CpuTime, FunctionSpec, LogLine, LogQuery, Namespace, Secret
+from hilbert.core.ports.provider import Provider
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName
 
 
@@ -37,6 +38,26 @@ class Namespaces(Protocol):
         unless `force`. Raises `NamespaceNotFound`, and `Forbidden` for the default namespace.
         """
         ...
+
+
+@runtime_checkable
+class Specs(Protocol):
+    """Capability: what a function is to be is known without looking at how it is, which takes longer."""
+
+    async def spec(self, ref: FunctionRef) -> FunctionSpec:
+        """The spec that `Provider.get` would give. Raises the same."""
+        ...
+
+
+def spec_of(provider: Provider) -> Callable[[FunctionRef], Awaitable[FunctionSpec]]:
+    """How to ask for a spec where each call of a function does. Raises as `Provider.get`."""
+    if isinstance(provider, Specs):
+        return provider.spec
+
+    async def get(ref: FunctionRef) -> FunctionSpec:
+        return (await provider.get(ref)).spec
+
+    return get
 
 
 @runtime_checkable

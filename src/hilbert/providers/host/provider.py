@@ -197,6 +197,9 @@ class HostProvider:
         await self._measure([cell])
         return self._status(cell, cell.record or record)
 
+    async def spec(self, ref: FunctionRef) -> FunctionSpec:
+        return self._record(ref).spec
+
     async def list(self, namespace: NamespaceName) -> Sequence[FunctionStatus]:
         """As the port. `usage` may be some seconds old: a new measurement is begun, not waited for."""
         self._tenant(namespace)
