@@ -22,6 +22,8 @@ from hilbert.dataplane.failures import Failure
 from hilbert.dataplane.feed.messages import CallKey, CallKeys
 
 MOST_REMEMBERED: Final = 4096
+LONGEST_REMEMBERED: Final = 2048
+"""Bytes of a header that is remembered as it came: spaces make as many of one token as somebody likes."""
 MOST_FAILURES: Final = 50
 """Function tokens of one source that are refused after a check of their signature, in a second; more are not checked."""
 _MOST_SOURCES: Final = 4096
@@ -93,7 +95,7 @@ class Guard:
         if known is not None and self.now() < known.until:
             return known
         found = self._check(authorization, namespace, name, source)
-        if isinstance(found, Admitted):
+        if isinstance(found, Admitted) and len(authorization) <= LONGEST_REMEMBERED:
             if len(self._admitted) >= MOST_REMEMBERED:
                 self._admitted.clear()
             self._admitted[authorization, namespace, name] = found

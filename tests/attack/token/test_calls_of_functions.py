@@ -17,7 +17,7 @@ from hilbert.core.function_tokens import REMEMBERED
 from hilbert.core.model import FunctionSpec
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.feed.messages import CallKey, CallKeys
-from hilbert.dataplane.guard import MOST_FAILURES
+from hilbert.dataplane.guard import MOST_FAILURES, MOST_REMEMBERED
 from support.api import URL
 from support.dataplane import DELIVERY_SECRET, Plane
 from support.guarded import Guarded
@@ -47,6 +47,17 @@ async def test_each_kind_of_credentials(guarded: Guarded) -> None:
     assert guarded.check(f"Bearer {'x' * 100_000}")[0] == 401
     for nonsense in ("Bearer", "Bearer ", "Basic !!!", "Digest x", "Bearer a.b.c", "Bearer eyJ.eyJ.x", "\xff"):
         assert guarded.check(nonsense)[0] == 401, nonsense
+
+
+async def test_what_is_remembered_of_one_token_is_bounded(guarded: Guarded) -> None:
+    """However often it comes, and in whatever dress."""
+    invoker = await guarded.token("invoker")
+    for number in range(MOST_REMEMBERED + 10):
+        assert guarded.check(f"Bearer {' ' * (number % 1500)}{invoker}", f"f{number}")[0] == 200
+    assert len(guarded.guard._admitted) <= MOST_REMEMBERED
+    guarded.guard._admitted.clear()
+    assert guarded.check(f"Bearer {' ' * 3000}{invoker}")[0] == 200
+    assert guarded.guard._admitted == {}
 
 
 async def test_function_tokens_of_the_gateways_own_tokens(guarded: Guarded) -> None:
