@@ -91,6 +91,15 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Layers that are done."""
     all_layers: int = 0
 
+    def text(self) -> str:
+        """For people: `downloading, 12 of 107 MiB, 1 of 3 layers`."""
+        parts = [self.phase]
+        if self.total:
+            parts.append(f"{self.done >> 20} of {max(1, self.total >> 20)} MiB")
+        if self.all_layers:
+            parts.append(f"{self.layers} of {self.all_layers} layer{'s' if self.all_layers != 1 else ''}")
+        return ", ".join(parts)
+
 
 Progress = Callable[[Step], None]
 """Is told how far it has come, not more than some times a second. Must not block or raise."""

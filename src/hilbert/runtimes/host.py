@@ -16,7 +16,7 @@ from hilbert.core.model import CpuTime, FunctionSpec, Usage
 from hilbert.core.network import NetworkUse
 from hilbert.core.ports import Handle, Observed, ReplicaLogs, ReplicaPlan
 from hilbert.core.settings import DefaultLimitSettings, ProcessSettings
-from hilbert.core.values import Duration, NamespaceName
+from hilbert.core.values import Duration, FunctionRef, NamespaceName
 from hilbert.images.model import PullPolicy
 from hilbert.images.store import OciStore
 from hilbert.kit.aio import cancel, spawn
@@ -173,6 +173,9 @@ class HostRuntime:
         starter = self._starter(spec)
         if isinstance(starter, OciStarter):
             await starter.prepare(spec, generation=generation, pull_secret=pull_secret)
+
+    def fetching(self, ref: FunctionRef) -> str:
+        return "" if self._oci is None else self._oci.fetching(ref)
 
     async def freeze(self, handle: Handle) -> None:
         await self.replicas.freeze(handle)

@@ -13,7 +13,7 @@ import msgspec
 from hilbert.cli.frame.failures import Failed, hint_of
 from hilbert.cli.function.name import full_name
 from hilbert.cli.terminal.output import fail, harmless, note, warn
-from hilbert.cli.terminal.progress import progress
+from hilbert.cli.terminal.progress import Progress, progress
 from hilbert.cli.terminal.wording import count
 from hilbert.client.answers import Accepted
 from hilbert.client.sync import Client
@@ -83,7 +83,7 @@ def roll_out(
             with open_client() as client:
                 _deploy(client, deployments[number], outcome, how)
                 if not outcome.error and how.wait:
-                    wait_until_ready(client, outcome, how.ready_within)
+                    wait_until_ready(client, outcome, how.ready_within, told=lambda text: _tell(line, waiting, text))
                 if not quiet and not outcome.error:
                     line.say(f"Deployed. {outcome.status}{_PHRASES.get(outcome.status, '')}.\nURL: {outcome.url}\n")
             waiting.discard(outcome.name)
@@ -203,8 +203,17 @@ def _says_taken(error: HilbertError) -> bool:
     return isinstance(error, AlreadyExists) or "already exists" in error.message
 
 
-def wait_until_ready(client: Client, outcome: Outcome, within: float) -> None:
-    """Ask until the function is ready, or is seen to fail, or the time is over; the answer goes into `outcome`."""
+def _tell(line: Progress, names: set[str], text: str) -> None:
+    line.text = f"{_waiting_text(names)}: {text}" if text and len(names) == 1 else _waiting_text(names)
+
+
+def wait_until_ready(
+    client: Client, outcome: Outcome, within: float, *, told: Callable[[str], None] = lambda _: None
+) -> None:
+    """Ask until the function is ready, or is seen to fail, or the time is over; the answer goes into `outcome`.
+
+    `told` is called with what it waits for, as far as the gateway says that.
+    """
     name = full_name(outcome.name, outcome.namespace)
     began = time.monotonic()
     failing_since = lost_since = None
@@ -224,6 +233,7 @@ def wait_until_ready(client: Client, outcome: Outcome, within: float) -> None:
                 return
         else:
             lost_since = None
+            told(harmless(seen.hilbert.message) if seen.hilbert is not None else "")
             if is_ready(seen) or is_idle(seen):
                 outcome.ready = is_ready(seen)
                 outcome.seconds = time.monotonic() - began

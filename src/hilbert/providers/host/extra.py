@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from hilbert.core.model import CpuTime, FunctionSpec, Usage
 from hilbert.core.ports import Handle
-from hilbert.core.values import NamespaceName
+from hilbert.core.values import FunctionRef, NamespaceName
 
 
 @runtime_checkable
@@ -37,6 +37,15 @@ class Preparing(Protocol):
 
         `pull_secret`: logins of the function's namespace; empty: none. Raises `ImageUnavailable`. May be cancelled.
         """
+        ...
+
+
+@runtime_checkable
+class Fetching(Protocol):
+    """Tells how far the fetching is for which `Preparing` waits."""
+
+    def fetching(self, ref: FunctionRef) -> str:
+        """A part of a sentence for the function's owner; empty: nothing is being fetched for it."""
         ...
 
 

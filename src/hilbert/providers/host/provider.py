@@ -36,7 +36,7 @@ from hilbert.kit.aio import Clock, RealClock, SingleFlight, spawn
 from hilbert.kit.sqlite import Database
 from hilbert.providers import disregarded
 from hilbert.providers.host.cell import Cell
-from hilbert.providers.host.extra import Forgetting, Measuring, Pinning, Weighing
+from hilbert.providers.host.extra import Fetching, Forgetting, Measuring, Pinning, Weighing
 from hilbert.providers.host.reconcile import Reconciler
 from hilbert.providers.host.record import FunctionRecord, TenantRecord
 from hilbert.providers.host.status import render_status
@@ -78,6 +78,7 @@ class HostProvider:
         self._clock = clock or RealClock()
         self._store = Store(database)
         self._runtime = runtime
+        self._fetches = runtime if isinstance(runtime, Fetching) else None
         self._logs = logs
         self._required = required
         self._tenants: dict[NamespaceName, TenantRecord] = {}
@@ -390,7 +391,8 @@ class HostProvider:
         )
 
     def _status(self, cell: Cell, record: FunctionRecord) -> FunctionStatus:
-        return render_status(cell, record, self._reconciler.revision(record), provider=self.name)
+        fetching = self._fetches.fetching(record.spec.ref) if self._fetches is not None and not cell.reason else ""
+        return render_status(cell, record, self._reconciler.revision(record), provider=self.name, fetching=fetching)
 
     async def _last_words(self, handle: Handle) -> str:
         return telling_line(await self._logs.last_lines(handle.ref, handle.replica, LINES))

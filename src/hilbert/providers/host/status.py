@@ -10,8 +10,10 @@ from hilbert.providers.host.decide import Revision, Stage
 from hilbert.providers.host.record import FunctionRecord
 
 
-def render_status(cell: Cell, record: FunctionRecord, wanted: Revision, *, provider: str) -> FunctionStatus:
-    """`wanted` is the revision that replicas should have now."""
+def render_status(
+    cell: Cell, record: FunctionRecord, wanted: Revision, *, provider: str, fetching: str = ""
+) -> FunctionStatus:
+    """`wanted` is the revision that replicas should have now; `fetching` is how far the fetch is that they wait for."""
     ready = [
         replica for replica in cell.replicas.values() if replica.stage is Stage.READY and replica.uid == record.uid
     ]
@@ -30,7 +32,7 @@ def render_status(cell: Cell, record: FunctionRecord, wanted: Revision, *, provi
         ready_generation=max((replica.revision.generation for replica in ready), default=cell.ready_generation),
         phase=_phase(cell, record, ready=len(ready), current=len(current)),
         reason=cell.reason,
-        message=cell.message,
+        message=f"fetching its image: {fetching}" if fetching else cell.message,
         placement=placement,
         usage=cell.usage if ready else None,
     )

@@ -22,7 +22,7 @@ from hilbert.core.ports import Handle, ReplicaPlan
 from hilbert.core.settings import DefaultLimitSettings
 from hilbert.core.values import FunctionRef
 from hilbert.images.login import parse_pull_secret
-from hilbert.images.model import LocalImage, PullPolicy
+from hilbert.images.model import LocalImage, PullPolicy, Step
 from hilbert.images.reference import Reference
 from hilbert.images.store import OciStore
 from hilbert.kit.http1.ask import safe_path
@@ -80,6 +80,8 @@ class OciStarter:
         self._pull_policy = pull_policy
         self._asked: dict[FunctionRef, int] = {}
         """The generation for which a registry was asked last, by function."""
+        self._steps: dict[FunctionRef, Step] = {}
+        """How far a fetch is that replicas wait for."""
         self._machine = machine
         self._abilities = abilities
         self._launching = launching
@@ -114,16 +116,28 @@ class OciStarter:
         asked = self._asked.get(spec.ref) == generation
         before = self._store.find(spec.image, spec.ref.namespace)
         began = time.monotonic()
-        image = await self._store.ensure(
-            spec.image,
-            spec.ref.namespace,
-            policy=PullPolicy.IF_NOT_PRESENT if asked and self._pull_policy is PullPolicy.AUTO else self._pull_policy,
-            credentials=parse_pull_secret(pull_secret) if pull_secret else None,
-        )
+        ref = spec.ref
+        try:
+            image = await self._store.ensure(
+                spec.image,
+                ref.namespace,
+                policy=PullPolicy.IF_NOT_PRESENT
+                if asked and self._pull_policy is PullPolicy.AUTO
+                else self._pull_policy,
+                credentials=parse_pull_secret(pull_secret) if pull_secret else None,
+                progress=lambda step: self._steps.update({ref: step}),
+            )
+        finally:
+            self._steps.pop(ref, None)
         self._asked[spec.ref] = generation
         if before is None or before.digest != image.digest:
             took = round(time.monotonic() - began, 1)
             _log.info("image fetched", function=str(spec.ref), image=spec.image, digest=image.digest, seconds=took)
+
+    def fetching(self, ref: FunctionRef) -> str:
+        """As `providers.host.extra.Fetching`."""
+        step = self._steps.get(ref)
+        return "" if step is None else step.text()
 
     async def start(self, plan: ReplicaPlan) -> AsyncIterator[Handle]:
         """As the port. The sandbox waits until the handle with its process is stored, and is killed if it never is."""
