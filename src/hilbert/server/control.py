@@ -265,7 +265,7 @@ def _bound_starts(starts: Starts, change: EndpointSet) -> None:
 async def _due(queue: FullQueue) -> Mapping[FunctionRef, float]:
     """Queued calls by function, where one is due."""
     now = time.time()
-    return {count.ref: count.queued for count in await queue.counts() if 0 < count.next_due <= now}
+    return {count.ref: count.queued for count in await queue.counts(open_only=True) if 0 < count.next_due <= now}
 
 
 @contextlib.asynccontextmanager
