@@ -20,6 +20,7 @@ from hilbert.control.delivery.request import MOST_DEPTH
 from hilbert.control.delivery.room import ANNOTATION_RATE
 from hilbert.control.schedules import expression
 from hilbert.control.schedules.rules import MOST
+from hilbert.control.usage import DAYS_KEPT
 from hilbert.core import limits, settings
 from hilbert.core.network import ITEMS_MOST
 from hilbert.core.values import Duration, Quantity
@@ -28,6 +29,7 @@ from hilbert.dataplane.inside import SHARE as INSIDE_SHARE
 from hilbert.dataplane.places import SHARE
 from hilbert.iam import federation, fetch, issuer_keys, jose
 from hilbert.iam.guesses import BURST, INTERVAL, MOST_SOURCES
+from hilbert.iam.token_store import MOST_PER_NAMESPACE
 from hilbert.images.documents import MOST_DOCUMENT, MOST_LAYERS
 from hilbert.images.jobs import LONGEST as LONGEST_FETCH
 from hilbert.images.keep import MOST_NAMES
@@ -43,6 +45,8 @@ from hilbert.kit.http1.limits import FRAMING, FRAMING_SHARE, LINGER, LINGER_BYTE
 from hilbert.kit.http1.malformed import LIMITS as ANSWERS
 from hilbert.kit.http1.pool import IDLE_TIME, MOST_IDLE
 from hilbert.queues.sqlite.queue import MOST_PUTTING
+from hilbert.runtimes.logs.folder import TAIL_MOST
+from hilbert.runtimes.logs.reader import LINE_MOST
 from hilbert.runtimes.network import names
 from hilbert.runtimes.network.rules import CONNECTIONS_MOST
 from hilbert.server.front import HEAD_BYTES, HEAD_TIME, METRICS
@@ -226,6 +230,14 @@ NETWORKS: Final = (
     Bound("egress-items", "items of the annotation `com.hilbert.egress`", "400", fixed=str(ITEMS_MOST), scope="namespace"),
 )  # fmt: skip
 
+KEPT: Final = (
+    Bound("tokens", "tokens", "403", fixed=str(MOST_PER_NAMESPACE), scope="namespace"),
+    Bound("log-bytes", "bytes of a log that are kept", "the oldest lines are removed", "process.log_bytes", scope="replica"),
+    Bound("log-line", "bytes of a line of a log", "comes in pieces", fixed=_size(LINE_MOST), scope="line"),
+    Bound("log-tail", "bytes that a request for the last lines gets", "only the newest lines", fixed=_size(TAIL_MOST)),
+    Bound("usage-days", "days of usage", "the oldest are removed", fixed=str(DAYS_KEPT), scope="namespace"),
+)  # fmt: skip
+
 TABLES: Final = (
     ("What a client may send, hold and fill", CLIENTS),
     ("What a function may answer", FUNCTIONS),
@@ -234,6 +246,7 @@ TABLES: Final = (
     ("Tokens of identity providers", TOKENS),
     ("Container images and registries", IMAGES),
     ("Networks of functions", NETWORKS),
+    ("What is kept of a tenant", KEPT),
     ("The audit log", AUDIT),
 )
 

@@ -343,6 +343,7 @@ async def test_a_token_ends_when_it_was_to_end(tmp_path: Path) -> None:
     shelves.close()
 
 
+@pytest.mark.bound("tokens")
 async def test_there_is_a_most(store: TokenStore) -> None:
     for _ in range(MOST_PER_NAMESPACE):
         await store.add(mint("x", Role.VIEWER, (MINE,), by="admin", now=datetime.now(UTC)))

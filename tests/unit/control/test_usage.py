@@ -152,6 +152,7 @@ def test_a_file_of_an_older_version() -> None:
     assert one.ledger.days()["d"]["dev"].received == 7
 
 
+@pytest.mark.bound("usage-days")
 def test_old_days_go() -> None:
     one = Counted()
     for number in range(DAYS_KEPT + 5):

@@ -39,7 +39,7 @@ _FOLLOW_EVERY: Final = 0.1
 """Seconds between looks at the files while somebody follows."""
 _BATCH: Final = 256
 """Lines that are read in one go in a thread."""
-_TAIL_MOST: Final = 16 << 20
+TAIL_MOST: Final = 16 << 20
 """Most bytes of text that a tail holds at once."""
 _FLUSH_MOST: Final = 1.0
 """Seconds to wait for the last words of a replica that has ended."""
@@ -145,7 +145,7 @@ class LogFolder:
     # Reading
 
     async def read(self, query: LogQuery, *, alive: Callable[[], bool] = lambda: True) -> AsyncIterator[LogLine]:
-        """As the port. A tail holds at most `_TAIL_MOST` bytes of text: the newest."""
+        """As the port. A tail holds at most `TAIL_MOST` bytes of text: the newest."""
         readers: dict[str, LogReader] = {}
         since = 0 if query.since is None else int(query.since.timestamp() * 1_000_000) * 1000
         try:
@@ -263,12 +263,12 @@ def _merge(query: LogQuery, readers: dict[str, LogReader], since: int, *, final:
 
 
 def _last(lines: Iterator[LogLine], count: int) -> Sequence[LogLine]:
-    """The last `count` lines, 0 for all, of at most `_TAIL_MOST` bytes together."""
+    """The last `count` lines, 0 for all, of at most `TAIL_MOST` bytes together."""
     kept: deque[LogLine] = deque()
     size = 0
     for line in lines:
         kept.append(line)
         size += len(line.text)
-        while (count and len(kept) > count) or (size > _TAIL_MOST and len(kept) > 1):
+        while (count and len(kept) > count) or (size > TAIL_MOST and len(kept) > 1):
             size -= len(kept.popleft().text)
     return kept

@@ -110,8 +110,9 @@ async def test_a_follower_that_leaves_leaves_no_file_open(logs: LogFolder) -> No
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.bound("log-tail")
 async def test_a_tail_holds_a_bounded_number_of_bytes(logs: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TAIL_MOST", 100)
+    monkeypatch.setattr(module, "TAIL_MOST", 100)
     write(logs, "f-a", *((number, "x" * 30) for number in range(20)), (21, "newest"))
     seen = await texts(logs, tail=1000)
     assert seen[-1] == "newest"

@@ -84,6 +84,7 @@ def test_what_is_written_is_copied_byte_for_byte(bench: Bench) -> None:
     assert bench.content("f-a") == b"one\n\0\xfftwo\n"
 
 
+@pytest.mark.bound("log-bytes")
 def test_the_bound_holds_at_every_moment_and_the_newest_is_kept(bench: Bench) -> None:
     pipe = bench.begin("f-a")
     for number in range(2000):

@@ -61,6 +61,7 @@ def test_stamps_neither_go_back_nor_lie_in_the_future(path: Path) -> None:
     assert times[-1] <= time.time_ns()
 
 
+@pytest.mark.bound("log-line")
 def test_a_line_without_an_end_comes_in_pieces(path: Path) -> None:
     path.write_text(f"{stamp(1)} {'x' * (3 * LINE_MOST)}")
     texts = [text for _, text in read(path)]
