@@ -1,7 +1,7 @@
 """Attacks once more, with the platform run by an ordinary user.
 
 Whoever installs Hilbert for themselves has no user for each namespace and no control groups: other walls have to hold. Of the attacks
-of clients, upstreams and pages those are run again that meet what a user has: descriptors, sockets in folders, a password in a file.
+of clients and upstreams those are run again that meet what a user has: descriptors, sockets in folders, a password in a file.
 Attacks on networks are run as both users where they are.
 """
 
@@ -17,12 +17,7 @@ from pathlib import Path
 import pytest
 
 ATTACKS = Path(__file__).parent / "function"
-ON_THE_WIRE = (
-    "client/test_sources.py",
-    "client/test_guessing.py",
-    "upstream/test_answers.py",
-    "page/test_hostile_page.py",
-)
+ON_THE_WIRE = ("client/test_sources.py", "client/test_guessing.py", "upstream/test_answers.py")
 CONTRACTS = Path(__file__).parents[1] / "contract" / "providers"
 ROOT = Path(__file__).parents[2]
 USER = 54321
@@ -44,7 +39,7 @@ def test_attacks_from_inside_a_function(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", ON_THE_WIRE)
-def test_attacks_of_clients_upstreams_and_pages(module: str) -> None:
+def test_attacks_of_clients_and_upstreams(module: str) -> None:
     run_as_user(ATTACKS.parent / module)
 
 
