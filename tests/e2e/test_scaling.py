@@ -87,6 +87,8 @@ def test_calls_at_once_make_replicas_and_none_of_them_fails(platform: Platform) 
     assert found["changes"][-1]["after"] == 3
     assert found["changes"][-1]["reason"] == "Load"
     assert found["load"] >= 3
+    told = platform.hilbert("describe", "slow").stdout.decode()
+    assert "=> 3 (Load: capacity" in told
 
 
 def test_an_idle_function_goes_to_zero_and_the_next_call_wakes_it(platform: Platform) -> None:

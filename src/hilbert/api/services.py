@@ -107,7 +107,7 @@ class Services:
     def invocations(self, ref: FunctionRef) -> int:
         """Finished calls of a function, whatever their status, by all gateways."""
         found = self.totals.functions().get(ref)
-        elsewhere = self.provider.counted_elsewhere(ref) if isinstance(self.provider, SharedCounts) else 0
+        elsewhere = self.provider.counted_elsewhere(ref).finished if isinstance(self.provider, SharedCounts) else 0
         return elsewhere + (finished(found) if found else 0)
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from hilbert.core.ports import Counted
 from hilbert.core.values import FunctionRef
 
 
@@ -100,6 +101,16 @@ class CallTotals(Protocol):
     def route_drift(self) -> int:
         """How often a worker's table was found to differ from the control plane's."""
         ...
+
+
+_REFUSED: Final = 429
+"""What is answered above a limit of calls at once."""
+
+
+def counted(totals: FunctionTotals) -> Counted:
+    """What other gateways need to know of a function's calls."""
+    refused = totals.codes[_REFUSED].count if _REFUSED in totals.codes else 0
+    return Counted(finished(totals), totals.started, totals.inflight, totals.waiting, refused)
 
 
 def finished(totals: FunctionTotals) -> int:

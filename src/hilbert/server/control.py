@@ -29,7 +29,7 @@ from hilbert.api.metrics import create_metrics_app
 from hilbert.api.services import Services
 from hilbert.client.running import first_steps
 from hilbert.control.activation import Activation
-from hilbert.control.call_counts import finished
+from hilbert.control.call_counts import counted
 from hilbert.control.delivery.intake import FullQueue
 from hilbert.control.limits.keeper import Limits
 from hilbert.control.limits.starts import Starts
@@ -200,7 +200,7 @@ class Control:
             if isinstance(provider, Retiring):
                 provider.tell_busy(lambda ref: totals.busy((ref.namespace, ref.name)))
             if isinstance(provider, SharedCounts):
-                provider.share_counts(lambda: {ref: finished(one) for ref, one in totals.functions().items()})
+                provider.share_counts(lambda: {ref: counted(one) for ref, one in totals.functions().items()})
             scaler.start()
             stack.push_async_callback(scaler.stop)
             if queueing is not None:
@@ -235,6 +235,7 @@ class Control:
             totals,
             settings,
             leader=leader_of(provider),
+            shared=provider if isinstance(provider, SharedCounts) else None,
             queued=functools.partial(_due, queue) if queue is not None else None,
             query=Prometheus(settings.prometheus_url).load if settings.prometheus_url else None,
         )

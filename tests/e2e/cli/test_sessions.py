@@ -97,7 +97,7 @@ def prepare(gateway: Gateway, folder: Path) -> None:
         for n, text in enumerate(["started\n", "\x1b]0;title\x07\x1b[2J\u202eevil\n", 'say "hi"\n'])
     ]
     gateway.script |= {
-        ("GET", "/system/limits"): [Reply(body=LIMITS), Reply(body=LIMITS), Reply(body=b"[]")],
+        ("GET", "/system/limits"): [Reply(404), Reply(body=LIMITS), Reply(body=LIMITS), Reply(body=b"[]")],
         ("GET", "/system/scaling/figlet"): [Reply(body=SCALING)] * 2,
         ("GET", "/system/scaling/broken"): [
             Reply(body=b'{"name": "broken", "namespace": "dev", "replicas": 2, "available": 0, "message": "no label"}')

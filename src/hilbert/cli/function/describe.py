@@ -29,10 +29,13 @@ from hilbert.client.faults import UnexpectedAnswer
 from hilbert.client.sync import Client
 from hilbert.core.errors import Forbidden, FunctionNotFound, NotFound, Unsupported
 from hilbert.wire.function import CallTimeouts, Function, ResourceAmounts
+from hilbert.wire.scaling import Scaling
 from hilbert.wire.schedule import ScheduleInfo, Schedules
 
 NONE: Final = Schedules()
 _COLUMN: Final = 21
+_CHANGES: Final = 3
+"""Of scaling, that are shown."""
 _MEBIBYTE: Final = 1024 * 1024
 _TIMEOUTS: Final = {
     "firstByte": "first byte",
@@ -48,7 +51,13 @@ def state_of(function: Function) -> str:
 
 
 def render_description(
-    function: Function, url: str, async_url: str, *, schedules: Schedules = NONE, verbose: bool
+    function: Function,
+    url: str,
+    async_url: str,
+    *,
+    schedules: Schedules = NONE,
+    scaling: Scaling | None = None,
+    verbose: bool,
 ) -> Iterable[str]:
     """Lines of `describe`; what is not set is left out unless `verbose`."""
     detail = function.hilbert
@@ -68,6 +77,7 @@ def render_description(
         ("URL", [url]),
         ("Async URL", [async_url]),
         ("Schedules", _schedules(schedules)),
+        *([("Scaling", lines)] if (lines := _scaling(scaling)) else []),
         ("Labels", _entries(function.labels)),
         ("Annotations", _entries(function.annotations)),
         ("Constraints", list(function.constraints or ())),
@@ -120,6 +130,28 @@ def _find_schedules(client: Client, function: Function) -> Schedules:
         return NONE
 
 
+def _scaling(found: Scaling | None) -> list[str]:
+    """What was last decided, and the last changes, the newest first."""
+    if found is None or found.rule is None:
+        return []
+    why = f"{found.reason}: {found.message}" if found.reason else found.message
+    changes = [
+        f"{one.at}: {one.before} => {one.after} ({one.reason}: {one.message})"
+        for one in reversed(found.changes[-_CHANGES:])
+    ]
+    return [why, *([f"refused: {found.refused}"] if found.refused else []), *changes]
+
+
+def _find_scaling(client: Client, function: Function) -> Scaling | None:
+    """Of a function that has labels of scaling; None where the gateway tells nothing of it."""
+    if not any(label.startswith("com.openfaas.scale.") for label in function.labels or {}):
+        return None
+    try:
+        return client.get_scaling(function.name, function.namespace)
+    except (Unsupported, UnexpectedAnswer, NotFound, Forbidden):
+        return None
+
+
 def _timeouts(timeouts: CallTimeouts | None) -> list[str]:
     """Zero is no limit."""
     given: dict[str, str] = msgspec.to_builtins(timeouts) if timeouts is not None else {}
@@ -152,6 +184,7 @@ def describe(
             listed = {entry.name: entry.invocation_count for entry in client.list_functions(namespace)}
             function = msgspec.structs.replace(function, invocation_count=listed.get(name, 0.0))
         schedules = _find_schedules(client, function)
+        scaling = _find_scaling(client, function)
         where = full_name(name, namespace)
         urls = f"{client.url}/function/{where}", f"{client.url}/async-function/{where}"
     if shape.format != "table":
@@ -166,5 +199,5 @@ def describe(
             shape.format,
         )
         return
-    for line in render_description(function, *urls, schedules=schedules, verbose=verbose):
+    for line in render_description(function, *urls, schedules=schedules, scaling=scaling, verbose=verbose):
         out(harmless(line))

@@ -15,6 +15,7 @@ from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, note, out, warn
 from hilbert.cli.terminal.progress import progress
 from hilbert.client import Client
+from hilbert.client.faults import UnexpectedAnswer
 from hilbert.core.errors import Conflict, Denied, Forbidden, Invalid, NamespaceNotFound, NotFound
 from hilbert.wire.limits import LimitStatus
 
@@ -107,7 +108,7 @@ def _limits(client: Client, name: str) -> Sequence[LimitStatus]:
     """Nothing where they cannot be asked for: of a gateway that has none, or by who may not list functions."""
     try:
         return client.list_limits(name)
-    except (Denied, NotFound, Invalid):
+    except (Denied, NotFound, Invalid, UnexpectedAnswer):
         return []
 
 

@@ -16,13 +16,13 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
-from hilbert.control.call_counts import CallTotals, FunctionTotals
+from hilbert.control.call_counts import CallTotals, FunctionTotals, counted
 from hilbert.control.scaling.decide import STEP, Decision, decide
 from hilbert.control.scaling.observed import Figure, History, Observed
 from hilbert.control.scaling.policy import CPU, KNOWN, QUEUE, LoadPolicy, read_policy
 from hilbert.core.errors import FunctionNotFound, HilbertError
 from hilbert.core.model import EndpointSet, FunctionSpec, FunctionStatus
-from hilbert.core.ports import Leader, Provider
+from hilbert.core.ports import Counted, Leader, Provider, SharedCounts
 from hilbert.core.settings import ScalingSettings
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
@@ -32,8 +32,6 @@ _EVENTS: Final = 20
 """Changes that are remembered of one function."""
 _REFUSED: Final = Pace(first=2.0, most=60.0)
 """How long a function is left alone whose provider has refused its count."""
-_TOO_MANY_AT_ONCE: Final = 429
-"""What a replica answers above its own limit of calls at once: no work was done."""
 _AT_ONCE: Final = 16
 """Functions that are looked at side by side."""
 
@@ -42,7 +40,7 @@ _log = structlog.get_logger("hilbert.scaling")
 Figures = Mapping[FunctionRef, float]
 
 
-class Counted(CallTotals, Protocol):
+class MovingTotals(CallTotals, Protocol):
     """Counters that say which of them have moved."""
 
     def take_moved(self) -> Iterable[tuple[str, str]]:
@@ -98,19 +96,21 @@ class Scaler:
     def __init__(
         self,
         provider: Provider,
-        totals: Counted,
+        totals: MovingTotals,
         settings: ScalingSettings,
         *,
         leader: Leader,
+        shared: SharedCounts | None = None,
         queued: Callable[[], Awaitable[Figures]] | None = None,
         query: Callable[[str], Awaitable[Figures]] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`queued` tells the queued calls that are due; `query` answers an administrator's query by its name."""
+        """`shared`: other gateways have calls of the same functions, too. `queued` tells the queued calls that are due; `query` answers an administrator's query by its name."""
         self._provider = provider
         self._totals = totals
         self._settings = settings
         self._leader = leader
+        self._shared = shared
         self._queued = queued
         self._query = query
         self._clock = clock or RealClock()
@@ -188,11 +188,10 @@ class Scaler:
     async def step(self) -> None:
         """Look at each function that had calls since the last step, or whose time has come."""
         now = self._clock.now()
-        refs = {
-            ref
-            for namespace, name in self._totals.take_moved()
-            if (ref := FunctionRef(NamespaceName(namespace), FunctionName(name))) in self._functions
-        }
+        moved = {FunctionRef(NamespaceName(ns), FunctionName(name)) for ns, name in self._totals.take_moved()}
+        if self._shared is not None:
+            moved.update(self._shared.moved_elsewhere())
+        refs = moved & self._functions.keys()
         while self._due and self._due[0][0] <= now:
             _, ref = heapq.heappop(self._due)
             function = self._functions.get(ref)
@@ -211,12 +210,17 @@ class Scaler:
         if not refs:
             return
         figures = await self._figures(refs)
-        counted = self._totals.functions()
-        await asyncio.gather(*(self._look(ref, counted.get(ref), figures, now) for ref in sorted(refs)))
+        totals = self._totals.functions()
+        await asyncio.gather(
+            *(self._look(ref, self._calls(ref, totals.get(ref)), figures, now) for ref in sorted(refs))
+        )
 
-    async def _look(
-        self, ref: FunctionRef, calls: FunctionTotals | None, figures: Mapping[str, Figures], now: float
-    ) -> None:
+    def _calls(self, ref: FunctionRef, mine: FunctionTotals | None) -> Counted:
+        """By all gateways."""
+        own = counted(mine) if mine is not None else Counted()
+        return own + self._shared.counted_elsewhere(ref) if self._shared is not None else own
+
+    async def _look(self, ref: FunctionRef, calls: Counted, figures: Mapping[str, Figures], now: float) -> None:
         function = self._functions.get(ref)
         if function is None:
             return
@@ -315,7 +319,7 @@ class Scaler:
 def _observed(
     function: _Function,
     status: FunctionStatus,
-    calls: FunctionTotals | None,
+    calls: Counted,
     figures: Mapping[str, Figures],
     now: float,
 ) -> Observed:
@@ -323,10 +327,10 @@ def _observed(
     custom = figures.get(kind, {}).get(ref) if kind not in KNOWN else None
     return Observed(
         desired=status.replicas,
-        inflight=calls.inflight if calls else 0,
-        waiting=calls.waiting if calls else 0,
-        started=calls.started if calls else 0,
-        completed=sum(one.count for code, one in calls.codes.items() if code != _TOO_MANY_AT_ONCE) if calls else 0,
+        inflight=calls.inflight,
+        waiting=calls.waiting,
+        started=calls.started,
+        completed=calls.finished - calls.refused,
         cpu=Figure(status.usage.cpu_millis, now) if kind == CPU and status.usage is not None else None,
         queued=Figure(figures[QUEUE].get(ref, 0.0), now) if QUEUE in figures else None,
         custom=Figure(custom, now) if custom is not None else None,

@@ -8,6 +8,7 @@ Features that not every provider has are capability Protocols. `capability(provi
 """
 
 from hilbert.core.ports.capabilities import (
+    Counted,
     CpuTimes,
     Diagnostics,
     Disregards,
@@ -34,6 +35,7 @@ from hilbert.core.ports.schedules import Marks
 from hilbert.core.ports.shelf import SharedShelves, Shelf, Topic
 
 __all__ = [
+    "Counted",
     "CpuTimes",
     "Diagnostics",
     "Disregards",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
+
+import msgspec
 
 from hilbert.core.errors import Unsupported
 from hilbert.core.model import CpuTime, FunctionSpec, LogLine, LogQuery, Namespace, Secret
@@ -99,16 +101,42 @@ class Disregards(Protocol):
         ...
 
 
+class Counted(msgspec.Struct, frozen=True, array_like=True):
+    """Calls of one function by one gateway, or by several together."""
+
+    finished: int = 0
+    started: int = 0
+    inflight: int = 0
+    """Now, waiting ones included."""
+    waiting: int = 0
+    """Now: for a replica."""
+    refused: int = 0
+    """Of the finished ones, those that a limit of calls at once has refused."""
+
+    def __add__(self, other: Counted) -> Counted:
+        return Counted(
+            self.finished + other.finished,
+            self.started + other.started,
+            self.inflight + other.inflight,
+            self.waiting + other.waiting,
+            self.refused + other.refused,
+        )
+
+
 @runtime_checkable
 class SharedCounts(Protocol):
     """Capability: several gateways serve the same functions, and know of each other's calls."""
 
-    def share_counts(self, read: Callable[[], Mapping[FunctionRef, int]]) -> None:
-        """From now on let the other gateways know what `read` gives: finished calls by this one. Once."""
+    def share_counts(self, read: Callable[[], Mapping[FunctionRef, Counted]]) -> None:
+        """From now on let the other gateways know what `read` gives: calls by this one. Once."""
         ...
 
-    def counted_elsewhere(self, ref: FunctionRef) -> int:
-        """Finished calls of a function by the other gateways, some seconds old."""
+    def counted_elsewhere(self, ref: FunctionRef) -> Counted:
+        """Calls of a function by the other gateways, some seconds old."""
+        ...
+
+    def moved_elsewhere(self) -> Iterable[FunctionRef]:
+        """Functions whose counts by other gateways have changed since this was last asked, or that have calls there."""
         ...
 
 

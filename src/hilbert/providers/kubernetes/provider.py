@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from hilbert.core.model import (
     Synced,
     Usage,
 )
-from hilbert.core.ports import Shelf, Topic
+from hilbert.core.ports import Counted, Shelf, Topic
 from hilbert.core.settings import KubernetesSettings, ProviderSettings
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, spawn
@@ -432,11 +432,14 @@ class KubernetesProvider:
         namespaces = [one.metadata.name for one in self._state.tenants()] if self.leadership.leads else []
         return await self._cpu.look(namespaces)
 
-    def share_counts(self, read: Callable[[], Mapping[FunctionRef, int]]) -> None:
+    def share_counts(self, read: Callable[[], Mapping[FunctionRef, Counted]]) -> None:
         self._counts.start(read)
 
-    def counted_elsewhere(self, ref: FunctionRef) -> int:
+    def counted_elsewhere(self, ref: FunctionRef) -> Counted:
         return self._counts.elsewhere(ref)
+
+    def moved_elsewhere(self) -> Iterable[FunctionRef]:
+        return self._counts.take_moved()
 
     # Memory
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import cast
 
 import pytest
@@ -11,7 +11,7 @@ from hilbert.control.scaling.decide import STEP, Reason
 from hilbert.control.scaling.scaler import Scaler
 from hilbert.core.errors import BackendUnavailable, HilbertError, QuotaExceeded
 from hilbert.core.model import EndpointSet, FunctionSpec, FunctionStatus
-from hilbert.core.ports import Provider
+from hilbert.core.ports import Counted, Provider
 from hilbert.core.settings import ScalingSettings
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.dataplane.feed.messages import Levels, RouteLevels
@@ -49,6 +49,22 @@ class Recording(MemoryProvider):
         self.scaled.append((str(ref.name), replicas))
 
 
+class Elsewhere:
+    """What other gateways count."""
+
+    def __init__(self) -> None:
+        self.calls: dict[FunctionRef, Counted] = {}
+
+    def share_counts(self, read: Callable[[], Mapping[FunctionRef, Counted]]) -> None:
+        raise AssertionError("it is not asked for")
+
+    def counted_elsewhere(self, ref: FunctionRef) -> Counted:
+        return self.calls.get(ref, Counted())
+
+    def moved_elsewhere(self) -> set[FunctionRef]:
+        return {ref for ref, calls in self.calls.items() if calls.inflight}
+
+
 class World:
     """A scaler with a worker that counts."""
 
@@ -57,6 +73,7 @@ class World:
         self.clock = ManualClock(1000.0)
         self.totals = Totals()
         self.leader = ManualLeader(leads=True)
+        self.elsewhere = Elsewhere()
         self.settings = ScalingSettings()
         self.loads: dict[str, Mapping[FunctionRef, float] | HilbertError] = {}
         self.scaler = self.make()
@@ -67,6 +84,7 @@ class World:
             self.totals,
             self.settings,
             leader=self.leader,
+            shared=self.elsewhere,
             query=self._query,
             clock=self.clock,
         )
@@ -111,6 +129,25 @@ async def test_load_makes_replicas_and_says_why(world: World) -> None:
     (event,) = state.events
     assert (event.before, event.after, event.load, event.wanted, event.reason) == (1, 3, 3.0, 3, Reason.LOAD)
     assert "capacity 3" in event.message
+
+
+async def test_calls_of_other_gateways_count_too(world: World) -> None:
+    """The sum is what a function is scaled by, and what keeps it from going to zero."""
+    ref = await world.function(
+        "f", **BUSY, **{"com.openfaas.scale.zero": "true", "com.openfaas.scale.zero-duration": "1m"}
+    )
+    world.elsewhere.calls[ref] = Counted(started=2, inflight=2)
+    world.count("f", inflight=1)
+    await world.step()
+    assert world.provider.scaled == [("f", 3)]
+    world.count("f", inflight=0)
+    for _ in range(60):
+        await world.step()
+    assert world.provider.scaled == [("f", 3), ("f", 2)]
+    world.elsewhere.calls[ref] = Counted(started=2, finished=2)
+    for _ in range(120):
+        await world.step()
+    assert world.provider.scaled[-1] == ("f", 0)
 
 
 async def test_functions_without_load_are_not_looked_at(world: World) -> None:

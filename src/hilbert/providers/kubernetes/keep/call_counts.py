@@ -16,6 +16,8 @@ from typing import Final
 import msgspec
 import structlog
 
+from hilbert.core.errors import Invalid
+from hilbert.core.ports import Counted
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import Clock, cancel, spawn
 from hilbert.providers.kubernetes.cluster import kinds
@@ -28,14 +30,14 @@ _log = structlog.get_logger("hilbert.kubernetes.counts")
 LABEL: Final = "com.hilbert.counts"
 """On a Lease that holds counts."""
 _COUNTS: Final = "com.hilbert.counts"
-"""The annotation with the counts, as JSON: `NAME.NAMESPACE` to a whole number."""
+"""The annotation with the counts, as JSON: `NAME.NAMESPACE` to the numbers of `Counted`."""
 _EVERY: Final = 3.0
 _RENEW: Final = 30.0
 """Seconds after which counts that have not changed are written again, to show that the gateway is there."""
 _GONE: Final = 120.0
 """Seconds without a new word after which a gateway counts as gone, by the reader's own clock."""
 _MOST_BYTES: Final = 200_000
-"""Of the annotation; Kubernetes allows 256 KiB for all of an object. The functions with the fewest calls are left out."""
+"""Of the annotation; Kubernetes allows 256 KiB for all of an object. The functions with the fewest calls are left out, those without any under way first."""
 
 
 class CallCounts:
@@ -51,12 +53,13 @@ class CallCounts:
         self._lease: Lease | None = None
         self._written = ""
         self._written_at = 0.0
-        self._others: Mapping[str, int] = {}
+        self._others: Mapping[str, Counted] = {}
+        self._moved: set[str] = set()
         self._seen: dict[str, tuple[str, float]] = {}
         """Of each other Lease: its version, and when that was first seen."""
         self._failing = False
 
-    def start(self, read: Callable[[], Mapping[FunctionRef, int]]) -> None:
+    def start(self, read: Callable[[], Mapping[FunctionRef, Counted]]) -> None:
         """`read` gives this gateway's own counts."""
         self._task = spawn(self._share(read), name="call counts")
 
@@ -68,11 +71,17 @@ class CallCounts:
         if self._lease is not None:
             await self._remove(self._lease)
 
-    def elsewhere(self, ref: FunctionRef) -> int:
-        """Finished calls of a function by the other gateways, some seconds old."""
-        return self._others.get(str(ref), 0)
+    def elsewhere(self, ref: FunctionRef) -> Counted:
+        """Calls of a function by the other gateways, some seconds old."""
+        return self._others.get(str(ref), Counted())
 
-    async def _share(self, read: Callable[[], Mapping[FunctionRef, int]]) -> None:
+    def take_moved(self) -> set[FunctionRef]:
+        """Functions whose counts have changed since this was last asked, or that have calls under way elsewhere."""
+        moved = self._moved | {name for name, counts in self._others.items() if counts.inflight}
+        self._moved = set()
+        return {ref for name in moved if (ref := _ref(name)) is not None}
+
+    async def _share(self, read: Callable[[], Mapping[FunctionRef, Counted]]) -> None:
         while True:
             try:
                 await self._write(read())
@@ -86,7 +95,7 @@ class CallCounts:
                 self._failing = False
             await self._clock.sleep(_EVERY)
 
-    async def _write(self, counts: Mapping[FunctionRef, int]) -> None:
+    async def _write(self, counts: Mapping[FunctionRef, Counted]) -> None:
         text, now = _rendered(counts), self._clock.now()
         if self._lease is not None and text == self._written and now - self._written_at < _RENEW:
             return
@@ -115,7 +124,7 @@ class CallCounts:
 
     async def _read(self) -> None:
         now = self._clock.now()
-        sums: dict[str, int] = {}
+        sums: dict[str, Counted] = {}
         seen: dict[str, tuple[str, float]] = {}
         for lease in await self._api.every(kinds.LEASES, self._namespace, selector=LABEL):
             name, version = lease.metadata.name, lease.metadata.resource_version
@@ -128,7 +137,8 @@ class CallCounts:
                 continue
             seen[name] = (version, since)
             for key, count in _read_counts(lease).items():
-                sums[key] = sums.get(key, 0) + count
+                sums[key] = sums.get(key, Counted()) + count
+        self._moved |= {key for key in sums.keys() | self._others.keys() if sums.get(key) != self._others.get(key)}
         self._others, self._seen = sums, seen
 
     async def _remove(self, lease: Lease) -> None:
@@ -138,22 +148,29 @@ class CallCounts:
             _log.info("counts of a gateway that is gone stay for now", lease=lease.metadata.name, reason=str(exc))
 
 
-def _rendered(counts: Mapping[FunctionRef, int]) -> str:
+def _rendered(counts: Mapping[FunctionRef, Counted]) -> str:
     """The same counts give the same text, within `_MOST_BYTES`."""
     kept = {}
     size = 2
-    for count, name in sorted(((count, str(ref)) for ref, count in counts.items() if count), reverse=True):
-        size += len(name) + len(str(count)) + 4
+    given = ((count.inflight > 0, count.started, str(ref), count) for ref, count in counts.items() if count.started)
+    for _, _, name, count in sorted(given, key=lambda one: one[:3], reverse=True):
+        size += len(name) + len(msgspec.json.encode(count)) + 4
         if size > _MOST_BYTES:
             break
         kept[name] = count
     return msgspec.json.encode(kept, order="sorted").decode()
 
 
-def _read_counts(lease: Lease) -> Mapping[str, int]:
+def _read_counts(lease: Lease) -> Mapping[str, Counted]:
     """Nothing from one that cannot be read."""
     try:
-        found = msgspec.json.decode(lease.annotations.get(_COUNTS, "{}"), type=dict[str, int])
+        return msgspec.json.decode(lease.annotations.get(_COUNTS, "{}"), type=dict[str, Counted])
     except msgspec.MsgspecError:
         return {}
-    return {name: count for name, count in found.items() if count > 0}
+
+
+def _ref(name: str) -> FunctionRef | None:
+    try:
+        return FunctionRef.parse(name)
+    except Invalid:
+        return None
