@@ -261,9 +261,8 @@ class KubernetesProvider:
         spec, problem = self._state.spec(function)
         if spec is not None:
             self._deployer.require_room(spec, replicas)
-        live = self._state.deployment(_key(ref))
-        if self._busy is not None and live is not None and 0 < replicas < live.replicas:
-            await rank_pods(self._api, self._state, _key(ref), self._busy(ref))
+        if self._busy is not None and replicas:
+            await rank_pods(self._api, self._state, _key(ref), self._busy(ref), replicas)
         # Not through the scale subresource: the answer is the Deployment, which we see at once then.
         with translated(f"function {ref}"):
             done = await self._api.adjust(kinds.DEPLOYMENTS, ref.name, {"spec": {"replicas": replicas}}, ref.namespace)

@@ -25,11 +25,14 @@ _AT_ONCE: Final = 8
 _log = structlog.get_logger("hilbert.kubernetes")
 
 
-async def rank_pods(api: Api, state: State, key: Key, busy: Mapping[str, int]) -> None:
-    """Write to each Pod of a function how many calls it has, by its address in `busy`.
+async def rank_pods(api: Api, state: State, key: Key, busy: Mapping[str, int], replicas: int) -> None:
+    """Where `replicas` is less than there are: write to each Pod of a function how many calls it has, by its address in `busy`.
 
     A Pod that cannot be written to is left as it is: the count is lowered all the same.
     """
+    live = state.deployment(key)
+    if live is None or replicas >= live.replicas:
+        return
     addresses = {endpoint.replica: endpoint.address for endpoint in state.endpoints(key)}
     places = asyncio.Semaphore(_AT_ONCE)
 
