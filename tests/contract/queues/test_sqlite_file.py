@@ -145,6 +145,18 @@ async def test_one_refused_put_does_not_touch_its_neighbours(tmp_path: Path) -> 
         queue.close()
 
 
+async def test_each_put_of_one_moment_is_held_to_its_own_bounds(tmp_path: Path) -> None:
+    """As when an annotation changes in between."""
+    queue = await SqliteQueue.open(tmp_path, LARGE, reserve_bytes=0)
+    narrow, wide = QueueBounds(function_calls=2), QueueBounds(function_calls=9)
+    try:
+        puts = [queue.put([call(f"{n}")], now=1, bounds={F: narrow if n < 4 else wide}) for n in range(8)]
+        results = await asyncio.gather(*puts, return_exceptions=True)
+        assert [isinstance(result, QueueFull) for result in results] == [False, False, True, True, *[False] * 4]
+    finally:
+        queue.close()
+
+
 async def test_a_full_disk_refuses_new_calls_and_lets_others_end(tmp_path: Path) -> None:
     queue = await SqliteQueue.open(tmp_path, LARGE, reserve_bytes=1 << 16)
     try:

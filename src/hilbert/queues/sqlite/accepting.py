@@ -150,7 +150,7 @@ def _accept(connection: sqlite3.Connection, puts: Sequence[Put], default: QueueB
             change.accepted += 1
             change.queued += 1
             change.size += size
-            bounds[call.ref] = one.bounds.get(call.ref, default)
+            bounds[call.ref] = _stricter(bounds.get(call.ref), one.bounds.get(call.ref, default))
             mine.append(call.id)
     connection.executemany(
         "INSERT INTO calls (number, id, namespace, function, state, put_at, due, wake, size, digest, fingerprint, key, "
@@ -163,6 +163,13 @@ def _accept(connection: sqlite3.Connection, puts: Sequence[Put], default: QueueB
     for ref, most in bounds.items():
         check_bounds(most, ref, function=load[ref.namespace, ref.name], namespace=load[ref.namespace, ""])
     return ids
+
+
+def _stricter(one: QueueBounds | None, other: QueueBounds) -> QueueBounds:
+    """What keeps both: bounds can have changed from one caller to the next."""
+    if one is None or one == other:
+        return other
+    return QueueBounds(**{name: min(getattr(one, name), getattr(other, name)) for name in one.__struct_fields__})
 
 
 class _Known:
