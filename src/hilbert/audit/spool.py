@@ -62,7 +62,10 @@ class Spool:
         except FileNotFoundError:
             pass
         except msgspec.MsgspecError as exc:
-            _log.warning("it is not known which usage was told; all that is kept is told again", reason=str(exc))
+            _log.warning(
+                "which usage the webhook has received is unknown; everything that is kept is sent again",
+                reason=str(exc),
+            )
         self.next = max(1, self._position.first)
         for first, path in self._files():
             data = path.read_bytes()
@@ -133,7 +136,7 @@ class Spool:
             gone = _count(path) - (_count(path, self._position.offset) if first == self._position.first else 0)
             self.lost += gone
             path.unlink()
-            _log.error("usage of calls was lost, since the webhook has not taken it", calls=gone, lost=self.lost)
+            _log.error("usage of calls was lost because the webhook did not accept it", calls=gone, lost=self.lost)
 
     def _files(self) -> list[tuple[int, Path]]:
         found = [(match, path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]

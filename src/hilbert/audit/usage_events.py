@@ -90,7 +90,7 @@ class SpooledEvents:
                 reason = f"the disk: {exc.strerror or exc}"
             failures += 1
             if failures in (1, 5) or failures % 50 == 0:
-                _log.warning("the usage webhook is not taken, and is tried again", reason=reason, tries=failures)
+                _log.warning("the usage webhook did not accept the events; trying again", reason=reason, tries=failures)
             await asyncio.sleep(self._pace.delay(failures, draw=random.random))
 
 

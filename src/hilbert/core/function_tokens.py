@@ -82,7 +82,7 @@ def read_claims(claims: Mapping[str, Any], issuer: str, *, now: float) -> Functi
     if issuer not in (audience if isinstance(audience, list) else [audience]):
         raise ValueError("it is for somebody else (aud)")
     if not isinstance(claims["sub"], str):
-        raise ValueError("its subject is no text")  # noqa: TRY004 - of a token
+        raise ValueError("its subject is not text")  # noqa: TRY004 - of a token
     for name in ("iat", "nbf"):
         if name in claims and not _moment(claims[name]) <= now + LEEWAY:
             raise ValueError(f"it is from the future ({name})")
@@ -101,7 +101,7 @@ def read_claims(claims: Mapping[str, Any], issuer: str, *, now: float) -> Functi
 
 def _moment(given: object) -> float:
     if isinstance(given, bool) or not isinstance(given, (int, float)):
-        raise ValueError("its times are no numbers")  # noqa: TRY004 - of a value
+        raise ValueError("its times are not numbers")  # noqa: TRY004 - of a value
     return float(given) if abs(given) < 2**53 else float("nan")
 
 

@@ -65,7 +65,7 @@ def on_kubernetes(of: FunctionSpec | Namespace) -> list[str]:
         return found
     return found + [
         f"annotation {key}: {_CLUSTER}"
-        for key in ("com.hilbert.port", ANNOTATION_PULL_SECRET, "com.hilbert.user-ids")
+        for key in ("com.hilbert.port", ANNOTATION_PULL_SECRET, "com.hilbert.scale.idle", "com.hilbert.user-ids")
         if key in of.annotations
     ]
 

@@ -80,7 +80,7 @@ class SharedLedger:
             self._failing = False
         except HilbertError as exc:
             if not self._failing:
-                _log.error("what namespaces have used is not kept yet", reason=exc.message, detail=exc.detail)
+                _log.error("what namespaces have used could not be saved yet", reason=exc.message, detail=exc.detail)
             self._failing = True
 
     async def read(self) -> tuple[Days, Days]:

@@ -83,7 +83,7 @@ class Collector:
             try:
                 await self._events.put(events, lost=used.lost)
             except OSError as exc:
-                _log.error("what calls have used cannot be kept, and is tried again", reason=str(exc))
+                _log.error("what calls have used could not be saved; trying again", reason=str(exc))
                 await asyncio.sleep(self._again)
             else:
                 return

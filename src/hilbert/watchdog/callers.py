@@ -172,7 +172,7 @@ def _document(gateway: str, path: str) -> Mapping[str, Any]:
         raise ValueError(f"it answered {answer.status}")
     found = json.loads(data) if len(data) <= MOST_BYTES else None
     if not isinstance(found, dict):
-        raise ValueError("its answer is no document")  # noqa: TRY004 - of an answer
+        raise ValueError("its answer is not a document")  # noqa: TRY004 - of an answer
     return found
 
 

@@ -60,9 +60,9 @@ class UsageSettings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_secret_file: str = ""
     """File with the secret that signs what is sent (`X-Openfaas-Signature-256`)."""
     excluded_namespaces: str = ""
-    """Namespaces whose calls are not told, separated by commas: that of a function which gets the events, for one."""
+    """Comma-separated namespaces whose calls are not reported, such as that of a function which receives the events."""
     max_waiting: Quantity = Quantity.parse("256Mi")
-    """Maximum size of the events that wait until the webhook takes them. The oldest beyond it are lost."""
+    """Maximum size of the events that wait until the webhook accepts them. The oldest beyond it are lost."""
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):

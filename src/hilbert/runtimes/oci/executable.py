@@ -71,7 +71,7 @@ def _why_not(root: int, descriptor: int) -> str:
         words = head[2:].split(b"\n", 1)[0].split(None, 1)
         interpreter = os.fsdecode(words[0]) if words else ""
         if b"\r" in head.split(b"\n", 1)[0]:
-            return "is a script whose lines end as on Windows (CRLF), which no interpreter's name does"
+            return "is a script with Windows line ends (CRLF), so its interpreter is not found"
         if interpreter.startswith("/") and _is_missing(root, interpreter):
             return f"is a script for {shown(interpreter)}, which is not in the image"
         return ""

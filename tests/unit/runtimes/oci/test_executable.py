@@ -72,7 +72,7 @@ def test_a_script_without_its_interpreter(tmp_path: Path) -> None:
 def test_a_script_from_windows(tmp_path: Path) -> None:
     write(tmp_path, "bin/sh", elf(MACHINE))
     write(tmp_path, "app", b"#!/bin/sh\r\necho hi\r\n")
-    assert "Windows (CRLF)" in why(tmp_path, "/app")
+    assert "Windows line ends (CRLF)" in why(tmp_path, "/app")
 
 
 def test_one_for_another_machine(tmp_path: Path) -> None:
