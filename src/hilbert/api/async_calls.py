@@ -85,6 +85,7 @@ async def queue_call(call: Call) -> Answer:
 
 def _caller_of(call: Call, ref: FunctionRef) -> str:
     """Who asks. Raises `Refusal` for whoever may not call the function: as the workers do."""
+    call.asked = Action.FUNCTION_INVOKE
     source = source_of(_field(call, b"x-forwarded-for").decode("latin-1")) or "unknown"
     found = call.services.guard.check(_field(call, b"authorization"), ref.namespace, ref.name, lambda: source)
     if isinstance(found, Admitted):

@@ -109,6 +109,8 @@ class Call:
         """The caller lacks the right, whatever the answer says."""
         self.remark = ""
         """A sentence for the audit log. Nothing that a caller has sent belongs here, but names that were checked."""
+        self.asked: Action | None = None
+        """For the audit log: the right that a public endpoint has asked for itself."""
         self.acts_for = ""
         """For the audit log: whom a stranger has proved to be."""
         self._parsed: Any = None

@@ -94,7 +94,7 @@ class Trail:
             endpoint = self._match.methods.get(request.method)
         resources = [one for one, _ in call.target.each()] if call is not None else []
         first = next((one for one in resources if one is not None and one.namespace is not None), None)
-        access = endpoint.access if endpoint is not None else None
+        access = (call and call.asked) or (endpoint.access if endpoint is not None else None)
         address = parse_address(request.headers.get("x-forwarded-for", ""))
         failure = self._failure
         return Record(

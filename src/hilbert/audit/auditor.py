@@ -44,7 +44,7 @@ class Auditor:
             if counted is None:
                 return
             if counted:
-                record = msgspec.structs.replace(record, suppressed=counted)
+                record = msgspec.structs.replace(record, suppressed=record.suppressed + counted)
         await self._append(record)
 
     async def keep_counting(self) -> None:

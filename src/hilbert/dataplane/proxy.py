@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
 import structlog
@@ -13,7 +13,7 @@ from hilbert.dataplane import failures, headers
 from hilbert.dataplane.admission import Admission
 from hilbert.dataplane.call import FunctionCall, TunnelCall
 from hilbert.dataplane.control_call import ControlCall
-from hilbert.dataplane.feed.messages import CallUsed
+from hilbert.dataplane.feed.messages import CallUsed, Refusal
 from hilbert.dataplane.forwarded import Origin, TrustedProxies
 from hilbert.dataplane.gates import connect, disconnect, enter, leave
 from hilbert.dataplane.guard import Guard
@@ -21,6 +21,7 @@ from hilbert.dataplane.origin import tenant_of
 from hilbert.dataplane.passage import Passage, Refused
 from hilbert.dataplane.places import Places
 from hilbert.dataplane.table import RouteState, Table
+from hilbert.dataplane.turned_away import TurnedAwayCalls
 from hilbert.dataplane.uses import Uses
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit.http1 import Handler, Pool, Request, Responder, TimerWheel
@@ -51,10 +52,11 @@ class Proxy:
         delivery_secret: str = "",
         guard: Guard | None = None,
         uses: Uses | None = None,
+        turned_away: TurnedAwayCalls | None = None,
     ) -> None:
         """`delivery_secret` proves that a call is a queued one, made by the gateway itself; empty: none is.
 
-        `uses` is told of each call.
+        `uses` is told of each call, `turned_away` of those that are refused because of who makes them.
         """
         self._table = table
         self.wheel = wheel
@@ -66,6 +68,7 @@ class Proxy:
         self._api_calls = api_calls
         self.notes = access_log or bool(trusted) or uses is not None
         self._uses = uses
+        self._turned_away = turned_away or TurnedAwayCalls()
         self._access_log = access_log
         self._max_api_body = max_api_body
         self._delivery = delivery_secret.encode()
@@ -98,9 +101,7 @@ class Proxy:
             if known is None or known[0] is not state or known[1] is not guard.told or guard.now() >= known[2]:
                 found = self._let_in(responder, incoming, state)
                 if isinstance(found, failures.Failure):
-                    state.counters.begin()
-                    state.counters.end(found.status, 0.0)
-                    return Refused(request, responder, incoming, found)
+                    return self._turn_away(request, responder, incoming, state, found)
                 known = found
             incoming = known[3] or incoming
         gates = state.gates
@@ -158,6 +159,26 @@ class Proxy:
         if not incoming.delivered or not self._delivery:
             return False
         return hmac.compare_digest(incoming.delivered.partition(b" ")[0], self._delivery)
+
+    def _turn_away(
+        self,
+        request: Request,
+        responder: Responder,
+        incoming: headers.Incoming,
+        state: RouteState,
+        failure: failures.Failure,
+    ) -> Handler:
+        """Refuse a call because of who makes it, and have that written down."""
+        state.counters.begin()
+        state.counters.end(failure.status, 0.0)
+        refused = Refused(request, responder, incoming, failure)
+        self._turned_away.add(
+            Refusal(
+                time(), state.namespace, state.name, failure.status, request.method.decode("latin-1"),
+                _source(responder, incoming), refused.call_id.decode("latin-1"), failure.who, failure.message,
+            )
+        )  # fmt: skip
+        return refused
 
     def _let_in(
         self, responder: Responder, incoming: headers.Incoming, state: RouteState

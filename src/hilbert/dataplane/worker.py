@@ -28,6 +28,7 @@ from hilbert.dataplane.inside import Inside
 from hilbert.dataplane.places import Places
 from hilbert.dataplane.proxy import Proxy
 from hilbert.dataplane.table import Table
+from hilbert.dataplane.turned_away import TurnedAwayCalls
 from hilbert.dataplane.uses import Uses
 from hilbert.dataplane.waiting import WaitingRoom
 from hilbert.kit import log
@@ -79,6 +80,7 @@ class Worker:
             self._wheel.loop, wake=lambda state: self._link.wake(state), max_bytes=gateway.max_waiting_bytes.units
         )
         guard = Guard()
+        turned_away = TurnedAwayCalls()
         uses = Uses() if config.settings.usage.webhook_url else None
         self._proxy = Proxy(
             self._table,
@@ -95,6 +97,7 @@ class Worker:
             delivery_secret=config.delivery_secret,
             guard=guard,
             uses=uses,
+            turned_away=turned_away,
         )
         self._link = Link(
             config.feed_path,
@@ -105,6 +108,7 @@ class Worker:
             connections=lambda: len(self._admission),
             on_keys=guard.learn,
             uses=uses,
+            turned_away=turned_away,
         )
         self._limits = Limits(
             head=gateway.max_header_bytes,

@@ -24,7 +24,7 @@ from hilbert.control.usage import DAYS_KEPT
 from hilbert.core import limits, settings
 from hilbert.core.network import ITEMS_MOST
 from hilbert.core.values import Duration, Quantity
-from hilbert.dataplane import guard, uses
+from hilbert.dataplane import guard, turned_away, uses
 from hilbert.dataplane.inside import SHARE as INSIDE_SHARE
 from hilbert.dataplane.places import SHARE
 from hilbert.iam import federation, fetch, issuer_keys, jose
@@ -162,6 +162,7 @@ TOKENS: Final = (
 )  # fmt: skip
 
 AUDIT: Final = (
+    Bound("audit-refused-calls", "refused calls of functions that a worker tells one by one", "counted", fixed=f"{turned_away.MOST} a second", scope="worker"),
     Bound("usage-waiting", "calls whose usage a worker keeps for the webhook, while the control process is away", "lost, and counted", fixed=str(uses.MOST), scope="worker"),
     Bound("audit-refusals", "refusals that are recorded one by one", "counted", fixed=f"{thinning.BURST}, then one every {thinning.EVERY:g} s", scope="caller, or source without credentials"),
     Bound("audit-strangers", "such refusals of all sources without credentials", "counted", fixed=f"{thinning.STRANGERS}, then one every {thinning.STRANGERS_EVERY:g} s", scope="platform"),

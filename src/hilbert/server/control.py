@@ -53,7 +53,7 @@ from hilbert.kit.files import write_file
 from hilbert.kit.lifeline import Lifeline
 from hilbert.kit.process import take_descriptors
 from hilbert.server import child
-from hilbert.server.auditing import running_audit
+from hilbert.server.auditing import running_audit, told_of_refused_calls
 from hilbert.server.call_keys import KeyTeller
 from hilbert.server.compose import leader_of, running_provider, running_queue
 from hilbert.server.config import ControlConfig
@@ -113,6 +113,10 @@ class Control:
                 stack.push_async_callback(shared.save)
                 stack.push_async_callback(cancel, spawn(shared.keep(), name="usage"))
             feed = Feed(totals, activation.wake)
+            auditing = await stack.enter_async_context(running_audit(settings))
+            stack.push_async_callback(
+                cancel, spawn(told_of_refused_calls(feed, auditing.auditor), name="refused calls")
+            )
             await stack.enter_async_context(telling_usage(settings, feed, ledger))
             await feed.start(socket.socket(fileno=config.feed_fd))
             stack.push_async_callback(feed.close)
@@ -160,7 +164,6 @@ class Control:
             stack.push_async_callback(cancel, spawn(teller.keep(), name="call keys"))
             routing.start()
             stack.push_async_callback(routing.stop)
-            auditing = await stack.enter_async_context(running_audit(settings))
             services = Services(
                 provider=provider,
                 settings=settings,

@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
+from hilbert.audit.record import Decision
 from hilbert.control.delivery.request import QueuedRequest
 from hilbert.core.function_tokens import check
 from hilbert.core.model import EndpointSet, FunctionSpec
 from hilbert.core.values import FunctionRef
-from hilbert.dataplane.feed.messages import CallKey, CallKeys, CallPass
+from hilbert.dataplane.feed.messages import CallKey, CallKeys, CallPass, Refusal
+from hilbert.dataplane.turned_away import MOST, TurnedAwayCalls
 from hilbert.iam.federation import PASS_LIFE
+from hilbert.server.auditing import record_of
 from hilbert.server.call_keys import KeyTeller
 from support.api import URL, Answer
-from support.dataplane import DELIVERY_SECRET, Plane
+from support.dataplane import DELIVERY_SECRET, Plane, until
 from support.guarded import Guarded
 from support.replicas import mirror
 
@@ -185,3 +188,36 @@ def test_who_passed_once_is_asked_again_when_something_has_changed(plane: Plane)
         return plane.call(path, headers=headers).status
 
     assert [told(KEY), plane.call(path, headers=headers).status, told(), told(KEY)] == [200, 200, 401, 200]
+
+
+@pytest.mark.bound("audit-refused-calls")
+def test_refused_calls_are_told_and_a_flood_of_them_is_counted() -> None:
+    calls = TurnedAwayCalls()
+    assert calls.take() is None
+    for number in range(MOST + 7):
+        calls.add(Refusal(1.0, "dev", "f", 401, "GET", "192.0.2.1", str(number), "", "no"))
+    told = calls.take()
+    assert told is not None
+    assert (len(told.calls), told.more, calls.take()) == (MOST, 7, None)
+    record = record_of(told.calls[0], suppressed=told.more)
+    assert (record.decision, record.resource, record.suppressed) == (Decision.UNAUTHENTICATED, "dev:f", 7)
+
+
+def test_a_worker_tells_whom_it_has_refused(plane: Plane) -> None:
+    """For the audit log: who, from where, of which function, under which id; and no token."""
+    replica = plane.replica()
+    plane.put("asks", replica.endpoint, namespace="dev", guarded=True)
+    told: list[Refusal] = []
+    plane.feed.on_turned_away = lambda message: told.extend(one for one in message.calls if one.name == "asks")
+    viewer = CallKey(id="2", name="v", digest=hashlib.sha256(b"v").digest(), namespaces=["dev"], may_call=False)
+    plane.run(plane.feed.tell_keys, CallKeys("", [], [KEY, viewer]))
+    plane.put("settled-refusals", replica.endpoint, namespace="dev")
+    assert plane.call("/function/asks.dev", headers="X-Call-Id: mine").status == 401
+    assert plane.call("/function/asks.dev", headers="Authorization: Bearer hilbert_2_v").status == 403
+    assert plane.call("/function/asks.dev", headers="Authorization: Bearer hilbert_1_s").status == 200
+    until(lambda: len(told) == 2, what="two refusals")
+    first, second = told
+    assert (first.namespace, first.name, first.status, first.method, first.who) == ("dev", "asks", 401, "GET", "")
+    assert (first.source, first.call_id) == ("127.0.0.1", "mine")
+    assert (second.status, second.who) == (403, "token:2")
+    assert "hilbert_" not in repr(told)

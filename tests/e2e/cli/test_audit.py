@@ -62,6 +62,21 @@ def test_a_guarded_function_from_its_deployment_to_a_revocation(platform: Platfo
     )
 
 
+def test_refused_calls_of_functions_are_in_the_log(platform: Platform) -> None:
+    def found() -> list[dict[str, object]]:
+        listed = platform.hilbert("audit", "list", "-n", "dev", "--action", "Function:Invoke", "--refused", "--json")
+        return [line["record"] for line in json.loads(listed.stdout)]
+
+    until(
+        lambda: {one["path"] for one in found()} >= {"/function/kept.dev", "/async-function/kept.dev"},
+        what="the refusals of before",
+        log=lambda: platform.log,
+    )
+    one = next(one for one in found() if one["path"] == "/function/kept.dev")
+    assert (one["resource"], one["response_code"], one["decision"]) == ("dev:kept", 401, "unauthenticated")
+    assert (one["source_ip"], bool(one["request_id"])) == ("127.0.0.1", True)
+
+
 def test_each_call_is_told_over_a_webhook_that_is_away_and_a_kill(platform: Platform, sink: EventSink) -> None:
     """In OpenFaaS's format, signed, numbered without a gap, and none twice."""
     body = {"service": "told", "namespace": "dev", "image": "functions/alpine:latest", "envProcess": "cat"}

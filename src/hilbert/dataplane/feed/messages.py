@@ -172,6 +172,30 @@ class CallKeys(msgspec.Struct, frozen=True, tag="keys", array_like=True):
     passes: list[CallPass] = []
 
 
+class Refusal(msgspec.Struct, frozen=True, array_like=True):
+    """A call that was refused because of who made it."""
+
+    at: float
+    """Seconds since 1970."""
+    namespace: str
+    name: str
+    status: int
+    method: str
+    source: str
+    call_id: str
+    who: str
+    """The identity of the caller, where that was proved."""
+    reason: str
+
+
+class TurnedAway(msgspec.Struct, frozen=True, tag="turned-away", array_like=True):
+    """Up: refused calls, for the audit log."""
+
+    calls: list[Refusal]
+    more: int
+    """Others like the last one, which were only counted."""
+
+
 class UsedKept(msgspec.Struct, frozen=True, tag="used-kept", array_like=True):
     """Down: all up to this message of `Used` is on the disk."""
 
@@ -179,7 +203,7 @@ class UsedKept(msgspec.Struct, frozen=True, tag="used-kept", array_like=True):
 
 
 Down = Snapshot | Delta | Shares | CallKeys | UsedKept
-Up = Hello | Resync | Applied | Wake | Levels | Used
+Up = Hello | Resync | Applied | Wake | Levels | Used | TurnedAway
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -25,6 +25,7 @@ from hilbert.dataplane.feed.messages import (
     Resync,
     Shares,
     Snapshot,
+    TurnedAway,
     Unframer,
     Up,
     Used,
@@ -64,6 +65,8 @@ class Feed:
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
         self._keys = b""
+        self.on_turned_away: Callable[[TurnedAway], None] = lambda _calls: None
+        """Called with calls that a worker has refused because of who made them."""
         self.on_used: Callable[[str, Used], None] = lambda _worker, _used: None
         """Called with what a worker, by its incarnation, reports of each call."""
         self.on_use: Callable[[str, Sequence[ScopeUse]], None] = lambda _worker, _uses: None
@@ -211,6 +214,8 @@ class Feed:
                     self._on_wake(FunctionRef(NamespaceName(namespace), FunctionName(name)))
             case Applied(version=version):
                 self._totals.applied(link.incarnation, version)
+            case TurnedAway():
+                self.on_turned_away(message)
             case Used():
                 self.on_used(link.incarnation, message)
             case Levels():

@@ -28,6 +28,7 @@ from hilbert.dataplane.feed.messages import (
     frame,
 )
 from hilbert.dataplane.table import RouteState, Table
+from hilbert.dataplane.turned_away import TurnedAwayCalls
 from hilbert.dataplane.uses import Uses
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.pace import Pace
@@ -57,6 +58,7 @@ class Link:
         connections: Callable[[], int],
         on_keys: Callable[[CallKeys], None] = lambda _keys: None,
         uses: Uses | None = None,
+        turned_away: TurnedAwayCalls | None = None,
     ) -> None:
         """`on_change` and `on_gone` are told of routes that may release or must refuse their waiting calls."""
         self._path = path
@@ -66,6 +68,7 @@ class Link:
         self._on_gone = on_gone
         self._on_keys = on_keys
         self._uses = uses
+        self._turned_away = turned_away or TurnedAwayCalls()
         self._connections = connections
         self._incarnation = secrets.token_hex(8)
         self._transport: asyncio.Transport | None = None
@@ -122,6 +125,8 @@ class Link:
                 limits=table.take_used(),
             )
         )
+        if (refused := self._turned_away.take()) is not None:
+            self._send(refused)
         if self._uses is not None:
             for used in self._uses.take():
                 self._send(used)
