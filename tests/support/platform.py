@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -130,14 +131,24 @@ class Platform:
         return found
 
     def replicas(self) -> list[psutil.Process]:
-        """One process of each replica: the first in its sandbox."""
-        found = {process.pid: process for process in self.processes() if is_replica(process)}
+        """One process of each replica: the first in its sandbox. Spare sandboxes that nobody has moved into are none."""
+        found = {
+            process.pid: process for process in self.processes() if is_replica(process) and not self._waits(process)
+        }
         firsts = []
         for process in found.values():
             with contextlib.suppress(psutil.NoSuchProcess):
                 if process.ppid() not in found:
                     firsts.append(process)
         return firsts
+
+    def _waits(self, process: psutil.Process) -> bool:
+        """Whether it is of a spare sandbox that nobody has moved into."""
+        with contextlib.suppress(psutil.Error, OSError):
+            told = process.environ().get("HILBERT_REPLICA", "") + Path(f"/proc/{process.pid}/mountinfo").read_text()
+            names = set(re.findall(r"/(spare-[0-9a-f]{8})", told))
+            return any((self.folder / "r" / "r" / name / "spare").exists() for name in names)
+        return False
 
     def _owns(self, process: psutil.Process) -> bool:
         folder = str(self.folder)

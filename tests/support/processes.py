@@ -116,11 +116,13 @@ class ProcessHarness(Alone):
         folder: Path | None = None,
         default_limits: DefaultLimitSettings | None = None,
         required: frozenset[Promise] = frozenset(),
+        spares: int = 2,
     ) -> None:
         self.required = required
         self.images = level == "image"
         self.level = "bubblewrap" if self.images else level
         self.default_limits = default_limits
+        self.spares = spares
         self.folder = folder or Path(tempfile.mkdtemp(prefix="hb-"))
         # Other users pass through it to what is theirs; what is not, is closed below.
         self.folder.chmod(0o711)
@@ -143,7 +145,7 @@ class ProcessHarness(Alone):
             self.folder / "run",
             images=ImageStore(state / "images", shipped=self.folder / "shipped"),
             logs=self.logs,
-            settings=ProcessSettings(sandbox=self.level, log_bytes=Quantity.parse("1Mi")),  # type: ignore[arg-type]
+            settings=ProcessSettings(sandbox=self.level, log_bytes=Quantity.parse("1Mi"), spares=self.spares),  # type: ignore[arg-type]
             network=Network(self.folder / "run", pool="10.213.0.0/16"),
             default_limits=self.default_limits,
             probe_period=self.probe_period,

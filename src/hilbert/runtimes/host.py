@@ -29,6 +29,7 @@ from hilbert.runtimes.oci.survey import survey as survey_images
 from hilbert.runtimes.process.images import ImageStore
 from hilbert.runtimes.process.machine import Machine, survey
 from hilbert.runtimes.process.runtime import ProcessStarter
+from hilbert.runtimes.process.spares import Spares
 from hilbert.runtimes.replica.replicas import PROBE_PERIOD, Replicas
 
 _log = structlog.get_logger("hilbert.process")
@@ -91,8 +92,14 @@ class HostRuntime:
             self.replicas.folder, images=self._images, wanted=wanted, scratch=scratch, abilities=abilities
         )
         self._process = ProcessStarter(
-            self.replicas, found, images=self._images, default_limits=self._default_limits, bound=self._bound
+            self.replicas,
+            found,
+            images=self._images,
+            default_limits=self._default_limits,
+            spares=self._settings.spares,
+            bound=self._bound,
         )
+        await self._process.open()
         if self._store is not None and self._network is not None:
             can = await survey_images(self.replicas.folder, self._launching, scratch=scratch, user=found.user(0))
             self._engines = spawn(
@@ -128,6 +135,8 @@ class HostRuntime:
     async def close(self) -> None:
         """Look after no replica any more. They go on."""
         await cancel(self._engines)
+        if self._process is not None:
+            await self._process.close()
         await self.replicas.close()
         if self._store is not None:
             await self._store.close()
@@ -141,6 +150,11 @@ class HostRuntime:
         if self._machine is None:
             raise RuntimeError("the runtime is not open")
         return self._machine
+
+    @property
+    def spares(self) -> Spares | None:
+        """The spare sandboxes, where there can be some."""
+        return None if self._process is None else self._process.spares
 
     # Runtime
 

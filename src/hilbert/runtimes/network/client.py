@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,11 +26,13 @@ from hilbert.kit.retry import Backoff
 from hilbert.runtimes.network import child, machine
 from hilbert.runtimes.network.addresses import Pool
 from hilbert.runtimes.network.claims import Claim
-from hilbert.runtimes.network.messages import PROTOCOL, Attach, Attached, Config, FromKeeper, Hello, Leave
+from hilbert.runtimes.network.messages import PROTOCOL, Attach, Attached, Config, FromKeeper, Hello, Leave, MoveIn, Room
 from hilbert.runtimes.network.survey import Abilities, survey
 
 _ANSWER_MOST: Final = 30.0
 """Seconds for the keeper to set up one network; it takes about twenty milliseconds."""
+_MOVE_MOST: Final = 5.0
+"""The same for a network that is there; without an answer, a sandbox is made anew."""
 _OWN_MOST: Final = 10.0
 """Seconds for a starting process to have left this one's network."""
 _END_MOST: Final = 3.0
@@ -129,7 +132,7 @@ class Network:
                     self._known[order.replica] = _Known(order, pid, os.dup(process))
                 answer = self._answers[order.replica] = asyncio.get_running_loop().create_future()
                 await self._send(self._known[order.replica])
-                why = await answer
+                why: str = await answer
         except (TimeoutError, OSError) as exc:
             self.forget(order.replica)
             raise StartFailed("the replica's network could not be set up in time", detail=str(exc)) from exc
@@ -138,6 +141,35 @@ class Network:
         if why:
             self.forget(order.replica)
             raise StartFailed("the replica's network could not be set up", detail=why, hint="see 'hilbert doctor'")
+
+    async def move_in(self, spare: str, order: Attach, pid: int, process: int, room: Room | None) -> str:
+        """Give what was attached as `spare` to the replica of the order, which is the same but for whose it is.
+
+        `room`: and furnish the sandbox of the process for it. Returns why not, empty when it is done; the spare is of no
+        more use then, and nothing is known of the replica. Raises `StartFailed` when it is not known how it went.
+        """
+        known = self._known.get(spare)
+        given: list[int] = []
+        try:
+            async with asyncio.timeout(_MOVE_MOST):
+                if known is None or order != msgspec.structs.replace(
+                    known.order, replica=order.replica, namespace=order.namespace
+                ):
+                    return "it has not the network that is wanted"
+                if room is not None:
+                    given = [os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("mnt", "uts")]
+                message = MoveIn(spare=spare, replica=order.replica, namespace=order.namespace, room=room)
+                answer = self._answers[order.replica] = asyncio.get_running_loop().create_future()
+                await self._deliver(message, [process, *given])
+                why: str = await answer
+        except (TimeoutError, OSError) as exc:
+            raise StartFailed("a spare sandbox could not be used", detail=str(exc)) from exc
+        finally:
+            handover.close(given)
+            self._answers.pop(order.replica, None)
+        if not why:
+            self._known[order.replica] = _Known(order, pid, self._known.pop(spare).process)
+        return why
 
     def forget(self, replica: str) -> None:
         """The replica has ended. Absence is success."""
@@ -209,16 +241,19 @@ class Network:
         """Waits while the keeper has no room for more. Raises `OSError`, when the replica or the keeper has gone."""
         network = _network_of(known.pid, known.process)
         try:
-            while True:
-                if self._connection is None:
-                    raise ConnectionError("the network keeper is away")
-                try:
-                    handover.send(self._connection, msgspec.json.encode(known.order), [known.process, network])
-                    return
-                except BlockingIOError:
-                    await asyncio.sleep(_LOOK_EVERY)
+            await self._deliver(known.order, [known.process, network])
         finally:
             os.close(network)
+
+    async def _deliver(self, message: Attach | MoveIn, descriptors: Sequence[int]) -> None:
+        while True:
+            if self._connection is None:
+                raise ConnectionError("the network keeper is away")
+            try:
+                handover.send(self._connection, msgspec.json.encode(message), descriptors)
+                return
+            except BlockingIOError:
+                await asyncio.sleep(_LOOK_EVERY)
 
     def _hear(self) -> None:
         if self._connection is None:
@@ -236,7 +271,7 @@ class Network:
             case Hello() as hello:
                 if self._hello is not None and not self._hello.done():
                     self._hello.set_result(hello)
-            case Attached(replica=replica, error=error):
+            case Attached(replica=replica, error=error):  # Of `attach` and `move_in`.
                 answer = self._answers.get(replica)
                 if answer is not None and not answer.done():
                     answer.set_result(error.removeprefix("- "))

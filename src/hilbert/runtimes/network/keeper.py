@@ -30,6 +30,7 @@ from hilbert.kit.inside import COUNT_MOST
 from hilbert.kit.process import take_descriptors
 from hilbert.runtimes.network import nftables, setting_up
 from hilbert.runtimes.network.addresses import Pool, own_addresses
+from hilbert.runtimes.network.furnish import furnish
 from hilbert.runtimes.network.kept import Kept
 from hilbert.runtimes.network.messages import (
     PROTOCOL,
@@ -38,6 +39,7 @@ from hilbert.runtimes.network.messages import (
     Config,
     Hello,
     Leave,
+    MoveIn,
     ToKeeper,
 )
 from hilbert.runtimes.network.sockets import MADE_AHEAD, Sockets
@@ -161,6 +163,8 @@ class Keeper:
                     self._lose(client)
                 case Attach() as order:
                     self._attach(client, order, descriptors)
+                case MoveIn() as order:
+                    self._move_in(client, order, descriptors)
                 case Leave():
                     self._ended = True
         except msgspec.MsgspecError:
@@ -210,13 +214,13 @@ class Keeper:
             pool=self._pool,
             programs=self._config.programs,
         )
-        kept = Kept(order.namespace, os.dup(process), task, self._selector, lambda: self._forget(order.replica))
+        kept = Kept(order.namespace, os.dup(process), task, self._selector, lambda: self._forget(kept))
         self._kept[order.replica] = kept
 
         def answer(error: str) -> None:
             if error:
                 kept.close()
-                self._forget(order.replica)
+                self._forget(kept)
             self._tell(client, Attached(replica=order.replica, error=error))
 
         def done(error: str, sockets: list[socket.socket]) -> None:
@@ -231,6 +235,33 @@ class Keeper:
 
         self._in_child(lambda: setting_up.set_up(task), done)
 
+    def _move_in(self, client: socket.socket, order: MoveIn, descriptors: list[int]) -> None:
+        """The network of a spare sandbox becomes a replica's; one whose way out is not there yet does not."""
+        kept = self._kept.get(order.spare)
+        process, *room = descriptors or [-1]
+        if kept is None or process < 0 or len(room) != (2 if order.room else 0) or order.replica in self._kept:
+            self._tell(client, Attached(replica=order.replica, error="- there is no such spare sandbox"))
+            return
+        kept.move_in(order.namespace, os.dup(process))
+        self._kept[order.replica] = self._kept.pop(order.spare)
+        furniture = order.room
+        if furniture is None:
+            self._tell(client, Attached(replica=order.replica))
+            return
+        mounts, uts = room
+
+        def work() -> list[socket.socket]:
+            furnish(furniture, mounts=mounts, uts=uts)
+            return []
+
+        def done(error: str, _: list[socket.socket]) -> None:
+            if error:  # It is of no use to anybody any more.
+                kept.close()
+                self._forget(kept)
+            self._tell(client, Attached(replica=order.replica, error=error))
+
+        self._in_child(work, done)
+
     def _make_sockets(self, kept: Kept, done: Callable[[str, list[socket.socket]], None]) -> None:
         if not kept.is_open:
             done("it has ended", [])
@@ -238,8 +269,9 @@ class Keeper:
         network = kept.order.network
         self._in_child(lambda: setting_up.make_sockets_in(network, COUNT_MOST), done)
 
-    def _forget(self, replica: str) -> None:
-        self._kept.pop(replica, None)
+    def _forget(self, gone: Kept) -> None:
+        for replica in [replica for replica, kept in self._kept.items() if kept is gone]:
+            del self._kept[replica]
         if not self._clients and not self._kept:
             self._ended = True
 

@@ -71,6 +71,14 @@ class Kept:
         if not self.is_open:  # It has ended meanwhile.
             self.close()
 
+    def move_in(self, namespace: str, process: int) -> None:
+        """It is a replica's of that namespace from now on, and lives as long as that process, a pidfd that is taken over."""
+        self._selector.unregister(self._process)
+        os.close(self._process)
+        self._namespace = namespace
+        self._process = process
+        self._selector.register(process, selectors.EVENT_READ, self._ended)
+
     @property
     def is_open(self) -> bool:
         return self._process >= 0

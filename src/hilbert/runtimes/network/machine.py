@@ -12,7 +12,7 @@ from hilbert.runtimes.network import links, nftables, rules
 from hilbert.runtimes.network.addresses import Pool
 from hilbert.runtimes.network.claims import Claim, Record, of_the_dead, this_network
 
-_GONE_MOST: Final = 3.0
+_GONE_MOST: Final = 10.0
 _LOOK_EVERY: Final = 0.02
 _CONF: Final = Path("/proc/sys/net/ipv4/conf")
 

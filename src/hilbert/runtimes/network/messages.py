@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 """Raised with every change of this file: a keeper of another number is replaced."""
 
 
@@ -56,6 +56,28 @@ class Attach(msgspec.Struct, frozen=True, tag="attach", kw_only=True):
     """It is called at ports that it listens on itself."""
 
 
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """What a spare sandbox lacks, that has mounts of its own, until a replica moves in."""
+
+    host: str
+    """Host name inside."""
+    mounts: tuple[tuple[str, str], ...]
+    """Folders here, each with the folder inside where it is to be seen, for reading only."""
+    read_only: bool
+    """Nothing can be written to its root."""
+
+
+class MoveIn(msgspec.Struct, frozen=True, tag="move-in", kw_only=True):
+    """Control: what was attached as `spare` is this replica's from now on. With the process's pidfd, and its mount and UTS
+    namespaces where there is a `room` to furnish. Nothing of what the network allows changes.
+    """
+
+    spare: str
+    replica: str
+    namespace: str
+    room: Room | None = None
+
+
 class Leave(msgspec.Struct, frozen=True, tag="leave"):
     """Control: end, a newer keeper takes over."""
 
@@ -68,5 +90,5 @@ class Attached(msgspec.Struct, frozen=True, tag="attached", kw_only=True):
     """One sentence; empty when all is in place."""
 
 
-ToKeeper = Attach | Leave
+ToKeeper = Attach | MoveIn | Leave
 FromKeeper = Hello | Attached

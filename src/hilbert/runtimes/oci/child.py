@@ -17,9 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
+from hilbert.kit import mounts
 from hilbert.runtimes.network.enter import raise_loopback
-from hilbert.runtimes.oci import mounts
 from hilbert.runtimes.oci.messages import ARGUMENTS, BLOCK, FILTER, INFO, OUTPUT, Engine, Launch
+from hilbert.runtimes.oci.mounts import assemble
 
 _ABOVE: Final = 64
 """Descriptors are moved here first, so that putting one in place does not overwrite another."""
@@ -57,7 +58,7 @@ def become(order: Launch, descriptors: Sequence[int], id_map: int) -> NoReturn:
 def _become_bubblewrap(order: Launch, moved: Mapping[int, int], id_map: int) -> NoReturn:
     unprivileged = os.geteuid() != 0
     mounts.leave(with_user=unprivileged)
-    root = mounts.assemble(
+    root = assemble(
         order.image,
         writable=order.writable,
         covers=order.covers,
@@ -93,7 +94,7 @@ def _become_engine(order: Launch, engine: Engine, moved: Mapping[int, int], id_m
     raise_loopback(wait=0.0)
     with suppress(OSError):
         Path(_LOWEST_PORT).write_text("0")  # The network is its own, so any port of it may be, as in other engines.
-    root = mounts.assemble(
+    root = assemble(
         order.image,
         writable=order.writable,
         covers=order.covers,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from hilbert.images.tree import shown
-from hilbert.runtimes.oci.mounts import open_in
+from hilbert.kit.mounts import open_in
 
 _OURS: Final = ("/proc/", "/dev/", "/sys/", "/tmp/", "/run/", "/var/openfaas/")  # noqa: S108 - inside a replica
 """What is there is mounted at the start, and not the image's."""

@@ -13,8 +13,8 @@ from hilbert.core.errors import StartFailed
 from hilbert.core.ports import ReplicaPlan
 from hilbert.images.model import LocalImage
 from hilbert.images.tree import shown
+from hilbert.kit.mounts import open_in
 from hilbert.runtimes.oci.executable import why_not
-from hilbert.runtimes.oci.mounts import open_in
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECRETS: Final = "/var/openfaas/secrets"

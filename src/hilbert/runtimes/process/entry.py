@@ -9,19 +9,26 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
 
 _LAST = 5
 """The highest descriptor that is given on purpose (`contract.ENVIRONMENT`)."""
+_HANDED = (3, 5, 1)
+"""`contract.HANDED`, and standard error is the same as the last."""
+_ABOVE = 32
+_ENTRY_MOST = 65536
+_CONFINING = ("user", "drop", "own_network", "etc", "landlock", "scope", "limits", "filter")
 
 
 def main() -> None:
     entry = json.loads(sys.argv[1])
     sys.path[:] = entry["paths"]
     os.closerange(_LAST + 1, 65536)  # Nothing of the platform's that came by accident.
-    if any(entry.get(name) for name in ("user", "drop", "own_network", "landlock", "scope", "filter")):
-        from hilbert.runtimes.process.sandbox import confine
-
-        confine.confine(entry)
+    spare = bool(entry.get("spare"))
+    if spare:
+        _confine(entry)
+        entry = _wait_for_an_owner(entry["gate"])
+    _confine(entry)
     if entry.get("parent"):
         _end_with(entry["parent"])
     os.chdir(entry["chdir"])
@@ -31,12 +38,49 @@ def main() -> None:
         return
     # Everything up to here took time, in which the runtime wrote down who this is. If it died before it could, nobody
     # will ever look after this process: it ends here, and no code of the function has run.
-    if os.read(entry["gate"], 1) != b"+":
+    if not spare and os.read(entry["gate"], 1) != b"+":
         sys.exit(0)
     os.close(entry["gate"])
     _take_environment(entry["environment"])
     sys.argv[:] = ["hilbert-watchdog"]
     run_and_exit()
+
+
+def _confine(entry: dict[str, Any]) -> None:
+    if any(entry.get(name) for name in _CONFINING):
+        from hilbert.runtimes.process.sandbox import confine
+
+        confine.confine(entry)
+
+
+def _wait_for_an_owner(gate: int) -> dict[str, Any]:
+    """Of a spare sandbox: have everything imported that every replica imports before the function's own code, and no more.
+
+    Then the entry of the replica that moves in, with its descriptors. This process ends here if none ever does.
+    """
+    import fcntl
+    import socket
+
+    import hilbert.kit.epoll.loop
+    import hilbert.runtimes.process.sandbox.confine
+    import hilbert.runtimes.replica.seccomp
+    import hilbert.watchdog.front
+    import hilbert.watchdog.modes.python
+    import hilbert.watchdog.printed
+    import hilbert.watchdog.run  # noqa: F401
+
+    with socket.socket(fileno=os.dup(gate)) as line:
+        line.send(b"ready")
+        message, given, _, _ = socket.recv_fds(line, _ENTRY_MOST, len(_HANDED))
+    if not message:
+        sys.exit(0)
+    apart = [fcntl.fcntl(source, fcntl.F_DUPFD, _ABOVE) for source in given]  # So that none is overwritten by another.
+    os.closerange(_LAST + 1, _ABOVE)
+    for place, source in zip(_HANDED, apart, strict=True):
+        os.dup2(source, place)
+        os.close(source)
+    os.dup2(1, 2)
+    return json.loads(message)  # type: ignore[no-any-return]
 
 
 def _end_with(parent: int) -> None:

@@ -7,6 +7,7 @@ import fcntl
 import io
 import os
 import signal
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -31,29 +32,26 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True):
     child: int
     """The process that is ours to wait for: the same, or its parent."""
     gate: int
-    """Descriptor to write `+` to. Closing it without ends the process."""
+    """A socket that keeps messages' bounds, to write `+` to; or of a spare sandbox, an entry. Closing it without ends the process."""
     block: int
     """Descriptor to close once the process is under its limits: it starts no other before."""
 
 
 async def launch(
-    interpreter: Interpreter, command: Command, *, listen: int, output: int, environment: Mapping[str, str]
+    interpreter: Interpreter, command: Command, *, output: int, listen: int = -1, environment: Mapping[str, str] = {}
 ) -> Launched:
-    """Start the process up to its gate. Takes over no descriptor. Raises `StartFailed` and `OSError`."""
+    """Start the process up to its gate. Takes over no descriptor. Raises `StartFailed` and `OSError`.
+
+    A spare sandbox gets its socket and environment at the gate.
+    """
     with contextlib.ExitStack() as ours:
-        gate_read, gate_write = _pipe(ours)
+        gate, theirs = map(ours.enter_context, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         nothing = ours.enter_context(io.FileIO("/dev/null", "rb"))
-        function_environment = _memory(ours, msgspec.json.encode(environment))
-        inherited = {
-            0: nothing.fileno(),
-            1: output,
-            2: output,
-            LISTEN: listen,
-            GATE: gate_read.fileno(),
-            ENVIRONMENT: function_environment.fileno(),
-        }
+        inherited = {0: nothing.fileno(), 1: output, 2: output, GATE: theirs.fileno()}
+        if not command.entry.spare:
+            inherited |= {LISTEN: listen, ENVIRONMENT: memory(ours, msgspec.json.encode(environment)).fileno()}
         if command.filter:
-            inherited[FILTER] = _memory(ours, command.filter).fileno()
+            inherited[FILTER] = memory(ours, command.filter).fileno()
         info_read, info_write = _pipe(ours)
         block_read, block_write = _pipe(ours)
         if command.isolated:
@@ -73,7 +71,7 @@ async def launch(
         try:
             info_write.close()
             pid = await child_of(info_read.fileno()) if command.isolated else child
-            return Launched(pid=pid, child=child, gate=os.dup(gate_write.fileno()), block=os.dup(block_write.fileno()))
+            return Launched(pid=pid, child=child, gate=os.dup(gate.fileno()), block=os.dup(block_write.fileno()))
         except BaseException:
             abandon(child)
             raise
@@ -102,7 +100,7 @@ def _pipe(ours: contextlib.ExitStack) -> tuple[io.FileIO, io.FileIO]:
     return ours.enter_context(io.FileIO(read, "rb")), ours.enter_context(io.FileIO(write, "wb"))
 
 
-def _memory(ours: contextlib.ExitStack, content: bytes) -> io.FileIO:
+def memory(ours: contextlib.ExitStack, content: bytes) -> io.FileIO:
     """A file in memory, to be read from its start."""
     file = ours.enter_context(io.FileIO(os.memfd_create("hilbert", os.MFD_CLOEXEC), "w+b"))
     file.write(content)

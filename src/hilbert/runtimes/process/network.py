@@ -19,14 +19,13 @@ _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def make_own(etc: Sequence[tuple[str, str]] = ()) -> None:
-    """Leave the host's network for a namespace with a loopback alone. Raises `OSError`.
+def make_own(*, with_mounts: bool = False) -> None:
+    """Leave the host's network for a namespace with a loopback alone; `with_mounts`: and its mounts, so that `cover` works.
 
-    Without privileges, inside a user namespace. `etc` are files, each with one that it covers from now on: names are found
-    otherwise there.
+    Without privileges, inside a user namespace. Raises `OSError`.
     """
     user, group = os.geteuid(), os.getegid()
-    wanted = _CLONE_NEWNET | (_CLONE_NEWNS if etc else 0)
+    wanted = _CLONE_NEWNET | (_CLONE_NEWNS if with_mounts else 0)
     if user == 0:
         _unshare(wanted)
     else:
@@ -34,17 +33,21 @@ def make_own(etc: Sequence[tuple[str, str]] = ()) -> None:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
             with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - pathlib costs 5 ms of every start
                 file.write(text)
-    if etc:
+    if with_mounts:
         _mount(None, "/", _MS_REC | _MS_PRIVATE)
-    for source, target in etc:
-        if os.path.exists(target):  # noqa: PTH110 - pathlib, as above
-            _mount(source, target, _MS_BIND)
     import fcntl
     import socket
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         up_and_running, set_flags = 0x41, 0x8914
         fcntl.ioctl(any_socket, set_flags, struct.pack("16sH14x", b"lo", up_and_running))
+
+
+def cover(etc: Sequence[tuple[str, str]]) -> None:
+    """Put each file over another, from now on and for this process alone: names are found otherwise there. Raises `OSError`."""
+    for source, target in etc:
+        if os.path.exists(target):  # noqa: PTH110 - pathlib, as above
+            _mount(source, target, _MS_BIND)
 
 
 def without_unix_upstream(environment: Mapping[str, str]) -> Mapping[str, str]:

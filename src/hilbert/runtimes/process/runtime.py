@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
-from collections.abc import AsyncIterator
+import resource
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -14,22 +14,26 @@ import msgspec
 
 from hilbert.core.errors import InvalidSpec, StartFailed
 from hilbert.core.isolation import Promise, render_promises
-from hilbert.core.model import FunctionSpec
+from hilbert.core.model import FunctionSpec, Resources
 from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import Handle, ReplicaPlan
 from hilbert.core.settings import DefaultLimitSettings
+from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
+from hilbert.kit.aio import spawn
 from hilbert.kit.http1.ask import safe_path
 from hilbert.runtimes.network import files
 from hilbert.runtimes.network.messages import Attach
-from hilbert.runtimes.process.environment import render_environment
 from hilbert.runtimes.process.images import ImageStore, open_to_others, open_way
 from hilbert.runtimes.process.launch import abandon, launch
 from hilbert.runtimes.process.machine import Machine
-from hilbert.runtimes.process.network import without_unix_upstream
+from hilbert.runtimes.process.prepared import Prepared
 from hilbert.runtimes.process.sandbox.contract import Occupant, own_etc
+from hilbert.runtimes.process.sockets import listen
+from hilbert.runtimes.process.spares import Spare, Spares, hand_over, remove_left
 from hilbert.runtimes.replica import proc
 from hilbert.runtimes.replica.errors import start_errors
-from hilbert.runtimes.replica.folder import make_folder, put_secrets
+from hilbert.runtimes.replica.folder import make_folder, put_secrets, rewrite_folder
+from hilbert.runtimes.replica.groups import end_groups
 from hilbert.runtimes.replica.handle import ReplicaData
 from hilbert.runtimes.replica.limits import Allowance
 from hilbert.runtimes.replica.monitor import EndOfChild
@@ -38,9 +42,6 @@ from hilbert.runtimes.replica.scratch import ON_DISK
 
 _READY_PATH: Final = "com.openfaas.ready.http.path"
 _HEALTH_PATH: Final = "com.openfaas.health.http.path"
-_SOCKET_MOST: Final = 107
-"""Bytes of a unix socket's path (unix(7))."""
-_BACKLOG: Final = 4096
 
 
 class ProcessStarter:
@@ -53,14 +54,32 @@ class ProcessStarter:
         *,
         images: ImageStore,
         default_limits: DefaultLimitSettings,
+        spares: int,
         bound: bool,
     ) -> None:
-        """`bound`: replicas end with this process, too."""
+        """`spares`: how many spare sandboxes wait. `bound`: replicas end with this process, too."""
         self._replicas = replicas
         self._machine = machine
         self._images = images
         self._default_limits = default_limits
         self._bound = bound
+        self.spares: Spares | None = None
+        """Where they can be made."""
+        if spares and replicas.network is not None and machine.network(NetworkUse()) is NetworkKind.TENANT:
+            usual = msgspec.structs.replace(self._allowance(None), memory=0, cpu=0)
+            self.spares = Spares(
+                replicas.folder, machine, replicas.network,
+                most=spares, order=self._usual_network, allowance=usual, bound=bound,
+            )  # fmt: skip
+
+    async def open(self) -> None:
+        """Remove spare sandboxes that an earlier process has left."""
+        await asyncio.to_thread(remove_left, self._replicas.folder, self._machine.limiter)
+
+    async def close(self) -> None:
+        """End what nobody has moved into. Replicas go on."""
+        if self.spares is not None:
+            await self.spares.close()
 
     def has(self, image: str, namespace: str) -> bool:
         """Whether the name means a bundle there. Raises `ImageUnavailable` for one that is damaged."""
@@ -70,73 +89,58 @@ class ProcessStarter:
         """As the port."""
         self._images.find(spec.image, spec.ref.namespace)
         self._check_promises(required, network)
+        if self.spares is not None:
+            self.spares.want()
 
     def pin(self, spec: FunctionSpec) -> str:
         """As `Pinning`."""
         return self._images.find(spec.image, spec.ref.namespace).pin
 
     async def start(self, plan: ReplicaPlan) -> AsyncIterator[Handle]:
-        """As the port. The process waits at its gate until the handle with its id is stored, and ends if it never is."""
-        machine = self._machine
-        bundle = self._images.find(plan.spec.image, plan.spec.ref.namespace)
-        self._check_promises(plan.required, plan.network)
-        kind = machine.network(plan.network)
-        if kind is NetworkKind.NONE and not machine.own_network:
-            raise StartFailed(
-                "the function may use no network, and this machine cannot make network namespaces",
-                hint="run Hilbert as root, or allow unprivileged user namespaces",
-            )
-        folder = self._replicas.place(plan.replica)
-        allowance = Allowance.of(plan.spec.limits, self._default_limits)
-        if machine.sandbox.level in ON_DISK:
-            allowance = msgspec.structs.replace(allowance, file_bytes=self._default_limits.scratch.units)
-        data = ReplicaData(
-            folder=str(folder),
-            groups=machine.limiter.groups(plan.spec.ref.namespace, plan.replica),
-            ready=safe_path(plan.spec.annotations.get(_READY_PATH), "/_/ready"),
-            health=safe_path(plan.spec.annotations.get(_HEALTH_PATH), "/_/health"),
-            tenant=plan.tenant,
-            placement=machine.placement(plan, allowance),
-        )
-        network = self._replicas.order(plan.replica, plan.spec.ref, data)
-        handle = data.put_into(Handle(replica=plan.replica, ref=plan.spec.ref, generation=plan.generation))
-        yield handle
-        occupant = Occupant(
-            folder=folder,
-            host=plan.spec.ref.name,
-            bundle=bundle,
-            user=machine.user(plan.tenant),
-            network=kind is NetworkKind.HOST,
-            etc=_names(plan.spec.ref.name, network),
-            read_only=plan.spec.read_only_root,
-            bound=self._bound,
-        )
+        """As the port: in a spare sandbox if there is one, else in a new one."""
+        prepared = self._prepare(plan)
+        spare = None
+        if self.spares is not None:
+            spare = None if prepared.network is None else self.spares.take(prepared.network)
+            self.spares.want()
+        with start_errors():
+            await self._open_ways(prepared.occupant)
+            if spare is not None and self.spares is not None:
+                moving = prepared.at(spare.folder, self._machine.sandbox)
+                if await self.spares.furnish(spare, moving):
+                    prepared = moving
+                else:
+                    spare = None
+        starting = self._start_new(prepared) if spare is None else self._move_in(prepared, spare)
+        async with contextlib.aclosing(starting) as handles:
+            async for handle in handles:
+                yield handle
+
+    async def _start_new(self, prepared: Prepared) -> AsyncGenerator[Handle, None]:
+        """The process waits at its gate until the handle with its id is stored, and ends if it never is."""
+        machine, occupant, data = self._machine, prepared.occupant, prepared.data
+        yield prepared.handle
         with contextlib.ExitStack() as ours, start_errors():
-            if occupant.user is not None:
-                for path in (bundle.path, *bundle.layers):
-                    await asyncio.to_thread(open_to_others, path)
-                    if machine.sandbox.level != "bubblewrap":  # Their own paths are those that the replica uses.
-                        open_way(path, top=self._images.path)
             make_folder(
-                folder, owner=occupant.user, etc=own_etc(occupant), shared=machine.sandbox.level != "bubblewrap"
+                occupant.folder,
+                owner=occupant.user,
+                etc=own_etc(occupant),
+                shared=machine.sandbox.level != "bubblewrap",
             )
-            put_secrets(folder, plan.secrets, user=occupant.user)
-            listener = ours.enter_context(_listen(folder / "sock"))
-            output = self._replicas.logs.open(plan.spec.ref, plan.replica)
-            ours.callback(os.close, output)
-            if occupant.user is not None:
-                os.fchown(output, *occupant.user)  # So that it can open /dev/stdout.
-            machine.limiter.create(plan.spec.ref.namespace, plan.replica, allowance, weight=plan.weight)
-            command = machine.sandbox.command(occupant)
-            environment = render_environment(plan, bundle.manifest, command.places, python=machine.interpreter.bin)
-            if not command.unix_sockets:
-                environment = without_unix_upstream(environment)
+            put_secrets(occupant.folder, prepared.plan.secrets, user=occupant.user)
+            listener = ours.enter_context(listen(occupant.folder / "sock"))
+            output = self._open_output(ours, prepared)
+            self._create_groups(prepared)
             launched = await launch(
-                machine.interpreter, command, listen=listener.fileno(), output=output, environment=environment
+                machine.interpreter,
+                prepared.command,
+                listen=listener.fileno(),
+                output=output,
+                environment=prepared.environment(machine.interpreter),
             )
             ours.callback(os.close, launched.gate)
             try:
-                machine.limiter.enter(data.groups, launched.pid, allowance)
+                await asyncio.to_thread(machine.limiter.enter, data.groups, launched.pid, prepared.allowance)
                 started = proc.start_time(launched.pid)
                 descriptor = proc.open_process(launched.pid, started)
                 if descriptor is None:
@@ -146,7 +150,7 @@ class ProcessStarter:
                 raise
             finally:
                 os.close(launched.block)
-            handle = msgspec.structs.replace(data, pid=launched.pid, started=started).put_into(handle)
+            handle = prepared.running(launched.pid, started)
             ending = EndOfChild(launched.child, through_parent=launched.child != launched.pid)
             monitor = self._replicas.watch(handle, descriptor, ending=ending)
             yield handle
@@ -154,6 +158,113 @@ class ProcessStarter:
             if monitor.state != "exited":
                 with contextlib.suppress(BrokenPipeError):
                     os.write(launched.gate, b"+")
+
+    async def _move_in(self, prepared: Prepared, spare: Spare) -> AsyncGenerator[Handle, None]:
+        """The spare sandbox waits at its gate until the handle is stored, and ends if it never is. It is used up."""
+        machine, occupant = self._machine, prepared.occupant
+        async with contextlib.AsyncExitStack() as ours:
+            ours.push_async_callback(asyncio.to_thread, end_groups, spare.groups)
+            ours.callback(spare.gate.close)
+            ours.callback(spare.listener.close)
+            ours.enter_context(start_errors())
+            handle = prepared.running(spare.pid, spare.started)
+            ending = EndOfChild(spare.child, through_parent=spare.child != spare.pid)
+            monitor = self._replicas.watch(handle, spare.process, ending=ending)
+            yield handle
+            self._create_groups(prepared)
+            # The kernel takes its time for this, in which the rest is done.
+            moving = spawn(
+                asyncio.to_thread(machine.limiter.move, spare.groups, prepared.data.groups), name="control groups"
+            )
+            try:
+                shared = machine.sandbox.level != "bubblewrap"
+                rewrite_folder(occupant.folder, owner=occupant.user, etc=own_etc(occupant), shared=shared)
+                put_secrets(occupant.folder, prepared.plan.secrets, user=occupant.user)
+                output = self._open_output(ours, prepared)
+                environment = prepared.environment(machine.interpreter)
+            finally:
+                await moving
+            if monitor.state != "exited":
+                own = machine.limiter.own(prepared.allowance)
+                entry = msgspec.structs.replace(
+                    prepared.command.entry,
+                    own_network=False,  # It has it.
+                    limits={kind: most for kind, most in own.items() if kind == resource.RLIMIT_DATA},
+                )
+                with contextlib.suppress(ConnectionError):  # It has ended, which its monitor sees.
+                    hand_over(spare, entry, output=output, environment=environment)
+
+    async def _open_ways(self, occupant: Occupant) -> None:
+        """Let the replica's user read the bundle."""
+        if occupant.user is not None:
+            for path in (occupant.bundle.path, *occupant.bundle.layers):
+                await asyncio.to_thread(open_to_others, path)
+                if self._machine.sandbox.level != "bubblewrap":  # Their own paths are those that the replica uses.
+                    open_way(path, top=self._images.path)
+
+    def _create_groups(self, prepared: Prepared) -> None:
+        plan = prepared.plan
+        self._machine.limiter.create(plan.spec.ref.namespace, plan.replica, prepared.allowance, weight=plan.weight)
+
+    def _open_output(self, ours: contextlib.ExitStack | contextlib.AsyncExitStack, prepared: Prepared) -> int:
+        output = self._replicas.logs.open(prepared.plan.spec.ref, prepared.plan.replica)
+        ours.callback(os.close, output)
+        if prepared.occupant.user is not None:
+            os.fchown(output, *prepared.occupant.user)  # So that it can open /dev/stdout.
+        return output
+
+    def _prepare(self, plan: ReplicaPlan) -> Prepared:
+        """Raises `InvalidSpec`, `ImageUnavailable` and `StartFailed`."""
+        machine = self._machine
+        bundle = self._images.find(plan.spec.image, plan.spec.ref.namespace)
+        self._check_promises(plan.required, plan.network)
+        kind = machine.network(plan.network)
+        if kind is NetworkKind.NONE and not machine.own_network:
+            raise StartFailed(
+                "the function may use no network, and this machine cannot make network namespaces",
+                hint="run Hilbert as root, or allow unprivileged user namespaces",
+            )
+        allowance = self._allowance(plan.spec.limits)
+        data = ReplicaData(
+            folder=str(self._replicas.place(plan.replica)),
+            groups=machine.limiter.groups(plan.spec.ref.namespace, plan.replica),
+            ready=safe_path(plan.spec.annotations.get(_READY_PATH), "/_/ready"),
+            health=safe_path(plan.spec.annotations.get(_HEALTH_PATH), "/_/health"),
+            tenant=plan.tenant,
+            placement=machine.placement(plan, allowance),
+        )
+        network = self._replicas.order(plan.replica, plan.spec.ref, data)
+        occupant = Occupant(
+            folder=Path(data.folder),
+            host=plan.spec.ref.name,
+            bundle=bundle,
+            user=machine.user(plan.tenant),
+            network=kind is NetworkKind.HOST,
+            etc=_names(plan.spec.ref.name, network),
+            read_only=plan.spec.read_only_root,
+            bound=self._bound,
+        )
+        return Prepared(
+            plan=plan,
+            allowance=allowance,
+            data=data,
+            network=network,
+            occupant=occupant,
+            command=machine.sandbox.command(occupant),
+        )
+
+    def _allowance(self, limits: Resources | None) -> Allowance:
+        allowance = Allowance.of(limits, self._default_limits)
+        if self._machine.sandbox.level in ON_DISK:
+            allowance = msgspec.structs.replace(allowance, file_bytes=self._default_limits.scratch.units)
+        return allowance
+
+    def _usual_network(self, replica: str) -> Attach | None:
+        """What a replica has whose namespace asks for nothing else."""
+        use = NetworkUse()
+        uplink = bool(self._machine.abilities.uplink)
+        data = ReplicaData(placement={"network": use.kind.value, "egress": str(use.egress) if uplink else "none"})
+        return self._replicas.order(replica, FunctionRef(NamespaceName("spare"), FunctionName("spare")), data)
 
     def _check_promises(self, required: frozenset[Promise], use: NetworkUse) -> None:
         missing = required - self._machine.promises(use)
@@ -170,21 +281,3 @@ def _names(host: str, network: Attach | None) -> dict[str, str]:
     if network is None:
         return {}
     return {"hosts": files.hosts(host), "resolv.conf": files.resolv_conf(resolves=network.resolves)}
-
-
-def _listen(path: Path) -> socket.socket:
-    """A listening socket that nobody but this user can reach."""
-    if len(os.fsencode(path)) > _SOCKET_MOST:
-        raise StartFailed(
-            f"the run directory's name is too long for sockets in it: {path} has more than {_SOCKET_MOST} bytes",
-            hint="set paths.run_dir to a short one",
-        )
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(path))
-        path.chmod(0o600)  # Nobody can connect before it listens.
-        listener.listen(_BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

@@ -77,6 +77,13 @@ def _remove_below(group: str) -> None:
             Path(entry.path).rmdir()
 
 
+def end_groups(groups: Sequence[str]) -> None:
+    """Kill what is in the groups, and remove them as far as that is possible. Blocks."""
+    kill_groups(groups)
+    with contextlib.suppress(OSError):
+        remove_groups(groups)
+
+
 def out_of_memory(groups: Sequence[str]) -> bool:
     """Whether the kernel has killed one of the processes for want of memory under their limit."""
     return any(

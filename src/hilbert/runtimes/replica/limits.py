@@ -88,6 +88,10 @@ class Limiter(Protocol):
         """Put a process, that has started nothing yet and has set its own limits, under the rest. Raises `OSError`."""
         ...
 
+    def move(self, groups: Sequence[str], others: Sequence[str]) -> None:
+        """Put all processes of some groups into others, which are as many. Blocks for some milliseconds. Raises `OSError`."""
+        ...
+
     def close(self) -> None:
         """Leave nothing behind, if no replica needs it any more. `create` can still be used."""
         ...
@@ -124,6 +128,9 @@ class ProcessLimits:
             _go_first(pid)
             _give_way(pid)
 
+    def move(self, groups: Sequence[str], others: Sequence[str]) -> None:
+        """There are none."""
+
     def close(self) -> None:
         """Nothing was made."""
 
@@ -156,6 +163,12 @@ class _Groups:
             _go_first(pid)
             for group in groups:
                 _write(Path(group) / "cgroup.procs", str(pid))
+
+    def move(self, groups: Sequence[str], others: Sequence[str]) -> None:
+        for group, other in zip(groups, others, strict=True):
+            for pid in (Path(group) / "cgroup.procs").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    _write(Path(other) / "cgroup.procs", pid)
 
 
 class GroupsV2(_Groups):

@@ -86,6 +86,8 @@ class Bubblewrap:
         argv += ["--ro-bind", str(occupant.bundle.path), HOME]
         for path, place in zip(occupant.bundle.layers, layers, strict=True):
             argv += ["--ro-bind", str(path), place]
+        if occupant.spare:  # Its layers are mounted later, on folders that are made in this one.
+            argv += ["--ro-bind", str(occupant.folder / "layers"), LAYERS]
         argv += ["--ro-bind", str(occupant.folder / "secrets"), SECRETS]
         argv += ["--remount-ro", "/"] if occupant.read_only else []
         argv += ["--die-with-parent"] if occupant.bound else []
@@ -94,7 +96,9 @@ class Bubblewrap:
             argv += ["--seccomp", str(FILTER)]
         return Command(
             argv=(*argv, "--", *_FIRST_PROCESS),
-            entry=Entry(paths=self._interpreter.paths, chdir=HOME, user=occupant.user, scope=self._scope),
+            entry=Entry(paths=self._interpreter.paths, chdir=HOME, spare=True)
+            if occupant.spare
+            else Entry(paths=self._interpreter.paths, chdir=HOME, user=occupant.user, scope=self._scope),
             places=Places(bundle=HOME, layers=layers, secrets=SECRETS, scratch="/tmp"),  # noqa: S108 - its own
             isolated=True,
             filter=self._filter,

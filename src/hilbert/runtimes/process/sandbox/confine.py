@@ -22,10 +22,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def confine(entry: dict[str, Any]) -> None:
     """`entry` is `contract.Entry` as plain data. Raises `OSError`."""
-    if entry.get("own_network"):
+    if entry.get("own_network") or entry.get("etc"):
         from hilbert.runtimes.process import network
 
-        network.make_own(entry.get("etc", ()))
+        if entry.get("own_network"):
+            network.make_own(with_mounts=bool(entry.get("etc")) or entry.get("spare", False))
+        network.cover(entry.get("etc", ()))
     if entry.get("landlock") or entry.get("filter") or entry.get("drop"):
         prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if entry.get("landlock"):
@@ -45,6 +47,12 @@ def confine(entry: dict[str, Any]) -> None:
         _drop_capabilities()
     if user or entry.get("drop"):
         prctl(_PR_SET_DUMPABLE, 1)  # Otherwise /proc/self belongs to root and even /dev/stdout cannot be opened.
+    for kind, most in entry.get("limits", {}).items():
+        import resource
+
+        _, hard = resource.getrlimit(int(kind))
+        lowered = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(int(kind), (lowered, lowered))
     if entry.get("filter"):
         from hilbert.runtimes.replica import seccomp
 

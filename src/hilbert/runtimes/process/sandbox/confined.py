@@ -39,6 +39,8 @@ class Landlock:
 
     def command(self, occupant: Occupant) -> Command:
         places = _places(occupant)
+        if occupant.spare:
+            return _spare(occupant, places, self._interpreter, unix_sockets=not self._filter)
         read = (*_READ, *self._interpreter.folders, places.bundle, *places.layers, places.secrets)
         return Command(
             argv=(),
@@ -89,6 +91,8 @@ class Plain:
 
     def command(self, occupant: Occupant) -> Command:
         places = _places(occupant)
+        if occupant.spare:
+            return _spare(occupant, places, self._interpreter, unix_sockets=not seccomp.supported())
         entry = Entry(
             paths=self._interpreter.paths,
             chdir=places.bundle,
@@ -121,6 +125,18 @@ class Plain:
                 f"all that {who} can read; install bubblewrap, or use a kernel with Landlock"
             )
         }
+
+
+def _spare(occupant: Occupant, places: Places, interpreter: Interpreter, *, unix_sockets: bool) -> Command:
+    """A process that has nothing of its own but a network. It gives up the rest once it knows who it is."""
+    return Command(
+        argv=(),
+        entry=Entry(paths=interpreter.paths, chdir="/", own_network=True, spare=True),
+        places=places,
+        isolated=False,
+        mark={_MARK: str(occupant.folder)},
+        unix_sockets=unix_sockets,
+    )
 
 
 def _etc(occupant: Occupant) -> tuple[tuple[str, str], ...]:

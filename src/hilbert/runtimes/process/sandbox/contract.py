@@ -30,6 +30,8 @@ class Occupant(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool
     bound: bool = False
     """It ends with the thread that starts it, however that ends."""
+    spare: bool = False
+    """Nobody yet: the sandbox is made ahead, for whoever comes first. `bundle` is an empty folder."""
 
 
 def own_etc(occupant: Occupant) -> Mapping[str, str]:
@@ -85,6 +87,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """With the filter: files may change their mode, owner, times and attributes."""
     parent: int = 0
     """Process with which to end; 0: none."""
+    spare: bool = False
+    """Import what every replica needs, then wait at the gate for another one of these, with the descriptors `HANDED`."""
+    limits: Mapping[int, int] = {}
+    """What it sets for itself and all that it starts (setrlimit(2)), by resource."""
     probe: bool = False
     """Stop before the watchdog: only to see whether all this works."""
 
@@ -125,3 +131,5 @@ class Sandbox(Protocol):
 LISTEN, GATE, ENVIRONMENT, INFO, FILTER, BLOCK = 3, 4, 5, 6, 7, 8
 """Descriptors of a starting replica: its socket, gate and environment; and for bubblewrap, where it says which process it
 made, the system call filter, and what it waits for before it starts anything."""
+HANDED = (LISTEN, ENVIRONMENT, 1)
+"""Those that a spare sandbox gets with its entry; the last one for all its output."""
