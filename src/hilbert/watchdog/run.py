@@ -348,6 +348,14 @@ def _occupy(descriptor: int) -> None:
         os.open(os.devnull, os.O_RDWR)
 
 
+def preload() -> None:
+    """Import what a handler's replica imports before any code of the function, for a process that waits for its function."""
+    import hilbert.kit.epoll.loop
+    import hilbert.watchdog.front
+    import hilbert.watchdog.modes.python
+    import hilbert.watchdog.printed  # noqa: F401
+
+
 def run_and_exit() -> None:
     """`main`, and then the end of the process without waiting for threads of the function's."""
     status = main()

@@ -61,14 +61,11 @@ def _wait_for_an_owner(gate: int) -> dict[str, Any]:
     import fcntl
     import socket
 
-    import hilbert.kit.epoll.loop
     import hilbert.runtimes.process.sandbox.confine
-    import hilbert.runtimes.replica.seccomp
-    import hilbert.watchdog.front
-    import hilbert.watchdog.modes.python
-    import hilbert.watchdog.printed
-    import hilbert.watchdog.run  # noqa: F401
+    import hilbert.runtimes.replica.seccomp  # noqa: F401
+    from hilbert.watchdog.run import preload
 
+    preload()
     with socket.socket(fileno=os.dup(gate)) as line:
         line.send(b"ready")
         message, given, _, _ = socket.recv_fds(line, _ENTRY_MOST, len(_HANDED))
