@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import (
     ROOT,
+    cold,
     guarded,
     handlers,
     images,
@@ -42,6 +43,7 @@ NAMES = (
     "table",
     "workers",
     "whole",
+    "cold",
     "kubernetes",
     "startup",
     "images",
@@ -50,7 +52,7 @@ NAMES = (
     "queue-kills",
     "neighbours",
 )
-BY_THEMSELVES = {"handlers", "kubernetes", "startup", "images", "queue", "kills", "queue-kills", "neighbours"}
+BY_THEMSELVES = {"cold", "handlers", "kubernetes", "startup", "images", "queue", "kills", "queue-kills", "neighbours"}
 """Sections that need no other proxies."""
 
 
@@ -81,6 +83,8 @@ def main() -> int:
             done(handlers.section(where, rounds=rounds, seconds=seconds))
     if not alone:
         beside_peers(options, done, rounds=rounds, seconds=seconds)
+    if "cold" in options.only:
+        done(cold.section(runs=5 if options.quick else 50))
     if "kubernetes" in options.only:
         with peers.folder() as where:
             done(kubernetes.section(where, quick=options.quick))
@@ -161,10 +165,7 @@ def beside_peers(
         if "workers" in options.only:
             done(proxying.two_workers(up, rounds=min(rounds, 3), seconds=seconds))
         if "whole" in options.only:
-            for section in whole.sections(
-                where, rounds=min(rounds, 3), seconds=seconds, cold=5 if options.quick else 50
-            ):
-                done(section)
+            done(whole.section(where, rounds=min(rounds, 3), seconds=seconds))
 
 
 if __name__ == "__main__":
