@@ -224,6 +224,7 @@ class NetworkedPlatform(Platform):
         self, networks: Networks, *settings: str, user: int = 0, tun: bool = True, without: Sequence[str] = ()
     ) -> None:
         super().__init__(*settings)
+        del self.environ["HILBERT_PROCESS__SPARES"]  # What is attacked has the default settings.
         self.networks = networks
         command: Sequence[str] = (sys.executable,)
         if user:

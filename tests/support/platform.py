@@ -55,6 +55,7 @@ class Platform:
             "HILBERT_GATEWAY__METRICS_PORT": "0",
             "HILBERT_LOG__LEVEL": "debug",
             "OPENFAAS_CONFIG": str(self.folder / "client"),
+            "HILBERT_PROCESS__SPARES": "0",  # They would be made for each of the many platforms of tests.
             "NO_COLOR": "1",
         }
 

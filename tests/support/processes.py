@@ -116,7 +116,7 @@ class ProcessHarness(Alone):
         folder: Path | None = None,
         default_limits: DefaultLimitSettings | None = None,
         required: frozenset[Promise] = frozenset(),
-        spares: int = 2,
+        spares: int = 0,
     ) -> None:
         self.required = required
         self.images = level == "image"
