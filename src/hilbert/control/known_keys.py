@@ -137,6 +137,7 @@ WRITTEN: Final = frozenset(
         "com.hilbert.rollout",
         "com.hilbert.secrets",
         "com.hilbert.tenant.scope",
+        "com.hilbert.usage",
     }
 )
 """What the platform itself writes on objects of a cluster, and what a namespace is told with."""
