@@ -71,15 +71,17 @@ class Call:
         self._timer: Timer | None = None
         self._limit = self._deadline = 0.0
         self._id: bytes | None = None
+        self._fields: dict[bytes, bytes] | None = None
+        """First values by name in lower case, once one was asked for."""
 
     # What a mode may ask and say
 
     def header(self, name: bytes) -> bytes:
         """The first value of a request header, whose name is given in lower case; empty when there is none."""
-        for key, value in self.request.headers:
-            if len(key) == len(name) and key.lower() == name:
-                return value
-        return b""
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = {key.lower(): value for key, value in reversed(self.request.headers)}
+        return fields.get(name, b"")
 
     @property
     def id(self) -> bytes:

@@ -107,10 +107,11 @@ class Forker:
     def _call_environment(self, call: Call) -> dict[bytes, bytes]:
         request = call.request
         found = {
-            b"Http_" + _variable(key): value.rstrip(b" \t")
+            variable: value.rstrip(b" \t")
             for name, value in reversed(request.headers)
-            if (key := name.lower()) not in _OWN
+            if (variable := _variables.get(name) or _variable(name))
         }
+        found.pop(_NO_VARIABLE, None)
         found[b"Http_Method"] = request.method
         if call.raw_query:
             found[b"Http_Query"] = call.raw_query
@@ -292,14 +293,18 @@ def _decoded(path: bytes) -> bytes:
     return path if b"\0" in decoded else decoded
 
 
+_NO_VARIABLE: Final = b"-"
+"""Stands for a header of `_OWN`."""
+
 _variables: dict[bytes, bytes] = {}
+"""By name as it was sent: the same few come with every call."""
 
 
 def _variable(name: bytes) -> bytes:
-    """`x-call-id` as `X_Call_Id`; remembered, within a bound, since the same few names come with every call."""
-    known = _variables.get(name)
-    if known is None:
-        known = canonical(name.decode("latin-1")).replace("-", "_").encode("latin-1")
-        if len(_variables) < 1000:
-            _variables[name] = known
+    """`x-call-id` as `Http_X_Call_Id`; remembered, within a bound."""
+    known = _NO_VARIABLE
+    if name.lower() not in _OWN:
+        known = b"Http_" + canonical(name.decode("latin-1")).replace("-", "_").encode("latin-1")
+    if len(_variables) < 1000 and len(name) <= 64:
+        _variables[name] = known
     return known

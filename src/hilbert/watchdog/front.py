@@ -54,6 +54,8 @@ class Front:
         self._limits = Limits(
             head_time=config.read_timeout, body_time=config.read_timeout, write_time=config.write_timeout
         )
+        self._longest = limit_of(b"", (config.exec_timeout, config.write_timeout))
+        """Seconds for a call that asks for no less."""
         self._connections: set[ServerConnection] = set()
         self._accepting = True
         self._calls = 0
@@ -106,10 +108,9 @@ class Front:
         return self._call(request, responder)
 
     def _call(self, request: Request, responder: Responder) -> Call:
-        config = self._config
         call = Call(request, responder, self._loop, self._finished)
-        seconds = limit_of(call.header(b"x-timeout"), (config.exec_timeout, config.write_timeout))
-        call.set_limit(seconds)
+        asked = call.header(b"x-timeout")
+        call.set_limit(limit_of(asked, (self._longest,)) if asked else self._longest)
         self._calls += 1
         call.begin(self._mode.accept)
         return call
