@@ -11,6 +11,7 @@ import structlog
 
 from hilbert.control.call_policy import is_guarded, usable_limits, usable_policy
 from hilbert.control.schedules.rules import is_fired
+from hilbert.core.limits import TenantLimits
 from hilbert.core.model import ANNOTATION_INGRESS, EndpointSet, Route, Synced
 from hilbert.core.ports import Provider, RouteSink
 from hilbert.core.settings import GatewaySettings
@@ -139,6 +140,7 @@ class Routing:
             open=open_to_all,
             guarded=is_guarded(change.spec, change.namespace_annotations),
             fault=change.fault,
+            weight=TenantLimits.usable(change.namespace_annotations).weight,
             scheduled=self._fires and is_fired(change.ref, change.spec.annotations, change.namespace_annotations),
         )
 

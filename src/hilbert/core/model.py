@@ -290,6 +290,8 @@ class Route(msgspec.Struct, frozen=True, array_like=True):
     """Calls are refused with it instead of waiting for a replica."""
     scheduled: bool = False
     """The gateway calls it at set times itself, so that those of a cron-connector are not made."""
+    weight: float = 1.0
+    """Of its namespace, against others where there is not enough for all."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from hilbert.dataplane import failures, headers
 from hilbert.dataplane.gates import Gate, disconnect, leave
 from hilbert.dataplane.headers import Incoming
+from hilbert.dataplane.overload import Overload
 from hilbert.dataplane.passage import Passage
 from hilbert.dataplane.places import Places
 from hilbert.dataplane.table import Replica, RouteState
@@ -26,6 +27,7 @@ class Service(Protocol):
 
     wheel: TimerWheel
     room: WaitingRoom
+    overload: Overload
     notes: bool
     """`ended` wants to hear."""
 
@@ -77,6 +79,7 @@ class FunctionCall(Passage):
         self.gates: tuple[Gate, ...] = ()
         """Limits that count it while it lasts."""
         state.counters.begin()
+        service.overload.under_way += 1
         self.received = self._held_bytes
         self.sent = 0
         if policy.total:
@@ -233,6 +236,7 @@ class FunctionCall(Passage):
             self._replica = None
             replica.inflight -= 1
         service = self._service
+        service.overload.under_way -= 1
         if self.state.waiting:
             service.room.release(self.state)
         if service.notes:

@@ -133,6 +133,15 @@ def room_full(name: str, most: int) -> Failure:
     )  # fmt: skip
 
 
+def overloaded(what: str) -> Failure:
+    """The worker has nearly as many calls as it can have."""
+    return Failure(
+        503, "overloaded", "gateway", f"the gateway has nearly as many calls under way as it can have: {what}",
+        "try again in a moment; its administrator can raise the setting gateway.max_connections, or the limit of open "
+        "files", retry_after=1,
+    )  # fmt: skip
+
+
 def source_busy(most: int) -> Failure:
     return Failure(
         503, "too-many-calls", "client", f"{most} calls from your address are under way already",

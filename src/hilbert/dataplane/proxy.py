@@ -18,6 +18,7 @@ from hilbert.dataplane.forwarded import Origin, TrustedProxies
 from hilbert.dataplane.gates import connect, disconnect, enter, leave
 from hilbert.dataplane.guard import Guard
 from hilbert.dataplane.origin import tenant_of
+from hilbert.dataplane.overload import Overload
 from hilbert.dataplane.passage import Passage, Refused
 from hilbert.dataplane.places import Places
 from hilbert.dataplane.table import RouteState, Table
@@ -73,6 +74,7 @@ class Proxy:
         self._max_api_body = max_api_body
         self._delivery = delivery_secret.encode()
         self._guard = guard or Guard()
+        self.overload = Overload(admission.most, table.demand)
         self._domain = functions_domain.strip(".").lower().encode()
 
     def accept(self, request: Request, responder: Responder) -> Handler:
@@ -104,6 +106,11 @@ class Proxy:
                     return self._turn_away(request, responder, incoming, state, found)
                 known = found
             incoming = known[3] or incoming
+        overload = self.overload
+        if overload.under_way >= overload.begins and (refused := self._shed(state, incoming)) is not None:
+            state.counters.begin()
+            state.counters.end(refused.status, 0.0)
+            return Refused(request, responder, incoming, refused)
         gates = state.gates
         if gates and (refused := enter(gates, monotonic())) is not None:
             state.counters.begin()
@@ -147,6 +154,10 @@ class Proxy:
         if not isinstance(handler, FunctionCall):
             calls.give_back(origin.source)
         return handler
+
+    def _shed(self, state: RouteState, incoming: headers.Incoming) -> failures.Failure | None:
+        """Why a call is refused that a worker with fewer would take."""
+        return self.overload.refuses(state.namespace, queued=bool(incoming.delivered), cold=not state.replicas)
 
     def _for_whom(self, delivered: bytes, responder: Responder) -> None:
         """A queued call is made for whoever queued it, if it is really the gateway that makes it."""

@@ -100,6 +100,7 @@ class RouteState:
         "retry_due",
         "scheduled",
         "waiting",
+        "weight",
         "woken_at",
     )
 
@@ -109,6 +110,8 @@ class RouteState:
         self.born = born
         self.policy = CallPolicy()
         self.open = False
+        self.weight = 1.0
+        """Its namespace's share against others' when there are too many calls."""
         self.guarded = False
         """Callers must prove that they may call it."""
         self.scheduled = False
@@ -220,6 +223,15 @@ class Table:
         self._used.clear()
         return used
 
+    def demand(self) -> dict[str, tuple[int, float]]:
+        """Calls under way and weight, by namespace, where there are any."""
+        found: dict[str, tuple[int, float]] = {}
+        for state in self._states.values():
+            if state.counters.inflight:
+                before = found.get(state.namespace, (0, 0.0))[0]
+                found[state.namespace] = before + state.counters.inflight, state.weight
+        return found
+
     def gate_of(self, namespace: str) -> tuple[Gate, ...]:
         """The limits of a namespace as a whole, if it has any."""
         gate = self._gates.get((namespace, ""))
@@ -265,6 +277,7 @@ class Table:
         state.digest = digest
         state.open = route.open
         state.guarded = route.guarded
+        state.weight = route.weight
         state.scheduled = route.scheduled
         state.fault = route.fault if not route.endpoints else None
         state.gates = self._gates_of(route)

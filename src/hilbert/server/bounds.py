@@ -117,6 +117,7 @@ CLIENTS: Final = (
         "source-connections", "connections from one address (IPv6: one /64); behind a trusted proxy, calls of one address",
         "503", "gateway.max_source_connections", fixed=f"all but 1/{SHARE} of the connections", scope="source and worker",
     ),
+    Bound("crowded-calls", "calls under way", "503: queued calls from 3/4 of the connections on, starts from zero from 13/16, those of namespaces beyond their share from 7/8", "gateway.max_connections", scope="worker"),
     Bound("idle-connections", "connections that wait for their client when all connections or descriptors are taken", "idle ones are closed, then stalled ones; of the source with most the one that has waited longest", fixed="none", scope="worker"),
     Bound("tunnels", "calls that ask for an upgrade (WebSockets), as long as they are open", "503", "gateway.max_tunnels", fixed="half of the connections", scope="worker"),
     Bound("api-calls", "requests to the REST API under way", "503", "gateway.max_api_calls", scope="worker"),
