@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -125,6 +126,29 @@ def test_replicas_of_images_survive_what_is_killed(platform: Platform) -> None:
     deploy(platform, "other", "run")  # The launcher is started anew.
     assert platform.call("/function/other", method="POST", body=b"print(1)").text == "1\n"
     remove(platform, "other", "echo")
+
+
+def test_a_frozen_replica_answers_the_next_call_and_survives_a_kill(platform: Platform) -> None:
+    """At zero it shows no replica; a call lets it go on, also one that comes after the control process was killed."""
+    labels = {"com.openfaas.scale.zero": "true", "com.openfaas.scale.zero-duration": "1s"}
+    deploy(platform, "echo", "echo", labels=labels, annotations={"com.hilbert.scale.idle": "freeze"})
+    assert platform.call("/function/echo", method="POST", body=b"1").status == 200
+    (before,) = servers(platform)
+
+    def frozen() -> bool:
+        found = json.loads(platform.api("GET", "/system/function/echo?usage=1").body)
+        return not found.get("replicas") and found["hilbert"].get("placement", {}).get("frozen") == "1"
+
+    until(frozen, what="the replica to be frozen", log=lambda: platform.log)
+    answer = platform.call("/function/echo", method="POST", body=b"2")
+    assert (answer.status, answer.body) == (200, b"2")
+    assert servers(platform) == [before]
+    until(frozen, what="the replica to be frozen again", log=lambda: platform.log)
+    for process in _running("hilbert.server.control", platform):
+        os.kill(process.pid, signal.SIGKILL)
+    until(lambda: platform.call("/function/echo", method="POST", body=b"3").body == b"3")
+    assert servers(platform) == [before]
+    remove(platform, "echo")
 
 
 def test_an_image_of_the_same_name_with_new_content_starts_new_replicas(platform: Platform, tmp_path: Path) -> None:
