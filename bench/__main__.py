@@ -14,6 +14,7 @@ from pathlib import Path
 from bench import (
     ROOT,
     cold,
+    gates,
     guarded,
     handlers,
     images,
@@ -50,9 +51,21 @@ NAMES = (
     "queue",
     "kills",
     "queue-kills",
+    "limits",
     "neighbours",
 )
-BY_THEMSELVES = {"cold", "handlers", "kubernetes", "startup", "images", "queue", "kills", "queue-kills", "neighbours"}
+BY_THEMSELVES = {
+    "cold",
+    "handlers",
+    "kubernetes",
+    "startup",
+    "images",
+    "queue",
+    "kills",
+    "queue-kills",
+    "limits",
+    "neighbours",
+}
 """Sections that need no other proxies."""
 
 
@@ -98,6 +111,8 @@ def main() -> int:
         with peers.folder() as where:
             for section in queue(where, quick=options.quick):
                 done(section)
+    if "limits" in options.only:
+        done(gates.section(rounds=3 if options.quick else 10))
     if "neighbours" in options.only:
         with peers.folder() as where:
             for section in neighbours.sections(where, seconds=3.0 if options.quick else 20.0):
