@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def held_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that the kernel picked and that stays ours inside the block, whether or not the program runs.
+    """A port that the kernel picked and that stays ours inside the block, whether or not the program runs.
 
     The socket that holds it is bound with `SO_REUSEADDR` and never listens. Linux then gives the port to no other program
     that asks for a free one, and lets a server listen there that sets `SO_REUSEADDR`, too: Python's and Go's servers,
@@ -17,6 +17,6 @@ def held_port() -> Iterator[int]:
     """
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
+        holder.bind(("0.0.0.0", 0))  # Some servers listen at all addresses, so nobody else may have it at any.
         port: int = holder.getsockname()[1]
         yield port
