@@ -29,6 +29,7 @@ from bench import (
     queue_stores,
     queue_whole,
     report,
+    rollouts,
     startup,
     table,
     whole,
@@ -53,6 +54,7 @@ NAMES = (
     "queue-kills",
     "limits",
     "neighbours",
+    "rollouts",
 )
 BY_THEMSELVES = {
     "cold",
@@ -65,6 +67,7 @@ BY_THEMSELVES = {
     "queue-kills",
     "limits",
     "neighbours",
+    "rollouts",
 }
 """Sections that need no other proxies."""
 
@@ -117,6 +120,8 @@ def main() -> int:
         with peers.folder() as where:
             for section in neighbours.sections(where, seconds=3.0 if options.quick else 20.0):
                 done(section)
+    if "rollouts" in options.only:
+        done(rollouts.section())
     if {"kills", "queue-kills"} & set(options.only):
         try:
             if "kills" in options.only:
