@@ -14,6 +14,7 @@ from pathlib import Path
 from bench import (
     ROOT,
     cold,
+    crowd,
     gates,
     guarded,
     handlers,
@@ -55,6 +56,7 @@ NAMES = (
     "limits",
     "neighbours",
     "rollouts",
+    "scale",
 )
 BY_THEMSELVES = {
     "cold",
@@ -68,6 +70,7 @@ BY_THEMSELVES = {
     "limits",
     "neighbours",
     "rollouts",
+    "scale",
 }
 """Sections that need no other proxies."""
 
@@ -122,6 +125,8 @@ def main() -> int:
                 done(section)
     if "rollouts" in options.only:
         done(rollouts.section())
+    if "scale" in options.only:
+        done(crowd.section(functions=100 if options.quick else 10_000, namespaces=10 if options.quick else 1_000))
     if {"kills", "queue-kills"} & set(options.only):
         try:
             if "kills" in options.only:
