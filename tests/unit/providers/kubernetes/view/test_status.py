@@ -181,7 +181,7 @@ def ended(seconds: int, **more: Any) -> dict[str, Any]:
         (pod(containerStatuses=container(waiting("ErrImagePull", "no reg.example/x"))), "the image cannot be pulled"),
         (
             pod(containerStatuses=container(waiting("CreateContainerConfigError", 'secret "db" not found'))),
-            "is not there",
+            "does not exist",
         ),
         (pod(containerStatuses=container({"running": {"startedAt": "2026-01-01T12:00:00Z"}})), None),
         (pod(containerStatuses=container(waiting("ContainerCreating"))), None),
