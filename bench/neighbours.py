@@ -41,7 +41,10 @@ def _measured(where: Path, *, seconds: float, limits: bool) -> Section:
     try:
         if image:
             (platform.state / "oci").symlink_to(container_images.store_of_tests())
-            container_images.load(container_images.python_image(where / f"image-{limits}.tar"), _IMAGE)
+            container_images.load(
+                container_images.python_image(where / f"image-{limits}.tar", container_images.SERVER, "neighbours"),
+                _IMAGE,
+            )
         else:
             section.findings.append("No container image was called: this machine cannot run any.")
         world = Neighbours(platform, limits=limits, image=_IMAGE if image else "")
