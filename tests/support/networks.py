@@ -176,6 +176,11 @@ class Networks:
         names = [line.split()[0] for line in self.run("ip", "-br", "link").splitlines()]
         return [name.partition("@")[0] for name in names if name.startswith("hb")]
 
+    def link_numbers(self) -> set[int]:
+        """The same by the kernel's numbers, which do not come again."""
+        words = [line.split()[:2] for line in self.run("ip", "-o", "link").splitlines()]
+        return {int(number.rstrip(":")) for number, name in words if name.startswith("hb")}
+
     def tables(self) -> list[str]:
         return self.run("nft", "list", "tables").splitlines()
 
