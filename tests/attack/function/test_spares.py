@@ -14,6 +14,7 @@ import pytest
 
 from hilbert.core.model import Namespace, Secret
 from hilbert.core.values import NamespaceName, SecretName
+from hilbert.runtimes.replica.limits import ProcessLimits
 from hilbert.testing.harness import call, eventually, spec_of, watching
 from support.processes import LEVELS, ProcessHarness, is_of
 
@@ -98,6 +99,10 @@ async def test_whoever_moves_in_is_confined_as_one_that_was_started_for_itself(h
     assert (alone.pop("secret"), moved.pop("secret")) == ("alone", "moved")
     for found, name in ((alone, "alone"), (moved, "moved")):
         assert found["environment"].pop("OPENFAAS_NAMESPACE") == name
+    if isinstance(harness.runtime.machine.limiter, ProcessLimits):
+        # The kernel counts all processes of this user then, so what a replica may have depends on when it was started.
+        for found in (moved, alone):
+            found["limits"] = [line for line in found["limits"] if not line.startswith("Max processes")]
     assert moved == alone
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from hilbert.core.errors import QuotaExceeded
 from hilbert.core.model import CpuTime, Usage
+from hilbert.core.ports import Counted
 from hilbert.kit.aio import ManualClock
 from hilbert.providers.kubernetes.keep.usage_parts import LABEL
 from hilbert.providers.kubernetes.view.usage import CpuClock
@@ -56,9 +57,9 @@ async def test_counts_and_usage_do_not_get_into_each_others_way(cluster: AnyClus
     f = cluster.ref("f")
     async with gateway(cluster) as one, gateway(cluster) as two:
         await one.keep_usage("2026-01-01", b"a")
-        one.share_counts(lambda: {f: 3})
+        one.share_counts(lambda: {f: Counted(started=3, finished=3)})
         two.share_counts(dict)
-        await until(lambda: two.counted_elsewhere(f) == 3)
+        await until(lambda: two.counted_elsewhere(f).finished == 3)
         assert await two.usage_elsewhere() == [("2026-01-01", b"a")]
     assert days(cluster) == ["2026-01-01"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -327,6 +328,8 @@ async def test_a_namespace_is_never_served_more_weakly_than_it_demands(harness: 
         name = NamespaceName(f"needs-{demanded}")
         await provider.create_namespace(Namespace(name=name, annotations={ANNOTATION_ISOLATION: demanded}))
         spec = spec_of(harness, namespace=name)
+        if demanded is Promise.KERNEL and shutil.which("runsc"):
+            continue  # Images can have it here: `test_engines.py`.
         if demanded not in held:
             with pytest.raises(InvalidSpec, match=f": {demanded} missing$"):
                 await provider.apply(spec)

@@ -370,7 +370,7 @@ def test_up_watch_shows_what_functions_write(platform: Platform, tmp_path: Path,
 
     def said(*words: str) -> list[dict[str, str]]:
         text = hilbert(platform, tmp_path, "logs", name, "--tail=false", "--output", "json", *words)
-        return [json.loads(line) for line in text.splitlines()]
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
     def seen(lines: list[dict[str, str]]) -> int:
         return sum(line["text"].endswith("seen by all\n") for line in lines)

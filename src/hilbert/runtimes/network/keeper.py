@@ -50,6 +50,8 @@ _TIDY_EVERY: Final = 2.0
 """Seconds between two looks for what is late."""
 _LOOK_EVERY: Final = 0.002
 """Seconds between two looks at an uplink that is coming up."""
+_HELD_UP: Final = 0.01
+"""Seconds between two attempts to hand on connections that no worker had room for."""
 _BUSY_EVERY: Final = 0.1
 """Seconds between two such looks while functions keep this process busy: each costs more than what they ask."""
 _TELL_MOST: Final = 1.0
@@ -89,7 +91,9 @@ class Keeper:
         """Until there is nothing left to do."""
         started = time.monotonic()
         while not self._ended:
-            for key, _ in self._selector.select(_LOOK_EVERY if self._rising else _TIDY_EVERY):
+            held_up = [kept for kept in self._kept.values() if kept.is_held_up]
+            wait = _LOOK_EVERY if self._rising else _HELD_UP if held_up else _TIDY_EVERY
+            for key, _ in self._selector.select(wait):
                 act: Callable[[], None] = key.data
                 if self._selector.get_map().get(key.fd) is key:  # Not closed by an earlier one of this round.
                     try:
@@ -97,6 +101,8 @@ class Keeper:
                     except OSError as exc:  # Of one replica, or of want of descriptors: the others go on.
                         sys.stderr.write(f"the network keeper: {exc}\n")
             now = time.monotonic()
+            for kept in held_up:
+                kept.go_on(self._workers)
             self._look_at_uplinks(now)
             if now >= self._looked + _BUSY_EVERY:
                 self._looked = now

@@ -49,7 +49,9 @@ class Kept:
         self.ahead: list[socket.socket] = []
         """Sockets for whoever calls into the replica first."""
         self._waiting = False
-        """The door is left alone, since no worker is there."""
+        """The door is left alone, since no worker is there, or all have more to do than they take."""
+        self._held: socket.socket | None = None
+        """The connection that was to be handed on then. Whoever comes after it waits in the kernel's queue."""
         self._names: NameServer | None = None
         self._uplink: subprocess.Popen[bytes] | None = None
         self._rising_until = 0.0
@@ -119,8 +121,19 @@ class Kept:
         """What is to be done now and then."""
         if self._names is not None:
             self._names.tidy(now)
+        self.go_on(workers)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether it has a connection that nobody could take."""
+        return self._held is not None
+
+    def go_on(self, workers: Workers) -> None:
+        """Let connections in again, if a worker takes them."""
         if self._waiting and workers.any and self._door is not None:
-            self._waiting = False
+            if self._held is not None and not workers.hand_on(self._held, self._namespace):
+                return
+            self._waiting, self._held = False, None
             self._selector.register(self._door, selectors.EVENT_READ, lambda: self._accept(workers))
 
     def close(self) -> None:
@@ -135,6 +148,9 @@ class Kept:
                 self._selector.unregister(self._door)
             self._door.close()
             self._door = None
+        if self._held is not None:
+            self._held.close()
+            self._held = None
         for sock in self.ahead:
             sock.close()
         self.ahead = []
@@ -163,7 +179,11 @@ class Kept:
                 connection, _ = door.accept()
             except OSError:
                 return
-            workers.hand_on(connection, self._namespace)
+            if not workers.hand_on(connection, self._namespace):
+                # A flood from elsewhere is no reason to turn this one away: it has its turn once there is room.
+                self._selector.unregister(door)
+                self._waiting, self._held = True, connection
+                return
 
 
 def _end_with_keeper() -> None:

@@ -22,14 +22,14 @@ class Workers:
         selector.register(self._listener, selectors.EVENT_READ, self._join)
 
     def hand_on(self, connection: socket.socket, namespace: str) -> bool:
-        """Give the connection to a worker and close it here. False: there is none that can take it."""
+        """Give the connection to a worker and close it here. False: there is none that can take it now."""
         message = namespace.encode()
-        with connection:
-            for _ in range(len(self._present)):
-                self._next = (self._next + 1) % len(self._present)
-                with contextlib.suppress(OSError):  # It has gone, or is busy with more than it takes: the next one.
-                    handover.send(self._present[self._next], message, [connection.fileno()])
-                    return True
+        for _ in range(len(self._present)):
+            self._next = (self._next + 1) % len(self._present)
+            with contextlib.suppress(OSError):  # It has gone, or is busy with more than it takes: the next one.
+                handover.send(self._present[self._next], message, [connection.fileno()])
+                connection.close()
+                return True
         return False
 
     @property
