@@ -36,7 +36,7 @@ SCRIPTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "mistakes": (
         "hilbert deploi --name x",
-        "hilbert deploy --image ghcr.io/foo/bar:1 --name x",
+        "hilbert deploy --image functions/alpine:latest --name hash --fprocess sha512sum --memory-limit 40m",
         "hilbert invoke figlet --namespace nowhere < /dev/null",
     ),
 }
