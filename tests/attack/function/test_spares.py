@@ -35,7 +35,7 @@ print(json.dumps({
     "names": [open("/etc/" + name).read() for name in ("hosts", "resolv.conf")],
     "folder": plain(os.getcwd()),
     "mounts": sorted(set((line[4], line[5].split(",")[0]) for line in mounts if line[4] != "/opt/layers")) if os.path.isdir("/home/app") else [],
-    "written": [os.access(place, os.W_OK) for place in ("/", "/etc/hosts", "/home/app", "/opt/layers", "/usr", "/proc/self/mem")],
+    "written": [os.access(place, os.W_OK) for place in ("/", "/etc/hosts", "/home/app", "/usr", "/proc/self/mem")],
     "secret": open(os.environ["HILBERT_SECRETS_DIR"] + "/token").read(),
 }))
 """
