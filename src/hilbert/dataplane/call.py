@@ -64,7 +64,7 @@ class FunctionCall(Passage):
         self, service: Service, state: RouteState, request: Request, responder: Responder, incoming: Incoming
     ) -> None:
         policy = state.policy
-        super().__init__(request, responder, incoming, policy)
+        Passage.__init__(self, request, responder, incoming, policy)
         self.state = state
         self._service = service
         self._replica: Replica | None = None
@@ -95,7 +95,7 @@ class FunctionCall(Passage):
 
     def dispatch(self, now: float) -> bool:
         """Send it to a replica. False: there is none with room."""
-        replica = self.state.choose(now, avoid=self._avoid)
+        replica = self.state.choose(now, self._avoid)
         if replica is None:
             return False
         self._replica = replica
@@ -104,7 +104,7 @@ class FunctionCall(Passage):
             self._arm()
         replica.inflight += 1
         self._tries += 1
-        connection = replica.pool.take(certain=self.request.method not in IDEMPOTENT)
+        connection = replica.pool.take() if self.request.method in IDEMPOTENT else replica.pool.take_certain()
         if connection is not None:
             self._sent = now
             self.attach(connection)
@@ -225,20 +225,17 @@ class FunctionCall(Passage):
             self._service.room.leave(self)
         if self.wheel_due:
             self._service.wheel.forget(self)
-        counters = self.state.counters
-        counters.received += self.received
-        counters.sent += self.sent
-        counters.end(status, monotonic() - self.began)
+        state, service = self.state, self._service
+        state.counters.end(status, monotonic() - self.began, self.received, self.sent)
         if self.gates:
             leave(self.gates)
         replica = self._replica
         if replica is not None:
             self._replica = None
             replica.inflight -= 1
-        service = self._service
         service.overload.under_way -= 1
-        if self.state.waiting:
-            service.room.release(self.state)
+        if state.waiting:
+            service.room.release(state)
         if service.notes:
             service.ended(self, status)
 

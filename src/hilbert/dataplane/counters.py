@@ -48,9 +48,11 @@ class RouteCounters(Generic[Owner]):
         if not self._marked:
             self.mark()
 
-    def end(self, code: int, seconds: float) -> None:
-        """A call has ended with `code`; 499 when the client left before it was answered."""
+    def end(self, code: int, seconds: float, received: int = 0, sent: int = 0) -> None:
+        """A call has ended with `code`; 499 when the client left before it was answered. `received` and `sent` are bytes of bodies."""
         self.inflight -= 1
+        self.received += received
+        self.sent += sent
         if not self._marked:
             self.mark()
         levels = self.codes.get(code)

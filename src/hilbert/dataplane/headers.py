@@ -13,7 +13,7 @@ from hilbert.dataplane import origin as origins
 from hilbert.dataplane.forwarded import Origin
 from hilbert.kit.http1 import Headers, Request, Response
 from hilbert.kit.http1.forward import HOP_FIELDS, named_by, passing
-from hilbert.kit.http1.heads import FIRST_OWN, HOST, PLAIN
+from hilbert.kit.http1.heads import FIRST_OWN, HOST, PLAIN, Kind
 from hilbert.wire.headers import is_call_id
 
 _REPLACED: Final = HOP_FIELDS | {
@@ -93,39 +93,58 @@ class Incoming:
         self.let_in: LetIn | None = None
         """Of a function that asks its callers who they are: how the last call with this head passed."""
         self.upgrade = b""
-        self.allowed = request.method in _METHODS
+        method = request.method
+        self.allowed = method in _METHODS
         """Whether functions can be called with this method."""
         lines, kinds = request.lines, request.kinds
         if kinds is None:
-            kinds = [sort(name.lower(), value) for name, value in request.headers]
-        passed = list(compress(lines, map(_passes, kinds)))
-        if HOST in kinds:
-            self.host = lines[kinds.index(HOST)][_AFTER_HOST:]
-        if max(kinds, default=PLAIN) > _DROPPED:
+            kinds = bytes([_kind(name.lower(), value) for name, value in request.headers])
+        plan = _plans.get(kinds) or _plan(kinds)
+        passed = b"\r\n".join(compress(lines, plan.passes))
+        if plan.host_at >= 0:
+            self.host = lines[plan.host_at][_AFTER_HOST:]
+        if plan.noted:
             # A server may ignore that a client would rather speak another protocol (RFC 9110, section 7.8). It is ignored beside a
             # body, which would stand where the other protocol's first bytes belong.
             named = self._note(lines, kinds, upgrade=request.upgrade and request.length == 0)
             if named:  # Headers that Connection names are this hop's too.
-                passed = [line for line in passed if line[: line.index(b":")].lower() not in named]
-        self.segment, self.path = _split(request.target)
-        """The function's name as it stands in the path, None for all that is not `/function/`; and what the upstream is asked for."""
-        self.start = b"%b %b HTTP/1.1\r\nHost: " % (request.method, self.path)
+                kept = [line for line in compress(lines, plan.passes) if line[: line.index(b":")].lower() not in named]
+                passed = b"\r\n".join(kept)
+        target = request.target
+        called = _called(target)
+        self.segment: bytes | None = None
+        """The function's name as it stands in the path, None for all that is not `/function/`."""
+        if called is not None:
+            self.segment = called[1]
+            target = target[called.end() :]
+            if target[:1] != b"/":
+                target = b"/" + target
+        self.path = target
+        """What the upstream is asked for: `/rest?query` of `/function/NAME/rest?query`, byte for byte."""
+        self.start = b"".join((method, b" ", target, b" HTTP/1.1\r\nHost: "))
         """The upstream's request line, and the beginning of the next."""
+        framing = b""
         if self.upgrade:
-            passed += (b"Connection: Upgrade", b"Upgrade: " + self.upgrade)
+            framing = b"\r\nConnection: Upgrade\r\nUpgrade: " + self.upgrade
         elif request.length is None:
-            passed.append(b"Transfer-Encoding: chunked")
-        elif request.length or request.method in _WITH_BODY:
-            passed.append(b"Content-Length: %d" % request.length)
-        passed.append(b"X-Forwarded-Host: " + ((origin and origin.host) or self.host))
-        if self.segment:
-            passed.append(b"X-Forwarded-Prefix: /function/" + self.segment)
-        if origin is not None:
-            passed += _origin_lines(origin)
-        self.lines = b"\r\n%b\r\n" % b"\r\n".join(passed)
+            framing = b"\r\nTransfer-Encoding: chunked"
+        elif request.length or method in _WITH_BODY:
+            framing = b"\r\nContent-Length: %d" % request.length
+        self.lines = b"".join(
+            (
+                b"\r\n" if passed else b"",
+                passed,
+                framing,
+                b"\r\nX-Forwarded-Host: ",
+                (origin and origin.host) or self.host,
+                b"\r\nX-Forwarded-Prefix: /function/" + self.segment if self.segment else b"",
+                b"" if origin is None else _origin_lines(origin),
+                b"\r\n",
+            )
+        )
         """What follows the Host: header lines that are the same for every call with this head."""
 
-    def _note(self, lines: Sequence[bytes], kinds: Sequence[int], *, upgrade: bool) -> Set[bytes]:
+    def _note(self, lines: Sequence[bytes], kinds: bytes, *, upgrade: bool) -> Set[bytes]:
         """Note what only some requests have; returns the names of headers that Connection names."""
         named: Set[bytes] = frozenset()
         for line, kind in zip(lines, kinds, strict=True):
@@ -155,45 +174,66 @@ _AFTER_UPGRADE: Final = len(b"Upgrade: ")
 _AFTER_DELIVERED: Final = len(b"X-Hilbert-Delivery: ")
 
 
-_passes: Final = (True, False, False, False, False, True, False, False, False, False).__getitem__
-"""Whether a line of each kind passes."""
+_PASSES: Final = (PLAIN, _OF_BROWSER)
 
 
-def sort(name: bytes, value: bytes) -> int:
-    """What a header is to the gateway, its name in lower case; see `kit.http1.heads`. Most just pass, and are `PLAIN`."""
-    if name in _REPLACED:
-        if name == b"host":
-            return HOST
-        if name == b"x-call-id":
-            return _CALL_ID if is_call_id(value.decode("latin-1")) else _DROPPED
-        if name == b"connection":
-            return _CONNECTION if named_by(value) else _DROPPED
-        if name == b"x-hilbert-delivery":
-            return _DELIVERED
-        return _UPGRADE if name == b"upgrade" else _DROPPED
-    return _OF_BROWSER if origins.is_of_browser(name, value) else PLAIN
+class Plan(NamedTuple):
+    """What becomes of a head's lines, by their kinds."""
+
+    passes: tuple[bool, ...]
+    host_at: int
+    """Which line is the Host; -1: none."""
+    noted: bool
+    """Some say what the gateway must know."""
+
+
+_plans: Final[dict[bytes, Plan]] = {}
+_MOST_PLANS: Final = 1024
+
+
+def _plan(kinds: bytes) -> Plan:
+    if len(_plans) >= _MOST_PLANS:
+        _plans.clear()
+    noted = max(kinds, default=PLAIN) > _DROPPED
+    plan = _plans[kinds] = Plan(tuple(kind in _PASSES for kind in kinds), kinds.find(HOST), noted)
+    return plan
+
+
+def sort(name: bytes) -> Kind:
+    """What a header is to the gateway, by its name in lower case; see `kit.http1.heads`. Most just pass, and are `PLAIN`."""
+    kind = _KINDS.get(name)
+    if kind is not None:
+        return kind
+    browser = origins.tells_of_browser(name)
+    if callable(browser):
+        return lambda value: _OF_BROWSER if browser(value) else PLAIN
+    return _OF_BROWSER if browser else PLAIN
+
+
+_KINDS: Final[dict[bytes, Kind]] = {
+    **dict.fromkeys(_REPLACED, _DROPPED),
+    b"host": HOST,
+    b"x-call-id": lambda value: _CALL_ID if is_call_id(value.decode("latin-1")) else _DROPPED,
+    b"connection": lambda value: _CONNECTION if named_by(value) else _DROPPED,
+    b"upgrade": _UPGRADE,
+    b"x-hilbert-delivery": _DELIVERED,
+}
+
+
+def _kind(name: bytes, value: bytes) -> int:
+    kind = sort(name)
+    return kind if isinstance(kind, int) else kind(value)
 
 
 _called: Final = re.compile(rb"/function/([^/?]*)").match
 
 
-def _split(target: bytes) -> tuple[bytes | None, bytes]:
-    """`/function/NAME/rest?query`: `NAME`, and `/rest?query` byte for byte. Another target: None, and the target."""
-    called = _called(target)
-    if called is None:
-        return None, target
-    path = target[called.end() :]
-    return called[1], path if path[:1] == b"/" else b"/" + path
-
-
-def _origin_lines(origin: Origin) -> list[bytes]:
+def _origin_lines(origin: Origin) -> bytes:
     """What a function hears of a request's origin beside X-Forwarded-For and -Host."""
-    lines = []
-    if origin.scheme:
-        lines.append(b"X-Forwarded-Proto: " + origin.scheme)
+    lines = b"\r\nX-Forwarded-Proto: " + origin.scheme if origin.scheme else b""
     if origin.forwarded:
         pairs = ((b"for", origin.address), (b"host", origin.host), (b"proto", origin.scheme))
-        lines.append(b"Forwarded: " + b";".join(b'%b="%b"' % pair for pair in pairs if pair[1]))
+        lines += b"\r\nForwarded: " + b";".join(b'%b="%b"' % pair for pair in pairs if pair[1])
     return lines
 
 

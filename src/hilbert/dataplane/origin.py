@@ -7,6 +7,7 @@ clients get the last two as the function wrote them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from hilbert.kit.http1 import Headers
@@ -60,13 +61,15 @@ _OF_BROWSERS: Final = frozenset(
 """Headers of a request that only browsers send, in lower case."""
 
 
-def is_of_browser(name: bytes, value: bytes) -> bool:
-    """Whether a header, its name in lower case, tells that a browser asks."""
-    return (
-        name in _OF_BROWSERS
-        or (name == b"user-agent" and value.startswith(b"Mozilla/"))
-        or (name == b"accept" and b"text/html" in value)
-    )
+def tells_of_browser(name: bytes) -> bool | Callable[[bytes], bool]:
+    """Whether a header with this name, in lower case, tells that a browser asks; perhaps by its value."""
+    return name in _OF_BROWSERS or _BY_VALUE.get(name, False)
+
+
+_BY_VALUE: Final[dict[bytes, Callable[[bytes], bool]]] = {
+    b"user-agent": lambda value: value.startswith(b"Mozilla/"),
+    b"accept": lambda value: b"text/html" in value,
+}
 
 
 def asks_for_password(value: bytes) -> bool:

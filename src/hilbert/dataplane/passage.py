@@ -26,7 +26,9 @@ class Passage(Hop):
     def __init__(
         self, request: Request, responder: Responder, incoming: headers.Incoming, policy: CallPolicy = _NO_POLICY
     ) -> None:
-        super().__init__(request, responder, policy, responder.take_body())
+        Hop.__init__(
+            self, request, responder, policy, responder.take_body()
+        )  # `super()` would cost more than what it calls.
         self.incoming = incoming
         self.call_id = incoming.call_id or headers.new_call_id()
         self.started_at = b"%d" % time_ns()

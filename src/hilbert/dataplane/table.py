@@ -134,7 +134,7 @@ class RouteState:
     def __str__(self) -> str:
         return f"{self.name}.{self.namespace}"
 
-    def choose(self, now: float, *, avoid: Replica | None = None) -> Replica | None:
+    def choose(self, now: float, avoid: Replica | None = None) -> Replica | None:
         """The less busy of two replicas picked at random, with room for one more call. None: wait."""
         replicas = self.replicas
         most = self.policy.max_inflight

@@ -53,7 +53,7 @@ class GatewayCalls:
 
 async def ask_pool(pool: Pool, request: bytes, *, bodyless: bool = False) -> QueuedAnswer:
     """Send a whole request over a pool's connection. `bodyless`: it is a HEAD. Raises `Unreached`."""
-    connection = pool.take(certain=True)
+    connection = pool.take_certain()
     if connection is None:
         try:
             connection = await pool.connect()

@@ -144,22 +144,33 @@ class ClientConnection(AsyncioProtocol):
         `whole`: `head` is the whole request, its body included; nothing follows. `upgrade` is the value of its Upgrade field:
         a change to another protocol, or one that nobody has asked for, is no response. `within`: see `expect`.
         """
+        self._begin(listener, within)
         self._asked = upgrade
-        self._listener = listener
-        self._in_head = True
-        self._told = self._begun = self._whole = False
         self._bodyless = bodyless
         self._sent_whole = whole
         self._chunked = chunked
+        if whole:
+            self._outbox.send(self.transport, head)
+        else:
+            self._outbox.write(self.transport, head)
+
+    def ask(self, request: bytes, listener: Listener, within: float) -> None:
+        """As `request`, for the usual ones: whole, no HEAD, and without a wish for an upgrade."""
+        self._begin(listener, within)
+        self._asked = b""
+        self._bodyless = self._chunked = False
+        self._sent_whole = True
+        self._outbox.send(self.transport, request)
+
+    def _begin(self, listener: Listener, within: float) -> None:
+        self._listener = listener
+        self._in_head = True
+        self._told = self._begun = self._whole = False
         if within:
             self._keeper.watch(self, within)
         else:
             self.deadline = 0.0
         self.used += 1
-        if whole:
-            self._outbox.send(self.transport, head)
-        else:
-            self._outbox.write(self.transport, head)
 
     def send(self, data: bytes) -> bool:
         """Send a part of the body. False: wait for `on_upstream_drain` before the next."""

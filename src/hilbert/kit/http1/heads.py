@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from hilbert.kit.http1.hosts import is_host
 from hilbert.kit.http1.limits import Limits
@@ -22,6 +22,8 @@ _LONGEST: Final = 2048
 """Bytes of a head that is looked at here."""
 _LONGEST_LINE: Final = 1024
 """Bytes of a header line that is worth remembering."""
+_LONGEST_NAME: Final = 64
+"""Bytes of a header's name that is worth remembering."""
 
 _request_line: Final = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\"$-~]*) HTTP/1\.1\r\n").match
 """A path without a fragment, which is no part of a target."""
@@ -35,18 +37,91 @@ LENGTH: Final = 2
 _OTHER: Final = 3
 """What a line is. One that is `_OTHER` is left to llhttp, whatever stands beside it."""
 FIRST_OWN: Final = 4
-"""From here on: what a handler tells apart among plain lines."""
+"""From here on, up to 255: what a handler tells apart among plain lines."""
 
-_KINDS: Final = {
-    b"host": HOST,
-    b"content-length": LENGTH,
+Kind = int | Callable[[bytes], int]
+"""What lines with one name are, or what they are by their value."""
+Sort = Callable[[bytes], Kind]
+"""Says what lines are to a handler, from the name in lower case: `PLAIN`, or `FIRST_OWN` and up."""
+
+
+def _all_alike(_name: bytes) -> Kind:
+    return PLAIN
+
+
+class Shape(NamedTuple):
+    """What a head is by the kinds of its lines."""
+
+    plain: bool
+    length_at: int
+    """Which line is the Content-Length; -1: none."""
+
+
+class Lines(dict[bytes, int]):
+    """What header lines are, by their bytes: whoever looks up one that is new has it looked at.
+
+    A dictionary of this kind sorts all lines of a head in one call, `map(lines.__getitem__, ...)`, without a step of the
+    interpreter for those that are known.
+    """
+
+    __slots__ = ("_most", "_names", "_sort", "new")
+
+    def __init__(self, sort: Sort, most: int) -> None:
+        super().__init__()
+        self._sort = sort
+        self._most = most
+        self._names: dict[bytes, Kind] = {}
+        """By name as it is sent: clients spell few."""
+        self.new = False
+        """A line was looked at that is new, since this was last unset."""
+
+    def __missing__(self, line: bytes) -> int:
+        self.new = True
+        parts = _header_line(line)
+        if parts is None:
+            return _OTHER
+        kind = self._names.get(parts[1])
+        if kind is None:
+            kind = self._name(parts[1])
+        if not isinstance(kind, int):
+            kind = kind(parts[2])
+        if len(line) <= _LONGEST_LINE:
+            if len(self) >= self._most:
+                self.clear()
+            self[line] = kind
+        return kind
+
+    def _name(self, name: bytes) -> Kind:
+        lowered = name.lower()
+        kind = _KINDS.get(lowered)
+        if kind is None:
+            kind = self._sort(lowered)
+        elif lowered == b"connection":
+            kind = _of_connection(self._sort(lowered))
+        if len(name) <= _LONGEST_NAME:
+            if len(self._names) >= self._most:
+                self._names.clear()
+            self._names[name] = kind
+        return kind
+
+
+def _of_connection(own: Kind) -> Kind:
+    """What a Connection is by its value: `keep-alive` says what HTTP/1.1 does anyway."""
+
+    def of_value(value: bytes) -> int:
+        if value.lower() != b"keep-alive":
+            return _OTHER
+        return own if isinstance(own, int) else own(value)
+
+    return of_value
+
+
+_KINDS: Final[dict[bytes, Kind]] = {
+    b"host": lambda value: HOST if is_host(value) else _OTHER,
+    b"content-length": lambda value: LENGTH if _length(value) else _OTHER,
     **dict.fromkeys((b"connection", b"proxy-connection", b"transfer-encoding", b"upgrade", b"expect"), _OTHER),
 }
 """By name in lower case. The last ones say how the request is framed, or what becomes of the connection."""
-
-
-def _all_alike(_name: bytes, _value: bytes) -> int:
-    return PLAIN
 
 
 class Heads:
@@ -57,27 +132,24 @@ class Heads:
     kept is bounded by forgetting everything once it is full: what is in use is soon back.
     """
 
-    __slots__ = ("_kinds", "_known", "_longest", "_most", "_most_body", "_most_lines", "_once", "_sort", "get")
+    __slots__ = ("_known", "_lines", "_longest", "_most", "_most_body", "_most_lines", "_once", "_shapes", "get")
 
     def __init__(
         self,
         limits: Limits = Limits(),  # noqa: B008 - immutable
-        sort: Callable[[bytes, bytes], int] = _all_alike,
+        sort: Sort = _all_alike,
         *,
         most: int = 1024,
     ) -> None:
-        """`sort` says what a plain line is to the handler, from its name in lower case and its value: `PLAIN`, or `FIRST_OWN` and up.
-
-        `most` heads of at most 2 KiB each, and as many lines of at most 1 KiB, are kept.
-        """
+        """`most` heads of at most 2 KiB each, and as many lines of at most 1 KiB, are kept."""
         self._longest = min(_LONGEST, limits.head)
         self._most_lines = limits.lines
         self._most_body = limits.body
-        self._sort = sort
         self._most = most
         self._known: dict[bytes, Request] = {}
-        self._kinds: dict[bytes, int] = {}
-        """What the lines are that are known."""
+        self._lines = Lines(sort, most)
+        self._shapes: dict[bytes, Shape] = {}
+        """By the kinds of all lines."""
         self._once = [0] * (4 * most)
         """Hashes of heads that have come, each in a place that it shares with others: the last one counts."""
         self.get = self._known.get
@@ -107,38 +179,24 @@ class Heads:
         lines = head[first.end() : -4].split(b"\r\n")
         if len(lines) > self._most_lines:
             return None
-        kinds: list[Any] = list(map(self._kinds.get, lines))  # of int, once what is new is filled in
-        new = None in kinds
-        while None in kinds:
-            at = kinds.index(None)
-            kinds[at] = self._kind(lines[at])
-        if _OTHER in kinds or kinds.count(HOST) != 1:
+        sorts = self._lines
+        sorts.new = False
+        kinds = bytes(map(sorts.__getitem__, lines))
+        shape = self._shapes.get(kinds) or self._shape(kinds)
+        if not shape.plain:
             return None
         request = Request(first[1], first[2], lines, kinds)
-        if LENGTH in kinds:
-            if kinds.count(LENGTH) > 1:
-                return None
-            request.length = int(lines[kinds.index(LENGTH)][_AFTER_LENGTH:])
+        if shape.length_at >= 0:
+            request.length = int(lines[shape.length_at][_AFTER_LENGTH:])
             if self._most_body and request.length > self._most_body:
                 return None
-        if not new:
+        if not sorts.new:
             self.learn(head, request)
         return request
 
-    def _kind(self, line: bytes) -> int:
-        """What a line is that is not known."""
-        parts = _header_line(line)
-        if parts is None:
-            return _OTHER
-        name, value = parts.groups()
-        lowered = name.lower()
-        kind = _KINDS.get(lowered, PLAIN)
-        if kind == PLAIN or (kind == _OTHER and lowered == b"connection" and value.lower() == b"keep-alive"):
-            kind = self._sort(lowered, value)  # `keep-alive` says what HTTP/1.1 does anyway.
-        elif kind == _OTHER or (not is_host(value) if kind == HOST else not _length(value)):
-            return _OTHER
-        if len(line) <= _LONGEST_LINE:
-            if len(self._kinds) >= self._most:
-                self._kinds.clear()
-            self._kinds[line] = kind
-        return kind
+    def _shape(self, kinds: bytes) -> Shape:
+        plain = _OTHER not in kinds and kinds.count(HOST) == 1 and kinds.count(LENGTH) <= 1
+        if len(self._shapes) >= self._most:
+            self._shapes.clear()
+        shape = self._shapes[kinds] = Shape(plain, kinds.find(LENGTH))
+        return shape

@@ -68,18 +68,20 @@ class Pool:
         self._closed = False
         self._loop = wheel.loop
 
-    def take(self, *, certain: bool = False) -> ClientConnection | None:
-        """An idle connection, the one used last, or None.
-
-        `certain`: look whether its far end has closed it, at the price of a system call: for a request that could not
-        be sent again.
-        """
+    def take(self) -> ClientConnection | None:
+        """An idle connection, the one used last, or None."""
         while self._idle:
             connection = self._idle.pop()
             if connection.open and not connection.transport.is_closing():
-                if not certain or not connection.looks_closed():
-                    return connection
-                connection.cut()
+                return connection
+        return None
+
+    def take_certain(self) -> ClientConnection | None:
+        """The same, for a request that could not be sent again: one that its far end has not closed, at the price of a system call."""
+        while (connection := self.take()) is not None:
+            if not connection.looks_closed():
+                return connection
+            connection.cut()
         return None
 
     async def connect(self, *, highest: int = 0) -> ClientConnection:

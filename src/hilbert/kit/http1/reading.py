@@ -201,25 +201,29 @@ class RequestReader(AsyncioProtocol):
 
     def _take(self, data: bytes) -> bytes:
         """Take a request whose head needs no parser and that is here whole, or learn its head. Returns what is still to be parsed."""
-        end = data.find(b"\r\n\r\n") + 4
         heads = self._heads
-        if end < 4 or heads is None:
+        if heads is None:
             return data
-        head = data[:end]
-        request = heads.get(head) or heads.read(head)
+        request = heads.get(data)  # Most have no body.
+        body = b""
         if request is None:
-            begun = self._begun
-            self._ahead = data[end:] if len(data) <= SLICE else None
-            self._parse(head)
-            self._ahead = None
-            # It is known from now on if the parser, from its first state on, made exactly one head of exactly these bytes.
-            whole = self._between or not (self._in_head or self._body_bytes)
-            if whole and self._begun == begun + 1 and not self._dead:
-                heads.learn(head, self._request)
-            return data[end:]
-        if request.length != len(data) - end or len(data) > SLICE:
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:
+                return data
+            head, body = data[:end], data[end:]
+            request = (heads.get(head) if body else None) or heads.read(head)
+            if request is None:
+                begun = self._begun
+                self._ahead = body if len(data) <= SLICE else None
+                self._parse(head)
+                self._ahead = None
+                # It is known from now on if the parser, from its first state on, made exactly one head of exactly these bytes.
+                whole = self._between or not (self._in_head or self._body_bytes)
+                if whole and self._begun == begun + 1 and not self._dead:
+                    heads.learn(head, self._request)
+                return body
+        if request.length != len(body) or len(data) > SLICE:
             return data
-        body = data[end:]
         responder = self._current = self._parsed = Responder(self, request)  # type: ignore[arg-type]  # its other half
         responder.body = body
         handler = responder.handler = self._accept(request, responder)
@@ -398,6 +402,9 @@ class RequestReader(AsyncioProtocol):
             start = len(request.method) + 1
             request.target = self._line.lstrip(b"\r\n")[start : start + len(request.target)]
             self._line = None
+        request.simple = (
+            request.version == "1.1" and request.keep_alive and not request.upgrade and request.method != b"HEAD"
+        )
         refusals.check_head(request, host=self._host, size=self._head_size, limits=self._limits)
         self._head_bytes = 0
         self._meter = ChunkMeter(self._limits.head) if request.length is None else None

@@ -23,6 +23,7 @@ class Request:
         "kinds",
         "length",
         "method",
+        "simple",
         "target",
         "upgrade",
         "version",
@@ -33,7 +34,7 @@ class Request:
         method: bytes = b"",
         target: bytes = b"",
         lines: Sequence[bytes] | None = None,
-        kinds: Sequence[int] | None = None,
+        kinds: bytes | None = None,
     ) -> None:
         """`lines` are the header lines, if they are known as such: `Name: value`."""
         self.method = method
@@ -44,6 +45,8 @@ class Request:
         self._headers: Headers | None = None
         self.kinds = kinds
         """What each line is to the handler, where `Heads` knows."""
+        self.simple = kinds is not None and method != b"HEAD"
+        """Nothing about it makes its answer special: HTTP/1.1, over a connection that goes on, to a method that gets bodies."""
         self.length: int | None = 0
         """Bytes of the body; None when it is chunked."""
         self.keep_alive = True

@@ -117,6 +117,7 @@ class Responder:
         "handler",
         "held",
         "keep_alive",
+        "peer",
         "request",
         "started",
         "taken",
@@ -136,19 +137,13 @@ class Responder:
         self.taken = False
         self.keep_alive = request.keep_alive
         """Whether the connection goes on after this response. A handler may say no before it starts the response."""
+        self.peer = connection.peer
+        """The client's `ip:port`. Whoever accepts the requests of a trusted proxy sets it to that of the proxy's client."""
 
     def answer(self, status: int, lines: bytes, body: bytes) -> None:
         """Send a whole response, in one piece. `lines` are whole header lines, under the same rule as for `start`."""
         connection = self._connection
-        request = self.request
-        if (
-            request.version == "1.1"
-            and self.keep_alive
-            and not request.upgrade
-            and not connection.draining
-            and request.method != b"HEAD"
-            and status not in EMPTY_STATUSES
-        ):
+        if self.request.simple and self.keep_alive and not connection.draining and status not in EMPTY_STATUSES:
             self.started = self.finished = True
             connection.send_soon(
                 b"".join((STATUS_LINES[status], lines, b"Content-Length: %d\r\n\r\n" % len(body), body))
@@ -272,15 +267,6 @@ class Responder:
         parts = [STATUS_LINES[status], *_lines(headers), *lines, b"\r\n"]
         self._connection.send(b"".join(parts))
         self._connection.become_tunnel(tunnel)
-
-    @property
-    def peer(self) -> bytes:
-        """The client's `ip:port`. Whoever accepts the requests of a trusted proxy sets it to that of the proxy's client."""
-        return self._connection.peer
-
-    @peer.setter
-    def peer(self, address: bytes) -> None:
-        self._connection.peer = address
 
     @property
     def far_end(self) -> bytes:

@@ -398,7 +398,7 @@ def test_heads_are_bounded() -> None:
         for _ in range(3):
             bench.feed(b"GET /%d HTTP/1.1\r\nHost: x\r\nX-Number: %d\r\n\r\n" % (number, number))
         assert 0 < len(heads) <= 8
-        assert 0 < len(heads._kinds) <= 8
+        assert 0 < len(heads._lines) <= 8
     assert [call.request.target for call in bench.calls] == [b"/%d" % (number // 3) for number in range(300)]
 
 

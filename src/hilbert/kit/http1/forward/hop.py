@@ -151,11 +151,13 @@ class Hop:
     def attach(self, upstream: ClientConnection) -> None:
         """Send what there is of the request over a connection."""
         self.upstream = upstream
-        length = self._length
+        length, held = self._length, self._held
         bodyless = self.request.method == b"HEAD"
-        if self._whole and length is not None:
+        if self._whole and length is not None and self.request.simple:
+            upstream.ask(b"".join((*self.head(), *held) if held else self.head()), self, self.patience.first_byte)
+        elif self._whole and length is not None:
             upstream.request(
-                b"".join((*self.head(), *self._held)),
+                b"".join((*self.head(), *held)),
                 self,
                 bodyless=bodyless,
                 whole=True,
@@ -165,7 +167,7 @@ class Hop:
             )
         else:
             upstream.request(b"".join(self.head()), self, bodyless=bodyless, whole=False, chunked=length is None)
-            for part in self._held:
+            for part in held:
                 upstream.send(part)
             if self._whole:
                 upstream.end(self._trailers or [])
