@@ -396,9 +396,12 @@ def test_heads_are_bounded() -> None:
     bench = Bench(answer=Noted.answer, heads=heads)
     for number in range(100):
         for _ in range(3):
-            bench.feed(b"GET /%d HTTP/1.1\r\nHost: x\r\nX-Number: %d\r\n\r\n" % (number, number))
+            more = b"X-%d: y\r\n" % number * (number % 20)
+            bench.feed(b"GET /%d HTTP/1.1\r\nHost: x\r\n%bX-Number: %d\r\n\r\n" % (number, more, number))
         assert 0 < len(heads) <= 8
         assert 0 < len(heads._lines) <= 8
+        assert 0 < len(heads._lines._names) <= 8
+        assert 0 < len(heads._shapes) <= 8
     assert [call.request.target for call in bench.calls] == [b"/%d" % (number // 3) for number in range(300)]
 
 
