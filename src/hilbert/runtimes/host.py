@@ -206,6 +206,10 @@ class HostRuntime:
     def pin(self, spec: FunctionSpec) -> str:
         return self._starter(spec).pin(spec)
 
+    def disregarded(self, spec: FunctionSpec) -> Sequence[str]:
+        starter = self._starter(spec)
+        return starter.disregarded(spec) if isinstance(starter, ProcessStarter) else ()
+
     def forget_namespace(self, name: NamespaceName) -> None:
         self._images.forget(name)
         if self._store is not None:

@@ -29,6 +29,15 @@ class Pinning(Protocol):
 
 
 @runtime_checkable
+class Disregarding(Protocol):
+    """Knows what of a spec has no effect on what the image is."""
+
+    def disregarded(self, spec: FunctionSpec) -> Sequence[str]:
+        """A sentence for each such setting. Raises `ImageUnavailable`."""
+        ...
+
+
+@runtime_checkable
 class Preparing(Protocol):
     """Has something to fetch before a replica can start, such as its image."""
 

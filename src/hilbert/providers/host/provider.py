@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from hilbert.core.errors import (
     AlreadyExists,
     Forbidden,
     FunctionNotFound,
+    ImageUnavailable,
     Invalid,
     NamespaceNotFound,
     QuotaExceeded,
@@ -36,7 +38,7 @@ from hilbert.kit.aio import Clock, RealClock, SingleFlight, spawn
 from hilbert.kit.sqlite import Database
 from hilbert.providers import disregarded
 from hilbert.providers.host.cell import Cell
-from hilbert.providers.host.extra import Fetching, Forgetting, Measuring, Pinning, Weighing
+from hilbert.providers.host.extra import Disregarding, Fetching, Forgetting, Measuring, Pinning, Weighing
 from hilbert.providers.host.reconcile import Reconciler
 from hilbert.providers.host.record import FunctionRecord, TenantRecord
 from hilbert.providers.host.status import render_status
@@ -215,7 +217,11 @@ class HostProvider:
         self._reconciler.busy = read
 
     def disregarded(self, of: FunctionSpec | Namespace) -> Sequence[str]:
-        return disregarded.on_host(of)
+        found = disregarded.on_host(of)
+        if isinstance(of, FunctionSpec) and isinstance(self._runtime, Disregarding):
+            with contextlib.suppress(ImageUnavailable):
+                found += self._runtime.disregarded(of)
+        return found
 
     # Namespaces
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from hilbert.core.bundle import Manifest, Mode
+from hilbert.core.model import ANNOTATION_PULL_SECRET, FunctionSpec
 from hilbert.core.ports import ReplicaPlan
 from hilbert.runtimes.process.sandbox.contract import LISTEN, Places
+
+_OF_IMAGES: Final = ("com.hilbert.port", ANNOTATION_PULL_SECRET, "com.hilbert.user-ids")
 
 
 def render_environment(plan: ReplicaPlan, manifest: Manifest, places: Places, *, python: str) -> Mapping[str, str]:
@@ -40,6 +44,28 @@ def render_environment(plan: ReplicaPlan, manifest: Manifest, places: Places, *,
     if places.layers:
         environment["HILBERT_LAYERS"] = ":".join(places.layers)
     return environment
+
+
+def disregarded(spec: FunctionSpec, manifest: Manifest) -> Sequence[str]:
+    """What has no effect on a bundle; a sentence for each."""
+    found = [
+        f"annotation {key}: it has no effect on a function that was built here or ships with Hilbert, only on a container image"
+        for key in _OF_IMAGES
+        if key in spec.annotations
+    ]
+    wanted = spec.env.get("mode", "")
+    if wanted and wanted not in list(Mode):
+        found.append(
+            f"environment variable mode: {wanted[:64]} is none of {', '.join(Mode)}; the function runs as {manifest.mode.value}"
+        )
+    elif wanted and _mode(manifest, wanted) != wanted and not manifest.images:
+        found.append(
+            f"environment variable mode: {wanted} has no effect on a Python handler, which runs in the watchdog"
+        )
+    # What ships stands for images with a process of their own: their fprocess and mode are meant for those.
+    if manifest.mode is Mode.PYTHON and not manifest.images and (spec.process or spec.env.get("fprocess")):
+        found.append("fprocess: it has no effect on a Python handler, which runs in the watchdog")
+    return found
 
 
 def _mode(manifest: Manifest, wanted: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import resource
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from hilbert.kit.aio import spawn
 from hilbert.kit.http1.ask import safe_path
 from hilbert.runtimes.network import files
 from hilbert.runtimes.network.messages import Attach
+from hilbert.runtimes.process.environment import disregarded
 from hilbert.runtimes.process.images import ImageStore, open_to_others, open_way
 from hilbert.runtimes.process.launch import abandon, launch
 from hilbert.runtimes.process.machine import Machine
@@ -91,6 +92,11 @@ class ProcessStarter:
         self._check_promises(required, network)
         if self.spares is not None:
             self.spares.want()
+
+    def disregarded(self, spec: FunctionSpec) -> Sequence[str]:
+        """As `Disregarding`."""
+        bundle = self._images.get(spec.image, spec.ref.namespace)
+        return disregarded(spec, bundle.manifest) if bundle is not None else ()
 
     def pin(self, spec: FunctionSpec) -> str:
         """As `Pinning`."""
