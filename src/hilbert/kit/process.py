@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import select
 import signal
 from typing import Final
 
@@ -44,6 +45,21 @@ def take_descriptors() -> int:
     except (OSError, ValueError):
         return soft
     return hard
+
+
+def has_ended(process: int) -> bool:
+    """Whether the process of a pidfd has ended."""
+    return is_ready(process, select.POLLIN)
+
+
+def is_ready(descriptor: int, events: int, *, within: float = 0.0) -> bool:
+    """Whether one of the events of poll(2) comes within so many seconds.
+
+    `select.select` would raise `ValueError` for a descriptor above 1023, and a process that looks after many replicas has those.
+    """
+    waiting = select.poll()
+    waiting.register(descriptor, events)
+    return bool(waiting.poll(within * 1000))
 
 
 def _prctl(option: int, value: int) -> None:

@@ -11,6 +11,7 @@ import fcntl
 import heapq
 import itertools
 import os
+import resource
 import secrets
 import shutil
 import socket
@@ -206,7 +207,8 @@ class LogFolder:
         if self._socket_path is not None:
             return await asyncio.open_unix_connection(str(self._socket_path))
         ours, theirs = socket.socketpair()
-        keeper = Keeper(self._path, self._pipes, limit=self._limit)
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        keeper = Keeper(self._path, self._pipes, limit=self._limit, descriptors=descriptors)
         keeper.join(theirs)
         thread = threading.Thread(target=keeper.run, name="log keeper", daemon=True)
         self._keeper = (keeper, thread)

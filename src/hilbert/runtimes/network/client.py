@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import select
 import signal
 import socket
 import time
@@ -22,6 +21,7 @@ from hilbert.core.errors import InvalidSettings, StartFailed
 from hilbert.kit import handover
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.pace import Pace
+from hilbert.kit.process import has_ended
 from hilbert.kit.retry import Backoff
 from hilbert.runtimes.network import child, machine
 from hilbert.runtimes.network.addresses import Pool
@@ -361,5 +361,5 @@ def _network_of(pid: int, process: int) -> int:
 
 def _check_alive(process: int) -> None:
     """Raise `ProcessLookupError` when the process behind a pidfd has ended."""
-    if select.select([process], [], [], 0)[0]:
+    if has_ended(process):
         raise ProcessLookupError("the process has ended")

@@ -27,7 +27,7 @@ from hilbert.core.errors import HilbertError
 from hilbert.core.network import Egress
 from hilbert.kit import handover
 from hilbert.kit.inside import COUNT_MOST
-from hilbert.kit.process import take_descriptors
+from hilbert.kit.process import is_ready, take_descriptors
 from hilbert.runtimes.network import nftables, setting_up
 from hilbert.runtimes.network.addresses import Pool, own_addresses
 from hilbert.runtimes.network.furnish import furnish
@@ -57,6 +57,9 @@ _BUSY_EVERY: Final = 0.1
 _TELL_MOST: Final = 1.0
 """Seconds for a control process to have room for an answer."""
 
+_LOW: Final = 16
+"""Descriptors that are held free for children: libnftables waits with select(2), which knows no number above 1023, and aborts."""
+
 _CROWDED: Final = (
     "- the network keeper has nearly as many files open as it may; raise the limit of open files (ulimit -n)"
 )
@@ -70,6 +73,7 @@ class Keeper:
     def __init__(self, config: Config, *, descriptors: int = 1024) -> None:
         """Listen at both sockets. `descriptors` is how many the process may open. Raises `OSError`."""
         self._config = config
+        self._low = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(_LOW)]
         self._crowded = descriptors * 7 // 8
         self._descriptors = descriptors * 6 // 8
         """Of them, for questions for names: a connection to the gateway still finds one."""
@@ -114,6 +118,7 @@ class Keeper:
                 self._ended = True
         for kept in list(self._kept.values()):
             kept.close()
+        handover.close(self._low)
         for path in (self._config.control, self._config.inside, self._config.dial):
             Path(path).unlink(missing_ok=True)
 
@@ -191,7 +196,7 @@ class Keeper:
             try:
                 handover.send(client, data, descriptors)
             except BlockingIOError:
-                select.select([], [client], [], _TELL_MOST)
+                is_ready(client.fileno(), select.POLLOUT, within=_TELL_MOST)
                 handover.send(client, data, descriptors)
 
     # What is asked
@@ -288,6 +293,7 @@ class Keeper:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
+            handover.close(self._low)
             _answer_and_exit(theirs, work)
         theirs.close()
 

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import select
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.errors import HilbertError, StartFailed
 from hilbert.kit import handover
 from hilbert.kit.aio import cancel, spawn
+from hilbert.kit.process import has_ended
 from hilbert.kit.trees import NotFinished, remove_tree
 from hilbert.runtimes.network import files
 from hilbert.runtimes.network.client import Network
@@ -134,7 +134,7 @@ class Spares:
         try:
             why = await self._furnish(spare, prepared, prepared.network)
             if why:
-                if not _has_ended(spare.process):
+                if not has_ended(spare.process):
                     self._most = 0
                     _log.warning("spare sandboxes do not work here; replicas start without", reason=why)
                 await self._discard(spare)
@@ -145,7 +145,7 @@ class Spares:
 
     async def _furnish(self, spare: Spare, prepared: Prepared, network: Attach | None) -> str:
         occupant, places, room = prepared.occupant, prepared.command.places, None
-        if network is None or _has_ended(spare.process):
+        if network is None or has_ended(spare.process):
             return "there is no network to give"
         if prepared.command.isolated:
             for path in occupant.bundle.layers:
@@ -275,11 +275,6 @@ def _remove(folder: Path, name: str, groups: tuple[str, ...]) -> None:
             remove_tree(name, dir_fd=top)
         finally:
             os.close(top)
-
-
-def _has_ended(process: int) -> bool:
-    """The process of a pidfd."""
-    return bool(select.select([process], [], [], 0)[0])
 
 
 def _last(output: int) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 from pathlib import Path
 
+from hilbert.kit.process import has_ended
 from hilbert.runtimes.replica.groups import descendants
 
 
@@ -42,7 +42,7 @@ def open_first_child(pid: int, descriptor: int) -> int | None:
         found = os.pidfd_open(child)
         # It was opened before its parent was asked for once more: so it is this one, and no later process of that number.
         parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
-        if parent == pid and not select.select([descriptor], [], [], 0)[0]:
+        if parent == pid and not has_ended(descriptor):
             return found
         os.close(found)
     return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -97,6 +99,34 @@ async def dialer() -> AsyncIterator[Dialer]:
     dialer = Dialer()
     yield dialer
     dialer.close()
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip("this user may not have 4096 files open")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+async def test_a_start_among_a_crowd_whose_descriptors_have_numbers_above_1023(folder: Path, network: Network) -> None:
+    """Neither the keeper nor the control process waits with select(2), nor does the library that loads the rules."""
+    with contextlib.ExitStack() as open_here:
+        for _ in range(1100):  # Each is a descriptor here, and one in the keeper, which greets whoever comes.
+            other = open_here.enter_context(handover.connect(folder / "keeper.sock"))
+            other.setblocking(True)
+            assert handover.receive(other)[0]
+        late = Apart()
+        open_here.callback(late.close)
+        assert late.descriptor > 1023
+        order = Attach(replica="r-9", namespace="dev", egress="none", resolves=False)
+        await network.attach(order, late.pid, late.descriptor)
+        inside = ["nsenter", "-n", "-t", str(late.pid), "nft", "list", "tables"]
+        assert b"hilbert" in subprocess.run(inside, capture_output=True, check=True).stdout
+        network.forget("r-9")
 
 
 @pytest.mark.parametrize("gateway", [True, False])

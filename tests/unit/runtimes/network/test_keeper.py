@@ -29,3 +29,4 @@ def test_a_keeper_with_few_descriptors_left_takes_no_more_replicas(tmp_path: Pat
     for own in (keeper._control, keeper._workers._listener, keeper._sockets._listener):
         own.close()
     keeper._selector.close()
+    handover.close(keeper._low)
