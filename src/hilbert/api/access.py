@@ -6,20 +6,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-import structlog
-
 from hilbert.api.asgi import Answer, json
 from hilbert.api.endpoint import Body, Call, Endpoint, Handler, Query, nothing
-from hilbert.control.call_policy import asks_itself
+from hilbert.control.key_restarts import restart_who_know_the_keys
 from hilbert.core import errors
 from hilbert.core.access import Document, parse_document, to_manifest
-from hilbert.core.errors import FunctionNotFound, HilbertError, Invalid, NotFound
+from hilbert.core.errors import Invalid, NotFound
 from hilbert.core.identity import Action
 from hilbert.iam.access import Access
 from hilbert.wire.access import MAX_DOCUMENTS, AccessChange, AccessObject, AccessRequest, KeyInfo
 from hilbert.wire.specification import rfc3339
-
-_log = structlog.get_logger("hilbert.iam")
 
 GROUP: Final = "Single sign-on"
 PATH: Final = "/system/iam"
@@ -68,28 +64,14 @@ async def rotate_key(call: Call) -> Answer:
     federation = call.services.federation
     key = await federation.ring.rotate(revoke=call.flag(REVOKE))
     federation.forget_checked()
-    restarted, left = await _restart_who_knows_the_keys(call)
+    services = call.services
+    spaces = await services.tenancy.list_names()
+    # Watchdogs that check tokens read the keys once, when they start.
+    restarted, left = await restart_who_know_the_keys(services.provider, services.restarts, spaces)
+    if not left:
+        await federation.ring.settled()
     signs_from = rfc3339(datetime.fromtimestamp(key.signs_from, UTC))
     return json(KeyInfo(kid=key.kid, signs_from=signs_from, restarted=restarted, not_restarted=left), status=201)
-
-
-async def _restart_who_knows_the_keys(call: Call) -> tuple[list[str], list[str]]:
-    """Watchdogs that check tokens read the keys once, when they start. Functions that were restarted, and those that were not."""
-    restarted, left = [], []
-    provider = call.services.provider
-    spaces = [one.name for one in await call.services.tenancy.list_all()]
-    for status in [status for space in spaces for status in await provider.list(space)]:
-        if not asks_itself(status.spec):
-            continue
-        try:
-            await call.services.restarts.restart(status.spec.ref)
-            restarted.append(str(status.spec.ref))
-        except FunctionNotFound:
-            continue
-        except HilbertError as exc:
-            _log.warning("a function was not restarted", function=str(status.spec.ref), reason=exc.message)
-            left.append(str(status.spec.ref))
-    return restarted, left
 
 
 def _get(kind: str) -> Handler:

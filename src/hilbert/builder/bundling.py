@@ -155,8 +155,9 @@ def _test(
     if status == NO_TESTS_RUN:
         return ", ".join(files)
     if status != 0:
+        end = f"were killed by signal {-status}" if status < 0 else f"fail, with status {status}"
         raise BuildFailed(
-            f"function {request.name}: its tests fail", hint="--skip-tests builds without them", log=job.tail()
+            f"function {request.name}: its tests {end}", hint="--skip-tests builds without them", log=job.tail()
         )
     return ""
 

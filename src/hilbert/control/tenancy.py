@@ -82,6 +82,10 @@ class Tenancy:
             return await self._spaces.list_namespaces()
         return [Namespace(name=self._default)]
 
+    async def list_names(self) -> Sequence[NamespaceName]:
+        """The names of all."""
+        return [one.name for one in await self.list_all()]
+
     async def _look_up(self, name: NamespaceName) -> Namespace:
         if self._spaces is not None:
             try:

@@ -28,6 +28,8 @@ PUBLISHED_BEFORE: Final = 15 * 60.0
 """Seconds for which a new key is published before it signs."""
 KEPT_AFTER: Final = LONGEST_LIFE.seconds + 15 * 60.0
 """Seconds for which a key stays published after it has signed its last token."""
+_OWED: Final = "restarts-owed"
+"""Beside the keys, no key's id: whoever has read the keys once must be told of a change, and it is not known that all were."""
 
 
 class SigningKey(msgspec.Struct, frozen=True):
@@ -70,6 +72,7 @@ class KeyRing:
         self._shelf = shelf
         self._now = now
         self._keys: dict[str, _Loaded] = {}
+        self._owed_since = 0.0
 
     async def load(self) -> None:
         """Read all keys, or make the first. Comes first. Raises `BackendError`."""
@@ -97,7 +100,7 @@ class KeyRing:
         """Publish a new key, which signs after `PUBLISHED_BEFORE`.
 
         With `revoke` it signs at once and all others go: every token of ours is refused from then on. Raises `Conflict`
-        while the last rotation is under way.
+        while the last rotation is under way. Whoever has read the keys once must be told then, and `settled` be called: see `owes`.
         """
         now = self._now()
         self._signer()
@@ -107,10 +110,22 @@ class KeyRing:
             )
         key = _generate(now, signs_from=now if revoke else now + PUBLISHED_BEFORE)
         gone = {one.key.kid for one in self._keys.values() if revoke or self._is_over(one.key)}
-        await self._shelf.change({key.kid: msgspec.msgpack.encode(key)}, remove=frozenset(gone))
+        await self._shelf.change(
+            {key.kid: msgspec.msgpack.encode(key), _OWED: msgspec.msgpack.encode(now)}, remove=frozenset(gone)
+        )
+        self._owed_since = now
         self._keys = {kid: one for kid, one in self._keys.items() if kid not in gone}
         self._keys[key.kid] = _Loaded(key)
         return key
+
+    def owes(self, *, after: float) -> bool:
+        """Whether a rotation is `after` seconds old, and nobody has said that all have been told of it: also one by a process that is gone."""
+        return 0 < self._owed_since <= self._now() - after
+
+    async def settled(self) -> None:
+        """All have been told of the last rotation. Raises `BackendError`."""
+        await self._shelf.change({}, remove=frozenset({_OWED}))
+        self._owed_since = 0.0
 
     async def _add(self, key: SigningKey) -> None:
         await self._shelf.put(key.kid, msgspec.msgpack.encode(key))
@@ -118,6 +133,11 @@ class KeyRing:
 
     def _take(self, documents: Mapping[str, bytes]) -> None:
         found: dict[str, _Loaded] = {}
+        documents = dict(documents)
+        try:
+            self._owed_since = msgspec.msgpack.decode(documents.pop(_OWED, b"\x00"), type=float)
+        except msgspec.MsgspecError:
+            self._owed_since = self._now()
         for name, document in documents.items():
             try:
                 loaded = _Loaded(msgspec.msgpack.decode(document, type=SigningKey))

@@ -31,6 +31,7 @@ from hilbert.client.running import first_steps
 from hilbert.control.activation import Activation
 from hilbert.control.call_counts import counted
 from hilbert.control.delivery.intake import FullQueue
+from hilbert.control.key_restarts import pay_what_is_owed
 from hilbert.control.limits.keeper import Limits
 from hilbert.control.limits.starts import Starts
 from hilbert.control.routing import Routing
@@ -40,7 +41,16 @@ from hilbert.control.usage import Ledger
 from hilbert.core.errors import HilbertError
 from hilbert.core.limits import TenantLimits
 from hilbert.core.model import EndpointSet
-from hilbert.core.ports import CpuTimes, Namespaces, Provider, Retiring, SharedCounts, SharedShelves, SharedUsage
+from hilbert.core.ports import (
+    CpuTimes,
+    Namespaces,
+    Provider,
+    Restarts,
+    Retiring,
+    SharedCounts,
+    SharedShelves,
+    SharedUsage,
+)
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.feed.messages import CallKeys
 from hilbert.dataplane.feed.publisher import Feed
@@ -187,6 +197,11 @@ class Control:
                 firing=queueing.firing if queueing is not None else None,
                 is_ready=lambda: routing.is_synced,
             )
+            if sign_in.federation is not None and isinstance(provider, Restarts):
+                paying = pay_what_is_owed(
+                    sign_in.federation.ring, provider, provider, leader_of(provider), services.tenancy.list_names
+                )
+                stack.push_async_callback(cancel, spawn(paying, name="owed restarts"))
             await stack.enter_async_context(
                 _serving(
                     server_config(create_app(services), protocol=bounded(api_connections(take_descriptors()))),

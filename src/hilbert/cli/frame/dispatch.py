@@ -37,6 +37,10 @@ def find(argv: Sequence[str]) -> tuple[Command, list[str]]:
     following = next_words()
     known = _known_words(argv, following)
     if argv[len(known) :] and argv[len(known)].startswith("-"):
+        if known and (listing := find_command([*known, "list"])) is not None:
+            return listing, list(
+                argv[len(known) :]
+            )  # `hilbert audit --follow`: to list is what one does with a noun alone.
         raise UsageError(f"unknown option: {argv[len(known)]}", hint=_look(" ".join(known)))
     wrong = " ".join([*known, *argv[len(known) : len(known) + 1]])
     import difflib

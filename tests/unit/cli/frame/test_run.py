@@ -10,6 +10,7 @@ import pytest
 from hilbert.cli.frame import run
 from hilbert.cli.frame.command import Command, Noun
 from hilbert.cli.frame.commands import NOUNS, all_commands
+from hilbert.cli.frame.dispatch import find
 from hilbert.cli.frame.help import render_help
 from hilbert.cli.function import list as functions
 from support.cli import Gateway
@@ -123,6 +124,19 @@ def test_repeated_flags_add_up_and_commas_stay(gateway: Gateway) -> None:
 def test_flags_before_the_command_are_moved_behind_it(argv: list[str], hoisted: list[str]) -> None:
     """Cobra takes persistent flags anywhere."""
     assert run.hoist(argv) == hoisted
+
+
+@pytest.mark.parametrize(
+    ("argv", "path", "words"),
+    [
+        (["audit", "--follow"], "audit list", ["--follow"]),
+        (["tokens", "--json"], "token list", ["--json"]),
+        (["secret", "-n", "dev"], "secret list", ["-n", "dev"]),
+    ],
+)
+def test_a_noun_with_flags_lists(argv: list[str], path: str, words: list[str]) -> None:
+    found, rest = find(argv)
+    assert (found.path, rest) == (path, words)
 
 
 @pytest.mark.parametrize(
