@@ -225,6 +225,14 @@ def test_cut_off_functions_carry_the_label_of_the_policies(where: str) -> None:
     assert manifest["spec"]["template"]["metadata"]["labels"]["com.hilbert.network"] == "none"
 
 
+@pytest.mark.parametrize("annotations", [{}, {"com.openfaas.health.http.path": "/h"}, {"com.hilbert.network": "none"}])
+def test_a_pod_gets_no_token_and_no_names_of_services(annotations: dict[str, str]) -> None:
+    """Else a function could ask the cluster's API, and read who else is there in its environment."""
+    pod = pod_of(manifest_of(FunctionSpec(ref=FunctionRef.parse("a"), image="i", annotations=annotations)))
+    assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False)
+    assert "serviceAccountName" not in pod
+
+
 def test_service_account_needs_the_namespaces_leave() -> None:
     spec = FunctionSpec(ref=FunctionRef.parse("a"), image="i", annotations={"com.openfaas.serviceaccount": "reader"})
     with pytest.raises(InvalidSpec, match="does not allow service account reader"):
