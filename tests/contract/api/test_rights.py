@@ -151,7 +151,10 @@ async def test_a_namespace_is_made_with_the_right_to_make_that_one(api: Api, gra
 async def test_a_queued_call_of_another_namespace_is_as_one_that_never_was(
     api: Api, grants: list[Grant], part: str
 ) -> None:
-    """Its id is all that it takes to ask; for whoever may not see the function, it says nothing."""
+    """Its id is all that it takes to ask; for whoever may not see the function, it says nothing.
+
+    The kind is known from CVE-2026-49822 (Fission).
+    """
     await fill(api, "secret")
     grants.append(Grant(("*",), ("dev:*",)))
     queued = await api.call("POST", "/async-function/f.secret", b"x")

@@ -126,7 +126,10 @@ def test_opening_to_others_reaches_everything_and_follows_no_link(tmp_path: Path
 
 
 def test_an_image_belongs_to_the_namespace_that_it_was_built_for(store: ImageStore) -> None:
-    """S17: to another it is as one that does not exist, to the letter; what is shared or shipped is everybody's."""
+    """S17: to another it is as one that does not exist, to the letter; what is shared or shipped is everybody's.
+
+    Known from CVE-2026-49823, CVE-2026-49824 and CVE-2026-49821 (Fission).
+    """
     for namespace, digit in (("dev", "a"), ("ops", "b"), ("", "c")):
         digest = "sha256:" + digit * 64
         bundle = store.path / "bundles" / digest[7:]

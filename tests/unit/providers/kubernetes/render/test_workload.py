@@ -227,7 +227,7 @@ def test_cut_off_functions_carry_the_label_of_the_policies(where: str) -> None:
 
 @pytest.mark.parametrize("annotations", [{}, {"com.openfaas.health.http.path": "/h"}, {"com.hilbert.network": "none"}])
 def test_a_pod_gets_no_token_and_no_names_of_services(annotations: dict[str, str]) -> None:
-    """Else a function could ask the cluster's API, and read who else is there in its environment."""
+    """Else a function could ask the cluster's API, and read who else is there in its environment (CVE-2026-46617, Fission)."""
     pod = pod_of(manifest_of(FunctionSpec(ref=FunctionRef.parse("a"), image="i", annotations=annotations)))
     assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False)
     assert "serviceAccountName" not in pod
