@@ -84,6 +84,7 @@ class Keeper:
         self._kept: dict[str, Kept] = {}
         self._ended = False
         self._addresses = own_addresses()
+        self._followed = time.monotonic()
         self._rising: list[tuple[Kept, Callable[[str], None]]] = []
         """Uplinks that have been started and carry nothing yet, and whom to tell."""
         self._workers = Workers(Path(config.inside), self._selector)
@@ -112,7 +113,7 @@ class Keeper:
                 self._looked = now
                 for kept in self._kept.values():
                     kept.tidy(now, self._workers)
-                self._follow_addresses()
+                self._follow_addresses(now)
             # The one that has started this comes at once, or never.
             if not self._clients and not self._kept and now - started > _TIDY_EVERY:
                 self._ended = True
@@ -132,11 +133,14 @@ class Keeper:
             else:
                 answer(state)
 
-    def _follow_addresses(self) -> None:
+    def _follow_addresses(self, now: float) -> None:
         """Close this machine's new addresses to replicas whose packets leave through this user's sockets.
 
         As root, the machine's own rules close them, whatever they are.
         """
+        if now < self._followed + _TIDY_EVERY:
+            return
+        self._followed = now
         seen = own_addresses()
         if seen == self._addresses:
             return
@@ -148,7 +152,7 @@ class Keeper:
                     if error:
                         sys.stderr.write(f"the rules of {replica} could not be renewed: {error}\n")
 
-                self._in_child(lambda kept=kept: setting_up.renew(kept.order), done)  # type: ignore[misc]
+                self._in_child(lambda kept=kept: setting_up.renew(kept.order, seen), done)  # type: ignore[misc]
 
     # Control processes
 
@@ -224,6 +228,7 @@ class Keeper:
             label=self._config.label,
             pool=self._pool,
             programs=self._config.programs,
+            addresses=self._addresses,
         )
         kept = Kept(order.namespace, os.dup(process), task, self._selector, lambda: self._forget(kept))
         self._kept[order.replica] = kept

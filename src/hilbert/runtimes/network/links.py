@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Final
 
 from hilbert.core.network import Egress
@@ -19,7 +19,7 @@ from hilbert.runtimes.network.netlink import SCOPE_LINK, Netlink
 
 INSIDE: Final = "eth0"
 _NAME: Final = re.compile(r"hb([0-9a-f]{4})([il])-([0-9a-f]{4})")
-_TRIES: Final = 64
+_TRIES: Final = 16
 
 
 def name_of(label: str, number: int, egress: Egress) -> str:
@@ -37,20 +37,24 @@ def present(label: str = "") -> dict[str, int]:
     return found
 
 
-def free_number(pool: Pool, taken: Iterable[int]) -> int:
-    """One that nobody has, at random, so that a packet still under way for a replica that has ended seldom finds another.
+def exists(name: str) -> bool:
+    """Whether there is an interface of that name, without a list of all."""
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True
 
-    Raises `OSError` when the pool is full.
+
+def numbers(pool: Pool) -> Iterator[int]:
+    """Those to try, at random, so that a packet still under way for a replica that has ended seldom finds another.
+
+    The links that there are, are listed only once some tries have failed: that takes the longer the more there are.
     """
-    known = set(taken)
     for _ in range(_TRIES):
-        number = random.choice(pool.numbers)  # noqa: S311 - not a secret
-        if number not in known:
-            return number
-    for number in pool.numbers:
-        if number not in known:
-            return number
-    raise OSError(f"all addresses of {pool.network} are in use")
+        yield random.choice(pool.numbers)  # noqa: S311 - not a secret
+    taken = set(present().values())
+    yield from (number for number in pool.numbers if number not in taken)
 
 
 def configure_outside(netlink: Netlink, name: str, number: int, pool: Pool) -> None:

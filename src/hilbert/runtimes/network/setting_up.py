@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ import msgspec
 
 from hilbert.core.network import Egress
 from hilbert.runtimes.network import enter, links, nftables, rules
-from hilbert.runtimes.network.addresses import DOOR_PORT, GATEWAY, SLIRP, Pool, own_addresses
+from hilbert.runtimes.network.addresses import DOOR_PORT, GATEWAY, SLIRP, Pool
 from hilbert.runtimes.network.netlink import Netlink
 
 _BACKLOG: Final = 128
@@ -34,6 +33,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     pool: Pool
     programs: Mapping[str, str]
+    addresses: frozenset[str]
+    """This machine's, which the replica never reaches. Whoever keeps it finds them out once, for all starts: with many replicas,
+    that takes longer than a start."""
 
 
 def set_up(order: Order) -> list[socket.socket]:
@@ -41,7 +43,6 @@ def set_up(order: Order) -> list[socket.socket]:
 
     Last come the sockets that are made ahead. Leaves this process in the replica's network. Raises `OSError`.
     """
-    never = {str(order.pool.network), SLIRP, *own_addresses()}
     number = _make_link(order) if order.uplink == "veth" and not _has_link(order.network) else -1
     enter.enter(order.network)
     if os.geteuid() != 0:
@@ -49,7 +50,7 @@ def set_up(order: Order) -> list[socket.socket]:
     enter.raise_loopback()
     if not order.gateway:
         return make_sockets(order.ahead)
-    nftables.load(order.programs["nft"], rules.inside(order.egress, never=never))
+    _load_rules(order, order.addresses)
     if number >= 0:
         _switch("ipv6", links.INSIDE, "disable_ipv6")
         with Netlink() as netlink:
@@ -62,14 +63,18 @@ def set_up(order: Order) -> list[socket.socket]:
     return sockets + make_sockets(order.ahead)
 
 
-def renew(order: Order) -> list[socket.socket]:
+def renew(order: Order, addresses: frozenset[str]) -> list[socket.socket]:
     """Put the rules in place once more: they name this machine's addresses, which have changed. As `set_up`."""
-    never = {str(order.pool.network), SLIRP, *own_addresses()}
     enter.enter(order.network)
     if os.geteuid() != 0:
         enter.keep_net_admin()
-    nftables.load(order.programs["nft"], rules.inside(order.egress, never=never))
+    _load_rules(order, addresses)
     return []
+
+
+def _load_rules(order: Order, addresses: frozenset[str]) -> None:
+    never = {str(order.pool.network), SLIRP, *addresses}
+    nftables.load(order.programs["nft"], rules.inside(order.egress, never=never))
 
 
 def make_sockets(count: int) -> list[socket.socket]:
@@ -96,24 +101,28 @@ def _has_link(network: int) -> bool:
 
 
 def _make_link(order: Order) -> int:
-    """The pair of interfaces with this machine's end configured; the replica's number in the pool."""
+    """The pair of interfaces with this machine's end configured; the replica's number in the pool. Raises `OSError`.
+
+    The kernel tells whether a number is free: an interface has its name, or one of another installation its route.
+    """
     with Netlink() as netlink:
-        for _ in range(8):
-            number = links.free_number(order.pool, links.present().values())
+        for number in links.numbers(order.pool):
             name = links.name_of(order.label, number, order.egress)
             try:
                 netlink.add_pair(name, peer=links.INSIDE, network=order.network)
-            except OSError as exc:
-                if exc.errno != errno.EEXIST or name not in links.present():
+            except FileExistsError:
+                if not links.exists(name):
                     raise
-                continue  # Somebody else took the number first.
-            if list(links.present().values()).count(number) == 1:
-                _switch("ipv6", name, "disable_ipv6")
+                continue
+            _switch("ipv6", name, "disable_ipv6")
+            try:
                 links.configure_outside(netlink, name, number, order.pool)
-                _switch("ipv4", name, "forwarding")
-                return number
-            netlink.remove(name)  # Another installation has the number.
-    raise OSError("no free address was found for the replica")
+            except FileExistsError:
+                netlink.remove(name)
+                continue
+            _switch("ipv4", name, "forwarding")
+            return number
+    raise OSError(f"all addresses of {order.pool.network} are in use")
 
 
 def _switch(family: str, interface: str, name: str) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from hilbert.core.network import Egress
 from hilbert.runtimes.network import enter
-from hilbert.runtimes.network.addresses import Pool
+from hilbert.runtimes.network.addresses import Pool, own_addresses
 from hilbert.runtimes.network.kept import Kept
 from hilbert.runtimes.network.setting_up import Order, set_up
 from hilbert.runtimes.network.survey import Abilities, Trial
@@ -94,7 +94,7 @@ def _set_up(trial: Trial, uplink: str, child: int) -> str:
 def _order(trial: Trial, uplink: str, network: int) -> Order:
     return Order(
         network=network, uplink=uplink, egress=Egress(), resolves=True, gateway=True, ahead=0, label=trial.label, pool=Pool(trial.pool),
-        programs=trial.programs,
+        programs=trial.programs, addresses=own_addresses(),
     )  # fmt: skip
 
 

@@ -75,3 +75,43 @@ print(subprocess.run([{program!r}, "list", "tables"], capture_output=True, text=
     assert error.startswith("nft: ")
     assert "nonsense" in error or "syntax error" in error
     assert tables == "['table inet one', 'table inet two', '']", "a text with a mistake changes nothing"
+
+
+def test_installations_with_one_pool_never_give_a_number_twice_and_say_when_it_is_full() -> None:
+    found = _apart("""
+import os, signal
+from pathlib import Path
+from hilbert.core.network import Egress
+from hilbert.runtimes.network import enter, links, setting_up
+from hilbert.runtimes.network.addresses import Pool
+
+def network():
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        enter.unshare_network()
+        os.write(tell, b"1")
+        signal.pause()
+    os.read(told, 1)
+    children.append(child)
+    return os.open(f"/proc/{child}/ns/net", os.O_RDONLY)
+
+def order(label):
+    return setting_up.Order(network=network(), uplink="veth", egress=Egress(), resolves=False, gateway=True, ahead=0, label=label,
+        pool=Pool("10.9.0.0/28"), programs={}, addresses=frozenset())
+
+children = []
+try:
+    numbers = [setting_up._make_link(order("aaaa" if number % 2 else "bbbb")) for number in range(13)]
+    print(sorted(numbers) == list(range(2, 15)), sorted(numbers) == sorted(links.present().values()))
+    try:
+        setting_up._make_link(order("cccc"))
+    except OSError as exc:
+        print(exc)
+    print(len(links.present()))
+finally:
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+""")
+    assert found.splitlines() == ["True True", "all addresses of 10.9.0.0/28 are in use", "13"]
