@@ -12,7 +12,7 @@ help:
 	@echo 'make check   format, lint, types, layers, file sizes, docs in step'
 	@echo 'make test    every test that this machine can run'
 	@echo 'make test-cluster   the Kubernetes suite against the cluster that KUBECONFIG names'
-	@echo 'make bench   benchmarks side by side with peers (about twenty minutes); ONLY="small startup" for some parts'
+	@echo 'make bench   benchmarks side by side with peers (about twenty minutes); ONLY="small startup" for some parts, whose figures are renewed on the page'
 	@echo 'make docs    regenerate docs/reference from the code, and build the site into site/'
 	@echo 'make pictures       take the terminal pictures of the README anew'
 

@@ -1,9 +1,7 @@
-"""The page that a run writes: what was measured, on what, how."""
+"""What a part of the benchmark finds, and on what machine."""
 
 from __future__ import annotations
 
-import datetime
-import os
 import platform
 import re
 import subprocess
@@ -36,23 +34,12 @@ class Section:
         return "\n".join(lines).rstrip() + "\n"
 
 
-def page(sections: Sequence[Section], *, rounds: int, seconds: float) -> str:
-    """The whole of `docs/benchmarks.md`."""
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    load = os.getloadavg()[0]
-    facts = [
-        f"Date: {today}.",
-        f"Machine: {os.cpu_count()} cores ({_processor()}), {_memory()} of memory, Linux {platform.release().split('-')[0]}.",
-        f"Versions: {', '.join(_versions())}.",
-        f"Interpreter: CPython {platform.python_version()} ({platform.python_compiler()}), {_build()}.",
-        f"Rounds: {rounds} of {seconds:g} s for each candidate, in turn; figures are medians of the rounds.",
-        f"Load average of the machine at the end of the run: {load:.1f}; on a machine that does other work, only the ratios mean anything.",
+def facts(*, rounds: int, seconds: float) -> list[str]:
+    """How this run measures, and with what."""
+    return [
+        f"CPython {platform.python_version()} ({platform.python_compiler()}), {_build()}; {', '.join(_versions())}.",
+        f"Rounds: {rounds} of {seconds:g} s for each candidate, in turn, where a part has rounds; figures are their medians.",
     ]
-    head = (
-        "# Benchmarks\n\nWritten by `make bench`; do not edit. What it ran on, and how, is [at the end](#this-run).\n"
-    )
-    run = "## This run\n\n" + "\n".join(f"- {fact}" for fact in facts) + "\n"
-    return "\n".join([head, *(section.markdown() for section in sections), run])
 
 
 def _build() -> str:
@@ -61,12 +48,12 @@ def _build() -> str:
     return "built with profile-guided optimization" if with_profile else "built without profile-guided optimization"
 
 
-def _processor() -> str:
+def processor() -> str:
     found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     return found[1].strip() if found else platform.machine()
 
 
-def _memory() -> str:
+def memory() -> str:
     found = re.search(r"MemTotal:\s*(\d+) kB", Path("/proc/meminfo").read_text())
     return f"{int(found[1]) / 1024 / 1024:.0f} GiB" if found else "unknown"
 

@@ -171,6 +171,8 @@ class HostRuntime:
         return self._starter(plan.spec).start(plan)
 
     async def stop(self, handle: Handle, *, grace: Duration) -> None:
+        if self.spares is not None:
+            await self.spares.settled(handle.replica)
         await self.replicas.stop(handle, grace=grace)
         if self._oci is not None:
             await asyncio.to_thread(self._oci.forget, handle)
@@ -187,6 +189,10 @@ class HostRuntime:
         starter = self._starter(spec)
         if isinstance(starter, OciStarter):
             await starter.prepare(spec, generation=generation, pull_secret=pull_secret)
+
+    def expect(self) -> None:
+        if self.spares is not None:
+            self.spares.expect()
 
     def fetching(self, ref: FunctionRef) -> str:
         return "" if self._oci is None else self._oci.fetching(ref)

@@ -7,13 +7,14 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from hilbert.core.model import Namespace, Secret
-from hilbert.core.values import NamespaceName, SecretName
+from hilbert.core.model import Namespace, Resources, Secret
+from hilbert.core.values import NamespaceName, Quantity, SecretName
 from hilbert.runtimes.replica.limits import ProcessLimits
 from hilbert.testing.harness import call, eventually, spec_of, watching
 from support.processes import LEVELS, ProcessHarness, is_of
@@ -72,12 +73,14 @@ async def _wait_for_spares(harness: ProcessHarness) -> None:
     await eventually(lambda: spares.waiting == 2, within=60)
 
 
-async def _ask(harness: ProcessHarness, namespace: str, code: str, *, moved_in: bool) -> Any:
+async def _ask(
+    harness: ProcessHarness, namespace: str, code: str, *, moved_in: bool, limits: Resources | None = None
+) -> Any:
     """What the code says in a new replica of that namespace's function, which has or has not moved into a spare sandbox."""
     name = NamespaceName(namespace)
     await harness.provider.create_namespace(Namespace(name=name))
     await harness.provider.create_secret(Secret(name, SecretName("token"), namespace.encode()))
-    spec = spec_of(harness, "f", namespace, image="run", secrets=(SecretName("token"),))
+    spec = spec_of(harness, "f", namespace, image="run", secrets=(SecretName("token"),), limits=limits)
     async with watching(harness.provider) as table:
         await harness.provider.apply(spec)
         (endpoint,) = await table.ready(spec.ref)
@@ -104,6 +107,49 @@ async def test_whoever_moves_in_is_confined_as_one_that_was_started_for_itself(h
         for found in (moved, alone):
             found["limits"] = [line for line in found["limits"] if not line.startswith("Max processes")]
     assert moved == alone
+
+
+async def test_whoever_moves_in_has_its_limits_from_the_start_and_its_namespace_s_weight(
+    harness: ProcessHarness,
+) -> None:
+    await _wait_for_spares(harness)
+    namespace, limits = NamespaceName("limited"), Resources(memory=Quantity.parse("64Mi"), cpu=Quantity.parse("250m"))
+    await harness.provider.create_namespace(Namespace(name=namespace))
+    spec = spec_of(harness, "f", namespace, image="run", limits=limits)
+    async with watching(harness.provider) as table:
+        await harness.provider.apply(spec)
+        (endpoint,) = await table.ready(spec.ref)
+        data = harness.runtime.replicas._monitors[endpoint.replica].data
+        assert "/spare-" in data.folder
+        if not data.groups:
+            pytest.skip("no control groups here")
+
+        def found(*names: str) -> set[str]:
+            files = (Path(group) / name for group in data.groups for name in names)
+            return {file.read_text().strip() for file in files if file.is_file()}
+
+        assert str(64 << 20) in found("memory.limit_in_bytes", "memory.max")
+        assert found("cpu.cfs_quota_us", "cpu.max") & {"25000", "25000 100000"}
+        # For processor time it moves to its namespace once it runs, with all that it has started.
+        weighed = [group for group in data.groups if group.endswith(f"/limited/{endpoint.replica}")]
+        assert weighed
+        await eventually(
+            lambda: all(_members(group) == _members(data.groups[0]) for group in data.groups if Path(group).is_dir())
+        )
+        assert data.pid in _members(weighed[0])
+        await harness.provider.remove(spec.ref)
+    await eventually(lambda: not any(Path(group).exists() for group in data.groups), within=30)
+
+
+def _members(group: str) -> set[int]:
+    return {int(line) for line in (Path(group) / "cgroup.procs").read_text().split()}
+
+
+async def test_a_replica_that_may_use_less_than_a_spare_sandbox_does_is_started_for_itself(
+    harness: ProcessHarness,
+) -> None:
+    await _wait_for_spares(harness)
+    await _ask(harness, "small", "print(1)", moved_in=False, limits=Resources(memory=Quantity.parse("31Mi")))
 
 
 async def test_nothing_of_chance_is_shared(harness: ProcessHarness) -> None:

@@ -50,6 +50,15 @@ class Preparing(Protocol):
 
 
 @runtime_checkable
+class Expecting(Protocol):
+    """Has something to do that makes a start quicker if it is told of it a few milliseconds before."""
+
+    def expect(self) -> None:
+        """A replica will be started as soon as that has been written down. A hint: it may not come."""
+        ...
+
+
+@runtime_checkable
 class Fetching(Protocol):
     """Tells how far the fetching is for which `Preparing` waits."""
 

@@ -38,7 +38,7 @@ from hilbert.kit.aio import Clock, RealClock, SingleFlight, spawn
 from hilbert.kit.sqlite import Database
 from hilbert.providers import disregarded
 from hilbert.providers.host.cell import Cell
-from hilbert.providers.host.extra import Disregarding, Fetching, Forgetting, Measuring, Pinning, Weighing
+from hilbert.providers.host.extra import Disregarding, Expecting, Fetching, Forgetting, Measuring, Pinning, Weighing
 from hilbert.providers.host.reconcile import Reconciler
 from hilbert.providers.host.record import FunctionRecord, TenantRecord
 from hilbert.providers.host.status import render_status
@@ -152,7 +152,7 @@ class HostProvider:
 
     async def scale(self, ref: FunctionRef, replicas: int) -> None:
         """As the port. Raises `QuotaExceeded` above the setting `provider.max_replicas`."""
-        self._record(ref)
+        before = self._record(ref)
         if replicas < 0:
             raise Invalid(f"replicas: must be 0 or more, not {replicas}")
         most = self._settings.max_replicas
@@ -161,6 +161,8 @@ class HostProvider:
                 f"function {ref}: {replicas} replicas are more than this machine's limit of {most} per function",
                 hint="the administrator can raise provider.max_replicas",
             )
+        if replicas > before.replicas and isinstance(self._runtime, Expecting):
+            self._runtime.expect()
 
         async def commit() -> None:
             record = await self._store.scale(ref, replicas)

@@ -31,7 +31,8 @@ from hilbert.runtimes.process.sandbox.confined import Landlock, Plain
 from hilbert.runtimes.process.sandbox.contract import Occupant, Sandbox, own_etc
 from hilbert.runtimes.replica import bwrap
 from hilbert.runtimes.replica.folder import make_folder
-from hilbert.runtimes.replica.limits import Allowance, Limiter, find_limiter
+from hilbert.runtimes.replica.group_limits import find_limiter
+from hilbert.runtimes.replica.limits import Allowance, Limiter
 from hilbert.runtimes.replica.users import Users
 
 _TRIAL_MOST: Final = 20.0

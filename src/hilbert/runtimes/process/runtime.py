@@ -19,7 +19,7 @@ from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import Handle, ReplicaPlan
 from hilbert.core.settings import DefaultLimitSettings
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
-from hilbert.kit.aio import spawn
+from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.http1.ask import safe_path
 from hilbert.runtimes.network import files
 from hilbert.runtimes.network.messages import Attach
@@ -34,7 +34,6 @@ from hilbert.runtimes.process.spares import Spare, Spares, hand_over, remove_lef
 from hilbert.runtimes.replica import proc
 from hilbert.runtimes.replica.errors import start_errors
 from hilbert.runtimes.replica.folder import make_folder, put_secrets, rewrite_folder
-from hilbert.runtimes.replica.groups import end_groups
 from hilbert.runtimes.replica.handle import ReplicaData
 from hilbert.runtimes.replica.limits import Allowance
 from hilbert.runtimes.replica.monitor import EndOfChild
@@ -105,20 +104,31 @@ class ProcessStarter:
     async def start(self, plan: ReplicaPlan) -> AsyncIterator[Handle]:
         """As the port: in a spare sandbox if there is one, else in a new one."""
         prepared = self._prepare(plan)
-        spare = None
-        if self.spares is not None:
-            spare = None if prepared.network is None else self.spares.take(prepared.network)
-            self.spares.want()
         with start_errors():
             await self._open_ways(prepared.occupant)
-            if spare is not None and self.spares is not None:
-                moving = prepared.at(spare.folder, self._machine.sandbox)
-                if await self.spares.furnish(spare, moving):
-                    prepared = moving
-                else:
-                    spare = None
-        starting = self._start_new(prepared) if spare is None else self._move_in(prepared, spare)
-        async with contextlib.aclosing(starting) as handles:
+        spare = None
+        if self.spares is not None:
+            spare = None if prepared.network is None else self.spares.take(prepared.network, prepared.allowance)
+            self.spares.want()
+        if spare is not None and self.spares is not None:
+            moving, moved = prepared.in_spare(spare.folder, spare.groups, self._machine), False
+            furnishing = asyncio.get_running_loop().create_task(self.spares.furnish(spare, moving), name="furnish")
+            try:
+                yield moving.running(spare.pid, spare.started)
+                with start_errors():
+                    await self._make_room(moving, spare, self.spares)
+                    moved = await furnishing
+            finally:
+                if not moved:
+                    await cancel(furnishing)
+                    await self.spares.discard(spare)
+            if moved:
+                try:
+                    self._move_in(moving, spare)
+                finally:
+                    self.spares.settle(spare, moving)
+                return
+        async with contextlib.aclosing(self._start_new(prepared)) as handles:
             async for handle in handles:
                 yield handle
 
@@ -136,7 +146,7 @@ class ProcessStarter:
             put_secrets(occupant.folder, prepared.plan.secrets, user=occupant.user)
             listener = ours.enter_context(listen(occupant.folder / "sock"))
             output = self._open_output(ours, prepared)
-            self._create_groups(prepared)
+            prepared.create_groups(machine.limiter)
             launched = await launch(
                 machine.interpreter,
                 prepared.command,
@@ -165,31 +175,30 @@ class ProcessStarter:
                 with contextlib.suppress(BrokenPipeError):
                     os.write(launched.gate, b"+")
 
-    async def _move_in(self, prepared: Prepared, spare: Spare) -> AsyncGenerator[Handle, None]:
-        """The spare sandbox waits at its gate until the handle is stored, and ends if it never is. It is used up."""
+    async def _make_room(self, prepared: Prepared, spare: Spare, spares: Spares) -> None:
+        """What a replica has outside of its sandbox; meanwhile the keeper sees to what it has inside."""
         machine, occupant = self._machine, prepared.occupant
-        async with contextlib.AsyncExitStack() as ours:
-            ours.push_async_callback(asyncio.to_thread, end_groups, spare.groups)
+        # The kernel may take its time for this, in which the rest is done.
+        limiting = spawn(spares.take_over(spare, prepared), name="control groups")
+        try:
+            shared = machine.sandbox.level != "bubblewrap"
+            rewrite_folder(occupant.folder, owner=occupant.user, etc=own_etc(occupant), shared=shared)
+            put_secrets(occupant.folder, prepared.plan.secrets, user=occupant.user)
+        finally:
+            await limiting
+
+    def _move_in(self, prepared: Prepared, spare: Spare) -> None:
+        """Let the spare sandbox, which waits at its gate and is furnished, become the replica. It is used up."""
+        machine = self._machine
+        with contextlib.ExitStack() as ours:
             ours.callback(spare.gate.close)
             ours.callback(spare.listener.close)
             ours.enter_context(start_errors())
             handle = prepared.running(spare.pid, spare.started)
             ending = EndOfChild(spare.child, through_parent=spare.child != spare.pid)
             monitor = self._replicas.watch(handle, spare.process, ending=ending)
-            yield handle
-            self._create_groups(prepared)
-            # The kernel takes its time for this, in which the rest is done.
-            moving = spawn(
-                asyncio.to_thread(machine.limiter.move, spare.groups, prepared.data.groups), name="control groups"
-            )
-            try:
-                shared = machine.sandbox.level != "bubblewrap"
-                rewrite_folder(occupant.folder, owner=occupant.user, etc=own_etc(occupant), shared=shared)
-                put_secrets(occupant.folder, prepared.plan.secrets, user=occupant.user)
-                output = self._open_output(ours, prepared)
-                environment = prepared.environment(machine.interpreter)
-            finally:
-                await moving
+            output = self._open_output(ours, prepared)
+            environment = prepared.environment(machine.interpreter)
             if monitor.state != "exited":
                 own = machine.limiter.own(prepared.allowance)
                 entry = msgspec.structs.replace(
@@ -208,11 +217,7 @@ class ProcessStarter:
                 if self._machine.sandbox.level != "bubblewrap":  # Their own paths are those that the replica uses.
                     open_way(path, top=self._images.path)
 
-    def _create_groups(self, prepared: Prepared) -> None:
-        plan = prepared.plan
-        self._machine.limiter.create(plan.spec.ref.namespace, plan.replica, prepared.allowance, weight=plan.weight)
-
-    def _open_output(self, ours: contextlib.ExitStack | contextlib.AsyncExitStack, prepared: Prepared) -> int:
+    def _open_output(self, ours: contextlib.ExitStack, prepared: Prepared) -> int:
         output = self._replicas.logs.open(prepared.plan.spec.ref, prepared.plan.replica)
         ours.callback(os.close, output)
         if prepared.occupant.user is not None:

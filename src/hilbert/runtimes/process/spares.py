@@ -49,6 +49,8 @@ _MARK: Final = "spare"
 _REST: Final = 0.1
 _REST_MOST: Final = 0.5
 """Seconds after the last start before a spare is made, since those who wait come first; and most seconds to wait for that."""
+_MEMORY_LEAST: Final = 32 << 20
+"""Bytes that a replica must be allowed to use to move in: the kernel refuses a limit below what a spare uses, some 9 MiB."""
 _WARM_MOST: Final = 30.0
 """Seconds for an interpreter to have imported all."""
 
@@ -99,13 +101,16 @@ class Spares:
         self._bound = bound
         self._waiting: list[Spare] = []
         self._task: asyncio.Task[None] | None = None
+        self._rousing: asyncio.Task[None] | None = None
+        self._settling: dict[str, asyncio.Task[None]] = {}
         self._busy = False
 
     async def close(self) -> None:
         self._most = 0
-        await cancel(self._task)
+        await cancel(self._task, self._rousing)
+        await self.settled(*self._settling)
         while self._waiting:
-            await self._discard(self._leave())
+            await self.discard(self._leave())
 
     @property
     def waiting(self) -> int:
@@ -118,29 +123,57 @@ class Spares:
         if self._task is None and len(self._waiting) < self._most and self._order(_PREFIX) is not None:
             self._task = spawn(self._fill(), name="spare sandboxes")
 
-    def take(self, order: Attach) -> Spare | None:
-        """One with exactly that network, if there is one, which is the caller's then."""
+    def expect(self) -> None:
+        """A replica is about to move in: have the kernel prepare for it meanwhile."""
+        if self._waiting:
+            self._rouse(self._waiting[0])
+
+    def take(self, order: Attach, allowance: Allowance) -> Spare | None:
+        """One with exactly that network, if there is one that is small enough, which is the caller's then."""
+        if 0 < allowance.memory < _MEMORY_LEAST:
+            return None
         usual = self._order(order.replica)
         if usual is None or msgspec.structs.replace(usual, namespace=order.namespace) != order or not self._waiting:
             return None
-        return self._leave()
+        found = self._leave()
+        self._rouse(found)
+        return found
+
+    async def take_over(self, spare: Spare, prepared: Prepared) -> None:
+        """Put what is in one that was taken under the replica's limits. Raises `OSError`."""
+        if self._rousing is not None:
+            await asyncio.wait({self._rousing})  # Else it might put a process back.
+        plan = prepared.plan
+        await asyncio.to_thread(
+            self._machine.limiter.take_over,
+            spare.groups, plan.spec.ref.namespace, plan.replica, prepared.allowance, weight=plan.weight,
+        )  # fmt: skip
+
+    def settle(self, spare: Spare, prepared: Prepared) -> None:
+        """The replica runs: see to the rest of its limits. Ends before `settled` returns."""
+        plan = prepared.plan
+        work = asyncio.to_thread(
+            self._machine.limiter.settle,
+            spare.groups, plan.spec.ref.namespace, plan.replica, prepared.allowance, weight=plan.weight,
+        )  # fmt: skip
+        task = self._settling[plan.replica] = spawn(work, name=f"settle {plan.replica}")
+        task.add_done_callback(lambda _: self._settling.pop(plan.replica, None))
+
+    async def settled(self, *replicas: str) -> None:
+        """Wait until nothing is done to the groups of these any more."""
+        under_way = [self._settling[replica] for replica in replicas if replica in self._settling]
+        if under_way:
+            await asyncio.wait(under_way)
 
     async def furnish(self, spare: Spare, prepared: Prepared) -> bool:
         """Give the spare's network to that replica, and its sandbox the replica's bundle.
 
-        False: that does not work, and this one is gone. If it had not ended by itself, there will be no more. Raises
-        `StartFailed` and `OSError`.
+        False: that does not work. If it had not ended by itself, there will be no more. Raises `StartFailed` and `OSError`.
         """
-        try:
-            why = await self._furnish(spare, prepared, prepared.network)
-            if why:
-                if not has_ended(spare.process):
-                    self._most = 0
-                    _log.warning("spare sandboxes do not work here; replicas start without", reason=why)
-                await self._discard(spare)
-        except BaseException:
-            await self._discard(spare)
-            raise
+        why = await self._furnish(spare, prepared, prepared.network)
+        if why and not has_ended(spare.process):
+            self._most = 0
+            _log.warning("spare sandboxes do not work here; replicas start without", reason=why)
         return not why
 
     async def _furnish(self, spare: Spare, prepared: Prepared, network: Attach | None) -> str:
@@ -155,7 +188,8 @@ class Spares:
             room = Room(host=occupant.host[:64], mounts=tuple(mounts), read_only=occupant.read_only)
         return await self._network.move_in(spare.name, network, spare.pid, spare.process, room)
 
-    async def _discard(self, spare: Spare) -> None:
+    async def discard(self, spare: Spare) -> None:
+        """End one that waits no more and that nobody moves into."""
         self._end(spare)
         await asyncio.to_thread(_remove, self._folder, spare.name, spare.groups)
 
@@ -181,10 +215,15 @@ class Spares:
     def _keep(self, spare: Spare) -> None:
         def ended() -> None:
             self._leave(spare)
-            spawn(self._discard(spare), name=f"remove {spare.name}")
+            spawn(self.discard(spare), name=f"remove {spare.name}")
 
         self._waiting.append(spare)
         asyncio.get_running_loop().add_reader(spare.process, ended)
+
+    def _rouse(self, spare: Spare) -> None:
+        if self._rousing is None or self._rousing.done():
+            work = asyncio.to_thread(self._machine.limiter.rouse, spare.groups)
+            self._rousing = spawn(work, name="prepare control groups")
 
     def _leave(self, spare: Spare | None = None) -> Spare:
         """It waits no more; by default the one that has waited longest."""

@@ -15,8 +15,9 @@ import pytest
 from hilbert.core.model import Resources
 from hilbert.core.settings import DefaultLimitSettings
 from hilbert.core.values import Quantity
+from hilbert.runtimes.replica.group_limits import GroupsV1, GroupsV2, find_limiter
 from hilbert.runtimes.replica.groups import UsageMeter, kill_groups, measure, out_of_memory, remove_groups
-from hilbert.runtimes.replica.limits import Allowance, GroupsV1, GroupsV2, ProcessLimits, find_limiter
+from hilbert.runtimes.replica.limits import Allowance, ProcessLimits
 
 LIMITS = Allowance(memory=64 << 20, cpu=250, processes=100, open_files=256)
 NONE = Allowance()
@@ -108,6 +109,43 @@ def test_all_functions_together_leave_a_part_of_what_this_process_may_use(tmp_pa
     limiter.create("dev", "f-1", LIMITS)
     most = int((tmp_path / "memory/me/hb/memory.limit_in_bytes").read_text())
     assert 3 << 30 < most < 4 << 30
+
+
+def test_in_version_1_a_spare_keeps_its_groups_under_the_replica_s_limits_and_moves_for_processor_time(
+    tmp_path: Path,
+) -> None:
+    limiter, _ = find_limiter("hb", root=tmp_path, own=version_1(tmp_path, "memory", "pids", "cpu", "cpuacct"))
+    limiter.create("-spares", "spare-1", Allowance(processes=100))
+    spare = limiter.groups("-spares", "spare-1")
+    for group in spare:
+        (Path(group) / "cgroup.procs").write_text("7\n")
+    groups = limiter.of_spare(spare, "dev", "f-1")
+    own = [str(tmp_path / name / "me/hb/dev/f-1") for name in ("cpu", "cpuacct")]
+    assert groups == (*spare, *own)
+    limiter.take_over(spare, "dev", "f-1", LIMITS, weight=2.0)
+    assert (tmp_path / "memory/me/hb/-spares/spare-1/memory.limit_in_bytes").read_text() == str(64 << 20)
+    assert (tmp_path / "cpu/me/hb/-spares/spare-1/cpu.cfs_quota_us").read_text() == "25000"
+    assert not Path(own[0]).exists()
+    limiter.settle(spare, "dev", "f-1", LIMITS, weight=2.0)
+    assert (tmp_path / "cpu/me/hb/dev/f-1/cpu.cfs_quota_us").read_text() == "25000"
+    assert int((tmp_path / "cpu/me/hb/dev/cpu.shares").read_text()) == 2048
+    assert {(Path(group) / "cgroup.procs").read_text() for group in own} == {"7"}
+    assert not (tmp_path / "memory/me/hb/dev").exists()
+
+
+def test_in_version_2_a_spare_moves_to_the_replica_s_group_before_it_runs(tmp_path: Path) -> None:
+    version_2(tmp_path)
+    limiter, _ = find_limiter("hb", root=tmp_path, own="0::/\n")
+    limiter.create("-spares", "spare-1", NONE)
+    spare = limiter.groups("-spares", "spare-1")
+    (Path(*spare) / "cgroup.procs").write_text("7\n")
+    limiter.rouse(spare)
+    assert (Path(*spare) / "cgroup.procs").read_text() == "7"
+    limiter.take_over(spare, "dev", "f-1", LIMITS)
+    (group,) = limiter.of_spare(spare, "dev", "f-1")
+    assert (tmp_path / "hb/dev/f-1") == Path(group)
+    assert (Path(group) / "memory.max").read_text() == str(64 << 20)
+    assert (Path(group) / "cgroup.procs").read_text() == "7"
 
 
 def test_a_function_that_states_no_limits_has_the_defaults() -> None:
