@@ -48,6 +48,8 @@ class Kept:
         self._door: socket.socket | None = None
         self.ahead: list[socket.socket] = []
         """Sockets for whoever calls into the replica first."""
+        self._is_set_up = False
+        self._once_set_up: list[Callable[[], None]] = []
         self._waiting = False
         """The door is left alone, since no worker is there, or all have more to do than they take."""
         self._held: socket.socket | None = None
@@ -70,8 +72,23 @@ class Kept:
             if self.order.resolves:
                 self._names = NameServer(next(made), next(made), self._selector, descriptors=descriptors)
         self.ahead = list(made)
-        if not self.is_open:  # It has ended meanwhile.
+        self._is_set_up = True
+        if self.is_open:
+            self._go_on_with_those_who_wait()
+        else:  # It has ended meanwhile.
             self.close()
+
+    def once_set_up(self, act: Callable[[], None]) -> None:
+        """Do it now, or when the network has been set up or the replica has ended: before, there is nothing to give away."""
+        if self._is_set_up or not self.is_open:
+            act()
+        else:
+            self._once_set_up.append(act)
+
+    def _go_on_with_those_who_wait(self) -> None:
+        waiting, self._once_set_up = self._once_set_up, []
+        for act in waiting:
+            act()
 
     def move_in(self, namespace: str, process: int) -> None:
         """It is a replica's of that namespace from now on, and lives as long as that process, a pidfd that is taken over."""
@@ -161,6 +178,7 @@ class Kept:
             self._uplink.kill()
             self._uplink.wait()
             self._uplink = None
+        self._go_on_with_those_who_wait()
 
     def _ended(self) -> None:
         self.close()

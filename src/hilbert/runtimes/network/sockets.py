@@ -56,7 +56,11 @@ class Sockets:
         wanted = min(int(count), COUNT_MOST)
         if kept is None:
             _answer(client, replica, "its network is not known", [])
-        elif len(kept.ahead) >= wanted:
+        else:
+            kept.once_set_up(lambda: self._give(client, replica, kept, wanted))
+
+    def _give(self, client: socket.socket, replica: str, kept: Kept, wanted: int) -> None:
+        if len(kept.ahead) >= wanted:
             given, kept.ahead = kept.ahead[:wanted], kept.ahead[wanted:]
             _answer(client, replica, "", given)
         else:
