@@ -83,7 +83,11 @@ def _starts(level: str, spares: int, count: int, *, user: int, interpreter: str)
 
 def _memory(platform: Platform) -> int:
     """Of all processes of the only replica, bubblewrap's own included: their pages, those that are shared in part."""
-    (first,) = platform.replicas()
+    while (
+        len(found := platform.replicas()) != 1
+    ):  # One that was scaled away ends a while after it is out of the routes.
+        time.sleep(_PAUSE)
+    (first,) = found
     tree = [first, *first.children(recursive=True)]
     return sum(process.memory_full_info().pss for process in tree if process.status() != psutil.STATUS_ZOMBIE)
 

@@ -8,21 +8,19 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from hilbert import __version__
-from hilbert.client import access, calls, running
+from hilbert.client import calls, running
 from hilbert.client.answers import Accepted, Invocation
 from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.calls import MAX_ANSWER, Body, Call, Pairs
 from hilbert.client.readiness import POLL, is_ready, not_ready_in_time
 from hilbert.client.sync_queued import Queued
-from hilbert.client.tokens import FunctionToken, exchange
 from hilbert.client.transport import Stream, Transport
 from hilbert.client.url import DEFAULT_URL, parse_url
 from hilbert.core.environment import environment
 from hilbert.core.errors import FunctionNotFound
-from hilbert.wire.access import AccessChange, AccessObject, ExchangeAnswer, KeyInfo
 from hilbert.wire.audit import AuditPage
 from hilbert.wire.function import Deployment, Function
 from hilbert.wire.info import GatewayInfo
@@ -33,6 +31,10 @@ from hilbert.wire.scaling import Scaling
 from hilbert.wire.secret import SecretInfo
 from hilbert.wire.token import Identity, NewToken, TokenInfo
 from hilbert.wire.usage import UsageDay
+
+if TYPE_CHECKING:  # Few commands need them, and each would pay for their import.
+    from hilbert.client.tokens import FunctionToken
+    from hilbert.wire.access import AccessChange, AccessObject, ExchangeAnswer, KeyInfo
 
 T = TypeVar("T")
 
@@ -276,6 +278,8 @@ class Client(Queued):
 
     def list_access(self) -> list[AccessObject]:
         """Issuers, policies and roles."""
+        from hilbert.client import access
+
         return self._run(access.list_access())
 
     def apply_access(self, documents: Sequence[Mapping[str, Any]], *, dry_run: bool = False) -> list[AccessChange]:
@@ -283,18 +287,26 @@ class Client(Queued):
 
         Raises `Invalid`, and `Unsupported` where they are custom resources of a cluster.
         """
+        from hilbert.client import access
+
         return self._run(access.apply_access(documents, dry_run=dry_run))
 
     def delete_access(self, kind: str, name: str) -> None:
         """Delete a `JwtIssuer`, `Policy` or `Role`. Raises `NotFound`."""
+        from hilbert.client import access
+
         self._run(access.delete_access(kind, name))
 
     def rotate_key(self, *, revoke: bool = False) -> KeyInfo:
         """Make a new signing key; `revoke` makes every token of single sign-on invalid at once. Raises `Conflict`."""
+        from hilbert.client import access
+
         return self._run(access.rotate_key(revoke=revoke))
 
     def exchange_token(self, token: str) -> ExchangeAnswer:
         """A token of the gateway for one of an identity provider or a CI system. Raises `Forbidden`."""
+        from hilbert.client import access
+
         return self._run(access.exchange_token(token))
 
     # Logs.
@@ -390,6 +402,8 @@ class Client(Queued):
         It goes into the header `Authorization: Bearer ...` of the call. Raises `Unauthenticated` without a `TokenAuth`,
         `Forbidden` when there shall be none, and `Unsupported` when the gateway has no identity service.
         """
+        from hilbert.client.tokens import exchange
+
         call = exchange(self._token, name=name, namespace=namespace)
         stream = self._transport.send(call.request, timeout=self.timeout)
         body = stream.read(MAX_ANSWER)

@@ -126,8 +126,10 @@ class Transport(Channel):
         target = self.proxy or self.origin
         context = self.tls_context() if self.origin.secure else None
         limit = MOST_CONNECT if deadline is None else max(0.01, min(MOST_CONNECT, deadline - time.monotonic()))
+        # Of text, Python would make an internationalized name, and import tables for that; ours is in ASCII (`client.url`).
+        host = target.host.encode()
         try:
-            sock = socket.create_connection((target.host, target.port), timeout=limit)
+            sock = socket.create_connection((host, target.port), timeout=limit)  # type: ignore[arg-type]
         except TimeoutError as exc:
             raise GatewayTimeout(f"cannot connect to {target} within {limit:.0f} s") from exc
         except OSError as exc:

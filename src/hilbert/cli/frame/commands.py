@@ -21,7 +21,7 @@ from hilbert.cli import (
     template,
     token,
 )
-from hilbert.cli.frame.command import Command
+from hilbert.cli.frame.command import Command, Noun
 
 NOUNS: Final = (
     *namespace.NOUNS, *store.NOUNS, *template.NOUNS, *image.NOUNS, *secret.NOUNS, *token.NOUNS, *password.NOUNS, *iam.NOUNS, *audit.NOUNS,
@@ -54,3 +54,8 @@ SECTIONS: Final[dict[str, tuple[Command, ...]]] = {
 def all_commands() -> tuple[Command, ...]:
     """In the order of the help page."""
     return tuple(command for section in SECTIONS.values() for command in section)
+
+
+def find_noun(word: str) -> Noun | None:
+    """By name or alias."""
+    return next((noun for noun in NOUNS if word == noun.name or word in noun.aliases), None)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hilbert import __version__
 from hilbert.cli.frame.command import Command, Noun
-from hilbert.cli.frame.commands import NOUNS, SECTIONS, all_commands
+from hilbert.cli.frame.commands import NOUNS, SECTIONS, all_commands, find_noun
 from hilbert.cli.terminal.width import hanging, screen_width, wrap
 
 
@@ -22,11 +22,6 @@ def render_help(words: Sequence[str]) -> str | None:
 
     command = find_command(list(words))
     return render_page(page_of(command)) if command is not None else None
-
-
-def find_noun(word: str) -> Noun | None:
-    """By name or alias."""
-    return next((noun for noun in NOUNS if word == noun.name or word in noun.aliases), None)
 
 
 def render_noun(noun: Noun) -> str:

@@ -65,7 +65,7 @@ def asked_for_help(argv: list[str]) -> list[str] | None:
     if "--help" in before or "-h" in before:
         return [word for word in before if not word.startswith("-")]
     if len(argv) <= 2:
-        from hilbert.cli.frame.help import find_noun
+        from hilbert.cli.frame.commands import find_noun
 
         if not argv or find_noun(" ".join(argv)) is not None:
             return argv

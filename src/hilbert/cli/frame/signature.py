@@ -6,14 +6,15 @@ of its fields. Types: `str`, `int`, `bool`, a `Literal` of words, each also `| N
 
 from __future__ import annotations
 
-import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from hilbert.cli.frame.flags import Flag, FlagGroup
 
 MISSING: Final = object()
+_TAKES_MORE: Final = 0x04
+"""`inspect.CO_VARARGS`."""
 _UNSAID: Final = Flag("", (), negative=False)
 
 
@@ -57,7 +58,7 @@ def read_signature(function: Callable[..., object]) -> Signature:
     parameters: list[Parameter] = []
     groups: dict[str, type[FlagGroup]] = {}
     spread = ""
-    for name, declared in inspect.signature(function).parameters.items():
+    for name, default, is_word, is_spread in _declared(function):
         hint = hints[name]
         if isinstance(hint, type) and issubclass(hint, FlagGroup):
             groups[name] = hint
@@ -68,12 +69,28 @@ def read_signature(function: Callable[..., object]) -> Signature:
                 for field in hint.__struct_fields__
             ]
             continue
-        is_spread = declared.kind is inspect.Parameter.VAR_POSITIONAL
         spread = name if is_spread else spread
-        default = () if is_spread else MISSING if declared.default is inspect.Parameter.empty else declared.default
-        is_word = is_spread or declared.kind is inspect.Parameter.POSITIONAL_ONLY
         parameters.append(_parameter(name, "", hint, default, is_word=is_word, spread=is_spread))
     return Signature(tuple(parameters), groups, spread)
+
+
+def _declared(function: Callable[..., object]) -> Iterator[tuple[str, object, bool, bool]]:
+    """Each parameter with its default, whether it is a word, and whether it is `*names`.
+
+    As `inspect.signature` would tell, whose import takes as long as everything else that is done here.
+    """
+    if not isinstance(function, types.FunctionType):
+        raise TypeError(f"a command is a function, not {function!r}")
+    code = function.__code__
+    words, named = code.co_varnames[: code.co_argcount], code.co_argcount + code.co_kwonlyargcount
+    values = function.__defaults__ or ()
+    defaults = {**dict(zip(words[len(words) - len(values) :], values, strict=True)), **(function.__kwdefaults__ or {})}
+    for number, name in enumerate(words):
+        yield name, defaults.get(name, MISSING), number < code.co_posonlyargcount, False
+    if code.co_flags & _TAKES_MORE:
+        yield code.co_varnames[named], (), True, True
+    for name in code.co_varnames[code.co_argcount : named]:
+        yield name, defaults.get(name, MISSING), False, False
 
 
 def _parameter(target: str, field: str, hint: Any, default: object, *, is_word: bool, spread: bool) -> Parameter:
