@@ -32,7 +32,9 @@ SINCE: Final = Query("since", "RFC 3339; five minutes ago if absent, unless `tai
 TAIL: Final = Query("tail", "At most this many of the newest lines; 0 or less means no limit.")
 FOLLOW: Final = Query("follow", "`1` or `true` keeps the stream open for new lines.")
 CALL_ID: Final = Query(
-    "call_id", "Only lines that this call wrote, each with its `call_id`; this is not part of OpenFaaS's API."
+    "call_id",
+    "Only lines that this call wrote, or that name it where nothing says who wrote them, each with its `call_id`; "
+    "this is not part of OpenFaaS's API.",
 )
 CALLS: Final = Query("calls", "`1` or `true` adds `call_id` to each line; this is not part of OpenFaaS's API.")
 
@@ -60,14 +62,9 @@ async def read_logs(call: Call) -> Answer:
         call_id=call.query(CALL_ID),
         now=datetime.now(UTC),
     )
-    if wanted.call_id and not logs.knows_calls:
-        raise errors.Unsupported(
-            "the logs of this gateway's provider do not say which call wrote a line",
-            hint="leave call_id out, and have the function print the header X-Call-Id",
-        )
     await call.services.provider.get(call.ref)
     call.services.log_streams.check(wanted.ref.namespace)
-    calls = logs.knows_calls and (call.flag(CALLS) or bool(wanted.call_id))
+    calls = call.flag(CALLS) or bool(wanted.call_id)
     return Answer(200, _lines(logs, wanted, call.services.log_streams, calls=calls), "application/x-ndjson")
 
 
@@ -132,7 +129,6 @@ ENDPOINTS: Final = (
             errors.BackendUnavailable,
             errors.FunctionNotFound,
             errors.Overloaded,
-            errors.Unsupported,
             UnreadableQuery,
         ),
         retold={**RESERVED_WRITE, UnreadableQuery: Told(422, "could not parse the log request")},

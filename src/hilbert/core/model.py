@@ -6,6 +6,7 @@ Nothing here knows the wire (`hilbert.wire`) or a provider. Names are already pa
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
@@ -201,7 +202,17 @@ class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
     """At most this many of the newest lines; 0 is no limit."""
     follow: bool = False
     call_id: str = ""
-    """Only lines of this call; empty: all. A provider without `Logs.knows_calls` is never asked for one."""
+    """Only lines that `takes` takes for lines of this call; empty: all."""
+
+    def takes(self, call_id: str, text: str) -> bool:
+        """Whether the line `text`, which the call `call_id` wrote, is of the call that is asked for.
+
+        Where `call_id` is empty nothing says who wrote the line, and it is taken if it names the call as a whole word:
+        programs of container images are other people's, and may print the header `X-Call-Id`.
+        """
+        if not self.call_id or call_id:
+            return self.call_id in ("", call_id)
+        return self.call_id in text and re.search(rf"(?<![\w-]){re.escape(self.call_id)}(?![\w-])", text) is not None
 
 
 class LogLine(msgspec.Struct, frozen=True):

@@ -191,21 +191,21 @@ class MemoryProvider:
 
     # Logs
 
-    knows_calls = True
-
     async def read_logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
         """A line for each call; the newest thousand are kept."""
         function = self._function(query.ref)
         since = 0 if query.since is None else int(query.since.timestamp() * 1e9)
         given = 0
-        lines = [line for _, line in function.lines if line.timestamp_ns >= since]
+        lines = [
+            line for _, line in function.lines if line.timestamp_ns >= since and query.takes(line.call_id, line.text)
+        ]
         for line in lines[-query.tail :] if query.tail > 0 else lines:
             if query.instance in ("", line.instance):
                 yield line
         given = function.written
         while query.follow and self._functions.get(query.ref) is function:
             for number, line in list(function.lines):
-                if number > given and query.instance in ("", line.instance):
+                if number > given and query.instance in ("", line.instance) and query.takes(line.call_id, line.text):
                     yield line
             given = function.written
             await asyncio.sleep(0.02)

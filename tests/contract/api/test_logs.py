@@ -182,17 +182,6 @@ async def test_the_lines_of_one_call_are_asked_for_however_old(api: Api, provide
     assert (found.call_id, found.since) == ("a-1", None)
 
 
-async def test_a_provider_that_does_not_know_calls_says_so(api: Api, provider: Scripted) -> None:
-    """Rather than that the call has written nothing."""
-    provider.knows_calls = False
-    answer = await api.call("GET", "/system/logs?name=f&call_id=a-1")
-    assert answer.status == 501
-    assert "do not say which call" in answer.text
-    provider.lines.put_nowait(line(0))
-    provider.lines.put_nowait(None)
-    assert "call_id" not in (await api.call("GET", "/system/logs?name=f&calls=1")).text
-
-
 @pytest.mark.bound("log-streams")
 async def test_logs_that_are_read_at_once_have_a_bound(provider: Scripted) -> None:
     """One more is told so; once a reader has left there is room again."""

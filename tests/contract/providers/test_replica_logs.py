@@ -82,6 +82,13 @@ async def test_lines_come_back_by_call(logs: ReplicaLogs) -> None:
     await reads(logs, LogQuery(ref=ONE, call_id="c"), [])
 
 
+async def test_a_line_that_nobody_marked_is_of_the_call_that_it_names(logs: ReplicaLogs) -> None:
+    """U3: a program of a container image can print the id; a marked line is of its own call, whatever it says."""
+    lines = ("done [a-1]", "call=a-1.", "a-1", "a-12", "xa-1", "a-1-b", "a-1")
+    write(logs, ONE, "one-a", *lines, calls=("", "", "", "", "", "", "b"))
+    await reads(logs, LogQuery(ref=ONE, call_id="a-1"), ["done [a-1]", "call=a-1.", "a-1"])
+
+
 async def test_lines_of_a_replica_that_is_gone_stay_and_those_of_old_ones_go(logs: ReplicaLogs) -> None:
     for number in range(8):
         write(logs, ONE, f"one-{number}", f"line {number}")

@@ -40,9 +40,7 @@ def logs(
     show_name: Annotated[bool, flag("Show the function's name.", "--name")] = False,
     show_instance: Annotated[bool, flag("Show which replica wrote the line.", "--instance")] = False,
     replica: Annotated[str, flag("Only lines from this replica.", "--replica")] = "",
-    call_id: Annotated[
-        str, flag("Only lines that this call wrote; X-Call-Id in its answer names it.", "--call-id")
-    ] = "",
+    call_id: Annotated[str, flag("Only lines of this call; X-Call-Id in its answer names it.", "--call-id")] = "",
     show_calls: Annotated[bool, flag("Show which call wrote the line.", "--calls")] = False,
     output: Annotated[Literal["plain", "keyvalue", "json"], flag("Output format.", "--output", "-o")] = "plain",
     json: Annotated[bool, flag("Same as --output json.", "--json", "-j")] = False,
@@ -83,7 +81,7 @@ def logs(
     if call_id and not found:
         warn(
             f"no line in the log of {harmless(full_name(name, namespace))} names the call {harmless(call_id)}; "
-            "programs of container images do not mark their lines with the call"
+            "a program of a container image has to print the header X-Call-Id for that"
         )
 
 

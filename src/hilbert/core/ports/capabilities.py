@@ -207,11 +207,6 @@ class SecretValues(Protocol):
 class Logs(Protocol):
     """Capability: what replicas wrote."""
 
-    @property
-    def knows_calls(self) -> bool:
-        """Lines say which call wrote them, and can be asked for by it."""
-        ...
-
     def read_logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
         """Stored lines in order of time; with `follow`, new ones as they come until the iterator is closed.
 

@@ -310,8 +310,6 @@ class HostProvider:
 
     # Logs and diagnostics
 
-    knows_calls = True
-
     async def read_logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
         uid = self._record(query.ref).uid
 

@@ -384,8 +384,6 @@ class KubernetesProvider:
     async def delete_secret(self, namespace: NamespaceName, name: SecretName) -> None:
         await self._secrets.delete_secret(namespace, name)
 
-    knows_calls = False  # The kubelet keeps lines, not whose they are.
-
     def read_logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
         return self._logs.read_logs(query)
 

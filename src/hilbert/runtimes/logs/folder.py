@@ -258,7 +258,7 @@ class LogFolder:
 def _merge(query: LogQuery, readers: dict[str, LogReader], since: int, *, final: bool) -> Iterator[LogLine]:
     def lines(replica: str, reader: LogReader) -> Iterator[LogLine]:
         for timestamp, text, call_id in reader.lines(final=final):
-            if timestamp >= since and query.call_id in ("", call_id):
+            if timestamp >= since and query.takes(call_id, text):
                 yield LogLine(query.ref, replica, timestamp, text, call_id)
 
     return heapq.merge(*itertools.starmap(lines, readers.items()), key=lambda line: line.timestamp_ns)

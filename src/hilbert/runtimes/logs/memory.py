@@ -92,6 +92,6 @@ class MemoryLogs:
                 parser = LineParser()
                 for line in os.pread(file, os.fstat(file).st_size, 0).splitlines():
                     for at, text, call_id in parser.parse(line):
-                        if at >= since and query.call_id in ("", call_id):
+                        if at >= since and query.takes(call_id, text):
                             found.append(LogLine(ref, replica, at, text, call_id))
         return sorted(found, key=lambda line: line.timestamp_ns)

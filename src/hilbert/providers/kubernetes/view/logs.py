@@ -1,6 +1,7 @@
 """The capability `Logs`: the logs of a function's Pods, merged in order of time.
 
 The kubelet keeps what it keeps: lines of Pods that are gone are gone. A crashed container's log is read too.
+Nothing says which call wrote a line, so the lines of a call are those that name it.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class LogReader:
 
     async def _one(self, query: LogQuery, pod: Pod, *, previous: bool) -> list[LogLine]:
         params = {"container": str(query.ref.name), "timestamps": "true", "limitBytes": str(_MOST_BYTES)}
-        if query.tail:
+        if query.tail and not query.call_id:
             params["tailLines"] = str(min(query.tail, _MOST_LINES))
         if query.since is not None:
             params["sinceTime"] = query.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -94,7 +95,7 @@ class LogReader:
             raise
         lines = [parse_line(query.ref, pod.metadata.name, raw) for raw in body.split(b"\n") if raw]
         floor = int(query.since.timestamp() * 1e9) if query.since is not None else 0
-        return [line for line in lines if line.timestamp_ns >= floor]
+        return [line for line in lines if line.timestamp_ns >= floor and query.takes("", line.text)]
 
     async def _follow(self, query: LogQuery, uid: str, newest: dict[str, int]) -> AsyncIterator[LogLine]:
         """Lines as they come, from every Pod that is there or comes, until the function goes."""
@@ -154,7 +155,8 @@ class LogReader:
                         line = parse_line(query.ref, pod.metadata.name, raw)
                         if line.timestamp_ns > newest:
                             newest = line.timestamp_ns
-                            await lines.put(line)
+                            if query.takes("", line.text):
+                                await lines.put(line)
             await asyncio.sleep(_AGAIN)
 
 
