@@ -197,7 +197,7 @@ def beside_peers(
                 if "bodies" in options.only:
                     done("bodies", proxying.bodies(candidates, where, rounds=min(rounds, 3), seconds=seconds))
         if "guarded" in options.only:
-            done("guarded", guarded.section(up, where, rounds=4 * rounds, seconds=seconds / 5))
+            done("guarded", guarded.section(up, where, rounds=4 * rounds, seconds=max(1.0, seconds / 5)))
         if "table" in options.only:
             done("table", table.growth(up, where, rounds=rounds, seconds=seconds))
         if "workers" in options.only:
