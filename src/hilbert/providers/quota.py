@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from hilbert.core.amounts import check_amount
 from hilbert.core.errors import HilbertError, InvalidSpec, QuotaExceeded
 from hilbert.core.model import FunctionSpec, Resources
 from hilbert.core.values import Quantity
@@ -71,6 +72,9 @@ def quantity(annotations: Mapping[str, str], key: str) -> Quantity:
         raise InvalidSpec(f"annotation {key}: {exc.message}") from exc
     if key in (FUNCTIONS, REPLICAS, SECRETS) and found.amount % 1:
         raise InvalidSpec(f"annotation {key}: must be a whole number, not {found}")
+    kind, resource = AMOUNTS.get(key) or LIMITS.get(key, ("", ""))
+    if kind in ("limits", "default", "max"):
+        check_amount(f"annotation {key}", resource, found, may_be_none=kind == "limits")
     return found
 
 

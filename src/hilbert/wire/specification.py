@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from hilbert.core.amounts import check_amount
 from hilbert.core.errors import HilbertError, InvalidSpec
 from hilbert.core.model import LABEL_FUNCTION, CallPolicy, FunctionSpec, FunctionStatus, Resources
 from hilbert.core.values import (
@@ -189,10 +190,6 @@ def _env(env: dict[str, str]) -> dict[str, str]:
     return env
 
 
-_LEAST_MEMORY: Final = 2**20
-"""Bytes. A limit below it is a slip: `40m` or `128` for `40Mi` and `128Mi`."""
-
-
 def _few(what: str, entries: Sequence[str], most: int) -> Sequence[str]:
     if len(entries) > most:
         raise InvalidSpec(f"{what}: {len(entries)} entries; the most is {most} per function")
@@ -220,15 +217,10 @@ def _resources(what: str, given: ResourceAmounts | None) -> Resources | None:
     found = Resources(
         memory=_quantity(f"{what}.memory", given.memory), cpu=_quantity(f"{what}.cpu", given.cpu), devices=devices
     )
-    if what == "limits" and found.memory is not None and found.memory.amount < _LEAST_MEMORY:
-        text, size = found.memory.text, found.memory.units
-        number = text.rstrip("numkKMGTPEi")
-        unit = " 'm' means a thousandth of a byte" if text.endswith("m") else ""
-        unit = " a number alone means bytes" if text == number else unit
-        raise InvalidSpec(
-            f"limits.memory: {text} is {size} byte{'' if size == 1 else 's'}, in which no function can start",
-            hint=f"did you mean {number}Mi?{unit}" if size else "leave it out for the default limit",
-        )
+    if what == "limits":
+        for resource, amount in (("memory", found.memory), ("cpu", found.cpu)):
+            if amount is not None:
+                check_amount(f"limits.{resource}", resource, amount)
     return None if found == Resources() else found
 
 

@@ -187,6 +187,8 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"constraints": [""]}, "constraints: each must be from 1 to 512"),
     ({"constraints": ["a=b"] * 65}, "constraints: 65 entries; the most is 64"),
     ({"limits": {"memory": "lots"}}, "limits.memory: (lots) is not a quantity"),
+    ({"limits": {"memory": "40m"}}, "limits.memory: 40m is 1 byte, in which no function can start"),
+    ({"limits": {"cpu": "1u"}}, "limits.cpu: 1u is less than a thousandth of a processor"),
     ({"limits": {"cpu": "-1"}}, "limits.cpu: (-1) is not a quantity"),
     ({"requests": {"nvidia.com/gpu": "1x"}}, "requests.nvidia.com/gpu: (1x) is not a quantity"),
     ({"annotations": {"com.hilbert.timeout.total": "soon"}}, "annotation com.hilbert.timeout.total: "),
