@@ -14,8 +14,11 @@ from hilbert.api.endpoint import Access, Body, Call, Endpoint, Need, Query, Targ
 from hilbert.api.problems import Retold, Told
 from hilbert.control import governing
 from hilbert.control.call_policy import check_namespace_policy
+from hilbert.control.delivery.retries import RetryPolicy, policy_of
 from hilbert.control.delivery.room import check_namespace_room
+from hilbert.control.delivery.signing import check_key_name
 from hilbert.control.known_keys import namespace_keys
+from hilbert.control.schedules.rules import wrong_for_all
 from hilbert.control.usage import today
 from hilbert.core import errors
 from hilbert.core.errors import Conflict, Invalid, NamespaceNotFound, ReservedNamespace
@@ -95,7 +98,14 @@ def _warnings(call: Call, namespace: Namespace) -> list[str]:
     """What has no effect, though it was accepted."""
     provider = call.services.provider
     disregarded = provider.disregarded(namespace) if isinstance(provider, Disregards) else ()
-    return [*namespace_keys(namespace.labels, namespace.annotations), *disregarded]
+    annotations = namespace.annotations
+    return [
+        *namespace_keys(namespace.labels, annotations),
+        *policy_of(annotations, RetryPolicy())[1],
+        *wrong_for_all(annotations),
+        *check_key_name(annotations),
+        *disregarded,
+    ]
 
 
 async def delete_namespace(call: Call) -> Answer:

@@ -31,6 +31,23 @@ async def test_either_mark_makes_a_namespace_and_both_are_kept(api: Api, marks: 
     assert found == {"name": "new", "labels": MARK, "annotations": MARK}
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("com.hilbert.async.results", "soon", "annotation com.hilbert.async.results: "),
+        ("com.hilbert.schedule.timezone", "Mars/Olympus", "annotation com.hilbert.schedule.timezone: "),
+        ("com.hilbert.schedule.overlap", "never", "annotation com.hilbert.schedule.overlap: must be"),
+        ("com.hilbert.callback.key", "../x", "annotation com.hilbert.callback.key: "),
+    ],
+)
+async def test_a_namespace_is_warned_of_what_no_function_of_it_can_use(
+    api: Api, key: str, value: str, said: str
+) -> None:
+    answer = await api.call("POST", "/system/namespace/", {"name": "new", "annotations": {"openfaas": "1", key: value}})
+    assert answer.status == 201
+    assert str(answer.headers["x-hilbert-warning"]).startswith(said)
+
+
 async def test_a_namespace_is_warned_of_settings_that_do_nothing(api: Api) -> None:
     slip = "annotation com.hilbert.quota.function: it is not known and has no effect; did you mean com.hilbert.quota.functions?"
     body = {"name": "new", "labels": MARK, "annotations": {"com.hilbert.quota.function": "3"}}

@@ -7,14 +7,14 @@ one of the expressions says so, which are separated by `;`. The others are ours,
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from hilbert.control.schedules.expression import When, parse, parse_zone
 from hilbert.core.errors import Invalid
-from hilbert.core.values import Duration, FunctionRef, parse_boolean
+from hilbert.core.values import DEFAULT_NAMESPACE, Duration, FunctionName, FunctionRef, parse_boolean
 
 TOPIC: Final = "cron-function"
 ANNOTATION_TOPIC: Final = "topic"
@@ -149,6 +149,12 @@ def warnings_of(rules: Rules, now: float) -> list[str]:
         if schedule.when.next(now, anchor=now) is None
     ]
     return [*rules.wrong, *never]
+
+
+def wrong_for_all(namespace: Mapping[str, str]) -> Sequence[str]:
+    """What cannot be understood of a namespace's annotations, which go for all its schedules."""
+    any_one = FunctionRef(DEFAULT_NAMESPACE, FunctionName("any"))
+    return rules_of(any_one, {ANNOTATION_TOPIC: TOPIC, ANNOTATION_SCHEDULE: "@daily"}, namespace).wrong
 
 
 def _overlap(text: str) -> Overlap:
