@@ -6,6 +6,7 @@ OpenFaaS takes any label, annotation and variable; a refusal would break stack f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Final
 
 from hilbert.control.known_keys import function_keys
@@ -21,6 +22,11 @@ _TIMES: Final = ("exec_timeout", "write_timeout", "read_timeout")
 _PYTHON_NEEDS: Final = 16 << 20
 """Bytes in which Python starts with an empty handler, with a little room: 12 MiB do, 8 do not."""
 
+_LEAST_CPU: Final = Decimal("0.001")
+"""Processors; Kubernetes knows no smaller share."""
+_MOST_CPU: Final = 50
+"""Processors: from here a number without a unit is rather meant in thousandths."""
+
 
 def deploy_warnings(spec: FunctionSpec, policy: CallPolicy) -> list[str]:
     """A sentence for each. `policy` is what the gateway applies to the function's calls."""
@@ -28,6 +34,7 @@ def deploy_warnings(spec: FunctionSpec, policy: CallPolicy) -> list[str]:
         *_scaling(spec),
         *_timeouts(spec.env, policy),
         *_memory(spec),
+        *_processors(spec),
         *_vain(spec),
         *function_keys(spec.labels, spec.annotations),
     ]
@@ -79,6 +86,16 @@ def _memory(spec: FunctionSpec) -> list[str]:
     return [
         f"limits.memory: {memory} is too little for a Python function to start in: an empty handler needs about 12Mi"
     ]
+
+
+def _processors(spec: FunctionSpec) -> list[str]:
+    cpu = spec.limits.cpu if spec.limits is not None else None
+    if cpu is None or _LEAST_CPU <= cpu.amount < _MOST_CPU:
+        return []
+    if cpu.amount < _LEAST_CPU:
+        return [f"limits.cpu: {cpu} is less than a thousandth of a processor (1m)"]
+    meant = f"; did you mean {cpu}m?" if cpu.text.isdigit() else ""
+    return [f"limits.cpu: {cpu} is {cpu.amount.normalize():f} whole processors{meant}"]
 
 
 def _vain(spec: FunctionSpec) -> list[str]:

@@ -6,6 +6,7 @@ one variable, since Linux starts no process with a longer one (`MAX_ARG_STRLEN`)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -206,6 +207,10 @@ def _constraints(entries: Sequence[str]) -> tuple[str, ...]:
     return tuple(entries)
 
 
+_UNIT_SLIP: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kmgt])(?:i?b?)", re.IGNORECASE)
+"""`64mi`, `128MB`, `1 Gi`."""
+
+
 def _resources(what: str, given: ResourceAmounts | None) -> Resources | None:
     if given is None:
         return None
@@ -230,7 +235,9 @@ def _quantity(what: str, text: str) -> Quantity | None:
     try:
         return Quantity.parse(text)
     except HilbertError as exc:
-        raise InvalidSpec(f"{what}: {exc.message}") from exc
+        slip = _UNIT_SLIP.fullmatch(text) if what.endswith(".memory") else None
+        hint = f"did you mean {slip[1]}{slip[2].upper()}i?" if slip else ""
+        raise InvalidSpec(f"{what}: {exc.message}", hint=hint) from exc
 
 
 def _amounts(given: Resources | None) -> ResourceAmounts | None:

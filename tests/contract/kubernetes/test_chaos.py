@@ -196,11 +196,18 @@ async def test_routes_stay_while_the_api_server_is_away(cluster: Double) -> None
         assert all(found.endpoints for found in routes.history[told:]), "nothing flickered"
 
 
-@pytest.mark.parametrize("split", [False, True], ids=["cluster-wide", "split"])
-async def test_an_api_server_that_comes_back_forbids_everything_and_forgot_its_past(
-    split: bool, cluster: Double
+@pytest.mark.parametrize(
+    ("split", "code"),
+    [(False, 403), (True, 403), (False, 401), (False, 500), (False, 503), (False, 504)],
+    ids=["cluster-wide", "split", "401", "500", "503", "504"],
+)
+async def test_an_api_server_that_comes_back_refuses_everything_and_forgot_its_past(
+    split: bool, code: int, cluster: Double
 ) -> None:
-    """A server that has just started answers 403 until it has read its roles, then 410 to versions of before."""
+    """K1: a server that has just started answers 403 until it has read its roles, then 410 to versions of before.
+
+    One that cannot read tokens or reach its store yet answers 401 or 5xx.
+    """
     given = {**QUICK, "resync": Duration.of(0), **({"namespaces": NS} if split else {})}
     async with gateway(cluster, **given) as provider, following(provider) as routes:
         await provider.apply(ECHO)
@@ -213,11 +220,11 @@ async def test_an_api_server_that_comes_back_forbids_everything_and_forgot_its_p
             cluster.controllers.kubelet.remove(pod)
         await cluster.controllers.settled()
         cluster.put(other)
-        loading = cluster.chaos.fail(403, times=60)
+        loading = cluster.chaos.fail(code, times=60)
         cluster.chaos.forget()
         await cluster.listen()
         await until(lambda: loading.times == 0, what="everybody has asked again")
-        assert all(found.spec is not None for found in routes.history[told:]), "403 takes nothing away"
+        assert all(found.spec is not None for found in routes.history[told:]), "a refusal takes nothing away"
         await until(lambda: cluster.object("deployments", "other", NS, group="apps"), what="a Function of meanwhile")
         await until(lambda: len(routes.replicas()) == 1 and not routes.replicas() & before, what="the Pods of now")
         await until(lambda: not provider.leadership.leads or routes.replicas(FunctionRef.parse("other")))

@@ -21,6 +21,10 @@ def memory(text: str) -> dict[str, Any]:
     return {"limits": Resources(memory=Quantity.parse(text))}
 
 
+def cpu(text: str) -> dict[str, Any]:
+    return {"limits": Resources(cpu=Quantity.parse(text))}
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -43,6 +47,9 @@ def memory(text: str) -> dict[str, Any]:
         ({"annotations": {"com.hilbert.max-inflght": "2"}}, "did you mean com.hilbert.max-inflight?"),
         (memory("5Mi"), "limits.memory: 5Mi is too little for a Python function"),
         (memory("9000000"), "limits.memory: 9000000 is too little"),
+        (cpu("100"), "limits.cpu: 100 is 100 whole processors; did you mean 100m?"),
+        (cpu("2k"), "limits.cpu: 2k is 2000 whole processors"),
+        (cpu("1n"), "limits.cpu: 1n is less than a thousandth of a processor"),
     ],
 )
 def test_what_cannot_be_meant_is_named(fields: dict[str, Any], said: str) -> None:
@@ -60,6 +67,9 @@ def test_what_cannot_be_meant_is_named(fields: dict[str, Any], said: str) -> Non
         {"labels": {"com.openfaas.scale.type": "rps", "com.openfaas.scale.zero": "true", "team": "x"}},
         memory("64Mi"),
         memory("128M"),
+        cpu("100m"),
+        cpu("1m"),
+        cpu("16"),
     ],
 )
 def test_what_is_meant_is_taken_without_a_word(fields: dict[str, Any]) -> None:

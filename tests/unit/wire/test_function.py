@@ -207,10 +207,19 @@ def test_the_names_on_the_wire_are_openfaass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("memory", "meant"), [("40m", "40Mi"), ("128", "128Mi"), ("64k", "64Mi"), ("1023Ki", "1023Mi")]
+    ("memory", "meant"),
+    [
+        ("40m", "40Mi"),
+        ("128", "128Mi"),
+        ("64k", "64Mi"),
+        ("1023Ki", "1023Mi"),
+        ("64mi", "64Mi"),
+        ("128MB", "128Mi"),
+        ("1.5 gb", "1.5Gi"),
+    ],
 )
 def test_a_limit_in_which_nothing_can_start_is_refused(memory: str, meant: str) -> None:
-    """It is a slip, and the hint says what was meant. A request of that size means no more than it says."""
+    """F16: it is a slip, and the hint says what was meant. A request of that size means no more than it says."""
     given = {"service": "f", "image": "i", "limits": {"memory": memory}}
     with pytest.raises(HilbertError, match=r"limits\.memory") as caught:
         to_spec(decode(msgspec.json.encode(given), Deployment), NamespaceName("fn"))
