@@ -41,8 +41,14 @@ COMMANDS: Final = (
         "doctor",
         "platform.doctor:doctor",
         "Find out what is wrong with this installation, a namespace or a function, and how to fix it.\n\n"
+        "It also lists what platforms that were killed have left on this machine, and removes it with --fix. "
         "The exit status is 1 if something is broken.",
-        ("hilbert doctor", "hilbert doctor --namespace dev", "hilbert doctor nodeinfo -n dev --output json"),
+        (
+            "hilbert doctor",
+            "hilbert doctor --fix",
+            "hilbert doctor --namespace dev",
+            "hilbert doctor nodeinfo -n dev --output json",
+        ),
     ),
     Command(
         "config show",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from hilbert.cli.frame.flags import HERE, PLAIN, Connection, Namespace, Shape, flag
+from hilbert.cli.frame.failures import UsageError
+from hilbert.cli.frame.flags import HERE, PLAIN, Connection, Namespace, Shape, Yes, flag
 from hilbert.cli.function.name import split_name
 from hilbert.cli.gateway.target import client_for, find_auth, resolve
 from hilbert.cli.platform.checks import check_function, check_gateway, check_machine, check_namespace
 from hilbert.cli.platform.finding import Finding, Level
+from hilbert.cli.platform.strays import check_strays
 from hilbert.cli.terminal.document import write_document
 from hilbert.cli.terminal.output import harmless, out, paint
 from hilbert.cli.terminal.progress import progress
@@ -23,6 +25,8 @@ def doctor(
     /,
     *,
     namespace: Namespace = "",
+    fix: Annotated[bool, flag("Remove what platforms that were killed have left on this machine.", "--fix")] = False,
+    yes: Yes = False,
     at: Connection = HERE,
     shape: Shape = PLAIN,
 ) -> int:
@@ -30,10 +34,14 @@ def doctor(
     environ = environment()
     target = resolve(at.gateway, environ=environ)
     auth = find_auth(target.url, token=at.token, environ=environ)
+    here = not name and not namespace and is_loopback(parse_url(target.url))
+    if fix and not here:
+        raise UsageError("--fix is for this machine's installation: leave out the name, the namespace and the gateway")
     found: list[Finding] = []
     with client_for(target.url, auth, tls_no_verify=at.tls_no_verify, timeout=10.0) as client, progress("looking"):
-        if not name and not namespace and is_loopback(parse_url(target.url)):
+        if here:
             found += check_machine(environ)
+            found += check_strays(environ, fix=fix, yes=yes)
         reached, facts = check_gateway(client, target)
         found += facts
         if reached and name:

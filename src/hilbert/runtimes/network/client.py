@@ -59,7 +59,7 @@ class Network:
     def __init__(self, folder: Path, *, pool: str) -> None:
         """`folder` holds the two sockets, and is what sets installations on one machine apart. Raises `InvalidSettings`."""
         self._folder = folder
-        self._label = hashlib.sha256(bytes(folder.absolute())).hexdigest()[:4]
+        self._label = network_label(folder)
         try:
             self._pool = Pool(pool)
         except ValueError as exc:
@@ -295,6 +295,11 @@ class Network:
             pool=str(self._pool.network),
             programs=dict(self._abilities.programs),
         )
+
+
+def network_label(run: Path) -> str:
+    """Four characters for an installation, from its run folder: in names of links and of tables of rules."""
+    return hashlib.sha256(bytes(run.absolute())).hexdigest()[:4]
 
 
 def _start(config: Config) -> int:

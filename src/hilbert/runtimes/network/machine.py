@@ -10,7 +10,7 @@ from typing import Final
 
 from hilbert.runtimes.network import links, nftables, rules
 from hilbert.runtimes.network.addresses import Pool
-from hilbert.runtimes.network.claims import Claim, Record, of_the_dead, this_network
+from hilbert.runtimes.network.claims import FOLDER, Claim, Record, of_the_dead, this_network
 
 _GONE_MOST: Final = 10.0
 _LOOK_EVERY: Final = 0.02
@@ -41,6 +41,29 @@ def prepare(label: str, pool: Pool, programs: Mapping[str, str]) -> tuple[str, C
     except OSError as exc:
         return str(exc), claim
     return "", claim
+
+
+def is_dead(label: str, *, folder: Path = FOLDER) -> bool:
+    """Whether the table of that installation belongs to nobody: it has no link here, and nobody holds its claim."""
+    if links.present(label):
+        return False
+    claim = Claim.take(label, folder=folder)
+    if claim is None:
+        return False
+    known = claim.record.network
+    claim.release(remove=not known)  # Nothing was written: it was made by the question.
+    return known in (0, this_network())
+
+
+def remove_dead(label: str, programs: Mapping[str, str], *, folder: Path = FOLDER) -> None:
+    """Remove that table, unless it belongs to somebody by now. Raises `OSError`."""
+    claim = Claim.take(label, folder=folder)
+    if claim is not None:
+        gone = False
+        try:
+            gone = _remove(label, claim.record, programs)
+        finally:
+            claim.release(remove=gone)
 
 
 def tidy(label: str, claim: Claim, programs: Mapping[str, str]) -> None:

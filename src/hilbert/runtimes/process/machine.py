@@ -199,7 +199,7 @@ async def survey(
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, at start
     interpreter = this_interpreter()
-    label = f"hilbert-{_label(folder)}"
+    label = group_name(folder)
     limiter, note = find_limiter(label)
     users = Users(label)
     refused: dict[str, str] = {}
@@ -227,9 +227,9 @@ async def survey(
     )
 
 
-def _label(folder: Path) -> str:
-    """Eight characters for this installation, from where its replicas live."""
-    return hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+def group_name(folder: Path) -> str:
+    """The control group of an installation, named after where its replicas live."""
+    return f"hilbert-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
 
 
 async def _make(level: str, interpreter: Interpreter, scratch: int) -> Sandbox:

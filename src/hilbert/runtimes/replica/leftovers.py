@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,17 @@ from hilbert.runtimes.replica.handle import ReplicaData
 _SECRETS: Final = re.compile(rb"/([\w.-]+)/secrets ")
 _PASSES: Final = 20
 """Looks through all processes: one may start another while they are listed."""
+
+
+def running_replicas(folder: Path, handles: Iterable[Handle]) -> set[str]:
+    """Names of the folders of replicas that run, as `end_leftovers` would find them. Changes nothing."""
+    found = {name for _, name in _users(folder)}
+    for data in map(ReplicaData.of, handles):
+        descriptor = proc.open_process(data.pid, data.started) if data.pid else None
+        if descriptor is not None:
+            os.close(descriptor)
+            found.add(Path(data.folder).name)
+    return found
 
 
 def end_leftovers(folder: Path, handles: Iterable[Handle]) -> int:
@@ -56,21 +67,24 @@ def _remove(folder: Path) -> None:
 def _end_users(folder: Path) -> set[str]:
     """Kill every process of a replica below `folder`; returns the names of those replicas' folders."""
     ended: set[str] = set()
-    mark = re.compile(re.escape(str(folder)).encode() + rb"/([\w.-]+)")
-    names = {os.fsencode(name) for name in (os.listdir(folder) if folder.is_dir() else ())}  # noqa: PTH208 - only names
     for _ in range(_PASSES):
-        found = {
-            entry: name
-            for entry in os.listdir("/proc")  # noqa: PTH208 - many entries, and only their names
-            if entry.isdigit() and (name := _replica(entry, mark, names))
-        }
-        for pid in found:
+        found = list(_users(folder))
+        for pid, name in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(int(pid), signal.SIGKILL)
-        ended |= set(found.values())
+                os.kill(pid, signal.SIGKILL)
+            ended.add(name)
         if not found:
             break
     return ended
+
+
+def _users(folder: Path) -> Iterator[tuple[int, str]]:
+    """Processes of replicas below `folder`, each with the name of its replica's folder."""
+    mark = re.compile(re.escape(str(folder)).encode() + rb"/([\w.-]+)")
+    names = {os.fsencode(name) for name in (os.listdir(folder) if folder.is_dir() else ())}  # noqa: PTH208 - only names
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - many entries, and only their names
+        if entry.isdigit() and (name := _replica(entry, mark, names)):
+            yield int(entry), name
 
 
 def _replica(pid: str, mark: re.Pattern[bytes], names: Collection[bytes]) -> str:

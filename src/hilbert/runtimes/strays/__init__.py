@@ -1,0 +1,1 @@
+"""What installations that were killed have left on this machine: found, and removed."""
