@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench import (
     cold,
+    control,
     crowd,
     gates,
     guarded,
@@ -48,6 +49,7 @@ NAMES = (
     "workers",
     "whole",
     "cold",
+    "control",
     "kubernetes",
     "startup",
     "images",
@@ -61,6 +63,7 @@ NAMES = (
 )
 BY_THEMSELVES = {
     "cold",
+    "control",
     "handlers",
     "kubernetes",
     "startup",
@@ -112,6 +115,8 @@ def main() -> int:
         beside_peers(options, done, rounds=rounds, seconds=seconds)
     if "cold" in options.only:
         done("cold", cold.section(runs=5 if options.quick else 50))
+    if "control" in options.only:
+        done("control", control.section(functions=1_000 if options.quick else 10_000))
     if "kubernetes" in options.only:
         with peers.folder() as where:
             done("kubernetes", kubernetes.section(where, quick=options.quick))

@@ -109,7 +109,11 @@ class Watchdog:
         """A raw connection."""
         raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         raw.settimeout(20)
-        raw.connect(self.socket_path)
+        try:
+            raw.connect(self.socket_path)
+        except OSError:
+            raw.close()
+            raise
         return raw
 
     def call(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hilbert.kit.epoll.loop import EpollLoop
     from hilbert.watchdog.call import Call
     from hilbert.watchdog.callers import Callers
+    from hilbert.watchdog.child import Child
     from hilbert.watchdog.front import Front, Mode
     from hilbert.watchdog.modes.python import Python
     from hilbert.watchdog.printed import Printed
@@ -80,6 +81,8 @@ class _Watchdog:
         self._loop: Loop | None = None
         self._lock = not inherited and not config.suppress_lock
         self._callers: Callers | None = None
+        self._child: Child | None = None
+        """The process of mode `http`."""
         self._status = 0
         self._last_line = ""
         self._terminated = False
@@ -172,6 +175,11 @@ class _Watchdog:
             cast("Python", self._mode).run()
 
     def _serve_with_asyncio(self, listener: socket.socket, handle: Handle | None) -> None:
+        if handle is None:
+            from hilbert.watchdog.logs import ToldLines
+            from hilbert.watchdog.upstream import start_process
+
+            self._child = start_process(self._config, dict(os.environ), self._pump.pipe(ToldLines(self._log)))
         import asyncio
         from asyncio import selector_events
 
@@ -226,10 +234,14 @@ class _Watchdog:
             self._loop.call_later(_REAP_SECONDS, self._reap)
 
     def _make_mode(self, handle: Handle | None, loop: Loop) -> Mode:
+        if handle is None and self._child is not None:
+            from hilbert.watchdog.modes.http import Http
+
+            return Http(self._config, os.environ, self._log, self._child, self._process_gone)
         if handle is None:
             from hilbert.watchdog.modes import make_mode
 
-            return make_mode(self._config, dict(os.environ), loop, self._log, self._pump, self._process_gone)
+            return make_mode(self._config, dict(os.environ), loop, self._log, self._pump)
         from hilbert.watchdog.modes.python import Python, PythonAsync
 
         hostname = os.environ.get("HOSTNAME") or os.uname().nodename
@@ -307,6 +319,8 @@ class _Watchdog:
     def _close(self) -> None:
         if self._mode is not None:
             self._mode.close(at_once=self._status != 0)
+        elif self._child is not None:
+            self._child.kill()
         if self._front is not None:
             self._front.close()
         if self._config.mode == "python" and self._terminated and self._status == 0:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from hilbert.kit.epoll.interface import Loop
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.errors import Errors
@@ -17,12 +15,10 @@ if TYPE_CHECKING:
     from hilbert.watchdog.logs import Log, Pump
 
 
-def make_mode(
-    config: Config, env: dict[str, str], loop: Loop, log: Log, pump: Pump, gone: Callable[[int, str], None]
-) -> Mode:
-    """The mode that `config` names, python aside. Raises `ConfigError` when it cannot work here.
+def make_mode(config: Config, env: dict[str, str], loop: Loop, log: Log, pump: Pump) -> Mode:
+    """The mode that `config` names, python and http aside. Raises `ConfigError` when it cannot work here.
 
-    `log` takes the watchdog's own lines, and through `pump` what processes write about a call. `gone` is called with the exit status when a process ends that the replica cannot be without.
+    `log` takes the watchdog's own lines, and through `pump` what processes write about a call.
     """
     match config.mode:
         case "static":
@@ -39,11 +35,6 @@ def make_mode(
             from hilbert.watchdog.modes.classic import Classic
 
             return Classic(config, Forker(config, env, loop, _errors(config, loop, log, pump)), log)
-        case "http":
-            from hilbert.watchdog.logs import ToldLines
-            from hilbert.watchdog.modes.http import Http
-
-            return Http(config, env, log, pump.pipe(ToldLines(log)), gone)
         case _:
             from hilbert.watchdog.fork import Forker
             from hilbert.watchdog.modes.streaming import Streaming

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from hilbert.kit.http1 import Pool, TimerWheel
 from hilbert.kit.http1.client import ClientConnection
 from hilbert.watchdog.call import Call, Whole, Work
-from hilbert.watchdog.child import Child, find_program, spawn_bound
+from hilbert.watchdog.child import Child
 from hilbert.watchdog.config import ConfigError
 from hilbert.watchdog.modes.proxied import Proxied
 
@@ -27,9 +26,6 @@ _IDLE_SECONDS: Final = 4.0
 _PROBE_SECONDS: Final = (0.002, 0.05)
 """First and longest pause between two looks whether the process listens."""
 
-TOLD: Final = "WATCHDOG_LOG_FD"
-"""The variable with the descriptor on which the process may write lines as `CALL-ID TEXT`."""
-
 _SAY_AFTER: Final = (2.0, 64.0)
 """Seconds without a listener after which the log says so, first and at most: doubling."""
 
@@ -41,9 +37,9 @@ class Http:
     """Calls passed on to the process. Ready once it takes connections; calls that come earlier wait for that."""
 
     def __init__(
-        self, config: Config, env: dict[str, str], log: Log, told: int, gone: Callable[[int, str], None]
+        self, config: Config, env: Mapping[str, str], log: Log, child: Child, gone: Callable[[int, str], None]
     ) -> None:
-        """Start the process. `told` takes log lines that name their call; it is closed here. Raises `ConfigError`."""
+        """`child` is the process, which has just been started. Raises `ConfigError`."""
         import asyncio
 
         self._config = config
@@ -57,17 +53,7 @@ class Http:
         self._early: list[Callable[[], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.ready = False
-        try:
-            path = find_program(config.command[0], env.get("PATH", os.defpath))
-            null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            os.set_inheritable(told, True)
-            env = env | {TOLD: str(told)}
-            self._child: Child = spawn_bound(path, config.command, env, stdin=null)
-            os.close(null)
-        except OSError as exc:
-            raise ConfigError(f"fprocess {config.process_text!r}: {exc}") from exc
-        finally:
-            os.close(told)
+        self._child = child
         self._loop.add_reader(self._child.pidfd, self._ended)
         self._keep(self._watch_start())
 
