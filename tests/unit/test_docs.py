@@ -126,6 +126,13 @@ def test_named_files_exist(page: Path) -> None:
         assert (ROOT / path).exists() or path == "bench/out/", f"{page.name} names {path}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_tests_exist(page: Path) -> None:
+    """A test that a page names in backticks is there."""
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text()):
+        assert f"def {name}(" in (ROOT / path).read_text(), f"{page.name} names {path}::{name}"
+
+
 def test_site(tmp_path: Path) -> None:
     """The site builds, every link and anchor in it leads somewhere, and its pages load nothing from elsewhere."""
     done = subprocess.run(

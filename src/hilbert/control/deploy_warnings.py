@@ -6,7 +6,6 @@ OpenFaaS takes any label, annotation and variable; a refusal would break stack f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Final
 
 from hilbert.control.known_keys import function_keys
@@ -22,8 +21,6 @@ _TIMES: Final = ("exec_timeout", "write_timeout", "read_timeout")
 _PYTHON_NEEDS: Final = 16 << 20
 """Bytes in which Python starts with an empty handler, with a little room: 12 MiB do, 8 do not."""
 
-_LEAST_CPU: Final = Decimal("0.001")
-"""Processors; Kubernetes knows no smaller share."""
 _MOST_CPU: Final = 50
 """Processors: from here a number without a unit is rather meant in thousandths."""
 
@@ -90,10 +87,8 @@ def _memory(spec: FunctionSpec) -> list[str]:
 
 def _processors(spec: FunctionSpec) -> list[str]:
     cpu = spec.limits.cpu if spec.limits is not None else None
-    if cpu is None or _LEAST_CPU <= cpu.amount < _MOST_CPU:
+    if cpu is None or cpu.amount < _MOST_CPU:
         return []
-    if cpu.amount < _LEAST_CPU:
-        return [f"limits.cpu: {cpu} is less than a thousandth of a processor (1m)"]
     meant = f"; did you mean {cpu}m?" if cpu.text.isdigit() else ""
     return [f"limits.cpu: {cpu} is {cpu.amount.normalize():f} whole processors{meant}"]
 

@@ -49,7 +49,6 @@ def cpu(text: str) -> dict[str, Any]:
         (memory("9000000"), "limits.memory: 9000000 is too little"),
         (cpu("100"), "limits.cpu: 100 is 100 whole processors; did you mean 100m?"),
         (cpu("2k"), "limits.cpu: 2k is 2000 whole processors"),
-        (cpu("1n"), "limits.cpu: 1n is less than a thousandth of a processor"),
     ],
 )
 def test_what_cannot_be_meant_is_named(fields: dict[str, Any], said: str) -> None:
