@@ -19,7 +19,7 @@ Network = IPv4Network | IPv6Network
 
 _SCHEMES: Final = frozenset({b"http", b"https"})
 _PAIR: Final = re.compile(rb'\s*([A-Za-z]+)=(?:"([^"\\]*)"|([^";,\s]*))\s*')
-_MOST: Final = 64
+MOST: Final = 64
 """Proxies in a row that are looked at."""
 
 
@@ -85,7 +85,7 @@ class TrustedProxies:
         outermost = b""
         for number, text in enumerate(addresses):
             address = parse_address(text.decode("ascii", "replace"))
-            if address is None or number >= _MOST:
+            if address is None or number >= MOST:
                 break
             outermost = text
             if not self.has(address):

@@ -35,7 +35,7 @@ from hilbert.images.tree import Hostile, shown
 
 MOST_IMAGES: Final = 1000
 """In one file."""
-_MOST_MEMBERS: Final = 100_000
+MOST_MEMBERS: Final = 100_000
 _PIECE: Final = 1 << 20
 _NAME: Final = "org.opencontainers.image.ref.name"
 _FULL_NAME: Final = "io.containerd.image.name"
@@ -107,8 +107,8 @@ class _Tar:
         self._file = file
         self._members: dict[str, tarfile.TarInfo] = {}
         for number, member in enumerate(archive):
-            if number >= _MOST_MEMBERS:
-                raise Failed(_READING, f"it holds more than {_MOST_MEMBERS} files")
+            if number >= MOST_MEMBERS:
+                raise Failed(_READING, f"it holds more than {MOST_MEMBERS} files")
             if member.isreg() or member.islnk() or member.issym():
                 self._members[os.path.normpath(member.name)] = member
 

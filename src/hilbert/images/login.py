@@ -14,7 +14,8 @@ from hilbert.core.errors import Invalid
 from hilbert.images.model import Credentials, Login
 from hilbert.images.reference import DOCKER_HUB
 
-_MOST: Final = 1 << 20
+MOST_LOGINS: Final = 1 << 20
+"""Bytes of a secret or file with logins."""
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
@@ -42,8 +43,8 @@ def parse_docker_config(data: bytes) -> Credentials:
 
     Raises `Invalid`. Programs that keep logins elsewhere (`credsStore`, `credHelpers`) are not called.
     """
-    if len(data) > _MOST:
-        raise Invalid(f"the logins have more than {_MOST} bytes")
+    if len(data) > MOST_LOGINS:
+        raise Invalid(f"the logins have more than {MOST_LOGINS} bytes")
     try:
         file = msgspec.json.decode(data, type=_File)
     except msgspec.MsgspecError as exc:
@@ -59,7 +60,7 @@ def parse_pull_secret(data: bytes) -> Credentials:
     """
     if data.lstrip()[:1] == b"{":
         return parse_docker_config(data)
-    login, _, registry = data[:_MOST].decode("utf-8", "replace").strip().rpartition("@")
+    login, _, registry = data[:MOST_LOGINS].decode("utf-8", "replace").strip().rpartition("@")
     user, _, password = login.partition(":")
     if not (user and password and registry):
         raise Invalid("the secret holds neither docker's config.json nor USER:PASSWORD@REGISTRY")

@@ -17,7 +17,8 @@ import msgspec
 from hilbert.core.errors import InvalidSpec
 
 DOCKER_HUB: Final = "docker.io"
-_LONGEST: Final = 512
+LONGEST: Final = 512
+"""Characters."""
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _REGISTRY = re.compile(
@@ -41,8 +42,8 @@ class Reference(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Reference:
         """Raises `InvalidSpec`."""
-        if len(text) > _LONGEST:
-            raise InvalidSpec(f"an image's name may have {_LONGEST} characters, not {len(text)}")
+        if len(text) > LONGEST:
+            raise InvalidSpec(f"an image's name may have {LONGEST} characters, not {len(text)}")
         rest, at, digest = text.partition("@")
         if at and not _DIGEST.fullmatch(digest):
             raise _wrong(text, "after '@' it needs sha256: and 64 hex digits")

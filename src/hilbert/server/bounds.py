@@ -8,31 +8,38 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from hilbert.api.audit import MOST as MOST_RECORDS
+from hilbert.api.dead_letters import MOST_LISTED as MOST_DEAD
 from hilbert.api.log_streams import SHARE as LOG_SHARE
 from hilbert.api.oauth import MAX_FORM
-from hilbert.api.queues import MOST_AT_ONCE
+from hilbert.api.queues import MOST_AT_ONCE, MOST_LISTED
+from hilbert.api.schedules import MOST_TIMES
 from hilbert.api.services import PLATFORM_TURNS, TENANT_TURNS, TURNS
-from hilbert.audit import reading, record, thinning
+from hilbert.audit import reading, record, thinning, webhook
 from hilbert.control.delivery.callbacks import LONGEST, TRIES, WITHIN
 from hilbert.control.delivery.calling import MOST_KEPT
 from hilbert.control.delivery.intake import LONGEST_KEY, MOST_DELAY
 from hilbert.control.delivery.request import MOST_DEPTH
 from hilbert.control.delivery.room import ANNOTATION_RATE
+from hilbert.control.scaling.prometheus import MOST as MOST_LOADS
 from hilbert.control.schedules import expression
 from hilbert.control.schedules.rules import MOST
 from hilbert.control.usage import DAYS_KEPT
 from hilbert.core import limits, settings
 from hilbert.core.network import ITEMS_MOST
 from hilbert.core.values import Duration, Quantity
-from hilbert.dataplane import guard, turned_away, uses
+from hilbert.dataplane import forwarded, guard, turned_away, uses
 from hilbert.dataplane.inside import SHARE as INSIDE_SHARE
 from hilbert.dataplane.places import SHARE
 from hilbert.iam import federation, fetch, issuer_keys, jose
 from hilbert.iam.guesses import BURST, INTERVAL, MOST_SOURCES
 from hilbert.iam.token_store import MOST_PER_NAMESPACE
+from hilbert.images.archive import MOST_IMAGES, MOST_MEMBERS
 from hilbert.images.documents import MOST_DOCUMENT, MOST_LAYERS
 from hilbert.images.jobs import LONGEST as LONGEST_FETCH
 from hilbert.images.keep import MOST_NAMES
+from hilbert.images.login import MOST_LOGINS
+from hilbert.images.reference import LONGEST as LONGEST_IMAGE
 from hilbert.images.registry import MOST_TOKEN
 from hilbert.images.store import JOBS, NAMESPACE_JOBS
 from hilbert.images.tree import MOST_DEPTH as MOST_FOLDERS
@@ -126,6 +133,7 @@ CLIENTS: Final = (
     Bound("control-connections", "connections of workers to the REST API", "503", fixed="5/8 of the process's descriptors", scope="control process"),
     Bound("metrics-connections", "connections to the metrics port, seven eighths of them from one address", "closed", fixed=f"{METRICS}; {HEAD_TIME:g} s and {_size(HEAD_BYTES)} for a head", scope="control process"),
     Bound("source-places", "tunnels, and requests to the REST API, of one address", "503", fixed=f"all but 1/{SHARE} of those of a worker", scope="source and worker"),
+    Bound("proxies", "trusted proxies in a row whose word is taken", "what they say further out is dropped", fixed=str(forwarded.MOST)),
     Bound("wrong-passwords", "wrong passwords", "429", fixed=f"{BURST}, then one every {INTERVAL:g} s", scope="source"),
     Bound("password-sources", "sources whose wrong passwords are remembered", "the oldest is forgotten", fixed=str(MOST_SOURCES), scope="platform"),
 )  # fmt: skip
@@ -155,6 +163,7 @@ TOKENS: Final = (
     Bound("issued-token-bytes", "bytes of a token that the gateway makes of it", "400", fixed=f"{federation.MAX_ISSUED} bytes", scope="token"),
     Bound("checked-tokens", "tokens that are remembered as checked", "the oldest is forgotten", fixed=f"{federation.MOST_REMEMBERED}, for {federation.REMEMBERED:g} s", scope="platform"),
     Bound("call-tokens", "function tokens whose signature was checked and that were refused", "401, unchecked", fixed=f"{guard.MOST_FAILURES} a second", scope="source and worker"),
+    Bound("remembered-tokens", "callers of functions that a worker remembers as checked", "forgotten, and checked again", fixed=str(guard.MOST_REMEMBERED), scope="worker"),
     Bound("watchdog-tokens", "function tokens that a function's own watchdog has checked and refused", "401, unchecked", fixed=f"{callers.MOST_FAILURES} a second", scope="address and replica"),
     Bound("unknown-key-ids", "looks for a key that is not known", "400", fixed=f"one every {issuer_keys.ASKED_EVERY:g} s", scope="issuer"),
     Bound("issuer-keys", "keys", "refused", fixed=str(jose.MAX_KEYS), scope="issuer"),
@@ -170,6 +179,8 @@ AUDIT: Final = (
     Bound("audit-sources", "callers and sources that are told apart for this", "counted together", fixed=str(thinning.MOST_KEPT), scope="platform"),
     Bound("audit-text", "characters of a text from outside in a record", "cut", fixed=str(record.MAX_TEXT), scope="text"),
     Bound("audit-read", "bytes of the audit log that one request looks through", "the answer says that it is not complete", fixed=_size(reading.MOST_BYTES)),
+    Bound("audit-listed", "records in one answer", "400", fixed=str(MOST_RECORDS)),
+    Bound("events-waiting", "events that wait in memory for a webhook, where there is no audit log on disk", "the oldest are lost, and counted", fixed=str(webhook.MOST_HELD), scope="platform"),
     Bound("audit-size", "bytes of the audit log", "the oldest records are removed", "audit.max_size", scope="platform"),
 )  # fmt: skip
 
@@ -177,6 +188,7 @@ WAITING: Final = (
     Bound("held", "bytes of a body that are kept for a replica, or to be sent again", "reading stops", fixed=_size(HELD)),
     Bound("queue-length", "calls that wait for a replica", "503", "gateway.queue_length", scope="function and worker"),
     Bound("waiting-bytes", "bytes of the bodies of all calls that wait", "503", "gateway.max_waiting_bytes", scope="worker"),
+    Bound("measured-loads", "bytes of an answer of the Prometheus server that measures loads", "it counts as no answer", fixed=_size(MOST_LOADS)),
     Bound("activation", "time for a replica to be there", "503", "gateway.activation_timeout"),
     Bound("call-rate", "calls a second", "429", fixed=f"none; annotation `{limits.ANNOTATION_RATE}`", scope="function or namespace"),
     Bound("call-concurrency", "calls at once", "429", fixed=f"none; annotation `{limits.ANNOTATION_CONCURRENCY}`", scope="function or namespace"),
@@ -194,6 +206,8 @@ QUEUED: Final = (
     Bound("queue-rate", "calls that are queued a second", "429", fixed=f"none; annotation `{ANNOTATION_RATE}`", scope="function or namespace"),
     Bound("queueing", "requests that wait for the disk", "503", fixed=str(MOST_PUTTING), scope="platform"),
     Bound("batch", "calls in one request", "400", fixed=str(MOST_AT_ONCE)),
+    Bound("listed-calls", "calls, and dead letters, in one answer", "400", fixed=str(min(MOST_LISTED, MOST_DEAD))),
+    Bound("listed-times", "next times of a schedule in one answer", "400", fixed=str(MOST_TIMES)),
     Bound("delay", "time by which a call is put off", "400", fixed=f"{MOST_DELAY / 86_400:g} days"),
     Bound("idempotency-key", "characters of `Idempotency-Key`", "400", fixed=str(LONGEST_KEY)),
     Bound("depth", "queued calls that lead to one another", "400", fixed=str(MOST_DEPTH), scope="chain of calls"),
@@ -215,6 +229,10 @@ IMAGES: Final = (
     Bound("image-fetches", "images that are fetched at once", "waits", fixed=str(JOBS), scope="platform"),
     Bound("image-namespace-fetches", "images that are fetched at once", "waits", fixed=str(NAMESPACE_JOBS), scope="namespace"),
     Bound("image-time", "time of one fetch", "given up; what has come is kept", fixed=f"{LONGEST_FETCH:g} s", scope="image"),
+    Bound("image-name", "characters of an image's name", "400", fixed=str(LONGEST_IMAGE), scope="image"),
+    Bound("image-logins", "bytes of a pull secret's logins", "refused", fixed=_size(MOST_LOGINS), scope="secret"),
+    Bound("archive-images", "images in a file that is loaded", "refused", fixed=str(MOST_IMAGES), scope="file"),
+    Bound("archive-files", "files in a file that is loaded", "refused", fixed=str(MOST_MEMBERS), scope="file"),
     Bound("image-redirects", "redirects of a registry", "refused", fixed=str(MOST_REDIRECTS)),
     Bound("image-token", "bytes of a token server's answer", "refused", fixed=_size(MOST_TOKEN)),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from hilbert.dataplane.forwarded import MOST
 from support.dataplane import Plane, until
 from support.replicas import mirror
 
@@ -67,6 +68,23 @@ def test_what_a_trusted_proxy_says(lines: str, address: bytes, scheme: bytes, ho
                 assert got[b"x-forwarded-for"] == [address]
                 assert got.get(b"x-forwarded-proto", [b""]) == [scheme or (b"http" if target.startswith("/s") else b"")]
                 assert got[b"x-forwarded-host"] == [host]
+
+
+@pytest.mark.bound("proxies")
+@pytest.mark.parametrize("field", ["X-Forwarded-For: {}", "Forwarded: {}"])
+def test_a_chain_of_proxies_is_followed_so_far_and_no_further(field: str, trusting: Plane) -> None:
+    """Whoever reaches a trusted proxy can write a chain of as many of them as fit in a head: no such chain reaches its far end."""
+    name, _ = trusting.function(mirror)
+
+    def chain(proxies: int) -> str:
+        places = ["192.0.2.7"] + [f"127.0.0.{number % 250 + 1}" for number in range(proxies)]
+        return field.format(", ".join(f"for={one}" if field.startswith("F") else one for one in places))
+
+    with trusting.connect() as wire:
+        for proxies, address in ((MOST - 1, b"192.0.2.7"), (MOST, b"127.0.0.1"), (1_000, b"127.0.0.")):
+            wire.send(f"GET /function/{name} HTTP/1.1\r\nHost: x\r\n{chain(proxies)}\r\n\r\n".encode())
+            (found,) = heard(wire.response().body)[b"x-forwarded-for"]
+            assert found.startswith(address), proxies
 
 
 def test_a_trusted_proxys_connection_is_no_clients(trusting: Plane) -> None:

@@ -7,6 +7,7 @@ from base64 import b64encode
 
 import pytest
 
+from attack.network import neighbour
 from support.networks import NetworkedPlatform
 
 _ASK = """
@@ -155,14 +156,15 @@ time.sleep(2)
     import threading
 
     stealing = threading.Thread(target=tenants.python, args=("thief", code))
-    stealing.start()
-    try:
-        while stealing.is_alive():
-            answer = tenants.api("GET", "/system/functions")
-            assert "stolen" not in answer.text
-            assert ask(tenants, "probe.dev", "http://gateway:8080/function/only") == (200, "only of dev")
-    finally:
-        stealing.join()
+    with neighbour.served(tenants):
+        stealing.start()
+        try:
+            while stealing.is_alive():
+                answer = tenants.api("GET", "/system/functions")
+                assert "stolen" not in answer.text
+                assert ask(tenants, "probe.dev", "http://gateway:8080/function/only") == (200, "only of dev")
+        finally:
+            stealing.join()
 
 
 def test_the_gateways_place_inside_cannot_be_taken(tenants: NetworkedPlatform) -> None:

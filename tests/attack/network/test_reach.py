@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from attack.network import neighbour
 from hilbert.runtimes.network.rules import CONNECTIONS_MOST
 from support.networks import (
     HOST_LOOPBACK_PORT,
@@ -157,7 +158,8 @@ except OSError:
     print("no more")
 """
     platform.probe("greedy-of-connections")
-    there, told = platform.python("greedy-of-connections", code).split("\n")
+    with neighbour.served(platform):
+        there, told = platform.python("greedy-of-connections", code).split("\n")
     if "ordinary" in request.node.callspec.id:
         assert CONNECTIONS_MOST // 2 < int(there) < CONNECTIONS_MOST
     else:

@@ -49,6 +49,7 @@ async def test_each_kind_of_credentials(guarded: Guarded) -> None:
         assert guarded.check(nonsense)[0] == 401, nonsense
 
 
+@pytest.mark.bound("remembered-tokens")
 async def test_what_is_remembered_of_one_token_is_bounded(guarded: Guarded) -> None:
     """However often it comes, and in whatever dress."""
     invoker = await guarded.token("invoker")

@@ -203,6 +203,7 @@ async def test_every_change_that_is_declared_is_recorded() -> None:
         assert endpoint.is_change or public_calls, endpoint.path
 
 
+@pytest.mark.bound("audit-listed")
 @pytest.mark.parametrize(
     ("query", "status"),
     [("limit=0", 400), ("limit=1001", 400), ("since=yesterday", 400), ("after=-1", 400), ("until=2026-13-01T00:00:00Z", 400), ("namespace=A%20b", 400)],

@@ -73,6 +73,13 @@ async def test_queues_by_function(api: Api) -> None:
     assert (await api.call("GET", "/system/async/queues", **await bearer(api, "invoker"))).status == 403
 
 
+@pytest.mark.bound("listed-calls")
+@pytest.mark.parametrize("path", ["/system/async/calls", "/system/async/dead"])
+async def test_lists_have_a_bound(api: Api, path: str) -> None:
+    for limit, status in ((500, 200), (501, 400), (0, 400), ("9" * 400, 400), ("5e2", 400)):
+        assert (await api.call("GET", f"{path}?namespace=dev&limit={limit}")).status == status, limit
+
+
 async def test_calls_are_listed_in_pages(api: Api) -> None:
     numbers = [await put(api, "f.dev" if n % 2 else "g.dev") for n in range(4)]
     found = (await api.call("GET", "/system/async/calls?namespace=dev")).json

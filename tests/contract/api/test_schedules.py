@@ -100,7 +100,15 @@ async def test_schedules_are_listed_with_their_next_times(api: Scheduled) -> Non
     assert len((await api.listed("&function=f&count=2"))["schedules"][0]["next"]) == 2
     assert (await api.listed("&function=f"))["problems"] == []
     assert (await api.call("GET", "/system/schedules?namespace=other")).json == {"schedules": [], "problems": []}
-    assert (await api.call("GET", "/system/schedules?namespace=dev&count=101")).status == 400
+
+
+@pytest.mark.bound("listed-times")
+async def test_times_are_listed_within_a_bound(api: Api) -> None:
+    assert (await api.deploy("f", DAILY)).status == 202
+    await api.until_listed(1)
+    assert len((await api.listed("&count=100"))["schedules"][0]["next"]) == 100
+    for count in ("101", "-1", "9" * 400, "x"):
+        assert (await api.call("GET", f"/system/schedules?namespace=dev&count={count}")).status == 400, count
 
 
 async def test_pausing_and_resuming(api: Scheduled) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hilbert.audit import spool as spooling
 from hilbert.audit.spool import Spool
 from hilbert.audit.usage_events import HeldEvents, SpooledEvents, UsageEvent, event_of
-from hilbert.audit.webhook import Webhook
+from hilbert.audit.webhook import MOST_HELD, Held, Webhook
 from hilbert.dataplane.feed.messages import CallUsed, Used
 from hilbert.dataplane.uses import BATCH, Uses
 from hilbert.kit.aio import cancel, spawn
@@ -217,6 +217,19 @@ def test_a_worker_keeps_what_is_not_known_to_be_kept() -> None:
     assert uses.unkept() == [second]
     uses.kept(2)
     assert uses.unkept() == []
+
+
+@pytest.mark.bound("events-waiting")
+async def test_events_that_wait_in_memory_are_bounded() -> None:
+    """The webhook takes nothing: the newest wait, and how many were lost is known."""
+
+    async def refuse(body: bytes, headers: Mapping[str, str]) -> int:
+        return 503
+
+    held = Held("api_access", Webhook(refuse, None))
+    for number in range(MOST_HELD + 7):
+        held.put(number)
+    assert (len(held._events), held._events[0], held.lost) == (MOST_HELD, 7, 7)
 
 
 @pytest.mark.bound("usage-waiting")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from hilbert.core.errors import InvalidSettings, InvalidSpec
+from hilbert.core.errors import Invalid, InvalidSettings, InvalidSpec
 from hilbert.core.settings import ImageSettings
-from hilbert.images.login import parse_challenge, parse_docker_config, parse_pull_secret
+from hilbert.images.login import MOST_LOGINS, parse_challenge, parse_docker_config, parse_pull_secret
 from hilbert.images.model import Credentials, Login
-from hilbert.images.reference import Reference, familiar
+from hilbert.images.reference import LONGEST, Reference, familiar
 from hilbert.images.registry_places import Registries
 
 D = "sha256:" + "a" * 64
@@ -49,6 +49,22 @@ def test_full_names(text: str, full: str) -> None:
 def test_what_is_no_name(text: str) -> None:
     with pytest.raises(InvalidSpec):
         Reference.parse(text)
+
+
+@pytest.mark.bound("image-name")
+def test_a_name_may_be_as_long_as_the_bound_and_no_longer() -> None:
+    assert Reference.parse("a" * LONGEST).repository.endswith("a" * LONGEST)
+    with pytest.raises(InvalidSpec, match=f"may have {LONGEST} characters, not {LONGEST + 1}"):
+        Reference.parse("a" * (LONGEST + 1))
+
+
+@pytest.mark.bound("image-logins")
+def test_logins_beyond_the_bound_are_refused_unread() -> None:
+    logins = b'{"auths": {"r.io": {"username": "bo", "password": "p"}}}'
+    assert parse_pull_secret(logins.ljust(MOST_LOGINS)).logins
+    for parse in (parse_pull_secret, parse_docker_config):
+        with pytest.raises(Invalid, match=f"more than {MOST_LOGINS} bytes"):
+            parse(logins.ljust(MOST_LOGINS + 1))
 
 
 def test_dockers_file_of_logins() -> None:

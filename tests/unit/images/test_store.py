@@ -18,11 +18,12 @@ import pytest
 from hilbert.core.errors import ImageUnavailable, InvalidSettings
 from hilbert.core.settings import ImageSettings
 from hilbert.core.values import Quantity
-from hilbert.images import keep
+from hilbert.images import archive, keep
 from hilbert.images.archive import _Tar
 from hilbert.images.keep import give_name, make_room, names, read
 from hilbert.images.records import ImageRecord, Origin
 from hilbert.images.reference import Reference
+from hilbert.images.source import Failed
 from hilbert.images.store import OciStore
 from hilbert.kit.staging import discard
 from support.images import Image, file, layer, load, symlink
@@ -210,6 +211,38 @@ async def test_files_that_hold_no_image(tmp_path: Path) -> None:
     with pytest.raises(ImageUnavailable, match="no name") as caught:
         await store.load(an_image().write_layout(tmp_path / "nameless" / "x"), "dev")
     assert "--name" in caught.value.hint
+
+
+@pytest.mark.bound("archive-images")
+@pytest.mark.parametrize("listed", ["index.json", "manifest.json"])
+async def test_a_file_with_too_many_images_is_refused(listed: str, tmp_path: Path) -> None:
+    """Before any of them is read."""
+    nothing = "sha256:" + "0" * 64
+    one = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": nothing, "size": 1}
+    saved = {"Config": "config.json", "Layers": [], "RepoTags": None}
+    count = archive.MOST_IMAGES + 1
+    whole = {"schemaVersion": 2, "manifests": [one] * count} if listed == "index.json" else [saved] * count
+    path = tmp_path / "many.tar"
+    members = [file(listed, msgspec.json.encode(whole))]
+    if listed == "index.json":
+        members.append(file("oci-layout", b'{"imageLayoutVersion": "1.0.0"}'))
+    path.write_bytes(layer(*members))
+    with pytest.raises(ImageUnavailable, match=rf"more than {archive.MOST_IMAGES} (images|manifests)"):
+        await OciStore(tmp_path / "oci").load(path, "dev")
+
+
+@pytest.mark.bound("archive-files")
+@pytest.mark.parametrize("count", [3, 4])
+def test_a_file_with_too_many_files_is_refused(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MOST_MEMBERS", 3)
+    path = tmp_path / "many.tar"
+    path.write_bytes(layer(*(file(str(number)) for number in range(count))))
+    with path.open("rb") as whole, tarfile.open(fileobj=whole, mode="r:") as opened:
+        if count == 3:
+            _Tar(opened, whole)
+            return
+        with pytest.raises(Failed, match="more than 3 files"):
+            _Tar(opened, whole)
 
 
 async def test_a_process_that_is_killed_leaves_nothing_that_counts(tmp_path: Path) -> None:

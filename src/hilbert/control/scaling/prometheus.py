@@ -21,7 +21,7 @@ from hilbert.core.values import FunctionRef
 
 _TIMEOUT: Final = 5.0
 """Seconds."""
-_MOST: Final = 16 << 20
+MOST: Final = 16 << 20
 """Bytes of an answer: 100,000 functions take about 12 MiB."""
 
 
@@ -53,9 +53,9 @@ class Prometheus:
     def _ask(self, url: str) -> Mapping[FunctionRef, float]:
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310 - an administrator's own address
-                body = answer.read(_MOST + 1)
-            if len(body) > _MOST:
-                raise BackendUnavailable(f"Prometheus at {self._url} answered with more than {_MOST >> 20} MiB")
+                body = answer.read(MOST + 1)
+            if len(body) > MOST:
+                raise BackendUnavailable(f"Prometheus at {self._url} answered with more than {MOST >> 20} MiB")
             samples = msgspec.json.decode(body, type=_Answer).data.result
         except (OSError, urllib.error.URLError, http.client.HTTPException, msgspec.MsgspecError, ValueError) as exc:
             raise BackendUnavailable(
