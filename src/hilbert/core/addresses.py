@@ -11,6 +11,26 @@ Address = IPv4Address | IPv6Address
 
 _NAT64: Final = ip_network("64:ff9b::/96")
 
+METADATA: Final = (
+    "100.100.100.200/32",  # Alibaba
+    "168.63.129.16/32",  # Azure, with its agent: a public address
+    "192.0.0.192/32",  # Oracle
+    "fd00:ec2::/32",  # Amazon
+    "fd20:ce::/32",  # Google
+)
+"""Where clouds keep metadata, credentials included, besides link-local addresses."""
+
+_NEVER: Final = tuple(map(ip_network, (*METADATA, "0.0.0.0/8", "64:ff9b:1::/48")))
+"""The last one is for translators of a site's own (RFC 8215): any IPv4 address may lie behind it."""
+
+_NO_INTERNET: Final = tuple(
+    map(
+        ip_network,
+        ("192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "2001::/23", "3fff::/20", "5f00::/16", "fec0::/10"),
+    )
+)
+"""Special-purpose networks of which `ipaddress` knows some, depending on Python's version (RFC 6890, RFC 9637, RFC 9602, RFC 3879)."""
+
 
 def parse_address(text: str) -> Address | None:
     """An address with or without a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`. None for anything else.
@@ -45,9 +65,11 @@ def source_of(text: str) -> str:
 def is_callable(address: Address, *, allow_private: bool) -> bool:
     """Whether a stranger may make the platform call this address. Pure.
 
-    Never: loopback, link-local (where clouds keep their metadata), multicast, unspecified and reserved addresses, and
-    IPv6 forms that lead to such an IPv4 address.
+    Never: loopback, link-local (where most clouds keep their metadata), other metadata services, multicast, unspecified and
+    reserved addresses, and IPv6 forms that lead to such an IPv4 address.
     """
+    if any(address in network for network in _NEVER):
+        return False
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
         if address in _NAT64:
@@ -56,9 +78,7 @@ def is_callable(address: Address, *, allow_private: bool) -> bool:
             return is_callable(inner, allow_private=allow_private)
     if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
         return False
-    if address == ip_address("fd00:ec2::254"):  # Amazon's metadata by IPv6.
-        return False
-    if address.is_private or not address.is_global:
+    if address.is_private or not address.is_global or any(address in network for network in _NO_INTERNET):
         return allow_private and not address.is_reserved
     return not address.is_reserved
 

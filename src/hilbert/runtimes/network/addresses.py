@@ -6,6 +6,8 @@ import ipaddress
 from pathlib import Path
 from typing import Final
 
+from hilbert.core.addresses import METADATA
+
 GATEWAY: Final = "127.0.0.80"
 """What `gateway` and `gateway.openfaas` resolve to inside: on the replica's own loopback, where only its own processes are."""
 
@@ -15,12 +17,10 @@ DOOR_PORT: Final = 1
 a function could not listen there on all addresses (`0.0.0.0:8080`), as most images do."""
 
 NEVER: Final = (
+    *(network for network in METADATA if ":" not in network),  # IPv6 leads nowhere.
     "0.0.0.0/8",
-    "100.100.100.200/32",  # metadata of Alibaba's cloud
     "127.0.0.0/8",
-    "168.63.129.16/32",  # metadata and agent of Azure, a public address
     "169.254.0.0/16",  # link-local, with most clouds' metadata
-    "192.0.0.192/32",  # metadata of Oracle's cloud
     "224.0.0.0/4",
     "240.0.0.0/4",
 )

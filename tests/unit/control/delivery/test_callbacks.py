@@ -248,6 +248,21 @@ async def test_a_name_that_leads_elsewhere_the_second_time(monkeypatch: pytest.M
         ("fe80::1", False, False),
         ("ff02::1", False, False),
         ("fd00:ec2::254", False, False),
+        ("fd00:ec2::23", False, False),  # Amazon's, of Pods
+        ("fd20:ce::254", False, False),  # Google's
+        ("168.63.129.16", False, False),  # Azure's, a public address
+        ("100.100.100.200", False, False),  # Alibaba's
+        ("192.0.0.192", False, False),  # Oracle's
+        ("64:ff9b::a83f:8110", False, False),  # Azure's, translated
+        ("2002:a83f:8110::1", False, False),
+        ("64:ff9b:1::a9fe:a9fe", False, False),  # A translator of the site's own
+        ("0.1.2.3", False, False),
+        ("::127.0.0.1", False, False),
+        ("::ffff:0:a9fe:a9fe", False, False),
+        ("192.0.0.8", False, True),
+        ("192.88.99.1", False, True),
+        ("3fff::1", False, True),
+        ("fec0::1", False, True),
         ("::ffff:127.0.0.1", False, False),
         ("::ffff:8.8.8.8", True, True),
         ("::ffff:10.0.0.1", False, True),
