@@ -15,6 +15,7 @@ METADATA: Final = (
     "100.100.100.200/32",  # Alibaba
     "168.63.129.16/32",  # Azure, with its agent: a public address
     "192.0.0.192/32",  # Oracle
+    "fd00:42::42/128",  # Scaleway
     "fd00:ec2::/32",  # Amazon
     "fd20:ce::/32",  # Google
 )

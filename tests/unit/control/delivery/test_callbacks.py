@@ -250,6 +250,7 @@ async def test_a_name_that_leads_elsewhere_the_second_time(monkeypatch: pytest.M
         ("fd00:ec2::254", False, False),
         ("fd00:ec2::23", False, False),  # Amazon's, of Pods
         ("fd20:ce::254", False, False),  # Google's
+        ("fd00:42::42", False, False),  # Scaleway's
         ("168.63.129.16", False, False),  # Azure's, a public address
         ("100.100.100.200", False, False),  # Alibaba's
         ("192.0.0.192", False, False),  # Oracle's
