@@ -17,7 +17,7 @@ from bench import load
 from bench.report import Section
 from bench.whole import HANDLER
 from support.networks import interpreter_for
-from support.platform import Platform
+from support.platform import Platform, until
 from support.processes import LEVELS, missing_here
 
 _ORDINARY: Final = 1001
@@ -54,6 +54,7 @@ def section(*, runs: int) -> Section:
                             *(f"{seconds * 1e3:.0f} ms" for seconds in figures), f"{memory / 2**20:.1f} MiB",
                         )
                     )  # fmt: skip
+    found.findings.append(_crowd(min(100, 2 * runs)))
     return found
 
 
@@ -87,7 +88,10 @@ def _memory(platform: Platform) -> int:
         len(found := platform.replicas()) != 1
     ):  # One that was scaled away ends a while after it is out of the routes.
         time.sleep(_PAUSE)
-    (first,) = found
+    return _tree_memory(found[0])
+
+
+def _tree_memory(first: psutil.Process) -> int:
     tree = [first, *first.children(recursive=True)]
     return sum(process.memory_full_info().pss for process in tree if process.status() != psutil.STATUS_ZOMBIE)
 
@@ -106,3 +110,25 @@ def _scale_to_zero(platform: Platform, name: str) -> None:
             if not json.load(answer).get("availableReplicas"):
                 return
         time.sleep(0.02)
+
+
+def _crowd(count: int) -> str:
+    """Memory of many idle replicas of one function, which share what they can."""
+    platform = Platform("log.level=warning", f"provider.max_replicas={count}")
+    platform.environ["HILBERT_LOG__LEVEL"] = "warning"
+    platform.start()
+    try:
+        platform.hilbert(
+            "deploy", "--image", HANDLER, "--name", "handler", "--label", f"com.openfaas.scale.max={count}"
+        )
+        platform.hilbert("scale", "handler", str(count))
+        until(lambda: len(platform.replicas()) == count, within=120, what=f"{count} replicas")
+        until(lambda: f'"availableReplicas":{count}' in _status(platform), within=120, what="all to be ready")
+        sizes = [_tree_memory(first) for first in platform.replicas()]
+        return f"Memory of {count} idle replicas at the default level (PSS): {sum(sizes) / len(sizes) / 2**20:.1f} MiB each."
+    finally:
+        platform.close()
+
+
+def _status(platform: Platform) -> str:
+    return platform.api("GET", "/system/function/handler").body.decode().replace(" ", "")
