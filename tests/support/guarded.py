@@ -42,12 +42,10 @@ class Guarded:
 
     async def token(self, role: str, namespace: str = "dev") -> str:
         made = await self.api.call("POST", "/system/tokens", {"name": "t", "role": role, "namespaces": [namespace]})
-        self._teller.look()
         return str(made.json["token"])
 
     async def revoke(self, token: str) -> None:
         await self.api.call("DELETE", f"/system/tokens/{token.split('_')[1]}")
-        self._teller.look()
 
     async def rotate(self) -> None:
         await self.api.call("POST", "/system/iam/rotate-key?revoke=true")

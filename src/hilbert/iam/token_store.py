@@ -36,6 +36,8 @@ class TokenStore:
         self._shelf = shelf
         self._now = now
         self._tokens: dict[str, Token] = {}
+        self.on_change: list[Callable[[], None]] = []
+        """Called when tokens have come or gone."""
 
     async def load(self) -> None:
         """Read all tokens, and hear of what other gateways change. Comes first. Raises `BackendError`."""
@@ -74,12 +76,14 @@ class TokenStore:
         self._check_room(minted.token.namespaces)
         await self._save(minted.token)
         self._tokens[minted.token.id] = minted.token
+        self._changed()
 
     async def remove(self, number: str) -> None:
         """Revoke a token: nobody gets in with it any more. Raises `NotFound` and `StorageFull`."""
         self.get(number)
         await self._shelf.change({}, remove=frozenset({number}))
         self._tokens.pop(number, None)
+        self._changed()
 
     async def forget_namespace(self, namespace: NamespaceName) -> None:
         """Take a namespace out of every token, so that one made later under its name has no tokens of the old one."""
@@ -126,6 +130,11 @@ class TokenStore:
                 token = msgspec.structs.replace(token, last_used=known.last_used)
             found[number] = token
         self._tokens = found
+        self._changed()
+
+    def _changed(self) -> None:
+        for told in self.on_change:
+            told()
 
     async def _note_use(self, number: str) -> None:
         """Only if it is still there: a revoked token does not come back."""

@@ -50,6 +50,8 @@ class KeyTeller:
         self._told: CallKeys | None = None
         self._watched: set[FunctionRef] = set()
         self._passes: dict[FunctionRef, _Pass] = {}
+        if tokens is not None:
+            tokens.on_change.append(self.look)  # Whoever has just been given a token may call at once.
 
     def seen(self, change: EndpointSet) -> None:
         """A function whose own watchdog asks for tokens needs a pass for the gateway's calls."""
