@@ -43,7 +43,7 @@ class Damaged(sqlite3.DatabaseError):
 def open_whole(path: Path, migrations: Sequence[str], *, readers: int = 2) -> Database:
     """As `Database`, for a file whose loss must not pass unnoticed: one that is empty or cut is never taken for a new one.
 
-    Raises `Damaged`, too.
+    Raises `Damaged`, too, also when its structure is: a look at the whole file, before anything is changed in it.
     """
     if path.is_symlink() or path.exists():
         if not path.is_file():
@@ -51,6 +51,10 @@ def open_whole(path: Path, migrations: Sequence[str], *, readers: int = 2) -> Da
         size = path.stat().st_size
         if size < _HEADER:  # SQLite would begin a new one in it.
             raise Damaged("it is empty" if size == 0 else "it is too short")
+        with contextlib.closing(sqlite3.connect(path, timeout=10)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise Damaged(found)
     else:
         # Under another name first: a crash in between must not leave an empty file, which is refused.
         new = path.with_name(f".new-{path.name}")

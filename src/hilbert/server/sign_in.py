@@ -56,8 +56,9 @@ async def running_sign_in(settings: Settings, provider: Provider, *, url: str) -
     from hilbert.iam.sqlite_shelf import SqliteShelves
 
     with contextlib.ExitStack() as stack:
+        path = Path(settings.paths.state_dir) / "tokens.db"
         try:
-            shelves = SqliteShelves(Path(settings.paths.state_dir) / "tokens.db")
+            shelves = SqliteShelves(path)
             stack.callback(shelves.close)
             tokens = TokenStore(shelves.shelf("tokens"))
             await tokens.load()
@@ -69,9 +70,9 @@ async def running_sign_in(settings: Settings, provider: Provider, *, url: str) -
                 federation.objects_changed()
         except (sqlite3.Error, OSError, RuntimeError) as exc:
             raise BackendError(
-                "the file with the tokens cannot be read",
-                detail=str(exc),
-                hint="restore STATE/tokens.db, or move it away",
+                f"{path}, which holds the tokens, keys and policies, cannot be used: {exc}",
+                hint="stop the platform, move the file away with its -wal and -shm, and restore a backup of it; "
+                "without one, it starts with no tokens, and they must be made anew",
             ) from exc
         yield SignIn(tokens=tokens, access=access, objects=objects, federation=federation)
 

@@ -42,7 +42,7 @@ def check_machine(environ: Mapping[str, str]) -> Iterator[Finding]:
     state = Path(settings.paths.state_dir)
     yield _folder(state)
     yield _disk(state)
-    yield from _database(state / "hilbert.db")
+    yield from _databases(state)
     yield _sqlite()
     gateway = running.read(state)
     if gateway is not None and running.is_alive(gateway):
@@ -71,6 +71,9 @@ def check_gateway(client: Client, target: Target) -> tuple[bool, list[Finding]]:
     found = [Finding(Level.OK, f"gateway {info.version.release} answers at {where}, provider {info.provider.provider}")]
     found += _facts(info.hilbert or {})
     return True, found
+
+
+_DATABASES: Final = ("hilbert.db", "tokens.db", "queue/queue.db")
 
 
 def check_namespace(client: Client, namespace: str) -> Iterator[Finding]:
@@ -135,32 +138,39 @@ def _disk(state: Path) -> Finding:
     return Finding(Level.WARNING, text, "free some space soon") if free < _LOW_DISK else Finding(Level.OK, text)
 
 
-def _database(path: Path) -> Iterator[Finding]:
-    """Whether the database of functions and secrets is whole. Only looks, also while a gateway uses it."""
-    if not path.is_symlink() and not path.exists():
-        return
+def _databases(state: Path) -> Iterator[Finding]:
+    """Whether those of functions and secrets, of tokens, and of queued calls are whole. Only looks, also while a gateway uses them."""
+    paths = [path for path in map(state.joinpath, _DATABASES) if path.is_symlink() or path.exists()]
+    broken = {path: fault for path in paths if (fault := _fault(path))}
+    for path, fault in broken.items():
+        todo = "stop the platform, move the file away with its -wal and -shm, and put a backup in its place"
+        yield Finding(Level.BROKEN, f"the database {path} is damaged: {fault}", todo)
+    whole = [str(path.relative_to(state)) for path in paths if path not in broken]
+    if whole:
+        yield Finding(Level.OK, f"whole in the state directory: {', '.join(whole)}")
+
+
+def _fault(path: Path) -> str:
+    """What is wrong with a database; empty: nothing."""
     import contextlib
     import sqlite3
 
-    fault = ""
     try:
         if not path.is_file():
-            fault = "it is not a file"
-        elif path.stat().st_size == 0:
-            fault = "it is empty"
-        else:
-            with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-                (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
-                fault = "" if found == "ok" else str(found)
-                if not fault and not database.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
-                    fault = "there are no tables in it"
+            return "it is not a file"
+        if path.stat().st_size == 0:
+            return "it is empty"
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                return str(found)
+            return (
+                ""
+                if database.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+                else "there are no tables in it"
+            )
     except (OSError, sqlite3.Error) as exc:
-        fault = str(exc)
-    if fault:
-        todo = "stop the platform, move the file away with its -wal and -shm, and put a backup in its place"
-        yield Finding(Level.BROKEN, f"the database {path} is damaged: {fault}", todo)
-    else:
-        yield Finding(Level.OK, f"the database {path} is whole")
+        return str(exc)
 
 
 def _sqlite() -> Finding:

@@ -103,24 +103,12 @@ def open_database(path: Path) -> Database:
     for a new one.
     """
     with storage_errors(path):
-        if path.is_file():
-            _check_file(path)
         try:
             return open_whole(path, MIGRATIONS)
         except Damaged as exc:
             raise _damaged(path, str(exc)) from exc
         except RuntimeError as exc:
             raise BackendUnavailable(str(exc), hint="run the version that wrote it, or a newer one") from exc
-
-
-def _check_file(path: Path) -> None:
-    """Raise `BackendUnavailable` for a database whose structure is damaged."""
-    if not path.stat().st_size:
-        return  # `open_whole` says so.
-    with contextlib.closing(sqlite3.connect(path, timeout=10)) as connection:
-        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise _damaged(path, found)
 
 
 def _damaged(path: Path | None, fault: str) -> BackendUnavailable:

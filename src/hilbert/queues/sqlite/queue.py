@@ -78,7 +78,6 @@ class SqliteQueue(TableAnswers):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 database = await asyncio.to_thread(open_whole, folder / "queue.db", MIGRATIONS)
                 try:
-                    await database.read(_check)
                     wrong = await database.write(transactions.recover)
                     sync(folder)
                 except BaseException:
@@ -207,12 +206,3 @@ def _told(path: Path) -> Iterator[None]:
 
 def _is_fatal(cause: BaseException | None) -> bool:
     return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _FATAL
-
-
-def _check(connection: sqlite3.Connection) -> None:
-    """Raise `sqlite3.DatabaseError` when the file's structure is damaged."""
-    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        error = sqlite3.DatabaseError(found)
-        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise error
