@@ -72,6 +72,9 @@ class PasswordFolder:
     def match(self, user: str, password: str) -> bool:
         """As `Credentials.match`; never while the password is switched off."""
         self._look()
+        if self._credentials.match(user, password) & self._is_on:
+            return True
+        self._look(at_once=True)  # It may have been changed just now, and whoever changed it goes on.
         return self._credentials.match(user, password) & self._is_on
 
     @property
@@ -79,9 +82,9 @@ class PasswordFolder:
         self._look()
         return self._is_on
 
-    def _look(self) -> None:
+    def _look(self, *, at_once: bool = False) -> None:
         now = self._now()
-        if now - self._looked_at < LOOK_EVERY:
+        if not at_once and now - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = now
         marks = self._marks()

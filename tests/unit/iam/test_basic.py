@@ -117,6 +117,13 @@ class TestPasswordFolder:
         assert (seen.match("admin", old), seen.match("admin", new)) == (False, True)
         assert (folder / PASSWORD_FILE).stat().st_mode & 0o777 == 0o600
 
+    def test_the_new_password_is_good_at_once(self, folder: Path) -> None:
+        """Whoever has just changed it goes on with the next command; from then on the old one is refused."""
+        seen = PasswordFolder(folder, now=lambda: 0.0)
+        old = load_credentials(folder).password
+        new = rotate_password(folder)
+        assert (seen.match("admin", new), seen.match("admin", old)) == (True, False)
+
     def test_off_and_on_again(self, folder: Path) -> None:
         now = 0.0
         password = load_credentials(folder).password
