@@ -43,6 +43,13 @@ def test_attacks_of_clients_and_upstreams(module: str) -> None:
     run_as_user(ATTACKS.parent / module)
 
 
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_attacks_of_pages() -> None:
+    """The browser is the user's, too."""
+    pytest.importorskip("playwright.sync_api")
+    run_as_user(ATTACKS.parent / "page" / "test_hostile_page.py")
+
+
 @pytest.mark.skipif(shutil.which("newuidmap") is None, reason="newuidmap (package uidmap) is not installed")
 def test_images_with_several_user_ids(tmp_path: Path) -> None:
     """The user has a range of ids, in files that this test alone sees."""
