@@ -120,7 +120,8 @@ class AuditLog:
         while not (self._stopping and not self._waiting):
             late = self._unsigned > 0
             try:
-                await asyncio.wait_for(self._awake.wait(), CHECKPOINT_SECONDS if late else 3600)
+                async with asyncio.timeout(CHECKPOINT_SECONDS if late else 3600):
+                    await self._awake.wait()
             except TimeoutError:
                 with contextlib.suppress(OSError):
                     await asyncio.to_thread(self._tidy, late)

@@ -126,7 +126,8 @@ class LogFollower:
 
     async def _pause(self) -> None:
         try:
-            await asyncio.wait_for(self._grown.wait(), 30)
+            async with asyncio.timeout(30):
+                await self._grown.wait()
         except TimeoutError:
             return
 

@@ -148,7 +148,8 @@ class Worker:
         loop.add_signal_handler(signal.SIGHUP, self._end, gateway.handover_timeout.seconds)
         self._link.start()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._link.synced.wait(), _SYNC_WITHIN)
+            async with asyncio.timeout(_SYNC_WITHIN):
+                await self._link.synced.wait()
         sock = socket.socket(fileno=self._config.listen_fd)
         server = await loop.create_server(self._connect, sock=sock, backlog=4096)
         if self._config.inside_path:

@@ -300,7 +300,8 @@ async def _serving(config: uvicorn.Config, sock: socket.socket) -> AsyncIterator
     finally:
         server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
-            await asyncio.wait_for(task, 5)
+            async with asyncio.timeout(5):
+                await task
 
 
 def main(argv: list[str]) -> int:

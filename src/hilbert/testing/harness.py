@@ -149,7 +149,8 @@ async def watching(provider: Provider) -> AsyncIterator[Table]:
     """A `Table` that has seen the first full pass."""
     table = Table(provider)
     try:
-        await asyncio.wait_for(table.synced.wait(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await table.synced.wait()
         yield table
     finally:
         await table.close()

@@ -340,4 +340,5 @@ class ProviderContract(TenantContract):
         await harness.call(endpoint, b"two")
         await eventually(lambda: len(seen) > count)
         await provider.remove(spec.ref)
-        await asyncio.wait_for(task, PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await task

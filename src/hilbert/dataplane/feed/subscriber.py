@@ -94,7 +94,8 @@ class Link:
             self.report(everything=False)
             transport.close()  # Writes what is still to be written first.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), 1)
+                async with asyncio.timeout(1):
+                    await self._lost.wait()
         await cancel(self._follower)
 
     def wake(self, state: RouteState) -> None:
@@ -222,7 +223,8 @@ class Link:
     async def _report_always(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), _REPORT_IDLE)
+                async with asyncio.timeout(_REPORT_IDLE):
+                    await self._news.wait()
             await asyncio.sleep(_REPORT_SOON)
             self._news.clear()
             if self.report(everything=False):

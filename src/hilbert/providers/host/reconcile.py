@@ -385,7 +385,8 @@ class Reconciler:
                 self._not_started(cell, replica, exc)
             self.wake(cell.ref)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(replica.settled.wait(), _SLOT_MOST)
+                async with asyncio.timeout(_SLOT_MOST):
+                    await replica.settled.wait()
 
     async def _prepare(self, cell: Cell, replica: Replica, record: FunctionRecord) -> None:
         """Have the runtime fetch what it needs, for as long as the replica is wanted. It holds up nobody's start."""

@@ -68,7 +68,8 @@ class Log:
                 # The client leaves connections open when a first one fails and it tries again by itself.
                 options: dict[str, Any] = {"allow_reconnect": False, "error_cb": _heard, "name": f"hilbert {name}"}
                 again: dict[str, Any] = {"max_reconnect_attempts": -1, "reconnect_time_wait": _RECONNECT}
-                await asyncio.wait_for(client.connect(url.split(","), **options, **again), _PATIENCE)
+                async with asyncio.timeout(_PATIENCE):
+                    await client.connect(url.split(","), **options, **again)
                 client.options["allow_reconnect"] = True
                 await log._make(replicas)
             except BaseException:
