@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def _measured(where: Path, *, seconds: float, limits: bool) -> Section:
                 time.sleep(1)
                 seen = world.watch(seconds)
             section.rows.append(_row(title, seen, world))
+            print(*section.rows[-1], sep=" | ", file=sys.stderr, flush=True)  # A whole run takes minutes.
             missed += [f"{title}: {what}" for what in _missed(alone, seen)]
             time.sleep(2)  # What was started comes to its end.
     finally:

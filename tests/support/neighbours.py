@@ -24,6 +24,10 @@ QUIET = "quiet"
 HANDLER = "ghcr.io/openfaas/nodeinfo:latest"
 """Ships with the platform; its handler is Python."""
 RATE = 50.0
+CONNECTIONS = 4
+"""For each kind of request: one answer that takes its time does not hold up the next request."""
+_OVER = 5.0
+"""Seconds after the end in which what was due before may still be sent."""
 LIMITS = {
     "rate": "200",
     "concurrency": "40",
@@ -154,7 +158,11 @@ class Neighbours:
             *(("call" if "python" in path else "image", path, rate, {}) for path in self.paths),
             ("API", f"/system/functions?namespace={QUIET}", rate / 5, bearer),
         ]
-        threads = [threading.Thread(target=self._ask, args=(seen, end, *one)) for one in work]
+        threads = [
+            threading.Thread(target=self._ask, args=(seen, end, number, *one))
+            for one in work
+            for number in range(CONNECTIONS)
+        ]
         if cold:
             threads.append(threading.Thread(target=self._wake, args=(seen, end)))
         for thread in threads:
@@ -163,12 +171,18 @@ class Neighbours:
             thread.join()
         return seen
 
-    def _ask(self, seen: Seen, end: float, what: str, path: str, rate: float, headers: dict[str, str]) -> None:
+    def _ask(
+        self, seen: Seen, end: float, number: int, what: str, path: str, rate: float, headers: dict[str, str]
+    ) -> None:
+        """Over connection `number` of those for this kind. What could not be sent in time is an error, too."""
         times = seen.times.setdefault(what, [])
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        due = time.monotonic()
+        due = time.monotonic() + number / rate
         while not times or due < end:
             time.sleep(max(0.0, due - time.monotonic()))
+            if time.monotonic() > end + _OVER:
+                seen.errors.append(f"{what}: {int((end - due) * rate / CONNECTIONS) + 1} requests could not be sent")
+                break
             try:
                 connection.request("GET" if headers else "POST", path, b"" if headers else b"x" * 32, headers)
                 answer = connection.getresponse()
@@ -179,7 +193,7 @@ class Neighbours:
                 seen.errors.append(f"{what}: {type(exc).__name__}: {exc}")
                 connection.close()
             times.append(time.monotonic() - due)
-            due += 1 / rate
+            due += CONNECTIONS / rate
         connection.close()
 
     def _wake(self, seen: Seen, end: float) -> None:

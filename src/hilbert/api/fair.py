@@ -7,7 +7,9 @@ Calls that are queued are not among them: they have bounds of their own, and go 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Final
 
 from hilbert.api.endpoint import Access, Call
@@ -24,7 +26,21 @@ def turn(call: Call) -> contextlib.AbstractAsyncContextManager[None]:
         return contextlib.nullcontext()
     if _governs(call):
         return call.services.platform_turns.place("")
-    return call.services.turns.place(tenant_of(call.caller))
+    return _turn_of_tenant(call)
+
+
+@contextlib.asynccontextmanager
+async def _turn_of_tenant(call: Call) -> AsyncIterator[None]:
+    """The place is kept until the event loop has looked for what has come meanwhile.
+
+    Most handlers run in one go. Without that, all requests that one tenant has sent would be handled before anybody
+    else's is even read.
+    """
+    async with call.services.turns.place(tenant_of(call.caller)):
+        try:
+            yield
+        finally:
+            await asyncio.sleep(0)
 
 
 def tenant_of(caller: Caller) -> str:

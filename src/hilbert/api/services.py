@@ -107,8 +107,14 @@ class Services:
     def invocations(self, ref: FunctionRef) -> int:
         """Finished calls of a function, whatever their status, by all gateways."""
         found = self.totals.functions().get(ref)
-        elsewhere = self.provider.counted_elsewhere(ref).finished if isinstance(self.provider, SharedCounts) else 0
+        shared = self._shared_counts
+        elsewhere = shared.counted_elsewhere(ref).finished if shared is not None else 0
         return elsewhere + (finished(found) if found else 0)
+
+    @functools.cached_property
+    def _shared_counts(self) -> SharedCounts | None:
+        """Looked up once: to compare with a protocol takes longer than all else that a list does for a function."""
+        return self.provider if isinstance(self.provider, SharedCounts) else None
 
     @property
     def tokens(self) -> TokenStore:

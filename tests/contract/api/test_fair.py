@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from hilbert.api import fair
 from hilbert.api.door import Door
 from hilbert.api.services import TENANT_TURNS, TURNS
 from hilbert.core.identity import Caller, Grant
 from hilbert.core.model import FunctionStatus
 from hilbert.core.values import NamespaceName
+from hilbert.kit.turns import Turns
 from hilbert.providers.memory import MemoryProvider
 from hilbert.testing.harness import eventually
 from support.api import Api, running
@@ -112,3 +115,27 @@ async def test_a_namespace_that_asks_much_keeps_nobody_waiting() -> None:
         await eventually(lambda: sorted(provider.listed[TENANT_TURNS:]) == ["greedy", "modest"])
         provider.go.set()
         assert set(await asyncio.gather(*greedy, *others)) == {200}
+
+
+async def test_requests_that_run_in_one_go_let_others_in_between() -> None:
+    """What a tenant has sent is all read before another's request comes: of that, only its turns are handled first."""
+    order: list[str] = []
+    services = SimpleNamespace(turns=Turns(TURNS, each=TENANT_TURNS))
+    endpoint = SimpleNamespace(path="/system/functions", access=None)
+
+    async def asks(tenant: str) -> None:
+        caller = Caller(identity=tenant, grants=(Grant(("*",), (f"{tenant}:*",)),))
+        call: Any = SimpleNamespace(endpoint=endpoint, caller=caller, services=services)
+        async with fair.turn(call):
+            order.append(tenant)
+
+    async def comes_later() -> None:
+        await asyncio.sleep(0)
+        await asks("calm")
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(50):
+            tasks.create_task(asks("loud"))
+        tasks.create_task(comes_later())
+    assert order.count("loud") == 50
+    assert order.index("calm") <= 2 * TENANT_TURNS
