@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from support.container_images import (
     store_of_tests,
     write_image,
 )
-from support.platform import Platform, running, until
+from support.platform import Platform, command, running, until
 
 CGI = r"""#!/bin/busybox sh
 printf 'Content-Type: text/plain\r\n\r\n'
@@ -119,7 +117,8 @@ def test_replicas_of_images_survive_what_is_killed(platform: Platform) -> None:
     before = servers(platform)
     for module in ("hilbert.server.control", "hilbert.runtimes.network.keeper", "hilbert.runtimes.oci.launcher"):
         for process in _running(module, platform):
-            os.kill(process.pid, signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         until(lambda: platform.call("/function/echo", method="POST", body=b"2").status == 200)
     until(lambda: platform.api("GET", "/system/functions").status == 200)
     assert servers(platform) == before
@@ -145,7 +144,7 @@ def test_a_frozen_replica_answers_the_next_call_and_survives_a_kill(platform: Pl
     assert servers(platform) == [before]
     until(frozen, what="the replica to be frozen again", log=lambda: platform.log)
     for process in _running("hilbert.server.control", platform):
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
     until(lambda: platform.call("/function/echo", method="POST", body=b"3").body == b"3")
     assert servers(platform) == [before]
     remove(platform, "echo")
@@ -167,7 +166,7 @@ def test_an_image_of_the_same_name_with_new_content_starts_new_replicas(platform
 
 
 def _running(module: str, platform: Platform) -> list[psutil.Process]:
-    return [process for process in platform.processes() if module in " ".join(process.cmdline())]
+    return [process for process in platform.processes() if module in command(process)]
 
 
 def servers(platform: Platform) -> list[int]:

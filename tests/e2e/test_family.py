@@ -16,7 +16,7 @@ import pytest
 
 import hilbert
 from support.load import SteadyLoad
-from support.platform import Platform, running, until
+from support.platform import Platform, command, running, until
 
 ECHO = {"service": "echo", "image": "functions/alpine:latest", "envProcess": "cat"}
 SLOW = {"envProcess": "sh -c 'cat; exec 2>/dev/null; sleep 3; echo done'"}
@@ -272,7 +272,7 @@ def test_a_stopped_child_is_noticed(module: str, platform: Platform) -> None:
 def test_a_stop_of_everything_harms_nobody(platform: Platform) -> None:
     """As Ctrl-Z does it, or a machine that sleeps: nobody is taken for dead afterwards."""
     deploy(platform)
-    family = [process for process in platform.processes() if "hilbert" in " ".join(process.cmdline())]
+    family = [process for process in platform.processes() if "hilbert" in " ".join(command(process))]
     before = {process.pid for process in family}
     assert platform.process is not None
     supervisor = psutil.Process(platform.process.pid)

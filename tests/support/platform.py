@@ -230,6 +230,13 @@ class Platform:
         )
 
 
+def command(process: psutil.Process) -> list[str]:
+    """Empty for one that is gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.cmdline()
+    return []
+
+
 def is_replica(process: psutil.Process) -> bool:
     """Whether it is a watchdog; one that is gone is not."""
     with contextlib.suppress(psutil.NoSuchProcess):

@@ -73,5 +73,7 @@ async def test_a_secret_that_is_updated_while_replicas_end_is_left_nowhere(harne
 
 
 async def _update_often(harness: ProcessHarness, name: SecretName, number: int) -> None:
+    """A thousand times a second at most: a loop of this process's that never waits would hold up the health checks of all."""
     while True:
         await harness.provider.update_secret(Secret(DEFAULT_NAMESPACE, name, b"new %d" % number))
+        await asyncio.sleep(0.001)

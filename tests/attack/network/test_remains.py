@@ -26,13 +26,22 @@ from support.networks import (
     NetworkedPlatform,
     Networks,
 )
-from support.platform import until
+from support.platform import command, until
 
 _CALL = "import urllib.request\nprint(urllib.request.urlopen('http://gateway:8080/function/other', timeout=20).read().decode().strip())"
 
 
 def keepers(platform: NetworkedPlatform) -> list[psutil.Process]:
-    return [one for one in platform.processes() if "hilbert.runtimes.network.keeper" in command(one)]
+    """One that is about to start a program has the keeper's command, too, for a moment: it is left out."""
+    found = [one for one in platform.processes() if "hilbert.runtimes.network.keeper" in command(one)]
+    return [one for one in found if parent(one) not in {other.pid for other in found}]
+
+
+def parent(process: psutil.Process) -> int:
+    """0 for the child of one that is gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.ppid()
+    return 0
 
 
 def uplinks(platform: NetworkedPlatform) -> list[psutil.Process]:
@@ -42,13 +51,6 @@ def uplinks(platform: NetworkedPlatform) -> list[psutil.Process]:
         with contextlib.suppress(psutil.NoSuchProcess):
             found += [child for child in keeper.children() if "--userns" in " ".join(command(child))]
     return found
-
-
-def command(process: psutil.Process) -> list[str]:
-    """Empty for one that is gone."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.cmdline()
-    return []
 
 
 @pytest.fixture(params=["root", "ordinary"])
