@@ -131,11 +131,63 @@ def rights_page() -> str:
     return render(ENDPOINTS)
 
 
+def annotations_page() -> str:
+    """docs/reference/annotations.md, from the table of labels and annotations."""
+    from hilbert.core.keys import SECTIONS, WRITTEN, Key, Place
+
+    stands = {Place.LABEL: "label of a function", Place.FUNCTION: "function", Place.NAMESPACE: "namespace"}
+
+    def works(key: Key) -> str:
+        if key.host and key.kubernetes:
+            return "everywhere"
+        return "one machine" if key.host else "Kubernetes"
+
+    lines = [
+        "# Labels and annotations",
+        "",
+        "Generated from `core/keys/` by `make docs`.",
+        "",
+        "Every label and annotation that Hilbert acts on. All others are kept and returned as they are; `hilbert deploy`, `describe` and `namespace get` warn of those that look like one of these and have no effect where they stand.",
+        "",
+        "- Whoever may deploy a function sets its labels and annotations. On a namespace, those that begin with `com.hilbert.` take the right [`System:Govern`](../concepts/namespaces.md#settings-of-a-namespace); the others are the tenant's own.",
+        "- What can stand on both holds for all functions of the namespace; [limits](../concepts/limits.md) and the queue's bounds hold for all of them together. A function's own can then only ask for less of a limit, and replaces everything else unless the table says otherwise.",
+        "- The column *works on* names the provider. On the other it is kept without effect, with a warning.",
+        "- A *number* may be a fraction, such as `0.5`. A *duration* is written as in Go (`90s`, `5m`), an *amount* as in Kubernetes (`64Mi`, `500m`).",
+    ]
+    for title, keys in SECTIONS:
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| key | stands on | value | default | works on | meaning |",
+            "|---|---|---|---|---|---|",
+        ]
+        for key in keys:
+            places = " or ".join(stands[place] for place in key.places)
+            lines.append(f"| `{key.name}` | {places} | {key.value} | {key.default} | {works(key)} | {key.meaning} |")
+    lines += [
+        "",
+        "## For people and dashboards",
+        "",
+        "`com.openfaas.git-*` and `com.openfaas.ui.*` are kept and mean nothing to Hilbert.",
+        "",
+        "## Written by the platform",
+        "",
+        "Nobody sets these.",
+        "",
+        "| key | meaning |",
+        "|---|---|",
+        *(f"| `{key.name}` | {key.meaning} |" for key in WRITTEN),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_page,
     "rights.md": rights_page,
     "settings.md": settings_page,
     "limits.md": limits_page,
+    "annotations.md": annotations_page,
     "cli.md": cli_page,
     "stack.md": stack_page,
 }

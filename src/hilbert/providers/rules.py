@@ -79,13 +79,13 @@ def required_of(spec: FunctionSpec, imposed: Mapping[str, str]) -> frozenset[Pro
 
     There, other profiles have no meaning, and what a function chooses of them is left aside as in OpenFaaS without a cluster.
     """
-    names = {*_names(spec.annotations.get(ANNOTATION_PROFILE)), *_names(imposed.get(ANNOTATION_PROFILES))}
+    names = {*names_in(spec.annotations.get(ANNOTATION_PROFILE)), *names_in(imposed.get(ANNOTATION_PROFILES))}
     return required_promises(imposed) | ({Promise.KERNEL} if GVISOR in names else set())
 
 
 def check_host_profiles(annotations: Mapping[str, str]) -> None:
     """Raise `Invalid` for a profile that a namespace imposes and one host does not have."""
-    for name in _names(annotations.get(ANNOTATION_PROFILES)):
+    for name in names_in(annotations.get(ANNOTATION_PROFILES)):
         if name != GVISOR:
             raise Invalid(
                 f"annotation {ANNOTATION_PROFILES}: on a single host there is no profile {name[:64]!r}",
@@ -93,7 +93,8 @@ def check_host_profiles(annotations: Mapping[str, str]) -> None:
             )
 
 
-def _names(text: str | None) -> list[str]:
+def names_in(text: str | None) -> list[str]:
+    """What stands between the commas."""
     return [name for part in (text or "").split(",") if (name := part.strip())]
 
 

@@ -2,69 +2,10 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-import hilbert
 from hilbert.control import known_keys
 from hilbert.control.known_keys import function_keys, namespace_keys
-from hilbert.core import limits
-
-ALL = (
-    known_keys.ANYWHERE
-    | known_keys.ON_FUNCTIONS
-    | known_keys.ON_NAMESPACES
-    | known_keys.LABELS
-    | known_keys.WRITTEN
-    # Files in a build's archive.
-    | {"com.openfaas.docker.config", "com.openfaas.secrets"}
-)
-
-
-# Their names are put together.
-LIMITS = {
-    limits.PREFIX + name
-    for name in (
-        *limits.PLACES,
-        limits.RATE,
-        limits.BURST,
-        limits.STARTS,
-        limits.API_WRITES,
-        limits.LOG_BYTES,
-        limits.WEIGHT,
-    )
-}
-
-
-def texts() -> Iterator[tuple[str, str]]:
-    """Every literal of the code that is a key of ours, and where it stands."""
-    source = Path(hilbert.__file__).parent
-    for path in sorted(source.rglob("*.py")):
-        if path.name == "known_keys.py":
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                text = node.value
-                if text.startswith(("com.hilbert.", "com.openfaas.")) and " " not in text and "=" not in text:
-                    yield text, str(path.relative_to(source))
-
-
-def test_every_key_that_the_code_reads_is_known() -> None:
-    found = dict(texts())
-    assert len(found) > 60
-    # What ends in a full stop or a dash begins several names.
-    missing = {text: where for text, where in found.items() if text[-1] not in ".-" and text not in ALL}
-    missing |= {key: "core/limits.py" for key in LIMITS if key not in ALL}
-    assert not missing, "control/known_keys.py has to list them"
-
-
-def test_every_known_key_is_read_by_the_code() -> None:
-    found = {text for text, _ in texts()}
-    begun = tuple(text for text in found if text[-1] in ".-")
-    assert not {key for key in ALL if key not in found and not key.startswith(begun)}
 
 
 @pytest.mark.parametrize(
@@ -117,10 +58,8 @@ def test_keys_of_other_people_are_passed_over() -> None:
 
 def test_every_known_key_is_taken_where_it_is_read() -> None:
     known = known_keys
-    assert (
-        function_keys(dict.fromkeys(known.LABELS, "1"), dict.fromkeys(known.ANYWHERE | known.ON_FUNCTIONS, "1")) == []
-    )
-    assert namespace_keys({}, dict.fromkeys(known.ANYWHERE | known.ON_NAMESPACES, "1")) == []
+    assert function_keys(dict.fromkeys(known.LABELS, "1"), dict.fromkeys(known.ON_FUNCTIONS, "1")) == []
+    assert namespace_keys({}, dict.fromkeys(known.ON_NAMESPACES, "1")) == []
 
 
 def test_a_namespace_is_told_of_slips_and_of_what_belongs_to_functions() -> None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hilbert.core.bundle import Manifest, Mode
-from hilbert.core.model import ANNOTATION_PULL_SECRET, FunctionSpec
+from hilbert.core.keys import SETTABLE
+from hilbert.core.model import FunctionSpec
 from hilbert.core.ports import ReplicaPlan
 from hilbert.runtimes.process.sandbox.contract import LISTEN, Places
 
-_OF_IMAGES: Final = ("com.hilbert.port", ANNOTATION_PULL_SECRET, "com.hilbert.user-ids")
+_OF_IMAGES: Final = tuple(name for name, key in SETTABLE.items() if key.images)
 
 
 def render_environment(plan: ReplicaPlan, manifest: Manifest, places: Places, *, python: str) -> Mapping[str, str]:
