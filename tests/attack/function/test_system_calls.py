@@ -75,6 +75,35 @@ async def test_metadata_of_closed_files_stays_as_it_is(scene: Scene) -> None:
     assert [_state(path) for path in scene.closed] == before
 
 
+FILE_CONTROLS = {
+    "flags": (0x40086602, 8), "flags, for 32 bits": (0x40046602, 4), "generation": (0x40087602, 8),
+    "generation of ext4": (0x40086604, 8), "project": (0x401C5820, 28), "verity": (0x40806685, 128),
+    "encryption": (0x800C6613, 12), "a key for encryption": (0xC0506617, 80), "flags of a subvolume": (0x4008941A, 8),
+}  # fmt: skip
+"""Calls of ioctl that change what a file is, and the bytes that each takes."""
+
+
+async def test_attributes_of_files_that_may_be_read_stay_as_they_are(scene: Scene) -> None:
+    """A descriptor that is open for reading is enough for chattr: only whose the file is counts."""
+    if scene.level == "process" and not scene.separate_users:
+        return  # It promises nothing on files.
+    ioctl, higher = "__import__('fcntl').ioctl", 1 << 32
+    attempts = {}
+    for path in ("__import__('json').__file__", "'/etc/hosts'", "os.path.dirname(os.__file__)", "'/etc/resolv.conf'"):
+        opened = f"os.open({path}, os.O_RDONLY)"
+        attempts |= {
+            f"{what} of {path}": f"{ioctl}({opened}, {number}, bytes({size}))"
+            for what, (number, size) in FILE_CONTROLS.items()
+        }
+        attempts[f"flags of {path}, with more bits"] = (
+            f"system(libc.syscall(16, {opened}, ctypes.c_long({higher | 0x40086602}), bytes(8)))"
+        )
+    if scene.harness.images:
+        # Here the files are its image's, which it has a copy of.
+        attempts = {name: code for name, code in attempts.items() if "/etc/" in name}
+    assert refused(await inside(scene.attacker, attempts))
+
+
 async def test_files_that_others_open_are_not_leased_or_watched(scene: Scene) -> None:
     """A lease holds up whoever opens the file next, in the kernel: a control process, or another replica's start."""
     fcntl, name = "__import__('fcntl').fcntl", "__import__('json').__file__"

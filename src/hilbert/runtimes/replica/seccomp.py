@@ -107,6 +107,11 @@ _NOTIFY: Final = 1026
 """F_NOTIFY: tells what others do in a folder, as inotify does."""
 _SET_OWNER_IOCTL: Final = (0x8901, 0x8902)
 """FIOSETOWN, SIOCSPGRP: the same."""
+_FILE_IOCTLS: Final = (0x6600, 0x5800, 0x7600)
+"""Kinds of ioctl, by their second byte: flags and attributes of a file (chattr), its project, verity, encryption and generation.
+They change what a file is through a descriptor that is open for reading, as `file_setattr` does."""
+_SUBVOLUME_FLAGS: Final = 0x4008941A
+"""BTRFS_IOC_SUBVOL_SETFLAGS: the same for a subvolume. Others of its kind are of use to programs that copy files."""
 _SCHED_CORE: Final = 62
 """PR_SCHED_CORE names another process."""
 
@@ -163,16 +168,18 @@ def program(*, apart: bool, metadata: bool = True, machine: str = "") -> bytes:
     for number in (_UNSHARE[machine], _CLONE[machine]):
         lines += _only(number, [[Check(0, (0,), NAMESPACE_FLAGS)]])
     lines += _sockets(machine, apart=apart)
+    controls = [] if metadata else [Check(1, _FILE_IOCTLS, 0xFF00), Check(1, (_SUBVOLUME_FLAGS,))]
     if not apart:
+        controls.append(Check(1, _SET_OWNER_IOCTL))
         for number in _SELF[machine].values():
             lines += _only(number, [[Check(0, (0,))]])
         lines += _only(_SETPRIORITY[machine], [[Check(0, (0,)), Check(1, (0,))]])  # PRIO_PROCESS
         lines += _only(_IOPRIO_SET[machine], [[Check(0, (1,)), Check(1, (0,))]])  # IOPRIO_WHO_PROCESS
         lines += _never(_FCNTL[machine], Check(1, (*_SET_OWNER, SET_LEASE, _NOTIFY)))
-        lines += _never(_IOCTL[machine], Check(1, _SET_OWNER_IOCTL))
         lines += _never(_PRCTL[machine], Check(0, (_SCHED_CORE,)))
     else:
         lines += _never(_FCNTL[machine], Check(1, (SET_LEASE,)))
+    lines += _never(_IOCTL[machine], *controls) if controls else []
     lines.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
@@ -217,10 +224,10 @@ def _only(number: int, ways: Sequence[Sequence[Check]]) -> list[Line]:
     return _guarded(number, [*body, (_RETURN, 0, 0, _REFUSE)])
 
 
-def _never(number: int, check: Check) -> list[Line]:
-    """Refuse the call when the check holds."""
-    block = [*_matching(check, otherwise=1), (_RETURN, 0, 0, _REFUSE)]
-    return _guarded(number, [*block, (_RETURN, 0, 0, _ALLOW)])
+def _never(number: int, *checks: Check) -> list[Line]:
+    """Refuse the call when one of the checks holds."""
+    blocks = [line for check in checks for line in (*_matching(check, otherwise=1), (_RETURN, 0, 0, _REFUSE))]
+    return _guarded(number, [*blocks, (_RETURN, 0, 0, _ALLOW)])
 
 
 def _matching(check: Check, *, otherwise: int) -> list[Line]:
