@@ -12,6 +12,7 @@ from hilbert.api.asgi import JSON, TEXT, Answer, App, ClientLeft, Receive, Reque
 from hilbert.api.door import Door
 from hilbert.api.endpoint import Call
 from hilbert.api.endpoints import ENDPOINTS
+from hilbert.api.held import HeldBodies
 from hilbert.api.problems import Problematic, Refusal, Retold, problem_of
 from hilbert.api.router import Match, Router
 from hilbert.api.services import Services
@@ -23,27 +24,30 @@ def create_app(services: Services) -> App:
     router = Router(ENDPOINTS)
     door = Door(services.credentials, services.token_store, services.sign_on, hosts=services.hosts)
     limit = services.settings.gateway.max_api_body.units
+    bodies = HeldBodies(limit)
 
     async def run(request: Request, match: Match | None, trail: Trail) -> Answer:
-        caller = door.admit(
-            request.method, request.headers, public=match is not None and match.is_public(request.method)
-        )
+        public = match is not None and match.is_public(request.method)
+        if request.read_twice and not public:
+            raise Refusal(400, "bad-request", f"a request must have one {request.read_twice} header")
+        caller = door.admit(request.method, request.headers, public=public)
         trail.caller, trail.admitted = caller, True
         if match is None:
             raise Refusal(404, "no-such-path", "404 page not found")
         endpoint = match.endpoint(request.method)
         call = Call(endpoint, services, request, caller, match.name)
         trail.call = call
-        if endpoint.is_raw:
-            call.raw = await request.raw(limit)
-        elif endpoint.body is not None:
-            call.data = await request.body(limit)
-        async with fair.turn(call):
-            call.target = await endpoint.target(call)
-            decide.check(call)
-            fair.check_pace(call)
-            await trail.may_begin()
-            return await endpoint.handler(call)
+        with bodies.of(caller, request.headers.get("x-forwarded-for", "")) as take:
+            if endpoint.is_raw:
+                call.raw = await request.raw(limit, take)
+            elif endpoint.body is not None:
+                call.data = await request.body(limit, take)
+            async with fair.turn(call):
+                call.target = await endpoint.target(call)
+                decide.check(call)
+                fair.check_pace(call)
+                await trail.may_begin()
+                return await endpoint.handler(call)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -18,11 +18,15 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Take = Callable[[int], None]
+"""Told of so many bytes more that are held for a request. Raises `Refusal` when they are too many."""
 
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
 
 _MAX_PARAMETERS: Final = 256
+_ONCE: Final = (b"authorization", b"content-type", b"host", b"origin", b"sec-fetch-mode", b"sec-fetch-site")
+"""Who asks, from where, and for what: a proxy in front might look at the first where we look at the last."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -52,6 +56,9 @@ class Request:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         """Names in lower case; the last of repeated ones."""
+        names = [name for name, _ in scope["headers"]] if len(self.headers) < len(scope["headers"]) else []
+        self.read_twice = next((name.decode() for name in _ONCE if names.count(name) > 1), "")
+        """One of those headers that two readers would read in two ways, if it came more than once."""
         self.receive = receive
         self._query: bytes = scope["query_string"]
         self._scope = scope
@@ -64,18 +71,18 @@ class Request:
             raise Refusal(400, "bad-request", f"the query has more than {_MAX_PARAMETERS} parameters") from exc
         return dict(pairs)
 
-    async def raw(self, limit: int) -> RawRequest:
+    async def raw(self, limit: int, take: Take) -> RawRequest:
         """All of it as it came. Raises as `body`."""
         path: bytes = self._scope["raw_path"]
         target = b"%b?%b" % (path, self._query) if self._query else path
         fields = tuple((name, value) for name, value in self._scope["headers"])
-        return RawRequest(self.method, target, fields, await self._body(limit))
+        return RawRequest(self.method, target, fields, await self._body(limit, take))
 
-    async def body(self, limit: int) -> bytes:
-        """The body without the white space around it. Raises `Refusal` for more than `limit` bytes, and `ClientLeft`."""
-        return (await self._body(limit)).strip()
+    async def body(self, limit: int, take: Take) -> bytes:
+        """The body without the white space around it. Raises `Refusal` for more than `limit` bytes, `ClientLeft`, and what `take` raises."""
+        return (await self._body(limit, take)).strip()
 
-    async def _body(self, limit: int) -> bytes:
+    async def _body(self, limit: int, take: Take) -> bytes:
         length = self.headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > limit:
             raise _too_large()
@@ -85,9 +92,11 @@ class Request:
             message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeft
-            whole += message.get("body", b"")
-            if len(whole) > limit:
+            piece: bytes = message.get("body", b"")
+            if len(whole) + len(piece) > limit:
                 raise _too_large()
+            take(len(piece))
+            whole += piece
             more = message.get("more_body", False)
         return bytes(whole)
 

@@ -24,7 +24,7 @@ def turn(call: Call) -> contextlib.AbstractAsyncContextManager[None]:
     """A place for the time of its handler, and of what is looked up before."""
     if not call.endpoint.path.startswith(_API) or call.endpoint.access is Access.PUBLIC:
         return contextlib.nullcontext()
-    if _governs(call):
+    if governs(call.caller):
         return call.services.platform_turns.place("")
     return _turn_of_tenant(call)
 
@@ -50,12 +50,13 @@ def tenant_of(caller: Caller) -> str:
 
 def check_pace(call: Call) -> None:
     """Raise `RateLimited` for one change too many in a namespace. Whoever governs the platform is not held up."""
-    if not call.endpoint.is_change or not call.endpoint.path.startswith(_API) or _governs(call):
+    if not call.endpoint.is_change or not call.endpoint.path.startswith(_API) or governs(call.caller):
         return
     for _, namespace in call.target.each():
         if namespace is not None:
             call.services.writes.take(namespace.name, TenantLimits.usable(namespace.annotations).api_writes)
 
 
-def _governs(call: Call) -> bool:
-    return may(call.caller, Action.SYSTEM_GOVERN, PLATFORM)
+def governs(caller: Caller) -> bool:
+    """Whether the platform is its to govern: its requests are of the first class."""
+    return may(caller, Action.SYSTEM_GOVERN, PLATFORM)

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 
 from hilbert.api.audit import MOST as MOST_RECORDS
 from hilbert.api.dead_letters import MOST_LISTED as MOST_DEAD
+from hilbert.api.held import LONGEST_ONES, ROOM
+from hilbert.api.held import SHARE as BODIES_SHARE
 from hilbert.api.log_streams import SHARE as LOG_SHARE
 from hilbert.api.oauth import MAX_FORM
 from hilbert.api.queues import MOST_AT_ONCE, MOST_LISTED
@@ -129,6 +131,7 @@ CLIENTS: Final = (
     Bound("tunnels", "calls that ask for an upgrade (WebSockets), as long as they are open", "503", "gateway.max_tunnels", fixed="half of the connections", scope="worker"),
     Bound("api-calls", "requests to the REST API under way", "503", "gateway.max_api_calls", scope="worker"),
     Bound("api-turns", "requests to the REST API that are handled", "waits for its turn", fixed=f"{TURNS} of all tenants, {TENANT_TURNS} of one; {PLATFORM_TURNS} of administrators", scope="platform"),
+    Bound("api-bodies", "bytes of bodies of requests to the REST API that have not been answered", "503, closed", fixed=f"{_size(ROOM)} (or {LONGEST_ONES} of the longest allowed) of strangers, as much of tenants, and of administrators; 1/{BODIES_SHARE} of it of one address or tenant", scope="platform"),
     Bound("api-writes", "requests a second that change something in a namespace, except an administrator's", "429", fixed=f"none; annotation `{limits.PREFIX}{limits.API_WRITES}`, of which {limits.WRITES_BURST:g} s may come together", scope="namespace"),
     Bound("control-connections", "connections of workers to the REST API", "503", fixed="5/8 of the process's descriptors", scope="control process"),
     Bound("metrics-connections", "connections to the metrics port, seven eighths of them from one address", "closed", fixed=f"{METRICS}; {HEAD_TIME:g} s and {_size(HEAD_BYTES)} for a head", scope="control process"),

@@ -128,6 +128,7 @@ STARTS = {
 HOSTS = [
     b"a b", b"a/b", b"a@b", b"user:pw@b", b"a:b", b"a:99999", b"a:-1", b"a:80:80", b"[::1", b"::1", b"[x]", b"[::1]x", b"a?b", b"a#b",
     b"a\\b", b"<b>", b"a\tb", b"a,b c", b"http://a", b"\xc3\xa9", b":80", b'"a"', b"a|b", b"a^b", b"`a`", b"{a}", b"x" * 600,
+    b"[:]", b"[::1::2]", b"[1:2:3:4:5:6:7:8:9]", b"[::1.2.3]", b"[.:.]", b"[::1%25eth0]", b"[v1.a]", b"a%", b"a%zz", b"%4", b"a%\xc3",
 ]  # fmt: skip
 
 

@@ -99,6 +99,20 @@ async def test_wrong_credentials(api: Api, authorization: dict[str, str]) -> Non
     assert (await api.call("GET", "/system/info", headers=authorization, user="")).status == 401
 
 
+@pytest.mark.parametrize("name", ["Authorization", "Origin", "Content-Type", "Sec-Fetch-Site", "Sec-Fetch-Mode"])
+@pytest.mark.parametrize("first", [True, False])
+async def test_what_says_who_asks_is_said_once(api: Api, name: str, first: bool) -> None:
+    """A proxy in front might look at one where we look at the other. Written in another case, it is the same header."""
+    right = {"Authorization": basic("admin:correct-horse")["Authorization"], "Origin": "http://127.0.0.1:8080"}
+    wrong = {"Authorization": basic("admin:wrong")["Authorization"], "Origin": "http://evil.example"}
+    values = right.get(name, "application/json"), wrong.get(name, "text/plain")
+    one, other = values if first else reversed(values)
+    headers = {**right, name: one, name.upper(): other}
+    answer = await api.call("POST", "/system/functions", {"service": "x", "image": "i"}, headers=headers, user="")
+    assert (answer.status, f"one {name.lower()} header" in answer.text) == (400, True)
+    assert (await api.call("GET", "/system/functions")).json == []
+
+
 async def test_the_scheme_may_be_written_in_any_case(api: Api) -> None:
     value = basic("admin:correct-horse")["Authorization"].replace("Basic", "bAsIc")
     assert (await api.call("GET", "/system/info", headers={"Authorization": value}, user="")).status == 200

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import IPv6Address
 from typing import Final
 
-_NAME: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=%"
-_ADDRESS: Final = b"abcdefABCDEF0123456789:."
+_NAME: Final = re.compile(rb"(?:[-A-Za-z0-9._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+")
+_ADDRESS: Final = re.compile(rb"[0-9A-Fa-f:.]{2,45}")
 _LONGEST: Final = 512
 _MOST_KNOWN: Final = 1024
 
@@ -29,13 +31,24 @@ def is_host(text: bytes) -> bool:
 def _check(text: bytes) -> bool:
     if text.startswith(b"["):
         host, bracket, rest = text[1:].partition(b"]")
-        if not bracket or b":" not in host or host.translate(None, _ADDRESS):
+        if not bracket or not _is_address(host):
             return False
         colon, port = rest[:1], rest[1:]
     else:
         host, colon, port = text.partition(b":")
-        if not host or host.translate(None, _NAME):
+        if not _NAME.fullmatch(host):
             return False
     if not colon:
         return True
     return colon == b":" and (not port or (port.isdigit() and len(port) <= 5 and int(port) <= 65535))
+
+
+def _is_address(text: bytes) -> bool:
+    """Whether it is an address of IPv6 as it stands in brackets: without a zone, which means something on one machine alone."""
+    if not _ADDRESS.fullmatch(text):
+        return False
+    try:
+        IPv6Address(text.decode("ascii"))
+    except ValueError:
+        return False
+    return True
