@@ -1,4 +1,4 @@
-"""Whether cost grows with the platform: ten thousand routes in a thousand namespaces."""
+"""Whether cost grows with the platform: ten thousand routes in a thousand namespaces, and a hundred thousand."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from hilbert.dataplane.feed.totals import Totals
 
 NAMESPACES = 1000
 ROUTES = 10_000
+MOST = 100_000
 CALLED = 1000
 
 
-def routes(up: peers.Upstream) -> list[Route]:
-    """Ten functions in each namespace, each with a replica of its own name."""
+def routes(up: peers.Upstream, count: int) -> list[Route]:
+    """As many functions in each namespace, each with a replica of its own name."""
     return [
         Route(
             f"tenant-{number % NAMESPACES:04}",
             f"function-{number // NAMESPACES:02}",
             (Endpoint(f"r{number}", f"unix:{up.path}"),),
         )
-        for number in range(ROUTES)
+        for number in range(count)
     ]
 
 
 def growth(up: peers.Upstream, where: Path, *, rounds: int, seconds: float) -> Section:
     """Rates with small and large tables, memory of a route, time of a change."""
-    many = routes(up)
+    many = routes(up, ROUTES)
     called = random.sample(many, CALLED)
     paths = [f"/function/{route.name}.{route.namespace}" for route in called]
     for name, lines in (("many", paths), ("one", [f"/function/up?{path}" for path in paths])):
@@ -44,21 +45,29 @@ def growth(up: peers.Upstream, where: Path, *, rounds: int, seconds: float) -> S
     section = Section(
         "Ten thousand functions",
         f"Each function has a replica of its own. One function is called with {CALLED:,} different queries, or {CALLED:,} functions in turn, with "
-        f"nothing else in the table and with {ROUTES:,} routes in {NAMESPACES:,} namespaces. A round before the first opens the connections.",
+        f"nothing else in the table and with {ROUTES:,} or {MOST:,} routes in {NAMESPACES:,} namespaces. A round before the first opens the connections.",
         ["called", "routes in the table", "requests/s", "p99", "processor µs/request", "errors"],
     )
-    with hilbert(up) as (_, one), hilbert(up) as (middle, thousand), hilbert(up) as (large, all_of_them):
+    with (
+        hilbert(up) as (_, one),
+        hilbert(up) as (middle, thousand),
+        hilbert(up) as (large, all_of_them),
+        hilbert(up) as (largest, most),
+    ):
         middle.run(middle.feed.reset, called)
         middle.settle()
         before = large.memory()
         large.run(large.feed.reset, [*large.feed._routes.values(), *many])
         large.settle()
         grown = large.memory() - before
+        largest.run(largest.feed.reset, [*largest.feed._routes.values(), *routes(up, MOST)])
+        largest.settle()
         cases = (
             ("1 function", "1", "one", one),
             ("the same", f"{ROUTES:,}", "one", all_of_them),
             (f"{CALLED:,} in turn", f"{CALLED:,}", "many", thousand),
             ("the same", f"{ROUTES:,}", "many", all_of_them),
+            ("1 function", f"{MOST:,}", "one", most),
         )
         found: list[list[load.Result]] = [[] for _ in cases]
         for number in range(rounds + 1):
@@ -77,11 +86,13 @@ def growth(up: peers.Upstream, where: Path, *, rounds: int, seconds: float) -> S
                     str(sum(r.errors for r in results)),
                 )
             )
-        alone, spread = (
-            load.median([a.rate / b.rate for a, b in zip(found[at + 1], found[at], strict=True)]) for at in (0, 2)
+        alone, spread, beside = (
+            load.median([a.rate / b.rate for a, b in zip(found[now], found[first], strict=True)])
+            for now, first in ((1, 0), (3, 2), (4, 0))
         )
         section.findings.append(
-            f"Rate with the large table over that with the small one: {alone:.2f} for one function, {spread:.2f} for {CALLED:,} in turn."
+            f"Rate with {ROUTES:,} routes over that with the small table: {alone:.2f} for one function, {spread:.2f} for {CALLED:,} "
+            f"in turn; with {MOST:,} routes {beside:.2f} for one function."
         )
         section.findings.append(f"Memory of the worker: {grown / ROUTES:,.0f} bytes a route.")
     with hilbert(up, workers=2) as (plane, _):
