@@ -1,5 +1,7 @@
 """`python -m bench.image_starts STORE RUNS IMAGE...`: starts replicas of images, thaws them, and prints how long that took, as JSON.
 
+With spare networks and without in turn, so that both are measured under the same load.
+
 A process of its own, so that root and an ordinary user can be measured alike.
 """
 
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from hilbert.core.model import FunctionSpec
 from hilbert.core.ports import Handle, ReplicaPlan
+from hilbert.core.settings import ProcessSettings
 from hilbert.core.values import DEFAULT_NAMESPACE, Duration, FunctionName, FunctionRef, NamespaceName
 from hilbert.images.store import OciStore
 from hilbert.kit import log
@@ -26,9 +29,33 @@ from hilbert.runtimes.process.images import ImageStore
 from hilbert.runtimes.replica.handle import ReplicaData
 
 _LOOK_EVERY = 0.0005
+_PAUSE = 0.4
+"""Seconds before a start, in which spare networks are made."""
+KINDS = {"": 2, ", no spare networks": 0}
+
+Times = dict[str, dict[str, list[float]]]
 
 
-async def main(store: str, runs: int, images: list[str]) -> dict[str, dict[str, list[float]]]:
+async def main(store: str, runs: int, images: list[str]) -> dict[str, Times]:
+    runtimes = {
+        kind: await _open(store, spares, f"10.{213 + number}.0.0/16")
+        for number, (kind, spares) in enumerate(KINDS.items())
+    }
+    found: dict[str, Times] = {kind: {} for kind in KINDS}
+    for image in images:
+        # The first start is not counted: it reads the image from the disk.
+        for number in range(runs + 1):
+            for kind, runtime in runtimes.items():
+                await asyncio.sleep(_PAUSE)
+                times = found[kind].setdefault(image, {"start": [], "thaw": [], "memory": []})
+                for what, one in (await _measure(runtime, image, number)).items():
+                    times[what] += one if number else []
+    for runtime in runtimes.values():
+        await runtime.close()
+    return found
+
+
+async def _open(store: str, spares: int, pool: str) -> HostRuntime:
     folder = Path(tempfile.mkdtemp(prefix="hb-"))
     (folder / "run" / "r").mkdir(parents=True)
     for place in (folder, folder / "run", folder / "run" / "r"):
@@ -37,41 +64,39 @@ async def main(store: str, runs: int, images: list[str]) -> dict[str, dict[str, 
         folder / "run",
         images=ImageStore(folder / "images", shipped=folder / "shipped"),
         logs=LogFolder(folder / "logs", pipes=folder / "run" / "pipes", limit=1 << 20),
-        network=Network(folder / "run", pool="10.213.0.0/16"),
+        network=Network(folder / "run", pool=pool),
         store=OciStore(Path(store)),
+        settings=ProcessSettings(spares=spares),
     )
     await runtime.open()
-    found = {image: await _measure(runtime, image, runs) for image in images}
-    await runtime.close()
-    return found
+    await runtime.facts()  # Other ways to run images are tried at first.
+    return runtime
 
 
-async def _measure(runtime: HostRuntime, image: str, runs: int) -> dict[str, list[float]]:
-    """Milliseconds and bytes. The first start is not counted: it reads the image from the disk."""
-    starts, thaws, memory = [], [], []
+async def _measure(runtime: HostRuntime, image: str, number: int) -> dict[str, list[float]]:
+    """Milliseconds and bytes."""
     dialer = Dialer(ahead=1)
-    for number in range(runs + 1):
-        began = time.perf_counter()
-        handle = await _start(runtime, image, number)
-        data = ReplicaData.of(handle)
-        address = data.address(handle.replica)
-        while not await ask(address, "/", dialer=dialer):
-            if (seen := (await runtime.check([handle]))[0]).state == "exited":
-                raise RuntimeError(f"{image}: {seen.message}: {seen.said}")
-            await asyncio.sleep(_LOOK_EVERY)
-        starts.append((time.perf_counter() - began) * 1e3)
-        while (await runtime.check([handle]))[0].state != "ready":
-            await asyncio.sleep(0.005)
-        memory += [usage.memory_bytes for usage in runtime.measure([handle]).values()]
-        await runtime.freeze(handle)
-        began = time.perf_counter()
-        await runtime.thaw(handle)
-        if not await ask(address, "/", dialer=dialer):
-            raise RuntimeError("a thawed replica did not answer")
-        thaws.append((time.perf_counter() - began) * 1e3)
-        await runtime.stop(handle, grace=Duration(0))
+    began = time.perf_counter()
+    handle = await _start(runtime, image, number)
+    data = ReplicaData.of(handle)
+    address = data.address(handle.replica)
+    while not await ask(address, "/", dialer=dialer):
+        if (seen := (await runtime.check([handle]))[0]).state == "exited":
+            raise RuntimeError(f"{image}: {seen.message}: {seen.said}")
+        await asyncio.sleep(_LOOK_EVERY)
+    start = (time.perf_counter() - began) * 1e3
+    while (await runtime.check([handle]))[0].state != "ready":
+        await asyncio.sleep(0.005)
+    memory: list[float] = [usage.memory_bytes for usage in runtime.measure([handle]).values()]
+    await runtime.freeze(handle)
+    began = time.perf_counter()
+    await runtime.thaw(handle)
+    if not await ask(address, "/", dialer=dialer):
+        raise RuntimeError("a thawed replica did not answer")
+    thaw = (time.perf_counter() - began) * 1e3
+    await runtime.stop(handle, grace=Duration(0))
     dialer.close()
-    return {"start": starts[1:], "thaw": thaws[1:], "memory": memory[1:]}
+    return {"start": [start], "thaw": [thaw], "memory": memory}
 
 
 async def _start(runtime: HostRuntime, image: str, number: int) -> Handle:

@@ -49,18 +49,18 @@ def sections(*, runs: int, namespaces: int, each: int) -> Iterator[Section]:
 def _starts(folder: Path, images: Mapping[str, Path], runs: int) -> Section:
     found = Section(
         "Container images",
-        f"Each image {runs} times, one after the other: from the order to start a replica to the first answer over HTTP, and from "
+        f"Each image {runs} times, one start at a time with a pause before it; with spare networks, as by default, and without in turn: from the order to start a replica to the first answer over HTTP, and from "
         "the order to thaw a frozen one to its answer. Docker is driven by its API, with its default network and seccomp profile. "
         "`best / median / 95th percentile` in milliseconds; memory as the control group counts it.",
         ["image, run by", "start to answer", "thaw to answer", "memory of a replica"],
     )
     whole: dict[str, Times] = {}
     if os.geteuid() == 0:
-        whole["Hilbert, root"] = _run(folder / "root", images, runs, [sys.executable])
+        whole |= _run("Hilbert, root", folder / "root", images, runs, [sys.executable])
         if (as_user := _as_user(folder)) is not None:
-            whole["Hilbert, ordinary user"] = _run(folder / "user", images, runs, as_user)
+            whole |= _run("Hilbert, ordinary user", folder / "user", images, runs, as_user)
     else:
-        whole["Hilbert, ordinary user"] = _run(folder / "user", images, runs, [sys.executable])
+        whole |= _run("Hilbert, ordinary user", folder / "user", images, runs, [sys.executable])
     whole |= docker_starts.measure(folder, images, runs)
     for who, times in whole.items():
         for image in images:
@@ -144,7 +144,7 @@ def _as_user(folder: Path) -> list[str] | None:
     return command if tried.returncode == 0 else None
 
 
-def _run(folder: Path, images: Mapping[str, Path], runs: int, python: Sequence[str]) -> Times:
+def _run(who: str, folder: Path, images: Mapping[str, Path], runs: int, python: Sequence[str]) -> Mapping[str, Times]:
     """Load the images and measure, as whoever runs `python`."""
     folder.mkdir(exist_ok=True)
     store = folder / "store"
@@ -158,8 +158,7 @@ def _run(folder: Path, images: Mapping[str, Path], runs: int, python: Sequence[s
     subprocess.run([*python, "-c", code, str(store), *given], check=True, cwd=ROOT)
     command = [*python, "-m", "bench.image_starts", str(store), str(runs), *images]
     done = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE)
-    times: Times = json.loads(done.stdout)
-    return times
+    return {f"{who}{kind}": times for kind, times in json.loads(done.stdout).items()}
 
 
 def _three(times: Sequence[float]) -> str:

@@ -90,6 +90,14 @@ class OciStore:
             os.utime(self.layout.name(found[0].name, found[0].namespace))
         return self._local(image, found[1])
 
+    def has_any(self) -> bool:
+        """Whether there is an image here, whoever may use it. Blocks for a moment."""
+        try:
+            with os.scandir(self.layout.path / "images") as found:
+                return any(found)
+        except FileNotFoundError:
+            return False
+
     async def ensure(
         self,
         image: str,

@@ -29,21 +29,16 @@ _AT_FDCWD: Final = -100
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def leave(*, with_user: bool) -> None:
-    """Leave for a mount namespace of this process's own; `with_user`: and a user namespace that maps this user to itself.
-
-    Raises `OSError`.
-    """
+def leave_as_user() -> None:
+    """Leave for a user namespace of this process's own that maps its user to itself. Raises `OSError`."""
     user, group = os.geteuid(), os.getegid()
-    _check(_libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if with_user else 0)), "unshare")
-    if with_user:
-        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-            Path("/proc/self", name).write_text(text)
-    mount(None, "/", None, _MS_REC_PRIVATE, None)
+    _check(_libc.unshare(CLONE_NEWUSER), "unshare")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        Path("/proc/self", name).write_text(text)
 
 
-def leave_as_root_there() -> None:
-    """After a user namespace was entered that is this process's own: leave for a mount namespace. Raises `OSError`."""
+def leave() -> None:
+    """Leave for a mount namespace of this process's own. As root, or in a user namespace of its own. Raises `OSError`."""
     _check(_libc.unshare(CLONE_NEWNS), "unshare")
     mount(None, "/", None, _MS_REC_PRIVATE, None)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -25,6 +26,7 @@ from hilbert.runtimes.network.survey import SHARED
 from hilbert.runtimes.oci import engines
 from hilbert.runtimes.oci.launch import Launching
 from hilbert.runtimes.oci.runtime import OciStarter
+from hilbert.runtimes.oci.spares import SpareNetworks
 from hilbert.runtimes.oci.survey import survey as survey_images
 from hilbert.runtimes.process.images import ImageStore
 from hilbert.runtimes.process.machine import Machine, survey
@@ -123,10 +125,18 @@ class HostRuntime:
                 pull_policy=self._pull_policy,
                 default_limits=self._default_limits,
                 bound=self._bound,
+                spares=SpareNetworks(
+                    self._launching,
+                    self._network,
+                    most=self._settings.spares if found.abilities.own else 0,
+                    order=partial(self.replicas.usual_order, called=True),
+                ),
             )
             self._image_facts = can.facts()
             await asyncio.to_thread(self._let_go_of_images, self._store)
         self.replicas.open(uplink=found.abilities.uplink, owner=found.user, scratch=scratch)
+        if self._oci is not None:
+            await self._oci.open()
         _log.info("process runtime", sandbox=found.sandbox.level, **found.shortcomings())
         for name, text in found.facts().items():
             if name.startswith("warning."):
@@ -137,6 +147,8 @@ class HostRuntime:
         await cancel(self._engines)
         if self._process is not None:
             await self._process.close()
+        if self._oci is not None:
+            await self._oci.close()
         await self.replicas.close()
         if self._store is not None:
             await self._store.close()
@@ -155,6 +167,11 @@ class HostRuntime:
     def spares(self) -> Spares | None:
         """The spare sandboxes, where there can be some."""
         return None if self._process is None else self._process.spares
+
+    @property
+    def spare_networks(self) -> SpareNetworks | None:
+        """As `spares`, for images."""
+        return None if self._oci is None else self._oci.spares
 
     # Runtime
 
@@ -193,6 +210,8 @@ class HostRuntime:
     def expect(self) -> None:
         if self.spares is not None:
             self.spares.expect()
+        if self._oci is not None:
+            self._oci.expect()
 
     def fetching(self, ref: FunctionRef) -> str:
         return "" if self._oci is None else self._oci.fetching(ref)

@@ -10,9 +10,10 @@ from hilbert.testing.provider import ProviderContract
 from support.processes import RUNTIMES, ProcessHarness
 
 
-@pytest.fixture(params=RUNTIMES)
+@pytest.fixture(params=[*((kind, 0) for kind in RUNTIMES), ("image", 2)], ids=[*RUNTIMES, "image in spare networks"])
 async def harness(request: pytest.FixtureRequest) -> AsyncIterator[ProcessHarness]:
-    harness = ProcessHarness(request.param)
+    level, spares = request.param
+    harness = ProcessHarness(level, spares=spares)
     await harness.start()
     yield harness
     await harness.close()

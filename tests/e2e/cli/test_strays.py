@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ class Family:
         found = json.loads(self.platform.hilbert("doctor", *words, "--output", "json", expect=None).stdout)
         return [entry for entry in found if "killed" in entry["what"] or "removed" in entry["what"]]
 
-    def all_counts(self) -> dict[str, object]:
+    def all_counts(self) -> dict[str, Any]:
         return {"processes": [one.pid for one in self.platform.processes()], "links": self.links(), "table": self.table(),
                 "groups": self.groups(), "folders": self.folders()}  # fmt: skip
 
@@ -130,8 +131,10 @@ def test_what_lives_is_left_alone(family: Family) -> None:
         assert not other.table()
     finally:
         other.platform.close()
-    for kind in ("links", "table", "groups"):
-        assert family.all_counts()[kind] == before[kind]
+    after = family.all_counts()
+    assert after["table"] == before["table"]
+    for kind in ("links", "groups"):  # Spares may have been made meanwhile.
+        assert set(before[kind]) <= set(after[kind])
     assert family.platform.call("/function/bundle", b"").text == "here\n"
 
 

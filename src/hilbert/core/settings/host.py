@@ -15,7 +15,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: Literal["auto", "bubblewrap", "landlock", "process"] = "auto"
     """`auto` picks the strongest sandbox that works on this machine. If you name one that does not work, the gateway refuses to start."""
     spares: int = 2
-    """Sandboxes that wait ready for the next replica of a bundle, each with a Python interpreter that has not read anything of any function. A replica starts faster in one. 0 makes none."""
+    """Sandboxes that wait ready for the next replica of a bundle, each with a Python interpreter that has not read anything of any function. A replica starts faster in one. As many networks wait for replicas of container images, each with a process that knows nothing of any function. 0 makes none."""
     log_bytes: Quantity = Quantity.parse("4Mi")
     """Maximum size of the log kept for each replica."""
     network_pool: str = "10.213.0.0/16"

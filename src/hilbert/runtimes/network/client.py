@@ -168,7 +168,8 @@ class Network:
             handover.close(given)
             self._answers.pop(order.replica, None)
         if not why:
-            self._known[order.replica] = _Known(order, pid, self._known.pop(spare).process)
+            self._known[order.replica] = _Known(order, pid, os.dup(process))
+            self.forget(spare)
         return why
 
     def forget(self, replica: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from hilbert.kit import handover
-from hilbert.kit.mounts import attach, clone, close_to_writing, leave
+from hilbert.kit.mounts import attach, clone, close_to_writing, leave, leave_as_user
 from hilbert.runtimes.network import enter
 from hilbert.runtimes.network.messages import Room
 
@@ -45,7 +45,8 @@ def _clones_of_a_child(sources: Sequence[str]) -> list[int]:
     pid = os.fork()
     if pid == 0:
         try:
-            leave(with_user=True)
+            leave_as_user()
+            leave()
             handover.send(theirs, b"ok", _clones(sources))
         except OSError as exc:
             handover.send(theirs, str(exc).encode()[:300])

@@ -11,13 +11,16 @@ import fcntl
 import os
 import resource
 import signal
+import socket
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
-from hilbert.kit import mounts
+import msgspec
+
+from hilbert.kit import handover, mounts
 from hilbert.runtimes.network.enter import raise_loopback
 from hilbert.runtimes.oci.messages import ARGUMENTS, BLOCK, FILTER, INFO, OUTPUT, Engine, Launch
 from hilbert.runtimes.oci.mounts import assemble
@@ -36,10 +39,44 @@ _HYBRID: Final = "/sys/fs/cgroup/unified"
 _LOWEST_PORT: Final = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_decoder = msgspec.json.Decoder(type=Launch)
 
 
-def become(order: Launch, descriptors: Sequence[int], id_map: int) -> NoReturn:
-    """What goes wrong is said where it would be said which process was made."""
+def wait_in_network(orders: int, info: int) -> NoReturn:
+    """Leave for a network of this process's own, say so at `info`, and become what the first order at `orders` says.
+
+    Without one it ends, once nobody is there any more who could give it. It holds nothing else that is open: whoever waits for
+    the end of another process must not wait for this one's, too.
+    """
+    try:
+        first, second = sorted((orders, info))
+        os.closerange(3, first)
+        os.closerange(first + 1, second)
+        os.closerange(second + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        if os.geteuid() != 0:
+            mounts.leave_as_user()
+        _make_network()
+        os.write(info, b'{"child-pid": %d}' % os.getpid())
+        os.close(info)
+        info = -1
+        with socket.socket(fileno=orders) as waiting:
+            message, descriptors = handover.receive(waiting)
+        if message:
+            order = _decoder.decode(message)
+            id_map = descriptors.pop() if order.id_map is not None else -1
+            become(order, descriptors, id_map, waited=True)
+    except OSError as exc:
+        with suppress(OSError):
+            os.write(info, str(exc.strerror or exc).encode()[:400])
+    finally:
+        os._exit(127)
+
+
+def become(order: Launch, descriptors: Sequence[int], id_map: int, *, waited: bool = False) -> NoReturn:
+    """What goes wrong is said where it would be said which process was made.
+
+    `waited`: it has its network, and as an ordinary user its user namespace.
+    """
     info = descriptors[2]
     try:
         places = (OUTPUT, ARGUMENTS, INFO, BLOCK, FILTER)
@@ -47,17 +84,21 @@ def become(order: Launch, descriptors: Sequence[int], id_map: int) -> NoReturn:
         id_map = -1 if id_map < 0 else _move(id_map)
         info = moved[INFO]
         if order.engine is None:
-            _become_bubblewrap(order, moved, id_map)
-        _become_engine(order, order.engine, moved, id_map)
+            _become_bubblewrap(order, moved, id_map, waited=waited)
+        _become_engine(order, order.engine, moved, id_map, waited=waited)
     except OSError as exc:
         os.write(info, str(exc.strerror or exc).encode()[:400])
     finally:
         os._exit(127)
 
 
-def _become_bubblewrap(order: Launch, moved: Mapping[int, int], id_map: int) -> NoReturn:
+def _become_bubblewrap(order: Launch, moved: Mapping[int, int], id_map: int, *, waited: bool) -> NoReturn:
     unprivileged = os.geteuid() != 0
-    mounts.leave(with_user=unprivileged)
+    if unprivileged and not waited:
+        mounts.leave_as_user()
+    mounts.leave()
+    if not waited:
+        _make_network()
     root = assemble(
         order.image,
         writable=order.writable,
@@ -82,16 +123,13 @@ def _become_bubblewrap(order: Launch, moved: Mapping[int, int], id_map: int) -> 
     os.execve(order.bwrap, arguments, {"HILBERT_REPLICA": order.mark})  # noqa: S606 - no shell wanted
 
 
-def _become_engine(order: Launch, engine: Engine, moved: Mapping[int, int], id_map: int) -> NoReturn:
+def _become_engine(order: Launch, engine: Engine, moved: Mapping[int, int], id_map: int, *, waited: bool) -> NoReturn:
     unprivileged = os.geteuid() != 0
-    if unprivileged:
+    if unprivileged:  # Never one that has waited: it is one user alone.
         _take_ids(engine.mappers)
-        mounts.leave_as_root_there()
-    else:
-        mounts.leave(with_user=False)
-    if _libc.unshare(_CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "no network of its own can be made")
-    raise_loopback(wait=0.0)
+    mounts.leave()
+    if not waited:
+        _make_network()
     with suppress(OSError):
         Path(_LOWEST_PORT).write_text("0")  # The network is its own, so any port of it may be, as in other engines.
     root = assemble(
@@ -123,6 +161,12 @@ def _become_engine(order: Launch, engine: Engine, moved: Mapping[int, int], id_m
     arguments = [engine.path, "--root", f"{place}/state", *engine.options, "run", "--bundle", place, "replica"]
     environment = {"HILBERT_REPLICA": order.mark, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "XDG_RUNTIME_DIR": place}
     os.execve(engine.path, arguments, environment)  # noqa: S606 - as above
+
+
+def _make_network() -> None:
+    if _libc.unshare(_CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "no network of its own can be made")
+    raise_loopback(wait=0.0)
 
 
 def _filter_calls(descriptor: int) -> None:

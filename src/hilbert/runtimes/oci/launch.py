@@ -17,7 +17,7 @@ import msgspec
 
 from hilbert.core.errors import StartFailed
 from hilbert.kit import handover
-from hilbert.runtimes.oci.messages import LAUNCH_MOST, Ended, FromLauncher, Launch, Launched
+from hilbert.runtimes.oci.messages import LAUNCH_MOST, Ended, FromLauncher, Launch, Launched, Spare, ToLauncher
 from hilbert.runtimes.replica import proc
 from hilbert.runtimes.replica.monitor import Ending
 
@@ -66,6 +66,14 @@ class Launching:
 
         The descriptors stay the caller's. Raises `StartFailed`.
         """
+        pid = await self._ask(order, descriptors, order.mark)
+        return pid, EndTold(self._statuses[pid])
+
+    async def spare(self, info: int) -> int:
+        """Start a process that makes a network for itself, says so at `info`, and waits for an order. Raises `StartFailed`."""
+        return await self._ask(Spare(request=0), [info], "")
+
+    async def _ask(self, order: ToLauncher, descriptors: Sequence[int], mark: str) -> int:
         request = next(self._numbers)
         message = msgspec.json.encode(msgspec.structs.replace(order, request=request))
         if len(message) > LAUNCH_MOST:
@@ -78,14 +86,16 @@ class Launching:
                 try:
                     pid = await asyncio.shield(answer)
                 except asyncio.CancelledError:
-                    kill_sandbox(await answer, order.mark)  # It comes within a moment, and nobody else knows of it.
+                    kill_sandbox(await answer, mark)  # It comes within a moment, and nobody else knows of it.
                     raise
         except (TimeoutError, OSError) as exc:
             self._part()
             raise StartFailed("a replica could not be started: the launcher does not answer", detail=str(exc)) from exc
         finally:
             self._asked.pop(request, None)
-        return pid, EndTold(self._statuses[pid])
+        if not pid:
+            raise StartFailed("a replica could not be started: the process that waited for it has ended")
+        return pid
 
     async def close(self) -> None:
         self._part()
@@ -148,7 +158,7 @@ class Launching:
             return
         match _decoder.decode(message):
             case Launched(request=request, pid=pid):
-                self._statuses[pid] = asyncio.get_running_loop().create_future()
+                self._statuses.setdefault(pid, asyncio.get_running_loop().create_future())
                 answer = self._asked.get(request)
                 if answer is not None and not answer.done():
                     answer.set_result(pid)

@@ -12,15 +12,16 @@ import selectors
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 import msgspec
 
 from hilbert.kit import handover
 from hilbert.runtimes.oci import id_maps
-from hilbert.runtimes.oci.child import become
-from hilbert.runtimes.oci.messages import Ended, Launch, Launched
+from hilbert.runtimes.oci.child import become, wait_in_network
+from hilbert.runtimes.oci.messages import Ended, Launch, Launched, Spare, ToLauncher
 
-_decoder = msgspec.json.Decoder(type=Launch)
+_decoder = msgspec.json.Decoder(type=ToLauncher)
 
 
 class Launcher:
@@ -31,6 +32,8 @@ class Launcher:
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
         self._maps = id_maps.IdMaps()
+        self._spares: dict[int, socket.socket] = {}
+        """Where those processes wait for an order that have none yet."""
 
     def run(self) -> None:
         """Until the control process has gone."""
@@ -47,21 +50,61 @@ class Launcher:
             return False
         try:
             order = _decoder.decode(message)
-            id_map = self._maps.get(order.id_map) if order.id_map is not None else -1
-            pid = os.fork()
-            if pid == 0:
-                become(order, descriptors, id_map)
-            # A sandbox that is asked to end with its parent ends with this process.
-            self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
+            if isinstance(order, Spare):
+                pid = self._start_spare(descriptors[0])
+            elif order.spare:
+                pid = self._order_spare(order, message, descriptors)
+            else:
+                pid = self._start(order, descriptors)
             handover.send(self._control, msgspec.json.encode(Launched(request=order.request, pid=pid)))
         finally:
             handover.close(descriptors)
         return True
 
+    def _start(self, order: Launch, descriptors: Sequence[int]) -> int:
+        id_map = self._id_map(order)
+        pid = os.fork()
+        if pid == 0:
+            become(order, descriptors, id_map)
+        self._watch(pid)
+        return pid
+
+    def _start_spare(self, info: int) -> int:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            pid = os.fork()
+            if pid == 0:
+                wait_in_network(theirs.fileno(), info)
+        self._spares[pid] = ours
+        self._watch(pid)
+        return pid
+
+    def _order_spare(self, order: Launch, message: bytes, descriptors: Sequence[int]) -> int:
+        """Pass the order on. Its number, or 0 if it has ended."""
+        waiting = self._spares.pop(order.spare, None)
+        if waiting is None:
+            return 0
+        id_map = self._id_map(order)
+        with waiting:
+            try:
+                handover.send(waiting, message, [*descriptors, *((id_map,) if id_map >= 0 else ())])
+            except ConnectionError:
+                return 0
+        return order.spare
+
+    def _id_map(self, order: Launch) -> int:
+        return self._maps.get(order.id_map) if order.id_map is not None else -1
+
+    def _watch(self, pid: int) -> None:
+        """A sandbox that is asked to end with its parent ends with this process."""
+        self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
+
     def _reap(self, descriptor: int, pid: int) -> None:
         self._selector.unregister(descriptor)
         os.close(descriptor)
         _, status = os.waitpid(pid, 0)
+        if pid in self._spares:
+            self._spares.pop(pid).close()
         handover.send(self._control, msgspec.json.encode(Ended(pid=pid, status=status)))
 
 

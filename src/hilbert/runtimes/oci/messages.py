@@ -52,6 +52,17 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", kw_only=True):
     """Show the image's files as if their owners were mapped so: the text of a `uid_map` and of a `gid_map`."""
     bound: bool = False
     """An engine is asked to end with the launcher."""
+    spare: int = 0
+    """The process that becomes the replica, which waits in a network; 0: a new one. If it has ended, nothing is started."""
+
+
+class Spare(msgspec.Struct, frozen=True, tag="spare", kw_only=True):
+    """Control: start a process that leaves for a network of its own and waits for an order. With one descriptor, where it says so."""
+
+    request: int
+
+
+ToLauncher = Launch | Spare
 
 
 class Launched(msgspec.Struct, frozen=True, tag="launched", kw_only=True):
@@ -59,6 +70,7 @@ class Launched(msgspec.Struct, frozen=True, tag="launched", kw_only=True):
 
     request: int
     pid: int
+    """0: the spare one has ended."""
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended", kw_only=True):

@@ -7,9 +7,9 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -25,6 +25,7 @@ from hilbert.images.login import parse_pull_secret
 from hilbert.images.model import LocalImage, PullPolicy, Step
 from hilbert.images.reference import Reference
 from hilbert.images.store import OciStore
+from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.http1.ask import safe_path
 from hilbert.runtimes.network import files
 from hilbert.runtimes.oci.engines import Engines
@@ -32,6 +33,7 @@ from hilbert.runtimes.oci.launch import Launching
 from hilbert.runtimes.oci.messages import Launch
 from hilbert.runtimes.oci.program import SECRETS, program_of
 from hilbert.runtimes.oci.sandbox import Bubblewrap
+from hilbert.runtimes.oci.spares import SpareNetworks
 from hilbert.runtimes.oci.start import start_sandbox
 from hilbert.runtimes.oci.survey import Abilities
 from hilbert.runtimes.oci.way import Way, Ways
@@ -70,6 +72,7 @@ class OciStarter:
         pull_policy: PullPolicy,
         default_limits: DefaultLimitSettings,
         bound: bool,
+        spares: SpareNetworks,
     ) -> None:
         """`dial` is where sockets of replicas' networks come from. `bound`: replicas end with this process, too.
 
@@ -89,6 +92,8 @@ class OciStarter:
         self._store = store
         self._default_limits = default_limits
         self._bound = bound
+        self.spares = spares
+        self._rousing: asyncio.Task[None] | None = None
 
     def check_spec(self, spec: FunctionSpec, *, network: NetworkUse, required: frozenset[Promise]) -> None:
         """As the port. An image that is not here yet may still turn out to be nowhere."""
@@ -113,6 +118,7 @@ class OciStarter:
 
     async def prepare(self, spec: FunctionSpec, *, generation: int, pull_secret: bytes) -> None:
         """As `Preparing`: replicas of one generation run the same image, whatever the name means meanwhile."""
+        self.spares.want()
         asked = self._asked.get(spec.ref) == generation
         before = self._store.find(spec.image, spec.ref.namespace)
         began = time.monotonic()
@@ -194,6 +200,8 @@ class OciStarter:
         )
         arguments = way.arguments(program, host=plan.spec.ref.name, writable=writable > 0, bound=self._bound)
         with contextlib.ExitStack() as ours, start_errors():
+            spare = ours.enter_context(self.spares.taken(network if way.may_wait else None))
+            self.spares.want()
             await asyncio.to_thread(self._store.pin, image.digest, plan.replica)
             make_folder(folder, owner=way.owner, etc=etc)
             put_secrets(folder, plan.secrets, user=way.owner, everyone=way.many)
@@ -201,27 +209,58 @@ class OciStarter:
             ours.callback(os.close, output)
             if way.owner is not None:
                 os.fchown(output, *way.owner)  # So that it can open /dev/stdout.
-            self._machine.limiter.create(plan.spec.ref.namespace, plan.replica, allowance, weight=plan.weight)
-            async with start_sandbox(
-                self._launching, order, arguments=arguments, output=output, call_filter=way.sandbox.filter
-            ) as started:
-                self._machine.limiter.join(data.groups, started.pid)
+            order = msgspec.structs.replace(order, spare=spare.pid if spare is not None else 0)
+            async with (
+                _meanwhile(asyncio.to_thread(self._make_groups, plan, allowance)) as grouped,
+                start_sandbox(
+                    self._launching, order, arguments=arguments, output=output, call_filter=way.sandbox.filter
+                ) as started,
+            ):
+                await grouped
+                await asyncio.to_thread(self._machine.limiter.join, data.groups, started.pid)
                 since = proc.start_time(started.pid)
                 descriptor = proc.open_process(started.pid, since)
                 if descriptor is None:
                     raise ProcessLookupError(started.pid)
                 handle = msgspec.structs.replace(data, pid=started.pid, started=since).put_into(handle)
-                monitor = self._replicas.watch(handle, descriptor, ending=started.ending)
-                yield handle
-                await self._replicas.attach(handle, descriptor)
+                monitor = self._replicas.watch(handle, descriptor, ending=started.ending, held=True)
+                attaching = asyncio.get_running_loop().create_task(
+                    self._replicas.attach(handle, descriptor, spare=spare.name if spare is not None else ""),
+                    name=f"network {plan.replica}",
+                )
+                try:
+                    yield handle
+                    await attaching
+                finally:
+                    await cancel(attaching)
                 if monitor.state != "exited":
                     started.release()
+                    monitor.let_go()
+
+    def expect(self) -> None:
+        """A replica is about to be started: have the kernel prepare for it meanwhile."""
+        if self._rousing is None or self._rousing.done():
+            work = asyncio.to_thread(self._machine.limiter.rouse_for_new)
+            self._rousing = spawn(work, name="prepare control groups")
+
+    async def open(self) -> None:
+        """Have spare networks ready for the first start, where there is an image to start."""
+        if self._ways is not None and await asyncio.to_thread(self._store.has_any):
+            self.spares.want()
+
+    async def close(self) -> None:
+        await self.spares.close()
 
     def forget(self, handle: Handle) -> None:
         """A replica is gone: its image may go, too. Blocks for a moment."""
         digest = handle.data.get("image", "")
         if handle.data.get("runtime") == "oci" and digest:
             self._store.unpin(digest, handle.replica)
+
+    def _make_groups(self, plan: ReplicaPlan, allowance: Allowance) -> None:
+        limiter = self._machine.limiter
+        limiter.create(plan.spec.ref.namespace, plan.replica, allowance, weight=plan.weight)
+        limiter.rouse_for_new()
 
     def _get_ways(self, image: str) -> Ways:
         if self._ways is None:
@@ -248,6 +287,17 @@ class OciStarter:
         if kind is NetworkKind.TENANT:
             found["egress"] = str(plan.network.egress) if self._machine.abilities.uplink else "none"
         return found
+
+
+@contextlib.asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Something that goes on beside the rest, and has come to its end, well or not, when this is left."""
+    task = asyncio.get_running_loop().create_task(work, name="beside a start")
+    try:
+        yield task
+    finally:
+        await asyncio.wait({task})
+        task.exception()  # Seen, also if something else has failed before.
 
 
 def _port(annotations: Mapping[str, str]) -> int:

@@ -23,7 +23,7 @@ class Bubblewrap:
         """Of system calls."""
         self._can_size = "--size" in features
         head = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-        head += ["--unshare-net", "--new-session", "--cap-drop", "ALL"]
+        head += ["--new-session", "--cap-drop", "ALL"]  # The network is that of its process, which made one of its own.
         head += ["--disable-userns"] if "--disable-userns" in features else []
         head += ["--proc", "/proc", "--dev", "/dev", *self._tmpfs("/dev/shm", scratch // 2), "--remount-ro", "/dev"]  # noqa: S108
         head += self._tmpfs("/tmp", scratch)  # noqa: S108 - its own

@@ -36,6 +36,11 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     runs_as: str = ""
     """In words, where it is not one user."""
 
+    @property
+    def may_wait(self) -> bool:
+        """It can move into a spare network: whose process has this user's id alone, and as root all."""
+        return isinstance(self.sandbox, Bubblewrap) or os.geteuid() == 0
+
     def arguments(self, program: Program, *, host: str, writable: bool, bound: bool) -> bytes:
         """What the sandbox reads at its descriptor."""
         if isinstance(self.sandbox, Bubblewrap):

@@ -18,7 +18,6 @@ from hilbert.core.model import FunctionSpec, Resources
 from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import Handle, ReplicaPlan
 from hilbert.core.settings import DefaultLimitSettings
-from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.http1.ask import safe_path
 from hilbert.runtimes.network import files
@@ -69,7 +68,7 @@ class ProcessStarter:
             usual = msgspec.structs.replace(self._allowance(None), memory=0, cpu=0)
             self.spares = Spares(
                 replicas.folder, machine, replicas.network,
-                most=spares, order=self._usual_network, allowance=usual, bound=bound,
+                most=spares, order=replicas.usual_order, allowance=usual, bound=bound,
             )  # fmt: skip
 
     async def open(self) -> None:
@@ -269,13 +268,6 @@ class ProcessStarter:
         if self._machine.sandbox.level in ON_DISK:
             allowance = msgspec.structs.replace(allowance, file_bytes=self._default_limits.scratch.units)
         return allowance
-
-    def _usual_network(self, replica: str) -> Attach | None:
-        """What a replica has whose namespace asks for nothing else."""
-        use = NetworkUse()
-        uplink = bool(self._machine.abilities.uplink)
-        data = ReplicaData(placement={"network": use.kind.value, "egress": str(use.egress) if uplink else "none"})
-        return self._replicas.order(replica, FunctionRef(NamespaceName("spare"), FunctionName("spare")), data)
 
     def _check_promises(self, required: frozenset[Promise], use: NetworkUse) -> None:
         missing = required - self._machine.promises(use)

@@ -40,15 +40,13 @@ from hilbert.runtimes.replica import proc
 from hilbert.runtimes.replica.folder import make_folder
 from hilbert.runtimes.replica.groups import end_groups
 from hilbert.runtimes.replica.limits import Allowance, Limiter
+from hilbert.runtimes.replica.lull import Lull
 
 _PREFIX: Final = "spare-"
 _NOBODY: Final = "-spares"
 """In place of a namespace, for control groups; no namespace can have this name."""
 _MARK: Final = "spare"
 """A file in the folder of one that nobody has moved into."""
-_REST: Final = 0.1
-_REST_MOST: Final = 0.5
-"""Seconds after the last start before a spare is made, since those who wait come first; and most seconds to wait for that."""
 _MEMORY_LEAST: Final = 32 << 20
 """Bytes that a replica must be allowed to use to move in: the kernel refuses a limit below what a spare uses, some 9 MiB."""
 _WARM_MOST: Final = 30.0
@@ -103,7 +101,7 @@ class Spares:
         self._task: asyncio.Task[None] | None = None
         self._rousing: asyncio.Task[None] | None = None
         self._settling: dict[str, asyncio.Task[None]] = {}
-        self._busy = False
+        self._lull = Lull()
 
     async def close(self) -> None:
         self._most = 0
@@ -119,7 +117,7 @@ class Spares:
 
     def want(self) -> None:
         """A replica may be started soon, or has been: see to it that there are spares, once no more are started for a moment."""
-        self._busy = True
+        self._lull.stir()
         if self._task is None and len(self._waiting) < self._most and self._order(_PREFIX) is not None:
             self._task = spawn(self._fill(), name="spare sandboxes")
 
@@ -196,21 +194,13 @@ class Spares:
     async def _fill(self) -> None:
         try:
             while len(self._waiting) < self._most:
-                await self._rest()
+                await self._lull.come()
                 self._keep(await self._make())
         except (HilbertError, OSError) as exc:
             why = (exc.detail or exc.message) if isinstance(exc, HilbertError) else str(exc)
             _log.warning("a spare sandbox could not be made", reason=why)
         finally:
             self._task = None
-
-    async def _rest(self) -> None:
-        """Until nothing has been started for a moment."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_REST_MOST):
-                while self._busy:
-                    self._busy = False
-                    await asyncio.sleep(_REST)
 
     def _keep(self, spare: Spare) -> None:
         def ended() -> None:

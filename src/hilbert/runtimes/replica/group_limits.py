@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -47,6 +48,8 @@ class _Groups:
 
     _own: tuple[Path, ...]
     """The groups that hold those of the replicas."""
+    _home: Path | None = None
+    """Lists the processes of the group that this process is in, if it is one that ours are in."""
 
     def close(self) -> None:
         for group in self._own:
@@ -55,6 +58,12 @@ class _Groups:
                     with contextlib.suppress(OSError):
                         namespace.rmdir()
                 group.rmdir()
+
+    def rouse_for_new(self) -> None:
+        """By moving this process to where it is: the kernel waits for that as for any other move, and then no more for a while."""
+        if self._home is not None:
+            with contextlib.suppress(OSError):
+                write(self._home, str(os.getpid()))
 
     def enter(self, groups: Sequence[str], pid: int, allowance: Allowance) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -82,6 +91,7 @@ class GroupsV2(_Groups):
         """`parent` is made when it is not there, in a group that hands the controllers down."""
         self._parent = parent
         self._own = (parent,)
+        self._home = _home(parent)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -141,6 +151,7 @@ class GroupsV1(_Groups):
         """`parents` by controller: `memory`, `pids`, `cpu`, `cpuacct` and `freezer`, as far as they are there."""
         self._parents = parents
         self._own = tuple(dict.fromkeys(parents.values()))
+        self._home = next(filter(None, map(_home, self._own)), None)
         self._weighing = tuple(dict.fromkeys(parents[name] for name in ("cpu", "cpuacct") if name in parents))
         self.memory = "cgroup v1" if "memory" in parents else ProcessLimits.memory
         self.cpu = "cgroup v1" if "cpu" in parents else ProcessLimits.cpu
@@ -295,6 +306,15 @@ def _make(group: Path, *, prepare: Callable[[Path], None] = lambda _: None) -> N
                 raise
         else:
             return
+
+
+def _home(ours: Path) -> Path | None:
+    """The list of processes of the group that `ours` is in, if this process is one of them."""
+    procs = ours.parent / "cgroup.procs"
+    with contextlib.suppress(OSError):
+        if str(os.getpid()) in procs.read_text().split():
+            return procs
+    return None
 
 
 def _hand_down(group: Path) -> None:

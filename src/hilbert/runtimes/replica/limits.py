@@ -93,6 +93,10 @@ class Limiter(Protocol):
         """Make a `take_over` within the next milliseconds quicker. Blocks. Nobody may take these groups over meanwhile."""
         ...
 
+    def rouse_for_new(self) -> None:
+        """Make a `join` within the next milliseconds quicker. Blocks."""
+        ...
+
     def close(self) -> None:
         """Leave nothing behind, if no replica needs it any more. `create` can still be used."""
         ...
@@ -142,6 +146,9 @@ class ProcessLimits:
 
     def rouse(self, spare: Sequence[str]) -> None:
         """Nothing will be moved."""
+
+    def rouse_for_new(self) -> None:
+        """As `rouse`."""
 
     def close(self) -> None:
         """Nothing was made."""

@@ -19,7 +19,10 @@ from hilbert.kit.pace import Pace
 from hilbert.runtimes.replica import proc
 from hilbert.runtimes.replica.handle import ReplicaData
 
-_ASK: Final = Pace(first=0.005, most=0.025)
+_ASK_FIRST, _ASK_MOST = 0.002, 0.025
+_ASK_AGAIN: Final = 1 / 3
+"""Seconds between two readiness requests: this share of the time since the start, which is not noticed by who waits, but no
+less and no more than those."""
 _ASK_OFTEN: Final = 5.0
 """Seconds from the start for which readiness is asked for that often, then less."""
 _ASK_SELDOM: Final = 0.25
@@ -74,8 +77,11 @@ class Monitor:
         explain: Callable[[Handle], Awaitable[tuple[str, str]]],
         changed: Callable[[str], None],
         frozen: bool = False,
+        held: bool = False,
     ) -> None:
         """`descriptor` is a pidfd, taken over. `ending` says how the process ended. A `frozen` one was ready before.
+
+        One that is `held` is not asked anything until `let_go`.
 
         `explain` gives, after the end, the reason (`OOMKilled` or nothing) and the line of the log that says why.
         """
@@ -106,6 +112,9 @@ class Monitor:
         asyncio.get_running_loop().add_reader(descriptor, self._ended)
         self.frozen = frozen
         """It is held where it is, and answers nothing until it goes on."""
+        self._let_go = asyncio.Event()
+        if not held:
+            self._let_go.set()
         self._ready: asyncio.Task[None] | None = None
         if frozen:
             self.state = "ready"
@@ -129,6 +138,10 @@ class Monitor:
             said=self._said,
             placement=self.data.placement,
         )
+
+    def let_go(self) -> None:
+        """It begins only now."""
+        self._let_go.set()
 
     def _unready(self) -> str:
         said = f"was answered with status {self._answer}" if self._answer else "got no answer"
@@ -184,8 +197,8 @@ class Monitor:
 
     async def _await_ready(self) -> None:
         clock = asyncio.get_running_loop()
-        often_until = clock.time() + _ASK_OFTEN
-        attempts = 0
+        await self._let_go.wait()
+        began = clock.time()
         while True:
             status = self._answer = await self._ask(self.data.ready, _ANSWER_MOST)
             if self._good(status):
@@ -196,8 +209,9 @@ class Monitor:
                 return
             if status:
                 self.answered.set()
-            attempts += 1
-            await asyncio.sleep(_ASK.delay(attempts) if clock.time() < often_until else _ASK_SELDOM)
+            since = clock.time() - began
+            often = min(max(since * _ASK_AGAIN, _ASK_FIRST), _ASK_MOST)
+            await asyncio.sleep(often if since < _ASK_OFTEN else _ASK_SELDOM)
 
     def _ended(self) -> None:
         self._release()

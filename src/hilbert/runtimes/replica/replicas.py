@@ -18,9 +18,9 @@ import structlog
 from hilbert.core.errors import StartFailed
 from hilbert.core.last_words import LINES, telling_line
 from hilbert.core.model import CpuTime, Usage
-from hilbert.core.network import NetworkKind
+from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import Handle, Observed, ReplicaLogs
-from hilbert.core.values import Duration, FunctionRef
+from hilbert.core.values import Duration, FunctionName, FunctionRef, NamespaceName
 from hilbert.kit.aio import cancel, spawn
 from hilbert.kit.inside import Dialer
 from hilbert.runtimes.network.client import Network
@@ -106,8 +106,13 @@ class Replicas:
         """Where the folder of a new replica goes."""
         return self.folder / replica.rpartition("-")[2]
 
-    def watch(self, handle: Handle, descriptor: int, *, ending: Ending, frozen: bool = False) -> Monitor:
-        """Look after a replica. `descriptor` is a pidfd, taken over; `ending` says how it ended once it has."""
+    def watch(
+        self, handle: Handle, descriptor: int, *, ending: Ending, frozen: bool = False, held: bool = False
+    ) -> Monitor:
+        """Look after a replica. `descriptor` is a pidfd, taken over; `ending` says how it ended once it has.
+
+        `held`: it has not begun, which `Monitor.let_go` tells.
+        """
         monitor = Monitor(
             handle,
             descriptor,
@@ -116,16 +121,24 @@ class Replicas:
             explain=self._explain,
             changed=self._announce,
             frozen=frozen,
+            held=held,
         )
         self._monitors[handle.replica] = monitor
         return monitor
 
-    async def attach(self, handle: Handle, descriptor: int) -> None:
-        """Give a replica, that waits to be let go, the network that its handle says. Raises `StartFailed`."""
+    async def attach(self, handle: Handle, descriptor: int, *, spare: str = "") -> None:
+        """Give a replica, that waits to be let go, the network that its handle says. Raises `StartFailed`.
+
+        `spare`: it has it already, by that name.
+        """
         data = ReplicaData.of(handle)
         order = self.order(handle.replica, handle.ref, data)
-        if self.network is not None and order is not None:
+        if self.network is None or order is None:
+            return
+        if not spare:
             await self.network.attach(order, data.pid, descriptor)
+        elif why := await self.network.move_in(spare, order, data.pid, descriptor, None):
+            raise StartFailed("the replica's network could not be set up", detail=why, hint="see 'hilbert doctor'")
 
     def order(self, replica: str, ref: FunctionRef, data: ReplicaData) -> Attach | None:
         """What the replica's network is to be, from its handle; None where it has none that is ours to make."""
@@ -143,6 +156,13 @@ class Replicas:
             gateway=led_out,
             called=bool(data.port),
         )
+
+    def usual_order(self, replica: str, *, called: bool = False) -> Attach | None:
+        """The network of one whose namespace asks for nothing else. `called`: it listens on a port of its own."""
+        use = NetworkUse()
+        placement = {"network": use.kind.value, "egress": str(use.egress) if self._uplink else "none"}
+        data = ReplicaData(port=int(called), placement=placement)
+        return self.order(replica, FunctionRef(NamespaceName("spare"), FunctionName("spare")), data)
 
     # What every runtime does with a handle
 
