@@ -162,9 +162,14 @@ class _Watchdog:
         except OSError as exc:
             where = f"descriptor {config.listen_fd}" if self._inherited else f"port {config.port}"
             raise ConfigError(f"cannot listen on {where}: {os.strerror(exc.errno or 0)}") from exc
-        if config.mode == "http" or (handle is not None and is_async(handle)):
+        if handle is not None and is_async(handle):
             self._serve_with_asyncio(listener, handle)
             return
+        if config.mode == "http":
+            from hilbert.watchdog.logs import ToldLines
+            from hilbert.watchdog.upstream import start_process
+
+            self._child = start_process(config, dict(os.environ), self._pump.pipe(ToldLines(self._log)))
         from hilbert.kit.epoll.loop import EpollLoop
 
         loop = EpollLoop()
@@ -174,12 +179,7 @@ class _Watchdog:
         else:
             cast("Python", self._mode).run()
 
-    def _serve_with_asyncio(self, listener: socket.socket, handle: Handle | None) -> None:
-        if handle is None:
-            from hilbert.watchdog.logs import ToldLines
-            from hilbert.watchdog.upstream import start_process
-
-            self._child = start_process(self._config, dict(os.environ), self._pump.pipe(ToldLines(self._log)))
+    def _serve_with_asyncio(self, listener: socket.socket, handle: Handle) -> None:
         import asyncio
         from asyncio import selector_events
 
@@ -237,7 +237,7 @@ class _Watchdog:
         if handle is None and self._child is not None:
             from hilbert.watchdog.modes.http import Http
 
-            return Http(self._config, os.environ, self._log, self._child, self._process_gone)
+            return Http(self._config, os.environ, cast("EpollLoop", loop), self._log, self._child, self._process_gone)
         if handle is None:
             from hilbert.watchdog.modes import make_mode
 

@@ -6,6 +6,7 @@ import json
 import runpy
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -282,6 +283,38 @@ def test_an_asgi_application_speaks_websocket(project: Project) -> None:
         answer = client.getresponse()
         assert answer.status == 101
         assert answer.fp.read(7) == b"\x81\x05HELLO"
+
+
+class Wire:
+    """A transport and its loop, which remember what was done."""
+
+    def __init__(self) -> None:
+        self.done: list[object] = []
+        self.soon: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def write(self, data: bytes) -> None:
+        self.done.append(data)
+
+    def close(self) -> None:
+        self.done.append("close")
+
+
+def test_an_asgi_answer_is_written_in_one_piece() -> None:
+    """Head and body together at the end of the turn, or before anything else is done; a long body is not held."""
+    joined = runpy.run_path(str(SHIPPED / "python3-asgi" / "index.py"))["Joined"]
+    wire = Wire()
+    transport = joined(wire, wire)
+    transport.write(b"head ")
+    transport.write(b"body")
+    assert wire.done == []
+    wire.soon.pop()()
+    transport.write(b"last")
+    transport.close()
+    transport.write(b"x" * 100_000)
+    assert wire.done == [b"head body", b"last", "close", b"x" * 100_000]
 
 
 def test_an_asgi_application_knows_its_caller() -> None:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -63,6 +64,19 @@ def test_server_sent_events_come_one_by_one(function: Watchdog) -> None:
             assert b"data: %d" % (number + 1) not in data
             (function.folder / f"event-{number}").touch()
         assert received(raw, until_end=b"0\r\n\r\n")
+
+
+def test_chunks_that_come_at_once_get_a_length(function: Watchdog) -> None:
+    """An answer that is here whole goes out as one, however the process framed it."""
+    reply = function.call("GET", "/chunks")
+    assert (reply.body, reply.headers["Content-Length"]) == (b"one two", "7")
+
+
+def test_it_takes_no_heavy_modules() -> None:
+    """Cold starts: asyncio takes longer to import than all else."""
+    with running("http") as function:
+        loaded = Path(f"/proc/{function.pid}/maps").read_text()
+        assert "_asyncio" not in loaded
 
 
 def test_a_websocket_is_passed_through(function: Watchdog) -> None:

@@ -62,6 +62,9 @@ class Function(http.server.BaseHTTPRequestHandler):
             self.upgrade()
         elif self.path == "/deaf":
             self.hold()
+        elif self.path == "/chunks":
+            head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            self.wfile.write(head + b"4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n")
         elif self.path == "/stream":
             self.stream()
         else:

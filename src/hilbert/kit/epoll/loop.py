@@ -225,6 +225,8 @@ class EpollLoop:
                 self.call_later(_ACCEPT_PAUSE, self.serve, listener, factory)
                 return
             accepted.setblocking(False)
+            if accepted.family != socket.AF_UNIX:
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # What a function streams goes at once.
             Transport(self, accepted, factory())
 
 

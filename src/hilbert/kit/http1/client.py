@@ -333,8 +333,12 @@ class ClientConnection(AsyncioProtocol):
         body, self._body = self._body, []
         if not self._told:
             self._told = True
-            if self._whole and response.length == self._received and not self._bodyless and response.status != 304:
-                if first and self._reusable and not self._informed:
+            framed = self._framed and not self._trailers
+            all_here = self._whole and (framed or response.length == self._received)
+            if all_here and not self._bodyless and response.status != 304:
+                if framed:
+                    response.length = self._received  # Chunks of which all have come: from here on it has a length.
+                elif first and self._reusable and not self._informed:
                     # From its first state on, the parser has made one head of all that stands before the body.
                     self._known, self._known_response = data[: len(data) - self._received], response
                 self._settle()

@@ -19,7 +19,7 @@ class Response:
         self.status = 0
         self.headers: Headers = []
         self.length: int | None = None
-        """Bytes of the body as Content-Length says; None when it does not."""
+        """Bytes of the body as Content-Length says, or as have come of chunks all at once; None when neither says."""
         self.until_close = False
         """The body ends with the connection."""
         self.derived: Any = None

@@ -39,6 +39,9 @@ _PIPE_MOST: Final = 2 << 20
 _CLIENTS_MOST: Final = 8
 _PAUSED_EVERY: Final = 0.05
 """Seconds between looks at whether a pipe that is left alone may be read again."""
+_GATHERED: Final = 0.005
+"""Seconds for which pipes are left alone after little has come, so that lines which come one by one are copied together. Whoever wants
+all that there is asks for it (`Flush`)."""
 _TURNS: Final = 64
 """Pipes emptied by a piece before requests are looked at again."""
 
@@ -149,8 +152,9 @@ class Keeper:
         self._outputs: dict[str, _Output] = {}
         self._by_pipe: dict[int, _Output] = {}
         self._clients: dict[int, _Client] = {}
-        self._control = select.epoll()
+        self._requests = select.epoll()
         self._sources = select.epoll()
+        self._everything = select.epoll()
         self._paces: dict[tuple[str, str], _Pace] = {}
         self._paused: dict[str, _Output] = {}
         self._reading = True
@@ -158,11 +162,12 @@ class Keeper:
         self._refilled = time.monotonic()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stopping = False
-        self._control.register(self._wake_read, select.EPOLLIN)
-        self._control.register(self._sources.fileno(), select.EPOLLIN)
+        for one in (self._requests, self._sources):
+            self._everything.register(one.fileno(), select.EPOLLIN)
+        self._requests.register(self._wake_read, select.EPOLLIN)
         if listener is not None:
             listener.setblocking(False)
-            self._control.register(listener.fileno(), select.EPOLLIN)
+            self._requests.register(listener.fileno(), select.EPOLLIN)
 
     def stop(self) -> None:
         """End `run` soon. Safe to call from another thread and from a signal handler."""
@@ -174,22 +179,32 @@ class Keeper:
         """Serve this connection, too. Before `run` only."""
         connection.setblocking(False)
         self._clients[connection.fileno()] = _Client(connection)
-        self._control.register(connection.fileno(), select.EPOLLIN)
+        self._requests.register(connection.fileno(), select.EPOLLIN)
 
     def run(self) -> None:
         """Copy until `stop`; then empty every pipe once more, so that nothing waits for a successor longer than it must."""
+        gathering = False
         while not self._stopping:
             self._pace()
-            waits = 0.01 if not self._reading else _PAUSED_EVERY if self._paused else -1
-            for descriptor, _ in self._control.poll(waits):
+            if not self._reading:
+                requests = self._requests.poll(0.01)
+            elif gathering:
+                requests = self._requests.poll(_GATHERED)
+            else:
+                self._everything.poll(_PAUSED_EVERY if self._paused else -1)
+                requests = self._requests.poll(0)
+            for descriptor, _ in requests:
                 if self._listener is not None and descriptor == self._listener.fileno():
                     self._accept(self._listener)
                 elif descriptor in self._clients:
                     self._serve(self._clients[descriptor])
             if self._reading:
-                for pipe, _ in self._sources.poll(0, _TURNS):
-                    if pipe in self._by_pipe:
-                        self._copy(self._by_pipe[pipe])
+                copied = [
+                    self._copy(self._by_pipe[pipe])
+                    for pipe, _ in self._sources.poll(0, _TURNS)
+                    if pipe in self._by_pipe
+                ]
+                gathering = sum(copied) > 0 and max(copied) < _PIECE // 4 and len(copied) < _TURNS
         for output in list(self._outputs.values()):
             self._empty(output)
 
@@ -199,8 +214,8 @@ class Keeper:
             self._forget(output)
         for client in list(self._clients.values()):
             self._leave(client)
-        self._control.close()
-        self._sources.close()
+        for one in (self._everything, self._requests, self._sources):
+            one.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -211,13 +226,7 @@ class Keeper:
         self._refilled = now
         for output in [one for one in self._paused.values() if not any(pace.wait() for pace in one.paces)]:
             self._resume(output)
-        reading = self._allowance > 0
-        if reading != self._reading:
-            self._reading = reading
-            if reading:
-                self._control.register(self._sources.fileno(), select.EPOLLIN)
-            else:
-                self._control.unregister(self._sources.fileno())
+        self._reading = self._allowance > 0
 
     # Requests
 
@@ -256,7 +265,7 @@ class Keeper:
     def _leave(self, client: _Client) -> None:
         descriptor = client.connection.fileno()
         if self._clients.pop(descriptor, None) is not None:
-            self._control.unregister(descriptor)
+            self._requests.unregister(descriptor)
             client.connection.close()
 
     def _do(self, request: Request) -> None:

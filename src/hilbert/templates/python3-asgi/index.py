@@ -130,8 +130,57 @@ def address_and_port(peer: str) -> tuple[str, int]:
     return peer, 0
 
 
+class Joined:
+    """A connection's transport that sends what is written in one turn as one: an answer's head and body wake their reader once."""
+
+    MOST = 16384
+
+    def __init__(self, transport, loop) -> None:
+        self.transport, self.loop = transport, loop
+        self.parts, self.size = [], 0
+
+    def write(self, data: bytes) -> None:
+        if not self.parts:
+            self.loop.call_soon(self.flush)
+        self.parts.append(data)
+        self.size += len(data)
+        if self.size > self.MOST:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.parts:
+            parts, self.parts, self.size = self.parts, [], 0
+            self.transport.write(b"".join(parts))
+
+    def is_closing(self) -> bool:
+        return self.transport.is_closing()
+
+    def pause_reading(self) -> None:
+        self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.transport.resume_reading()
+
+    def __getattr__(self, name: str):
+        """Whatever else is done with it comes after what was written."""
+        self.flush()
+        return getattr(self.transport, name)
+
+
+def joining(protocol: type) -> type:
+    """uvicorn's class for a connection, with such a transport."""
+    import asyncio
+
+    class Joining(protocol):
+        def connection_made(self, transport) -> None:
+            super().connection_made(Joined(transport, asyncio.get_running_loop()))
+
+    return Joining
+
+
 def serve() -> None:
     import uvicorn
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     sys.path[:0] = [os.path.dirname(HANDLER), HERE]
     telling = telling_calls(lambda scope, receive, send: app(scope, receive, send))
@@ -143,6 +192,7 @@ def serve() -> None:
         access_log=False,
         proxy_headers=False,
         log_level="warning",
+        http=joining(AutoHTTPProtocol),
         server_header=False,
         date_header=False,
         timeout_keep_alive=30,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+import socket
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, cast
 
+from hilbert.kit.epoll.dial import Place, dial, places
 from hilbert.kit.http1 import Pool, TimerWheel
 from hilbert.kit.http1.client import ClientConnection
 from hilbert.watchdog.call import Call, Whole, Work
@@ -17,6 +18,7 @@ from hilbert.watchdog.modes.proxied import Proxied
 if TYPE_CHECKING:
     import asyncio
 
+    from hilbert.kit.epoll.loop import EpollLoop
     from hilbert.watchdog.config import Config
     from hilbert.watchdog.logs import Log
 
@@ -37,25 +39,31 @@ class Http:
     """Calls passed on to the process. Ready once it takes connections; calls that come earlier wait for that."""
 
     def __init__(
-        self, config: Config, env: Mapping[str, str], log: Log, child: Child, gone: Callable[[int, str], None]
+        self,
+        config: Config,
+        env: Mapping[str, str],
+        loop: EpollLoop,
+        log: Log,
+        child: Child,
+        gone: Callable[[int, str], None],
     ) -> None:
         """`child` is the process, which has just been started. Raises `ConfigError`."""
-        import asyncio
-
         self._config = config
         self._log = log
         self._gone = gone
-        self._loop = asyncio.get_running_loop()
-        self._wheel = TimerWheel(tick=0.5)
+        self._loop = loop
+        self._wheel = TimerWheel(tick=0.5, loop=cast("asyncio.AbstractEventLoop", loop))
         scratch = env.get("TMPDIR") or "/tmp"  # noqa: S108 - as the process itself would choose
-        address, self._base = _address(config.upstream, scratch)
-        self._pool = Pool(address, self._wheel, idle_time=_IDLE_SECONDS)
+        self._address = _Address(config.upstream, scratch)
+        self._pool = Pool(self._address.name, self._wheel, idle_time=_IDLE_SECONDS)
         self._early: list[Callable[[], None]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
         self.ready = False
         self._child = child
         self._loop.add_reader(self._child.pidfd, self._ended)
-        self._keep(self._watch_start())
+        self._began = self._loop.time()
+        self._pause, self._longest_pause = _PROBE_SECONDS
+        self._said, self._most_said = _SAY_AFTER
+        self._probe()
 
     def accept(self, call: Call) -> Work:
         if self._config.buffer_body and call.request.length != 0:
@@ -82,51 +90,49 @@ class Http:
         if known is not None:
             then(known, "")
         else:
-            self._keep(self._connect(then))
+            self._dial(then)
 
     def _begin(self, call: Call, body: bytes | None) -> Work:
-        if self._base:
-            call.request.target = self._base + call.request.target
+        if self._address.base:
+            call.request.target = self._address.base + call.request.target
         return Proxied(call, self.connect, body)
 
-    async def _connect(self, then: Callable[[ClientConnection | None, str], None]) -> None:
-        try:
-            connection = await self._pool.connect()
-        except OSError as exc:
-            then(None, exc.strerror or str(exc))
-        else:
-            then(connection, "")
+    def _dial(self, then: Callable[[ClientConnection | None, str], None]) -> None:
+        made = ClientConnection(self._pool)
 
-    async def _watch_start(self) -> None:
-        import asyncio
-
-        pause, longest = _PROBE_SECONDS
-        said, most = _SAY_AFTER
-        began = self._loop.time()
-        while True:
-            try:
-                connection = await self._pool.connect()
-            except OSError as exc:
-                if (waited := self._loop.time() - began) >= said:
-                    self._log.line(
-                        f"The function's process does not take connections at {self._config.upstream} (upstream_url) "
-                        f"after {waited:.0f} s: {exc.strerror or exc}"
-                    )
-                    said += min(said, most)
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, longest)
+        def dialled(error: OSError | None) -> None:
+            if error is None:
+                then(made, "")
             else:
-                break
+                then(None, error.strerror or str(error))
+
+        try:
+            where = self._address.places()
+        except OSError as exc:
+            dialled(exc)
+        else:
+            dial(self._loop, where, made, dialled)
+
+    def _probe(self) -> None:
+        """Look whether the process takes connections yet."""
+        self._dial(self._probed)
+
+    def _probed(self, connection: ClientConnection | None, reason: str) -> None:
+        if connection is None:
+            if (waited := self._loop.time() - self._began) >= self._said:
+                self._log.line(
+                    f"The function's process does not take connections at {self._config.upstream} (upstream_url) "
+                    f"after {waited:.0f} s: {reason}"
+                )
+                self._said += min(self._said, self._most_said)
+            self._loop.call_later(self._pause, self._probe)
+            self._pause = min(self._pause * 1.5, self._longest_pause)
+            return
         self._pool.release(connection)
         self.ready = True
         early, self._early = self._early, []
         for begin in early:
             begin()
-
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _ended(self) -> None:
         pidfd = self._child.pidfd
@@ -140,20 +146,35 @@ class Http:
         self._gone(status, f"The function's process has ended with {name}")
 
 
-def _address(url: str, scratch: str) -> tuple[str, bytes]:
-    """`upstream_url` as an address of `kit.http1`, and the path that goes before each call's; `unix:NAME` is a socket in the folder `scratch`. Raises `ConfigError`.
+class _Address:
+    """`upstream_url`, read. `unix:NAME` is a socket in the folder for temporary files.
 
     On a shared network, a socket file keeps two replicas out of each other's way, and strangers away from both.
     """
-    if url.startswith("unix:") and len(url) > len("unix:"):
-        path = url.removeprefix("unix:")
-        return f"unix:{path}" if path.startswith("/") else f"unix:{scratch}/{path}", b""
-    try:
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        host, port = parts.hostname, parts.port or 80
-    except ValueError as exc:
-        raise ConfigError(f"upstream_url {url!r} is not a URL: {exc}") from exc
-    if parts.scheme != "http" or not host:
-        raise ConfigError(f"upstream_url {url!r} must be like http://127.0.0.1:5000 or unix:upstream.sock")
-    base = parts.path.rstrip("/").encode()
-    return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}", base
+
+    def __init__(self, url: str, scratch: str) -> None:
+        """Raises `ConfigError`."""
+        self.base = b""
+        """The path that goes before each call's."""
+        self._path = ""
+        if url.startswith("unix:") and len(url) > len("unix:"):
+            path = url.removeprefix("unix:")
+            self._path = path if path.startswith("/") else f"{scratch}/{path}"
+            self.name = f"unix:{self._path}"
+            return
+        from urllib.parse import urlsplit
+
+        try:
+            parts = urlsplit(url if "//" in url else f"http://{url}")
+            host, port = parts.hostname, parts.port or 80
+        except ValueError as exc:
+            raise ConfigError(f"upstream_url {url!r} is not a URL: {exc}") from exc
+        if parts.scheme != "http" or not host:
+            raise ConfigError(f"upstream_url {url!r} must be like http://127.0.0.1:5000 or unix:upstream.sock")
+        self.base = parts.path.rstrip("/").encode()
+        self._host, self._port = host, port
+        self.name = f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
+
+    def places(self) -> list[Place]:
+        """Where to connect to. Raises `OSError`."""
+        return [(socket.AF_UNIX, self._path)] if self._path else places(self._host, self._port)

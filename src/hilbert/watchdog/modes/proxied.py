@@ -78,6 +78,14 @@ class Proxied(Hop):
         if not self._call.responder.inform(response.status, passing(response.headers, _RESPONSE)) and self.upstream:
             self.upstream.pause()
 
+    def on_whole_response(self, response: Response, body: bytes) -> None:
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None and not self._whole:
+            upstream.cut()  # It has answered without reading the request to its end.
+        self.status = response.status
+        self._call.answer(response.status, passing(response.headers, _RESPONSE), body)
+        self.finish(self.status)
+
     def on_response(self, response: Response) -> None:
         self.status = response.status
         self._call.start(response.status, passing(response.headers, _RESPONSE), length=response.length)

@@ -155,6 +155,22 @@ def test_chunks_and_trailers() -> None:
     assert (listener.body, listener.trailers) == (b"abc", [(b"T", b"1")])
 
 
+def test_chunks_that_come_at_once_are_a_whole_response() -> None:
+    """One event, as with a Content-Length; not to a HEAD, and not with trailers."""
+    bench = Bench()
+    listener = bench.ask()
+    bench.connection.data_received(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n"
+    )
+    assert (listener.heard, listener.body, listener.response.length) == (["whole"], b"hi!", 3)
+    listener = bench.ask()
+    bench.connection.data_received(OK + b"ok")
+    assert (listener.heard, listener.body) == (["whole"], b"ok")
+    listener = bench.ask()
+    bench.connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nA: 1\r\n\r\n")
+    assert (listener.heard, listener.body, listener.trailers) == (["head", "end"], b"hi", [(b"A", b"1")])
+
+
 def test_long_body_is_counted() -> None:
     """In whatever parts it comes; the next response is parsed."""
     bench = Bench()

@@ -247,6 +247,27 @@ def test_a_namespace_that_writes_too_fast_waits_and_others_do_not(bench: Bench) 
     until(lambda: not bench.keeper._paused, what="the end of the pause")
 
 
+def test_lines_that_come_one_by_one_are_copied_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first, pipes are left alone for a moment; whoever asks for all has all at once."""
+    monkeypatch.setattr(module, "_GATHERED", 30.0)
+    copies: list[int] = []
+    copy = bench.keeper._copy
+
+    def counted(output: module._Output) -> int:
+        copies.append(copy(output))
+        return copies[-1]
+
+    monkeypatch.setattr(bench.keeper, "_copy", counted)
+    pipe = bench.begin("r")
+    os.write(pipe, b"line 0\n")
+    until(lambda: bench.content("r") == b"line 0\n", what="the first line")
+    for number in range(1, 50):
+        os.write(pipe, b"line %d\n" % number)
+    bench.flush("r")
+    assert bench.content("r") == b"".join(b"line %d\n" % number for number in range(50))
+    assert len([count for count in copies if count]) < 25
+
+
 def test_a_paused_replica_can_end(bench: Bench) -> None:
     os.write(bench.begin("a"), b"x" * 9000 + b"\n")
     bench.ask(Slow(3, "dev", "f", 1024))
