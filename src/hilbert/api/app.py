@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 
 import uvicorn
@@ -36,6 +37,7 @@ def create_app(services: Services) -> App:
             raise Refusal(404, "no-such-path", "404 page not found")
         endpoint = match.endpoint(request.method)
         call = Call(endpoint, services, request, caller, match.name)
+        call.whoever = functools.partial(door.identify, request.headers)
         trail.call = call
         with bodies.of(caller, request.headers.get("x-forwarded-for", "")) as take:
             if endpoint.is_raw:

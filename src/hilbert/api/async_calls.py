@@ -83,13 +83,20 @@ async def queue_call(call: Call) -> Answer:
     return Answer(202, b"", TEXT, {headers.CALL_ID: number, headers.START_TIME: str(time.time_ns())})
 
 
-def _caller_of(call: Call, ref: FunctionRef) -> str:
-    """Who asks. Raises `Refusal` for whoever may not call the function: as the workers do."""
+def _caller_of(call: Call, ref: FunctionRef, *, also_of_api: bool = False) -> str:
+    """Who asks. Raises `Refusal` for whoever may not call the function: as the workers do.
+
+    `also_of_api`: with whatever proves a caller to the REST API, the password too, which is no proof to a function.
+    """
     call.asked = Action.FUNCTION_INVOKE
     source = source_of(_field(call, b"x-forwarded-for").decode("latin-1")) or "unknown"
     found = call.services.guard.check(_field(call, b"authorization"), ref.namespace, ref.name, lambda: source)
     if isinstance(found, Admitted):
         return found.identity
+    if also_of_api:
+        caller = call.whoever()
+        if may(caller, Action.FUNCTION_INVOKE, Resource(ref.namespace, ref)):
+            return caller.identity
     call.refused, call.acts_for = True, found.who
     named = {name.decode(): value.decode() for name, value in found.headers}
     raise Refusal(
@@ -129,8 +136,26 @@ def _field(call: Call, name: bytes) -> bytes:
 
 
 async def cancel_call(call: Call) -> Answer:
-    await _intake(call).cancel(call.name)
+    """Whoever knows the id may, as in OpenFaaS; of a function that asks its callers who they are, whoever may call it."""
+    intake = _intake(call)
+    record = await intake.look_up(call.name)
+    guarding = await _guarding(call, record.ref)
+    if guarding is not None:
+        call.target = Target(Resource(record.ref.namespace, record.ref), guarding)
+        call.acts_for = _caller_of(call, record.ref, also_of_api=True)
+        call.remark = "a queued call was cancelled"
+    await intake.cancel(call.name)
     return nothing(202)
+
+
+async def _guarding(call: Call, ref: FunctionRef) -> Namespace | None:
+    """The namespace of a function that asks its callers who they are; None of any other, and of one that is gone."""
+    try:
+        namespace, _ = await call.services.tenancy.resolve_function(str(ref))
+        spec = await call.services.spec_of(ref)
+    except (NamespaceNotFound, ReservedNamespace, FunctionNotFound):
+        return None
+    return namespace if is_guarded(spec, namespace.annotations) else None
 
 
 async def get_call(call: Call) -> Answer:
@@ -143,11 +168,15 @@ async def get_call(call: Call) -> Answer:
         raise CallNotFound(f"no call {number}")
     if not part:
         return json(status_of(record, now=time.time()))
-    if not may(call.caller, Action.FUNCTION_PAYLOAD, about):
-        raise Forbidden(
-            f"this needs the right {Action.FUNCTION_PAYLOAD} on {record.ref.namespace}:{record.ref.name}",
-            hint="ask an administrator of the namespace or the gateway",
-        )
+    needed = [Action.FUNCTION_PAYLOAD]
+    if await _guarding(call, record.ref) is not None:
+        needed.append(Action.FUNCTION_INVOKE)  # What it answers is for those who may call it.
+    for action in needed:
+        if not may(call.caller, action, about):
+            raise Forbidden(
+                f"this needs the right {action} on {record.ref.namespace}:{record.ref.name}",
+                hint="ask an administrator of the namespace or the gateway",
+            )
     if part == RESULT[1:]:
         return _result(record)
     return _request(record, await _intake(call).queue.body(record.ref.namespace, number))
@@ -234,6 +263,7 @@ ENDPOINTS: Final = (
         access=Access.PUBLIC,
         group=GROUP,
         summary="Cancel the queued call whose id the path names",
+        is_raw=True,
         success=202,
         errors=(*_WRITE, errors.CallNotFound, errors.Unsupported),
         documented=False,

@@ -54,7 +54,7 @@ class Door:
         browser.check_host(headers, known=self._hosts)
         if public:
             return NOBODY
-        caller = self._identify(headers)
+        caller = self.identify(headers)
         if caller is NOBODY:
             challenge = _NO_CHALLENGE if browser.is_browser(headers) else _CHALLENGE
             text = "invalid credentials"
@@ -63,8 +63,8 @@ class Door:
         browser.check_body(method, headers)
         return caller
 
-    def _identify(self, headers: Mapping[str, str]) -> Caller:
-        """`NOBODY` without valid credentials. Raises `Refusal` (429) while the source of wrong ones has to wait."""
+    def identify(self, headers: Mapping[str, str]) -> Caller:
+        """Who brings these credentials, also to a public path; `NOBODY` without valid credentials. Raises `Refusal` (429) while the source of wrong ones has to wait."""
         if self._credentials is None:
             return ADMINISTRATOR
         given = headers.get("authorization", "")

@@ -111,6 +111,8 @@ class Call:
         """A sentence for the audit log. Nothing that a caller has sent belongs here, but names that were checked."""
         self.asked: Action | None = None
         """For the audit log: the right that a public endpoint has asked for itself."""
+        self.whoever: Callable[[], Caller] = lambda: caller
+        """Of a public endpoint: who brings the credentials that come with the request, if there are any. Raises `Refusal`."""
         self.acts_for = ""
         """For the audit log: whom a stranger has proved to be."""
         self._parsed: Any = None

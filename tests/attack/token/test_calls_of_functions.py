@@ -11,9 +11,15 @@ from typing import Any
 import jwt
 import pytest
 
+from hilbert.api.asgi import Request
+from hilbert.api.async_calls import ENDPOINTS as QUEUED
+from hilbert.api.async_calls import get_call
+from hilbert.api.endpoint import Call
 from hilbert.api.endpoints import ENDPOINTS
 from hilbert.control.call_policy import is_guarded
+from hilbert.core.errors import Forbidden
 from hilbert.core.function_tokens import REMEMBERED
+from hilbert.core.identity import Caller, Grant
 from hilbert.core.model import FunctionSpec
 from hilbert.core.values import FunctionRef
 from hilbert.dataplane.feed.messages import CallKey, CallKeys
@@ -24,6 +30,7 @@ from support.guarded import Guarded
 
 pytestmark = pytest.mark.anyio
 
+GET = next(one for one in QUEUED if one.method == "GET")
 REALM = "Bearer realm=IAM function invoke"
 
 
@@ -204,6 +211,68 @@ async def test_queueing_is_no_way_round_and_keeps_no_token(guarded: Guarded) -> 
     assert invoker.encode() not in kept
     wrong = {**body, "annotations": {"com.hilbert.auth": "yes"}}
     assert (await guarded.api.call("PUT", "/system/functions?namespace=dev", wrong)).status == 400
+
+
+async def test_whoever_may_not_call_a_function_neither_cancels_its_queued_calls_nor_reads_what_they_carry(
+    guarded: Guarded,
+) -> None:
+    """The id alone is enough for other functions, as in OpenFaaS. The call goes on, and nobody hears whether the id is right."""
+    api = guarded.api
+    body = {
+        "service": "f",
+        "image": "i",
+        "annotations": {"com.hilbert.auth": "required", "com.hilbert.async.results": "1h"},
+    }
+    assert (await api.call("POST", "/system/functions?namespace=dev", body)).status == 202
+    invoker, viewer, deployer = [await guarded.token(role) for role in ("invoker", "viewer", "deployer")]
+    other = await guarded.token("owner", "other")
+    may_call = f"Bearer {invoker}"
+    queued = await api.call("POST", "/async-function/f.dev", b"x", headers={"Authorization": may_call, "X-Delay": "1h"})
+    target = f"/async-function/{queued.headers['x-call-id']}"
+    refused = await api.call("DELETE", target, user="")
+    assert (refused.status, refused.headers["www-authenticate"]) == (401, REALM)
+    for token in (viewer, other, (await guarded.function_token(invoker, "dev:g"))["access_token"]):
+        answer = await api.call("DELETE", target, headers={"Authorization": f"Bearer {token}"})
+        assert (answer.status, answer.text) == (403, "insufficient permissions"), answer
+    assert (await api.call("DELETE", target, headers={"Authorization": "Basic YWRtaW46d3Jvbmc="})).status == 401
+    for token, status in ((viewer, 403), (other, 404), (invoker, 404), (deployer, 200)):
+        named = {"Authorization": f"Bearer {token}"}
+        assert (await api.call("GET", f"{target}/request", headers=named)).status == status
+    assert (await api.call("GET", target)).json["state"] == "delayed"
+    function = (await guarded.function_token(invoker))["access_token"]
+    admin = "Basic " + base64.b64encode(b"admin:correct-horse").decode()
+    for right in (may_call, f"Bearer {function}", f"Bearer {deployer}", admin):
+        again = await api.call(
+            "POST", "/async-function/f.dev", b"x", headers={"Authorization": may_call, "X-Delay": "1h"}
+        )
+        number = again.headers["x-call-id"]
+        assert (await api.call("DELETE", f"/async-function/{number}", headers={"Authorization": right})).status == 202
+        assert (await api.call("GET", f"/async-function/{number}")).json["state"] == "cancelled"
+
+
+async def test_who_may_see_payloads_but_not_call_sees_none_of_a_function_that_asks(guarded: Guarded) -> None:
+    """`Function:Payload` is enough for what anybody may call."""
+    api = guarded.api
+    for name, auth in (("asks", "required"), ("open", "none")):
+        body = {"service": name, "image": "i", "annotations": {"com.hilbert.auth": auth}}
+        assert (await api.call("POST", "/system/functions?namespace=dev", body)).status == 202
+    invoker = f"Bearer {await guarded.token('invoker')}"
+    support = Caller(identity="support", grants=(Grant(("Function:Get", "Function:Payload"), ("dev:*",)),))
+    for name, status in (("asks", 403), ("open", 200)):
+        queued = await api.call("POST", f"/async-function/{name}.dev", b"x", headers={"Authorization": invoker})
+        number = queued.headers["x-call-id"]
+        call = Call(
+            GET,
+            api.services,
+            Request({"method": "GET", "path": "", "headers": [], "query_string": b""}, None),
+            support,
+            f"{number}/request",
+        )  # type: ignore[arg-type]
+        if status == 200:
+            assert (await get_call(call)).body == b"x"
+        else:
+            with pytest.raises(Forbidden, match="Function:Invoke"):
+                await get_call(call)
 
 
 def test_either_of_namespace_and_function_asks_and_neither_takes_it_back() -> None:
