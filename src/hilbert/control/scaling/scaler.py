@@ -153,9 +153,9 @@ class Scaler:
         self._look_at(change.ref, known, self._clock.now())
 
     def alert(self, ref: FunctionRef, floor: int) -> bool:
-        """Hold a function at `floor` replicas at least, or at none with 0. False: it is not scaled by load."""
+        """Hold a function at `floor` replicas at least, or at none with 0. False: it is not scaled by load, and alerts alone scale it."""
         function = self._functions.get(ref)
-        if function is None or not function.policy.by_load:
+        if function is None or not function.policy.by_load or not self._settings.by_load:
             return False
         function.floor = floor
         self._look_at(ref, function, self._clock.now())

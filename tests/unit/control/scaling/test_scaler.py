@@ -274,6 +274,15 @@ async def test_an_alert_holds_what_load_would_take_away(world: World) -> None:
     assert (await world.provider.get(ref)).replicas == 1
 
 
+async def test_without_scaling_by_load_alerts_alone_scale(world: World) -> None:
+    """The end of one has to be followed by whoever heard of it."""
+    world.settings = ScalingSettings(by_load=False)
+    world.scaler = world.make()
+    ref = await world.function("f", **BUSY)
+    assert not world.scaler.alert(ref, 3)
+    assert not world.scaler.alert(ref, 0)
+
+
 async def test_memory_of_planned_looks_is_bounded(world: World) -> None:
     await world.function("f", **BUSY)
     for count in range(2000):
