@@ -68,6 +68,8 @@ class Network:
         self._connection: socket.socket | None = None
         self._connected = asyncio.Event()
         self._answers: dict[str, asyncio.Future[str]] = {}
+        self._moving: set[str] = set()
+        """Of those, what the next keeper is not asked again."""
         self._known: dict[str, _Known] = {}
         self._child = 0
         self._lost = asyncio.Event()
@@ -160,12 +162,14 @@ class Network:
                     given = [os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("mnt", "uts")]
                 message = MoveIn(spare=spare, replica=order.replica, namespace=order.namespace, room=room)
                 answer = self._answers[order.replica] = asyncio.get_running_loop().create_future()
+                self._moving.add(order.replica)
                 await self._deliver(message, [process, *given])
                 why: str = await answer
         except (TimeoutError, OSError) as exc:
             raise StartFailed("a spare sandbox could not be used", detail=str(exc)) from exc
         finally:
             handover.close(given)
+            self._moving.discard(order.replica)
             self._answers.pop(order.replica, None)
         if not why:
             self._known[order.replica] = _Known(order, pid, os.dup(process))
@@ -285,6 +289,10 @@ class Network:
         gone = ConnectionError("the network keeper has ended")
         if self._hello is not None and not self._hello.done():
             self._hello.set_exception(gone)
+        for replica in self._moving:
+            answer = self._answers[replica]
+            if not answer.done():
+                answer.set_exception(gone)
         self._lost.set()
 
     def _config(self) -> Config:

@@ -17,6 +17,7 @@ import msgspec
 
 from hilbert.core.errors import StartFailed
 from hilbert.kit import handover
+from hilbert.kit.aio import spawn
 from hilbert.runtimes.oci.messages import LAUNCH_MOST, Ended, FromLauncher, Launch, Launched, Spare, ToLauncher
 from hilbert.runtimes.replica import proc
 from hilbert.runtimes.replica.monitor import Ending
@@ -24,6 +25,8 @@ from hilbert.runtimes.replica.monitor import Ending
 _ANSWER_MOST: Final = 10.0
 _ENDING_MOST: Final = 1.0
 """Seconds for the end of a process to be told of, once it is seen."""
+_SIGNAL_MOST: Final = 0.2
+"""The same for one that may as well go on."""
 
 _decoder = msgspec.json.Decoder(type=FromLauncher)
 
@@ -37,16 +40,26 @@ class EndTold(Ending):
         self._status = status
 
     async def wait(self) -> tuple[str, int]:
+        return await self._told(_ENDING_MOST) or await super().wait()
+
+    async def by_signal(self) -> str:
+        """How a signal has ended it, in words. Empty: none has, or that is not known."""
+        how, number = await self._told(_SIGNAL_MOST) or ("", 0)
+        return how if number else ""
+
+    async def _told(self, within: float) -> tuple[str, int] | None:
         with contextlib.suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(_ENDING_MOST):
+            async with asyncio.timeout(within):
                 return proc.describe_status(await asyncio.shield(self._status), through_parent=True)
-        return await super().wait()
+        return None
 
 
 def kill_sandbox(outer: int, mark: str) -> None:
-    """End a sandbox that is being made: bubblewrap's process, and what it may just have started."""
-    proc.kill_tree(outer)
-    proc.kill_marked(mark)
+    """End a sandbox that is being made: bubblewrap's process, and what it may just have started. `mark` is empty for a spare."""
+    if outer:
+        proc.kill_tree(outer)
+    if mark:
+        proc.kill_marked(mark)
 
 
 class Launching:
@@ -155,6 +168,7 @@ class Launching:
         handover.close(descriptors)
         if not message:
             self._part()
+            spawn(self._reap(), name="reap the launcher")
             return
         match _decoder.decode(message):
             case Launched(request=request, pid=pid):

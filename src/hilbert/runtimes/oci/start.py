@@ -6,8 +6,10 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 
+from hilbert.core.errors import StartFailed
 from hilbert.runtimes.oci.launch import EndTold, Launching, kill_sandbox
 from hilbert.runtimes.oci.messages import Launch
+from hilbert.runtimes.replica import proc
 from hilbert.runtimes.replica.bwrap import child_of
 
 
@@ -51,6 +53,13 @@ async def start_sandbox(
             os.close(info_write)  # So that its end is seen when bubblewrap gives up.
         try:
             yield Started(await child_of(info_read), ending, release)
+        except (OSError, StartFailed) as exc:
+            # What somebody has killed lets the next step fail, whatever that is; that it was killed is what there is to tell.
+            if how := await ending.by_signal():
+                proc.kill_marked(order.mark)  # What it has left; its number may be another's by now.
+                raise StartFailed(f"a replica could not be started: its sandbox {how}", detail=str(exc)) from exc
+            kill_sandbox(outer, order.mark)
+            raise
         except BaseException:
             kill_sandbox(outer, order.mark)
             raise

@@ -56,6 +56,8 @@ def send(descriptor: int, number: signal.Signals) -> None:
 
 def kill_tree(pid: int) -> None:
     """Kill a process with all that it has started, for as long as that can be seen from their parents."""
+    if pid <= 1:
+        raise ValueError("everything descends from these, and 0 would mean this process's own group")
     for _ in range(20):  # One may start another while the list is made.
         members = [member for member in descendants(pid) if member != pid]
         for member in members:
@@ -73,6 +75,8 @@ def kill_marked(mark: str) -> None:
     `mark` is a replica's folder. For what a replica has left behind where no control group holds it together: also a daemon in
     a session of its own. One that shares this machine's mounts and wants to hide can.
     """
+    if not mark.startswith("/"):
+        raise ValueError("a mark is a folder's path; anything less would be found in every process")
     wanted, mounted = os.fsencode(mark), b"/" + os.fsencode(Path(mark).name) + b"/secrets "
     for _ in range(20):  # One may start another while the list is made.
         found = [
