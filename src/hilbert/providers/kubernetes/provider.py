@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import structlog
 
-from hilbert.core.errors import AlreadyExists, BackendUnavailable, FunctionNotFound, HilbertError, Invalid
+from hilbert.core.errors import BackendUnavailable, FunctionNotFound, HilbertError
 from hilbert.core.model import (
     CpuTime,
     EndpointSet,
@@ -29,33 +29,29 @@ from hilbert.core.settings import KubernetesSettings, ProviderSettings
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName, parse_namespace_name
 from hilbert.kit.aio import Clock, RealClock, spawn
 from hilbert.providers import disregarded
-from hilbert.providers.kubernetes.cluster import kinds, names
-from hilbert.providers.kubernetes.cluster.api import JSON_PATCH, Api
+from hilbert.providers.kubernetes.cluster import names
+from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.connect import connect
-from hilbert.providers.kubernetes.cluster.errors import Refused, translated
 from hilbert.providers.kubernetes.cluster.lease import Leadership
 from hilbert.providers.kubernetes.cluster.objects import FunctionObject
 from hilbert.providers.kubernetes.cluster.reflector import Key
-from hilbert.providers.kubernetes.keep import within_quota
 from hilbert.providers.kubernetes.keep.call_counts import CallCounts
-from hilbert.providers.kubernetes.keep.deployer import Deployer, first_replicas, has_minimum
+from hilbert.providers.kubernetes.keep.deployer import Deployer, first_replicas
+from hilbert.providers.kubernetes.keep.functions import FunctionWriter
 from hilbert.providers.kubernetes.keep.namespaces import NamespaceKeeper
 from hilbert.providers.kubernetes.keep.operator import Operator
-from hilbert.providers.kubernetes.keep.retiring import rank_pods
 from hilbert.providers.kubernetes.keep.secrets import SecretStore
 from hilbert.providers.kubernetes.keep.shelves import Shelves
 from hilbert.providers.kubernetes.keep.usage_parts import UsageParts
-from hilbert.providers.kubernetes.render import function_object, pod, tenant
+from hilbert.providers.kubernetes.render import pod, tenant
 from hilbert.providers.kubernetes.view.first_answers import FirstAnswers
 from hilbert.providers.kubernetes.view.logs import LogReader
 from hilbert.providers.kubernetes.view.missing_secrets import MissingSecrets
 from hilbert.providers.kubernetes.view.state import State
 from hilbert.providers.kubernetes.view.status import condense, stalled
 from hilbert.providers.kubernetes.view.usage import CpuClock, UsageReader
-from hilbert.providers.rules import check_spec
 
 _log = structlog.get_logger("hilbert.kubernetes")
-_TRIES: Final = 6
 
 
 class KubernetesProvider:
@@ -87,6 +83,7 @@ class KubernetesProvider:
         platform = self._settings.platform_namespace
         surroundings = tenant.Surroundings.of(self._settings)
         self._namespaces = NamespaceKeeper(self._api, self._state, surroundings, self._default)
+        self._functions = FunctionWriter(self._api, self._state, self._deployer, self._namespaces)
         self._operator = Operator(self._api, self._state, self._deployer, self._namespaces, platform)
         self._secrets = SecretStore(self._api, self._state)
         self._logs = LogReader(self._api, self._state)
@@ -98,7 +95,6 @@ class KubernetesProvider:
         self._counts = CallCounts(self._api, platform, identity=self.leadership.identity, clock=self._clock)
         self._parts = UsageParts(self._api, platform)
         self._cpu = CpuClock(self._usage, self._clock, who=self.leadership.identity)
-        self._busy: Callable[[FunctionRef], Mapping[str, int]] | None = None
         self._shelves = Shelves(self._api, platform, clock=clock)
         self._leading: asyncio.Task[None] | None = None
         self._closed = False
@@ -168,133 +164,20 @@ class KubernetesProvider:
     # Provider
 
     async def apply(self, spec: FunctionSpec, *, create: bool | None = None) -> None:
-        """As the port. The same spec once more starts new replicas, since its image may have changed under its name."""
-        self._state.require(spec.ref.namespace)
-        check_spec(spec)
-        await self._namespaces.ensure_complete(spec.ref.namespace)
-        await self._deployer.rehearse(spec)
-        key = _key(spec.ref)
-        with translated(f"function {spec.ref}"):
-            function, made = await self._store(spec, create)
-        self._state.observe(function)
-        replicas = first_replicas(spec) if not made and has_minimum(spec) else None
-        try:
-            await self._deployer.reconcile(function, spec, replicas=replicas)
-        except BackendUnavailable as exc:
-            # The promise stands in the Function; the leading gateway keeps it.
-            _log.warning(
-                "function stored, not yet deployed", function=str(spec.ref), reason=exc.message, why=exc.detail
-            )
-        except HilbertError:
-            if made and (known := self._state.function(key)) is not None:
-                await self._api.delete(kinds.FUNCTIONS, key[1], key[0], uid=known.metadata.uid)
-                self._state.forget(known)
-            raise
-
-    async def _store(self, spec: FunctionSpec, create: bool | None) -> tuple[FunctionObject, bool]:
-        """Write the Function; its spec is replaced whole. Says whether it is a new one."""
-        namespace, name = _key(spec.ref)
-        manifest = function_object.to_object(spec)
-        for _ in range(_TRIES):
-            if create is not True:
-                found = await self._api.find(kinds.FUNCTIONS, name, namespace)
-                if found is not None and found.metadata.deletion_timestamp is None:
-                    replaced = await self._replace(found, manifest["spec"])
-                    if replaced is None:
-                        continue
-                    return replaced, False
-                if create is False:
-                    raise FunctionNotFound(f"function {spec.ref} not found")
-            try:
-                return await within_quota.create(self._api, kinds.FUNCTIONS, manifest, namespace), True
-            except Refused as exc:
-                if exc.code == 409 and create is True:
-                    raise AlreadyExists(f"function {spec.ref} already exists") from exc
-                if exc.is_missing:
-                    self._state.require(spec.ref.namespace)
-                    raise BackendUnavailable(
-                        "this cluster has no Function resource",
-                        detail=str(exc),
-                        hint="ask an administrator to run: hilbert install kubernetes",
-                    ) from exc
-                if exc.code != 409:
-                    raise
-        raise BackendUnavailable(f"function {spec.ref} keeps being changed by someone else", hint="try again")
-
-    async def _replace(self, found: FunctionObject, spec: Mapping[str, Any]) -> FunctionObject | None:
-        """None: it has changed since it was read."""
-        metadata = found.metadata
-        change: list[dict[str, Any]] = [
-            {"op": "test", "path": "/metadata/uid", "value": metadata.uid},
-            {"op": "replace", "path": "/spec", "value": spec},
-        ]
-        # The same name may mean another image by now, and a secret of the same name may have another value.
-        if dict(found.spec) == dict(spec) and ("@sha256:" not in spec["image"] or spec.get("secrets")):
-            change.append(_once_more(found))
-        try:
-            return await self._api.adjust(kinds.FUNCTIONS, metadata.name, change, metadata.namespace, form=JSON_PATCH)
-        except Refused as exc:
-            if exc.code in (409, 422) and "test" in exc.message.lower():
-                return None
-            raise
+        await self._functions.apply(spec, create=create)
 
     async def restart(self, ref: FunctionRef) -> None:
-        """As the port: by an annotation of the Pod template, as `kubectl rollout restart` does."""
-        self._state.require(ref.namespace)
-        found = self._function(ref)
-        spec, problem = self._state.spec(found)
-        if spec is None:
-            raise Invalid(f"function {ref} cannot be deployed: {problem}")
-        change = [{"op": "test", "path": "/metadata/uid", "value": found.metadata.uid}, _once_more(found)]
-        with translated(f"function {ref}", missing=FunctionNotFound(f"function {ref} not found")):
-            done = await self._api.adjust(kinds.FUNCTIONS, ref.name, change, ref.namespace, form=JSON_PATCH)
-        if done is None:
-            raise FunctionNotFound(f"function {ref} not found")
-        self._state.observe(done)
-        await self._deployer.reconcile(done, spec)
+        await self._functions.restart(ref)
 
     async def scale(self, ref: FunctionRef, replicas: int) -> None:
-        self._state.require(ref.namespace)
-        if replicas < 0:
-            raise Invalid(f"replicas: must be 0 or more, not {replicas}")
-        function = self._function(ref)
-        spec, problem = self._state.spec(function)
-        if spec is not None:
-            self._deployer.require_room(spec, replicas)
-        if self._busy is not None and replicas:
-            await rank_pods(self._api, self._state, _key(ref), self._busy(ref), replicas)
-        # Not through the scale subresource: the answer is the Deployment, which we see at once then.
-        with translated(f"function {ref}"):
-            done = await self._api.adjust(kinds.DEPLOYMENTS, ref.name, {"spec": {"replicas": replicas}}, ref.namespace)
-        if done is not None:
-            self._state.observe(done)
-        elif spec is None:
-            raise Invalid(f"function {ref} cannot be deployed: {problem}")
-        else:
-            await self._deployer.reconcile(function, spec, replicas=replicas)
+        await self._functions.scale(ref, replicas)
 
     async def remove(self, ref: FunctionRef) -> None:
-        self._state.require(ref.namespace)
-        namespace, name = _key(ref)
-        with translated(f"function {ref}"):
-            function = self._state.function((namespace, name)) or await self._api.find(kinds.FUNCTIONS, name, namespace)
-            if function is None:
-                return
-            await self._api.delete(kinds.FUNCTIONS, name, namespace, uid=function.metadata.uid)
-            self._state.forget(function)
-            # The cluster would collect these after their owner; calls should end now.
-            for kind, live in (
-                (kinds.DEPLOYMENTS, self._state.deployment((namespace, name))),
-                (kinds.SERVICES, self._state.service((namespace, name))),
-            ):
-                owners = (live.metadata.owner_references or ()) if live is not None else ()
-                if live is not None and any(owner.uid == function.metadata.uid for owner in owners):
-                    await self._api.delete(kind, name, namespace, uid=live.metadata.uid)
-                    self._state.forget(live)
+        await self._functions.remove(ref)
 
     async def get(self, ref: FunctionRef) -> FunctionStatus:
         self._state.require(ref.namespace)
-        function = self._function(ref)
+        function = self._state.require_function(ref)
         usage = await self._usage.of(ref.namespace)
         return self._status(function, usage)
 
@@ -410,7 +293,7 @@ class KubernetesProvider:
         return found
 
     def tell_busy(self, read: Callable[[FunctionRef], Mapping[str, int]]) -> None:
-        self._busy = read
+        self._functions.busy = read
 
     async def keep_usage(self, day: str, part: bytes) -> None:
         await self._parts.keep(day, part)
@@ -439,14 +322,6 @@ class KubernetesProvider:
         return self._counts.take_moved()
 
     # Memory
-
-    def _function(self, ref: FunctionRef) -> FunctionObject:
-        found = self._state.function(_key(ref))
-        if found is None or self._state.spec(found)[0] is None:
-            if not self._state.is_synced:
-                raise BackendUnavailable("the gateway is still reading the cluster", detail=self._state.stale())
-            raise FunctionNotFound(f"function {ref} not found")
-        return found
 
     def _status(self, function: FunctionObject, usage: Mapping[str, Usage]) -> FunctionStatus:
         key = (function.metadata.namespace, function.metadata.name)
@@ -483,16 +358,3 @@ class KubernetesProvider:
             placement={"provider": self.name, "runtime": "pod"},
             usage=usage.get(key[1]),
         )
-
-
-def _once_more(found: FunctionObject) -> dict[str, Any]:
-    """The change of a Function (RFC 6902) that has the same spec rolled out again."""
-    stamp = datetime.now(UTC).isoformat(timespec="microseconds")
-    path = "/metadata/annotations"
-    if found.metadata.annotations:
-        return {"op": "add", "path": f"{path}/{names.ANNOTATION_ROLLOUT}", "value": stamp}
-    return {"op": "add", "path": path, "value": {names.ANNOTATION_ROLLOUT: stamp}}
-
-
-def _key(ref: FunctionRef) -> Key:
-    return str(ref.namespace), str(ref.name)

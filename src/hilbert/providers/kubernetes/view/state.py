@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from hilbert.core.errors import BackendUnavailable, HilbertError, NamespaceNotFound
+from hilbert.core.errors import BackendUnavailable, FunctionNotFound, HilbertError, NamespaceNotFound
 from hilbert.core.model import LABEL_FUNCTION, Endpoint, EndpointSet, FunctionSpec
 from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import RESERVED_NAMESPACES, FunctionRef, NamespaceName, parse_namespace_name
@@ -188,6 +188,15 @@ class State:
         found = _scoped(self._functions, key[0])
         item = found.get(key) if found is not None else None
         return None if item is None or item.metadata.deletion_timestamp is not None else item
+
+    def require_function(self, ref: FunctionRef) -> FunctionObject:
+        """Raises `FunctionNotFound`, and `BackendUnavailable` while the cluster has not been read."""
+        found = self.function(key_of(ref))
+        if found is None or self.spec(found)[0] is None:
+            if not self.is_synced:
+                raise BackendUnavailable("the gateway is still reading the cluster", detail=self.stale())
+            raise FunctionNotFound(f"function {ref} not found")
+        return found
 
     def keys(self, namespace: str) -> list[Key]:
         """All functions of one namespace, by name."""
@@ -420,6 +429,10 @@ class State:
                     self._namespace_changed(("", name), None, found)
             self._polled.set()
             await self._clock.sleep(again)
+
+
+def key_of(ref: FunctionRef) -> Key:
+    return str(ref.namespace), str(ref.name)
 
 
 def _scoped(reflectors: Mapping[str, Reflector[T]], namespace: str) -> Reflector[T] | None:
