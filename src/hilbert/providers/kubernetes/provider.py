@@ -42,6 +42,7 @@ from hilbert.providers.kubernetes.keep.namespaces import NamespaceKeeper
 from hilbert.providers.kubernetes.keep.operator import Operator
 from hilbert.providers.kubernetes.keep.secrets import SecretStore
 from hilbert.providers.kubernetes.keep.shelves import Shelves
+from hilbert.providers.kubernetes.keep.turns import Turns
 from hilbert.providers.kubernetes.keep.usage_parts import UsageParts
 from hilbert.providers.kubernetes.render import pod, tenant
 from hilbert.providers.kubernetes.view.first_answers import FirstAnswers
@@ -79,19 +80,20 @@ class KubernetesProvider:
         self._clock = clock or RealClock()
         self._api = api or connect(self._settings, clock=clock)
         self._state = State(self._api, self._settings, clock=clock)
-        self._deployer = Deployer(self._api, self._state, pod.Rules.of(self._settings, general))
         platform = self._settings.platform_namespace
+        self.leadership = Leadership(self._api, platform, duration=self._settings.lease_duration.seconds, clock=clock)
+        """Who does what only one gateway may do; the scaler and the schedules go by it, too."""
+        turns = Turns(self._api, platform, self.leadership.identity, clock=clock)
+        self._deployer = Deployer(self._api, self._state, pod.Rules.of(self._settings, general), turns)
         surroundings = tenant.Surroundings.of(self._settings)
         self._namespaces = NamespaceKeeper(self._api, self._state, surroundings, self._default)
         self._functions = FunctionWriter(self._api, self._state, self._deployer, self._namespaces)
         self._operator = Operator(self._api, self._state, self._deployer, self._namespaces, platform)
-        self._secrets = SecretStore(self._api, self._state)
+        self._secrets = SecretStore(self._api, self._state, turns)
         self._logs = LogReader(self._api, self._state)
         self._usage = UsageReader(self._api, self._clock)
         self._first = FirstAnswers(self._state, self._clock)
         self._missing = MissingSecrets(self._api, self._state, self._clock)
-        self.leadership = Leadership(self._api, platform, duration=self._settings.lease_duration.seconds, clock=clock)
-        """Who does what only one gateway may do; the scaler and the schedules go by it, too."""
         self._counts = CallCounts(self._api, platform, identity=self.leadership.identity, clock=self._clock)
         self._parts = UsageParts(self._api, platform)
         self._cpu = CpuClock(self._usage, self._clock, who=self.leadership.identity)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Final
 
 from hilbert.core.errors import (
@@ -25,6 +26,7 @@ from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused, translated
 from hilbert.providers.kubernetes.cluster.objects import Deployment, FunctionObject, Manifest, Object, Service
 from hilbert.providers.kubernetes.cluster.reflector import Key
+from hilbert.providers.kubernetes.keep.turns import Turns
 from hilbert.providers.kubernetes.render import demand, drift, pod, profiles, workload
 from hilbert.providers.kubernetes.view.state import State
 
@@ -34,17 +36,35 @@ _FORBIDDEN_TYPES: Final = frozenset({"kubernetes.io/service-account-token", "hel
 """Secrets that give away more than their namespace means to."""
 
 
+Others = Mapping[Key, Deployment] | None
+"""The Deployments of a namespace as the cluster has them now; None: as they are known here."""
 _NOBODY: Final = "00000000-0000-4000-8000-000000000000"
 
 
 class Deployer:
     """Writes Deployments and Services, and nothing else."""
 
-    def __init__(self, api: Api, state: State, rules: pod.Rules) -> None:
+    def __init__(self, api: Api, state: State, rules: pod.Rules, turns: Turns) -> None:
         self._api = api
         self._state = state
         self._rules = rules
+        self._turns = turns
         self._locks: weakref.WeakValueDictionary[Key, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    @asynccontextmanager
+    async def turn(self, namespace: str) -> AsyncIterator[Others]:
+        """What is written inside the block is counted with the Deployments that it gives, and by nobody else meanwhile.
+
+        Costs nothing where nothing is counted. Raises `BackendUnavailable`.
+        """
+        if not quota.is_limited(self._annotations(namespace)):
+            yield None
+            return
+        async with self._turns.taken(namespace):
+            with translated():
+                # Read anew: another gateway's watch may have seen what ours has not.
+                found = await self._api.every(kinds.DEPLOYMENTS, namespace, selector=LABEL_FUNCTION)
+            yield {(namespace, one.metadata.name): one for one in found}
 
     async def rehearse(self, spec: FunctionSpec) -> None:
         """Find out, before anything is stored, whether the cluster takes it. Raises as `reconcile`."""
@@ -89,16 +109,30 @@ class Deployer:
     ) -> Deployment:
         """Write what differs. `replicas` sets the count; None keeps it, or takes the first one.
 
-        One at a time for a function: the operator would write what an `apply` under way is about to write.
         Raises `InvalidSpec`, `SecretNotFound`, `Conflict`, `QuotaExceeded` and `BackendUnavailable`.
+        """
+        key = (function.metadata.namespace, function.metadata.name)
+        live = self._state.deployment(key)
+        stamp = f"{function.metadata.uid}/{function.metadata.generation}"
+        if live is not None and live.annotations.get(names.ANNOTATION_APPLIED, "") == stamp and replicas is None:
+            return await self.write(function, spec, None)
+        async with self.turn(key[0]) as others:
+            return await self.write(function, spec, replicas, others)
+
+    async def write(
+        self, function: FunctionObject, spec: FunctionSpec, replicas: int | None, others: Others = None
+    ) -> Deployment:
+        """As `reconcile`, inside a `turn` that has given `others`.
+
+        One at a time for a function: the operator would write what an `apply` under way is about to write.
         """
         key = (function.metadata.namespace, function.metadata.name)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
-            return await self._reconcile(key, function, spec, replicas)
+            return await self._write(key, function, spec, replicas, others)
 
-    async def _reconcile(
-        self, key: Key, function: FunctionObject, spec: FunctionSpec, replicas: int | None
+    async def _write(
+        self, key: Key, function: FunctionObject, spec: FunctionSpec, replicas: int | None, others: Others
     ) -> Deployment:
         metadata = function.metadata
         owner = workload.Owner(
@@ -106,16 +140,23 @@ class Deployer:
         )
         with translated(str(spec.ref)):
             live = self._state.deployment(key) or await self._read(kinds.DEPLOYMENTS, key)
+            if live is not None:
+                _require_ours(live, spec)
             await self._service(key, spec, owner)
             for _ in range(_TRIES):
-                done = await self._deployment(spec, owner, live, replicas)
+                done = await self._deployment(spec, owner, live, replicas, others)
                 if done is not None:
                     return done
                 live = await self._read(kinds.DEPLOYMENTS, key)
         raise BackendUnavailable(f"function {spec.ref} keeps being changed by someone else", hint="try again")
 
     async def _deployment(
-        self, spec: FunctionSpec, owner: workload.Owner, live: Deployment | None, replicas: int | None
+        self,
+        spec: FunctionSpec,
+        owner: workload.Owner,
+        live: Deployment | None,
+        replicas: int | None,
+        others: Others,
     ) -> Deployment | None:
         """None: it has changed since it was read."""
         applied = live.annotations.get(names.ANNOTATION_APPLIED, "") if live is not None else ""
@@ -139,7 +180,7 @@ class Deployer:
                 return live
             manifest["metadata"]["resourceVersion"] = live.metadata.resource_version
         quota.check_resources(spec, self._annotations(str(spec.ref.namespace)))
-        self._require_room(spec, manifest["spec"], count)
+        self._require_room(spec, manifest["spec"], count, others)
         try:
             done = await self._api.apply(kinds.DEPLOYMENTS, manifest)
         except Refused as exc:
@@ -166,20 +207,29 @@ class Deployer:
             done = await self._api.apply(kinds.SERVICES, manifest)
             self._state.observe(done)
 
-    def require_room(self, spec: FunctionSpec, replicas: int) -> None:
+    def require_room(self, spec: FunctionSpec, replicas: int, others: Others = None) -> None:
         """Raise `QuotaExceeded` if the namespace may not have so many replicas of the function besides the others'."""
-        live = self._state.deployment((spec.ref.namespace, spec.ref.name))
+        key = (str(spec.ref.namespace), str(spec.ref.name))
+        live = (others or {}).get(key) or self._state.deployment(key)
         if live is not None:
-            self._require_room(spec, live.spec, replicas)
+            self._require_room(spec, live.spec, replicas, others)
 
-    def _require_room(self, spec: FunctionSpec, deployment: object, replicas: int) -> None:
+    def require_room_for(self, spec: FunctionSpec, others: Others) -> None:
+        """As `require_room`, for a spec that is about to be stored."""
+        key = (str(spec.ref.namespace), str(spec.ref.name))
+        live = (others or {}).get(key) or self._state.deployment(key)
+        count = first_replicas(spec) if live is None or has_minimum(spec) else live.replicas
+        manifest = self._render(spec, workload.Owner(_NOBODY, 1), 1, frozenset())
+        self._require_room(spec, manifest["spec"], count, others)
+
+    def _require_room(self, spec: FunctionSpec, deployment: object, replicas: int, others: Others = None) -> None:
         namespace = str(spec.ref.namespace)
         annotations = self._annotations(namespace)
         if not quota.is_limited(annotations):
             return
         now: dict[Key, quota.Demand] = {}
-        for key in self._state.keys(namespace):
-            live = self._state.deployment(key)
+        for key in {*self._state.keys(namespace), *(others or ())}:
+            live = self._state.deployment(key) if others is None else others.get(key)
             found = (live.spec, live.replicas) if live is not None else ({}, 0)
             now[key] = demand.of_spec(*found, annotations)
         then = {**now, (namespace, str(spec.ref.name)): demand.of_spec(deployment, replicas, annotations)}

@@ -29,7 +29,7 @@ def function_status(
     """
     settled = seen.phase in (Phase.READY, Phase.IDLE)
     word, sentence = problem
-    trouble = sentence or (seen.message if seen.phase is Phase.FAILED else "")
+    trouble = sentence or seen.message
     why = word if sentence else seen.reason or "Failed"
     conditions = (
         ("Reconciling", not settled and not trouble, "Progressing", seen.phase.value),

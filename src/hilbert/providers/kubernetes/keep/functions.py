@@ -13,10 +13,10 @@ from hilbert.core.model import FunctionSpec
 from hilbert.core.values import FunctionRef
 from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import JSON_PATCH, Api
-from hilbert.providers.kubernetes.cluster.errors import Refused, translated
+from hilbert.providers.kubernetes.cluster.errors import Refused, Unreachable, translated
 from hilbert.providers.kubernetes.cluster.objects import FunctionObject
 from hilbert.providers.kubernetes.keep import within_quota
-from hilbert.providers.kubernetes.keep.deployer import Deployer, first_replicas, has_minimum
+from hilbert.providers.kubernetes.keep.deployer import Deployer, Others, first_replicas, has_minimum
 from hilbert.providers.kubernetes.keep.namespaces import NamespaceKeeper
 from hilbert.providers.kubernetes.keep.retiring import rank_pods
 from hilbert.providers.kubernetes.render import function_object
@@ -44,26 +44,51 @@ class FunctionWriter:
         check_spec(spec)
         await self._namespaces.ensure_complete(spec.ref.namespace)
         await self._deployer.rehearse(spec)
-        key = key_of(spec.ref)
+        async with self._deployer.turn(spec.ref.namespace) as others:
+            if others is not None:
+                self._deployer.require_room_for(spec, others)
+            await self._apply(spec, create, others)
+
+    async def _apply(self, spec: FunctionSpec, create: bool | None, others: Others) -> None:
         with translated(f"function {spec.ref}"):
-            function, made = await self._store(spec, create)
+            function, before = await self._store(spec, create)
         self._state.observe(function)
-        replicas = first_replicas(spec) if not made and has_minimum(spec) else None
+        replicas = first_replicas(spec) if before is not None and has_minimum(spec) else None
         try:
-            await self._deployer.reconcile(function, spec, replicas=replicas)
+            await self._deployer.write(function, spec, replicas, others)
         except BackendUnavailable as exc:
             # The promise stands in the Function; the leading gateway keeps it.
             _log.warning(
                 "function stored, not yet deployed", function=str(spec.ref), reason=exc.message, why=exc.detail
             )
         except HilbertError:
-            if made and (known := self._state.function(key)) is not None:
-                await self._api.delete(kinds.FUNCTIONS, key[1], key[0], uid=known.metadata.uid)
-                self._state.forget(known)
+            await self._take_back(function, before)
             raise
 
-    async def _store(self, spec: FunctionSpec, create: bool | None) -> tuple[FunctionObject, bool]:
-        """Write the Function; its spec is replaced whole. Says whether it is a new one."""
+    async def _take_back(self, stored: FunctionObject, before: FunctionObject | None) -> None:
+        """What is refused in the end must not be tried again by the leading gateway: the caller was told no.
+
+        A Function that somebody has changed since is left as it is.
+        """
+        metadata = stored.metadata
+        try:
+            if before is None:
+                await self._api.delete(kinds.FUNCTIONS, metadata.name, metadata.namespace, uid=metadata.uid)
+                self._state.forget(self._state.function((metadata.namespace, metadata.name)) or stored)
+                return
+            change = [
+                {"op": "test", "path": "/metadata/uid", "value": metadata.uid},
+                {"op": "test", "path": "/spec", "value": stored.spec},
+                {"op": "replace", "path": "/spec", "value": before.spec},
+            ]
+            done = await self._api.adjust(kinds.FUNCTIONS, metadata.name, change, metadata.namespace, form=JSON_PATCH)
+            if done is not None:
+                self._state.observe(done)
+        except (Refused, Unreachable) as exc:
+            _log.warning("a function that was refused stays stored", function=metadata.name, reason=str(exc))
+
+    async def _store(self, spec: FunctionSpec, create: bool | None) -> tuple[FunctionObject, FunctionObject | None]:
+        """Write the Function; its spec is replaced whole. Gives it as it is now and as it was; None: it is a new one."""
         namespace, name = key_of(spec.ref)
         manifest = function_object.to_object(spec)
         for _ in range(_TRIES):
@@ -73,11 +98,11 @@ class FunctionWriter:
                     replaced = await self._replace(found, manifest["spec"])
                     if replaced is None:
                         continue
-                    return replaced, False
+                    return replaced, found
                 if create is False:
                     raise FunctionNotFound(f"function {spec.ref} not found")
             try:
-                return await within_quota.create(self._api, kinds.FUNCTIONS, manifest, namespace), True
+                return await within_quota.create(self._api, kinds.FUNCTIONS, manifest, namespace), None
             except Refused as exc:
                 if exc.code == 409 and create is True:
                     raise AlreadyExists(f"function {spec.ref} already exists") from exc
@@ -130,8 +155,24 @@ class FunctionWriter:
             raise Invalid(f"replicas: must be 0 or more, not {replicas}")
         function = self._state.require_function(ref)
         spec, problem = self._state.spec(function)
-        if spec is not None:
-            self._deployer.require_room(spec, replicas)
+        live = self._state.deployment(key_of(ref))
+        if spec is None or (live is not None and replicas <= live.replicas):
+            await self._scale(ref, function, spec, replicas, None, problem)
+            return
+        self._deployer.require_room(spec, replicas)
+        async with self._deployer.turn(ref.namespace) as others:
+            self._deployer.require_room(spec, replicas, others)
+            await self._scale(ref, function, spec, replicas, others, problem)
+
+    async def _scale(
+        self,
+        ref: FunctionRef,
+        function: FunctionObject,
+        spec: FunctionSpec | None,
+        replicas: int,
+        others: Others,
+        problem: str,
+    ) -> None:
         if self.busy is not None and replicas:
             await rank_pods(self._api, self._state, key_of(ref), self.busy(ref), replicas)
         # Not through the scale subresource: the answer is the Deployment, which we see at once then.
@@ -142,7 +183,7 @@ class FunctionWriter:
         elif spec is None:
             raise Invalid(f"function {ref} cannot be deployed: {problem}")
         else:
-            await self._deployer.reconcile(function, spec, replicas=replicas)
+            await self._deployer.write(function, spec, replicas, others)
 
     async def remove(self, ref: FunctionRef) -> None:
         self._state.require(ref.namespace)

@@ -23,6 +23,7 @@ from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused, Unreachable, translated
 from hilbert.providers.kubernetes.cluster.objects import Pod, SecretObject
 from hilbert.providers.kubernetes.keep import within_quota
+from hilbert.providers.kubernetes.keep.turns import Turns
 from hilbert.providers.kubernetes.view.state import State
 
 _log = structlog.get_logger("hilbert.kubernetes.secrets")
@@ -36,9 +37,10 @@ _MOST_BYTES: Final = 1024 * 1024
 class SecretStore:
     """Secrets in the cluster."""
 
-    def __init__(self, api: Api, state: State) -> None:
+    def __init__(self, api: Api, state: State, turns: Turns) -> None:
         self._api = api
         self._state = state
+        self._turns = turns
 
     async def list_secrets(self, namespace: NamespaceName) -> Sequence[SecretName]:
         self._state.require(namespace)
@@ -48,8 +50,14 @@ class SecretStore:
 
     async def create_secret(self, secret: Secret) -> None:
         annotations = self._state.require(secret.namespace).annotations
-        if quota.SECRETS in annotations:
+        if quota.SECRETS not in annotations:
+            await self._create(secret)
+            return
+        async with self._turns.taken(secret.namespace):
             quota.check_secrets(annotations, len(await self.list_secrets(secret.namespace)), f"secret {secret.name}")
+            await self._create(secret)
+
+    async def _create(self, secret: Secret) -> None:
         with _translated(secret.namespace, secret.name):
             await within_quota.create(
                 self._api,

@@ -73,7 +73,9 @@ def condense(
     if wanted == 0:
         return Condensed(Phase.IDLE, ready_generation)
     if ready_generation >= generation and available:
-        return Condensed(Phase.READY, ready_generation)
+        # Those that serve do; the cluster may have no room for the others.
+        short = _refusal_of(deployment) if available < wanted else _Trouble()
+        return Condensed(Phase.READY, ready_generation, short.reason, short.message)
     trouble = _trouble(deployment, [pod for pod in alive if of[pod.metadata.name] >= generation], now, lacks)
     phase = Phase.FAILED if trouble.reason else Phase.UPDATING if available else Phase.STARTING
     return Condensed(phase, ready_generation, trouble.reason, trouble.message)
@@ -126,22 +128,29 @@ def _trouble(deployment: Deployment | None, pods: Iterable[Pod], now: datetime, 
         found = _pod_trouble(pod, now, lacks)
         if found.reason:
             return found._replace(message=found.message[:_LONGEST])
+    if (refusal := _refusal_of(deployment)).reason:
+        return refusal
     for condition in (deployment.status.conditions or ()) if deployment is not None else ():
-        if condition.type == "ReplicaFailure" and condition.status == "True":
-            return _refused(condition.message or "")
         if condition.type == "Progressing" and condition.reason == "ProgressDeadlineExceeded":
             late = "the new version did not become ready in time"
             return _Trouble("TooSlow", f"{late}; the previous version, if any, keeps serving", late, lasts=True)
     return _Trouble()
 
 
+def _refusal_of(deployment: Deployment | None) -> _Trouble:
+    failure = _condition(deployment.status.conditions, "ReplicaFailure") if deployment is not None else None
+    return _refused(failure.message or "") if failure is not None and failure.status == "True" else _Trouble()
+
+
 def _refused(text: str) -> _Trouble:
     """Why the cluster takes no Pod."""
     if "exceeded quota" in text:
         word, told = "QuotaExceeded", "the namespace's quota is used up"
+    elif "failed quota" in text:
+        word, told = "LimitsRequired", "the namespace's quota wants limits that the function does not state"
     elif "violates PodSecurity" in text:
         word, told = "PodSecurity", "the namespace's Pod Security level does not allow the Pod"
-    elif "LimitRange" in text or "maximum" in text or "minimum" in text:
+    elif "LimitRange" in text or "maximum" in text or "minimum" in text or "limit to request ratio" in text:
         word, told = "LimitExceeded", "the namespace's limits do not allow the Pod"
     else:
         word, told = "PodRefused", "the cluster rejected the Pod"
