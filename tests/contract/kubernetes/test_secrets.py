@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from hilbert.core.model import FunctionSpec, Phase, Secret
+from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import NamespaceName, SecretName
+from hilbert.providers.kubernetes.cluster import kinds
+from hilbert.providers.kubernetes.cluster.connect import connect
+from hilbert.providers.kubernetes.install import plan
 from hilbert.providers.kubernetes.provider import KubernetesProvider
 from hilbert.testing.harness import eventually, watching
-from support.cluster import AnyCluster, Double, until
+from support.cluster import ACCOUNT, AnyCluster, Double, gateway, installed, until
 
 pytestmark = pytest.mark.anyio
 
@@ -37,6 +41,126 @@ async def test_a_changed_secret_makes_nodes_look_at_the_pods_that_mount_it(
     assert after["metadata"]["uid"] == before["metadata"]["uid"], "nothing is started anew"
     assert after["metadata"]["annotations"][TOUCHED]
     assert TOUCHED not in pods(cluster, "other")[0]["metadata"]["annotations"]
+
+
+def written(name: str, value: str, namespace: str) -> dict[str, Any]:
+    """As an administrator writes it with kubectl: without a label of ours."""
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {name: value}}
+
+
+async def kubectl(cluster: AnyCluster, how: str, namespace: str) -> None:
+    """Change the secret `token`, or make it anew."""
+    admin = connect(KubernetesSettings(kubeconfig=str(cluster.kubeconfig)))
+    try:
+        if how == "patch":
+            await admin.patch(kinds.SECRETS, "token", {"stringData": {"token": "2"}}, namespace)
+        else:
+            await admin.delete(kinds.SECRETS, "token", namespace)
+            await admin.create(kinds.SECRETS, written("token", "2", namespace), namespace)
+    finally:
+        await admin.close()
+
+
+async def reading(cluster: AnyCluster, provider: KubernetesProvider, *, by_hand: bool = False) -> NamespaceName:
+    """Functions `reader`, which reads the secret `token`, and `other`, which does not; both have a Pod."""
+    default, token = NamespaceName(cluster.default), SecretName("token")
+    if by_hand:
+        cluster.put(written(token, "1", default))
+    else:
+        await provider.create_secret(Secret(default, token, b"1"))
+    await provider.apply(FunctionSpec(ref=cluster.ref("reader"), image=cluster.image, secrets=(token,)))
+    await provider.apply(FunctionSpec(ref=cluster.ref("other"), image=cluster.image))
+    for name in ("reader", "other"):
+        await until(lambda name=name: provider._state.pods((cluster.default, name)), what=f"a Pod of {name}")
+    return default
+
+
+def is_touched(cluster: AnyCluster, name: str = "reader") -> bool:
+    return all(TOUCHED in pod["metadata"].get("annotations", {}) for pod in pods(cluster, name))
+
+
+async def test_a_secret_that_is_made_again_makes_nodes_look(cluster: AnyCluster, provider: KubernetesProvider) -> None:
+    default = await reading(cluster, provider)
+    await provider.delete_secret(default, SecretName("token"))
+    assert not is_touched(cluster)
+    await provider.create_secret(Secret(default, SecretName("token"), b"2"))
+    assert is_touched(cluster)
+    assert not is_touched(cluster, "other")
+
+
+@pytest.mark.parametrize("by_hand", [True, False], ids=["by hand", "by the API"])
+@pytest.mark.parametrize("how", ["patch", "make anew"])
+async def test_a_secret_that_kubectl_changes_makes_nodes_look(
+    cluster: AnyCluster, provider: KubernetesProvider, how: str, by_hand: bool
+) -> None:
+    """However it was made. The leading gateway tells the Pods."""
+    await provider.leadership.wait()
+    default = await reading(cluster, provider, by_hand=by_hand)
+    await until(lambda: provider._secret_watch.is_watching)
+    await kubectl(cluster, how, default)
+    await until(lambda: is_touched(cluster), what="the Pod is told")
+    assert not is_touched(cluster, "other")
+
+
+@pytest.mark.double("requests are counted")
+async def test_no_value_is_read_and_no_pod_told_twice(cluster: AnyCluster, provider: KubernetesProvider) -> None:
+    assert isinstance(cluster, Double)
+    await provider.leadership.wait()
+    default = await reading(cluster, provider)
+    await until(lambda: provider._secret_watch.is_watching)
+    await provider.update_secret(Secret(default, SecretName("token"), b"1a"))
+    await provider.create_secret(Secret(default, SecretName("unused"), b"1"))
+    await kubectl(cluster, "patch", default)
+
+    def told() -> int:
+        return sum(call.method == "PATCH" and "/pods/reader" in call.path for call in cluster.requests)
+
+    await until(lambda: told() >= 2)
+    await provider.update_secret(Secret(default, SecretName("token"), b"3"))
+    await until(lambda: not provider._secret_watch.waiting)
+    assert told() == 3, "one for each change"
+    watches = [call for call in cluster.requests if "watch" in call.query and call.path.endswith("/v1/secrets")]
+    assert [call.user for call in watches if call.user == ACCOUNT]
+    assert all("as=PartialObjectMetadata" in call.headers["accept"] for call in watches)
+
+
+@pytest.mark.double("an installation of another kind")
+async def test_a_gateway_of_listed_namespaces_tells_pods_too() -> None:
+    options = plan.Options(cluster_role=False, namespaces=("openfaas-fn", "dev-fn"), definitions=True)
+    async with installed(options) as split, gateway(split, namespaces="openfaas-fn,dev-fn") as provider:
+        await provider.leadership.wait()
+        await reading(split, provider)
+        await until(lambda: provider._secret_watch.is_watching)
+        await kubectl(split, "patch", "openfaas-fn")
+        await until(lambda: is_touched(split))
+
+
+@pytest.mark.double("the roles are changed")
+async def test_roles_of_an_older_installation_only_leave_changes_of_kubectl_to_the_nodes(
+    cluster: AnyCluster,
+) -> None:
+    assert isinstance(cluster, Double)
+    role = cluster.object("clusterroles", "openfaas-hilbert", group="rbac.authorization.k8s.io")
+    assert role is not None
+    rules = [
+        {**rule, "verbs": [verb for verb in rule["verbs"] if rule["resources"] != ["secrets"] or verb != "watch"]}
+        for rule in role["rules"]
+    ]
+    roles = kinds.Kind("rbac.authorization.k8s.io", "v1", "clusterroles", kinds.Object, namespaced=False)
+    admin = connect(KubernetesSettings(kubeconfig=str(cluster.kubeconfig)))
+    await admin.patch(roles, "openfaas-hilbert", {"rules": rules})
+    await admin.close()
+    async with gateway(cluster) as provider:
+        await provider.leadership.wait()
+        default = await reading(cluster, provider)
+        await until(lambda: _warns(provider), what="it is told")
+        await provider.update_secret(Secret(default, SecretName("token"), b"2"))
+        assert is_touched(cluster)
+
+
+async def _warns(provider: KubernetesProvider) -> bool:
+    return "install kubernetes" in (await provider.facts()).get("warning.secrets", "")
 
 
 @pytest.mark.double("requests are refused")

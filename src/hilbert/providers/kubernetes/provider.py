@@ -40,6 +40,7 @@ from hilbert.providers.kubernetes.keep.deployer import Deployer, first_replicas
 from hilbert.providers.kubernetes.keep.functions import FunctionWriter
 from hilbert.providers.kubernetes.keep.namespaces import NamespaceKeeper
 from hilbert.providers.kubernetes.keep.operator import Operator
+from hilbert.providers.kubernetes.keep.secret_watch import SecretWatch
 from hilbert.providers.kubernetes.keep.secrets import SecretStore
 from hilbert.providers.kubernetes.keep.shelves import Shelves
 from hilbert.providers.kubernetes.keep.turns import Turns
@@ -90,6 +91,7 @@ class KubernetesProvider:
         self._functions = FunctionWriter(self._api, self._state, self._deployer, self._namespaces)
         self._operator = Operator(self._api, self._state, self._deployer, self._namespaces, platform)
         self._secrets = SecretStore(self._api, self._state, turns)
+        self._secret_watch = SecretWatch(self._api, self._state, self._clock)
         self._logs = LogReader(self._api, self._state)
         self._usage = UsageReader(self._api, self._clock)
         self._first = FirstAnswers(self._state, self._clock)
@@ -127,6 +129,7 @@ class KubernetesProvider:
             await asyncio.wait((task,))
         await self._operator.stop()
         await self._namespaces.stop()
+        await self._secret_watch.stop()
         await self.leadership.stop()
         await self._counts.stop()
         await self._first.stop()
@@ -157,10 +160,12 @@ class KubernetesProvider:
                     _log.warning("default namespace not made", reason=exc.message, detail=exc.detail)
                 self._operator.start()
                 self._namespaces.start()
+                self._secret_watch.start()
             elif at_work and not self.leadership.leads:
                 at_work = False
                 await self._operator.stop()
                 await self._namespaces.stop()
+                await self._secret_watch.stop()
             await turned.wait()
 
     # Provider
@@ -287,6 +292,11 @@ class KubernetesProvider:
             )
         elif stale := self._state.stale():
             found["warning.stale"] = f"what the gateway knows of the cluster may be out of date: {stale}"
+        if failure := self._secret_watch.failure():
+            found["warning.secrets"] = (
+                f"Pods are not told of secrets that others change, and see them within two minutes: {failure}; where "
+                "rights are missing, run hilbert install kubernetes again"
+            )
         found.update(self._namespaces.facts())
         if self._state.is_synced and self._state.tenant(self._default) is None:
             found["warning.default-namespace"] = (

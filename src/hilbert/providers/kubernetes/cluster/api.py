@@ -108,7 +108,7 @@ class Api:
             params["fieldSelector"] = fields
         if more:
             params["continue"] = more
-        body = await self.request("GET", kind.path(namespace), params=params)
+        body = await self.request("GET", kind.path(namespace), params=params, accept=kind.list_form)
         answer = msgspec.json.decode(body, type=_List)
         return Page(items=answer.items or (), version=answer.metadata.resource_version, more=answer.metadata.more)
 
@@ -196,10 +196,11 @@ class Api:
         params: Mapping[str, str] | None = None,
         body: object = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> bytes:
         """One request, repeated while that is safe and promising. Raises `Refused` and `Unreachable`."""
         content = None if body is None else msgspec.json.encode(body)
-        headers = {} if content is None else {"Content-Type": content_type}
+        headers = {"Accept": accept, **({} if content is None else {"Content-Type": content_type})}
         waited, tried = 0.0, 0
         while True:
             tried += 1
@@ -227,7 +228,13 @@ class Api:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, params: Mapping[str, str], *, quiet: float, begins: float | None = None
+        self,
+        path: str,
+        params: Mapping[str, str],
+        *,
+        quiet: float,
+        begins: float | None = None,
+        accept: str = "application/json",
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Lines of a long answer, without their newlines.
 
@@ -238,7 +245,8 @@ class Api:
         try:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(begins):
-                    request = self._http.stream("GET", path, params=params, timeout=timeout)
+                    headers = {"Accept": accept}
+                    request = self._http.stream("GET", path, params=params, headers=headers, timeout=timeout)
                     answer = await stack.enter_async_context(request)
                 self._reached()
                 if answer.status_code >= 400:

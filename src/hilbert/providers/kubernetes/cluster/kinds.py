@@ -26,13 +26,30 @@ from hilbert.providers.kubernetes.cluster.objects import (
 T = TypeVar("T", bound=Object)
 
 
+_WHOLE: Final = "application/json"
+_METADATA: Final = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+
+
 class Kind(Generic[T]):
     """One resource of the API."""
 
-    def __init__(self, group: str, version: str, plural: str, model: type[T], *, namespaced: bool = True) -> None:
+    def __init__(
+        self,
+        group: str,
+        version: str,
+        plural: str,
+        model: type[T],
+        *,
+        namespaced: bool = True,
+        metadata_only: bool = False,
+    ) -> None:
+        """Of one with `metadata_only`, lists and watches bring nothing else."""
         self.group = group
         self.plural = plural
         self.namespaced = namespaced
+        self.list_form = _METADATA.format("List") if metadata_only else _WHOLE
+        """What to accept of a list, and of a watch."""
+        self.watch_form = _METADATA.format("") if metadata_only else _WHOLE
         self._root = f"/apis/{group}/{version}" if group else f"/api/{version}"
         self._decoder = msgspec.json.Decoder(model)
 
@@ -56,6 +73,8 @@ NAMESPACES: Final = Kind("", "v1", "namespaces", NamespaceObject, namespaced=Fal
 PODS: Final = Kind("", "v1", "pods", Pod)
 SERVICES: Final = Kind("", "v1", "services", Service)
 SECRETS: Final = Kind("", "v1", "secrets", SecretObject)
+SECRET_NAMES: Final = Kind("", "v1", "secrets", Object, metadata_only=True)
+"""Secrets without their values."""
 CLAIMS: Final = Kind("", "v1", "persistentvolumeclaims", Object)
 QUOTAS: Final = Kind("", "v1", "resourcequotas", Piece)
 LIMITS: Final = Kind("", "v1", "limitranges", Piece)

@@ -32,7 +32,7 @@ ANNOTATION_ROLLOUT: Final = "com.hilbert.rollout"
 ANNOTATION_DIGEST: Final = "com.hilbert.digest"
 """On a Deployment, a Service and a tenant's pieces: digest of what was rendered, so that a change of rendering is seen."""
 ANNOTATION_SECRETS: Final = "com.hilbert.secrets"
-"""On a Pod: when a secret that it mounts was last changed. A change of a Pod makes its kubelet look at once."""
+"""On a Pod: the newest version of a secret that it mounts. A change of a Pod makes its kubelet look at once."""
 ANNOTATION_PULL_SECRETS: Final = "com.hilbert.pull-secrets"
 """On a Deployment: which of the function's secrets are registry credentials, comma-separated."""
 

@@ -197,9 +197,8 @@ class Reflector(Generic[T]):
         if self._fields:
             params["fieldSelector"] = self._fields
         began = self._clock.now()
-        async with self._api.stream(
-            self.kind.path(self.namespace), params, quiet=_QUIET_SECONDS, begins=_BEGINS
-        ) as lines:
+        path, form = self.kind.path(self.namespace), self.kind.watch_form
+        async with self._api.stream(path, params, quiet=_QUIET_SECONDS, begins=_BEGINS, accept=form) as lines:
             self.failure = ""
             async for line in lines:
                 if line:

@@ -5,14 +5,10 @@ Only labelled ones are listed, changed and removed; others in the namespace belo
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from typing import Final
-
-import structlog
 
 from hilbert.core.errors import AlreadyExists, Invalid, SecretNotFound
 from hilbert.core.model import Secret
@@ -20,15 +16,13 @@ from hilbert.core.values import NamespaceName, SecretName
 from hilbert.providers import quota
 from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
-from hilbert.providers.kubernetes.cluster.errors import Refused, Unreachable, translated
-from hilbert.providers.kubernetes.cluster.objects import Pod, SecretObject
+from hilbert.providers.kubernetes.cluster.errors import translated
+from hilbert.providers.kubernetes.cluster.objects import SecretObject
 from hilbert.providers.kubernetes.keep import within_quota
+from hilbert.providers.kubernetes.keep.secret_watch import tell_pods
 from hilbert.providers.kubernetes.keep.turns import Turns
 from hilbert.providers.kubernetes.view.state import State
 
-_log = structlog.get_logger("hilbert.kubernetes.secrets")
-_AT_ONCE: Final = 16
-"""Pods that are told of a changed secret at the same time."""
 _SELECTOR: Final = f"{names.LABEL_MANAGED_BY}={names.SECRET_MANAGED_BY}"
 _MOST_BYTES: Final = 1024 * 1024
 """Kubernetes' own limit."""
@@ -59,7 +53,7 @@ class SecretStore:
 
     async def _create(self, secret: Secret) -> None:
         with _translated(secret.namespace, secret.name):
-            await within_quota.create(
+            made = await within_quota.create(
                 self._api,
                 kinds.SECRETS,
                 {
@@ -75,6 +69,12 @@ class SecretStore:
                 },
                 secret.namespace,
             )
+        # Replicas may have one that was removed, or wait for this one.
+        await self._tell_pods(made)
+
+    async def _tell_pods(self, secret: SecretObject) -> None:
+        metadata = secret.metadata
+        await tell_pods(self._api, self._state, metadata.namespace, metadata.name, metadata.resource_version)
 
     async def update_secret(self, secret: Secret) -> None:
         """Running replicas see the new value in their files within seconds.
@@ -86,28 +86,8 @@ class SecretStore:
         found = await self._read(secret.namespace, secret.name)
         change = {"metadata": {"uid": found.metadata.uid}, "data": {secret.name: _encoded(secret)}}
         with _translated(secret.namespace, secret.name):
-            await self._api.patch(kinds.SECRETS, secret.name, change, secret.namespace)
-        await self._hurry(secret)
-
-    async def _hurry(self, secret: Secret) -> None:
-        """Where it does not work out the node looks by itself, later."""
-        pods = [
-            pod
-            for key in self._state.keys(secret.namespace)
-            if secret.name in self._state.secrets_of(key)
-            for pod in self._state.pods(key)
-        ]
-        change = {"metadata": {"annotations": {names.ANNOTATION_SECRETS: datetime.now(UTC).isoformat()}}}
-        turns = asyncio.Semaphore(_AT_ONCE)
-
-        async def touch(pod: Pod) -> None:
-            async with turns:
-                try:
-                    await self._api.patch(kinds.PODS, pod.metadata.name, change, pod.metadata.namespace)
-                except (Refused, Unreachable) as exc:
-                    _log.info("a node looks for the changed secret later", pod=pod.metadata.name, reason=str(exc))
-
-        await asyncio.gather(*(touch(pod) for pod in pods))
+            done = await self._api.patch(kinds.SECRETS, secret.name, change, secret.namespace)
+        await self._tell_pods(done)
 
     async def delete_secret(self, namespace: NamespaceName, name: SecretName) -> None:
         self._state.require(namespace)

@@ -95,7 +95,7 @@ class Server:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, params: Mapping[str, str], *, quiet: float, begins: float
+        self, path: str, params: Mapping[str, str], *, quiet: float, begins: float, accept: str
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         self.watched_from.append(params["resourceVersion"])
         if self.failures:
