@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 
-from hilbert.core.errors import BackendUnavailable, Conflict, HilbertError, InvalidSpec
+from hilbert.core.errors import BackendUnavailable, Conflict, HilbertError, InvalidSpec, NamespaceNotFound
 from hilbert.providers import quota
 
 _MOST_TEXT: Final = 1000
+_TERMINATING: Final = re.compile(r"in namespace (\S+) because it is being terminated")
 
 
 class StatusCause(msgspec.Struct, frozen=True):
@@ -44,6 +46,8 @@ class Refused(Exception):
         self.code = status.code
         self.reason = status.reason or ""
         self.message = status.message or f"the API server answered {status.code}"
+        self.name = status.details.name if status.details else ""
+        self.kind = status.details.kind if status.details else ""
         self.causes = (status.details.causes if status.details else None) or ()
         self.retry_after = retry_after
 
@@ -59,6 +63,13 @@ class Refused(Exception):
     def is_over_quota(self) -> bool:
         """A ResourceQuota of the namespace has no room; a 403 like others but for its text."""
         return self.code == 403 and "exceeded quota" in self.message
+
+    @property
+    def lost_namespace(self) -> str:
+        """The namespace that is gone, or takes nothing new since it is being deleted; empty: it is not that."""
+        if self.code == 403 and (found := _TERMINATING.search(self.message)) is not None:
+            return found[1]
+        return self.name if self.code == 404 and self.kind == "namespaces" else ""
 
 
 class Unreachable(Exception):
@@ -76,8 +87,8 @@ def translated(
     """Turn refusals inside the block into errors of the domain.
 
     `what` names what was asked for; without it the block only reads. `missing`, `exists` and `conflict` are raised for
-    404, 409 `AlreadyExists` and any other 409. Raises those, and `InvalidSpec`, `Conflict`, `QuotaExceeded` and
-    `BackendUnavailable`.
+    404, 409 `AlreadyExists` and any other 409. Raises those, and `InvalidSpec`, `Conflict`, `QuotaExceeded`,
+    `NamespaceNotFound` and `BackendUnavailable`.
     """
     try:
         yield
@@ -87,11 +98,22 @@ def translated(
         chosen = (
             missing if exc.is_missing else exists if exc.is_there_already else conflict if exc.code == 409 else None
         )
+        if exc.code == 403 and exc.lost_namespace:
+            chosen = being_deleted(exc.lost_namespace)
         raise chosen or _refusal(exc, what) from exc
+
+
+def being_deleted(namespace: str) -> NamespaceNotFound:
+    return NamespaceNotFound(
+        f"namespace {namespace} is being deleted",
+        hint=f"to wait until it is gone: hilbert namespace delete {namespace} --wait",
+    )
 
 
 def _refusal(error: Refused, what: str) -> HilbertError:
     said = error.message[:_MOST_TEXT]
+    if error.lost_namespace:
+        return NamespaceNotFound(f"namespace {error.lost_namespace} not found")
     if what and error.is_over_quota:
         return quota.exceeded(what, error.message)
     if what and error.code in (400, 422):

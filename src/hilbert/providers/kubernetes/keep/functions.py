@@ -106,7 +106,7 @@ class FunctionWriter:
             except Refused as exc:
                 if exc.code == 409 and create is True:
                     raise AlreadyExists(f"function {spec.ref} already exists") from exc
-                if exc.is_missing:
+                if exc.is_missing and not exc.lost_namespace:
                     self._state.require(spec.ref.namespace)
                     raise BackendUnavailable(
                         "this cluster has no Function resource",

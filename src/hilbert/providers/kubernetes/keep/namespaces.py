@@ -23,7 +23,7 @@ from hilbert.core.model import LABEL_FUNCTION, Namespace
 from hilbert.core.values import NamespaceName
 from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
-from hilbert.providers.kubernetes.cluster.errors import Refused, translated
+from hilbert.providers.kubernetes.cluster.errors import Refused, being_deleted, translated
 from hilbert.providers.kubernetes.cluster.objects import Manifest, NamespaceObject, Object, SecretObject
 from hilbert.providers.kubernetes.keep.upkeep_queue import UpkeepQueue
 from hilbert.providers.kubernetes.render import tenant
@@ -52,6 +52,9 @@ _POLL: Final = 0.2
 _MOST_TEXT: Final = 1000
 _CLUSTER_CONFIG: Final = frozenset({"kube-root-ca.crt", "openshift-service-ca.crt", "istio-ca-root-cert"})
 """ConfigMaps that clusters put into every namespace."""
+_HOW_TO_ANNOTATE: Final = (
+    'to make an existing namespace a function namespace, annotate it: kubectl annotate namespace NAME openfaas="1"'
+)
 _CLUSTER_SECRET: Final = "kubernetes.io/service-account-token"  # noqa: S105 - a type
 
 
@@ -174,7 +177,7 @@ class NamespaceKeeper:
     def facts(self) -> dict[str, str]:
         """For an administrator: namespaces that are not tenants with all that is in them."""
         if self._state.listed:
-            return {}
+            return self._lost()
         scopes = {found.metadata.name: self.scope(found) for found in self._state.tenants()}
         adopted = [name for name, of in scopes.items() if of is tenant.Scope.FUNCTIONS]
         alone = [name for name, of in scopes.items() if of is tenant.Scope.NOTHING]
@@ -190,6 +193,17 @@ class NamespaceKeeper:
                 f"the annotation {names.NS_TENANT}=functions protects them"
             )
         return facts
+
+    def _lost(self) -> dict[str, str]:
+        lost = self._state.lost()
+        if not lost:
+            return {}
+        return {
+            "warning.namespaces": (
+                f"{_some(lost)}: not there, or the gateway has no rights in it; make it and the rights again with "
+                "hilbert install kubernetes --no-cluster-role --namespaces ..., or take it out of kubernetes.namespaces"
+            )
+        }
 
     def _told(self, found: NamespaceObject) -> Namespace:
         """With a word on what is not bound; where the pieces came with the installation, it is not ours to tell."""
@@ -207,11 +221,11 @@ class NamespaceKeeper:
         check_namespace(namespace)
         check_no_host_annotations(namespace.annotations)
         tenant.check(namespace.annotations)
-        there = AlreadyExists(
-            f"namespace {name} already exists",
-            hint='to make an existing namespace a function namespace, annotate it: kubectl annotate namespace NAME openfaas="1"',
-        )
-        with translated(f"namespace {name}", exists=there):
+        there = AlreadyExists(f"namespace {name} already exists", hint=_HOW_TO_ANNOTATE)
+        gone = being_deleted(name)
+        going = AlreadyExists(f"namespace {name} is still being deleted", hint=gone.hint)
+        raw = self._state.raw_namespace(name)
+        with translated(f"namespace {name}", exists=going if raw and raw.metadata.deletion_timestamp else there):
             # The little that always stays is created, the rest applied: only what an apply wrote, an apply takes away.
             await self._api.create(kinds.NAMESPACES, _manifest(Namespace(name=name)))
             made = await self._api.apply(kinds.NAMESPACES, _manifest(namespace))

@@ -74,7 +74,8 @@ class SecretWatch:
 
     def failure(self) -> str:
         """Why nothing is heard of changes; empty when they are."""
-        return next((one.failure for one in self._reflectors if one.failure), "")
+        lost = self._state.lost()
+        return next((one.failure for one in self._reflectors if one.failure and one.namespace not in lost), "")
 
     def start(self) -> None:
         self._queue.start()

@@ -18,7 +18,7 @@ from hilbert.core.values import RESERVED_NAMESPACES, FunctionRef, NamespaceName,
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
 from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
-from hilbert.providers.kubernetes.cluster.errors import Refused, Unreachable
+from hilbert.providers.kubernetes.cluster.errors import Refused, Unreachable, being_deleted
 from hilbert.providers.kubernetes.cluster.kinds import Kind
 from hilbert.providers.kubernetes.cluster.objects import (
     Deployment,
@@ -34,6 +34,7 @@ from hilbert.providers.kubernetes.cluster.objects import (
 from hilbert.providers.kubernetes.cluster.reflector import Key, Reflector
 from hilbert.providers.kubernetes.render import function_object
 from hilbert.providers.kubernetes.view import endpoints, tenant_pieces
+from hilbert.providers.kubernetes.view.lost_namespaces import LostNamespaces
 from hilbert.providers.kubernetes.view.status import start_fault
 from hilbert.providers.kubernetes.view.tenant_pieces import Pieces
 from hilbert.providers.rules import check_spec
@@ -42,8 +43,6 @@ _log = structlog.get_logger("hilbert.kubernetes.state")
 _NAMESPACE_POLL: Final = 15.0
 _NAMESPACE_POLL_SOON: Final = 2.0
 """Seconds, after a read that failed."""
-_FORBIDDEN_FOR: Final = 60.0
-"""Seconds of 403 after which a namespace counts as taken from us; an API server that has just started answers so, too."""
 T = TypeVar("T", bound=Object)
 
 
@@ -62,6 +61,7 @@ class State:
         self._namespaces: dict[str, NamespaceObject] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._polled = asyncio.Event()
+        self._lost = LostNamespaces(self.listed)
         self.on_function: list[Callable[[Key], None]] = []
         """Called with the key of a function about which something changed."""
         self.on_namespace: list[Callable[[str], None]] = []
@@ -114,19 +114,24 @@ class State:
     @property
     def is_synced(self) -> bool:
         """Whether everything has been read once."""
-        return all(reflector.synced.is_set() for reflector in self._reflectors) and (
+        return all(r.synced.is_set() or self._lost.is_set(r.namespace) for r in self._reflectors) and (
             not self.listed or self._polled.is_set()
         )
 
     async def wait_synced(self) -> None:
         for reflector in self._reflectors:
-            await reflector.synced.wait()
+            await self._lost.or_synced(reflector)
         if self.listed:
             await self._polled.wait()
 
     def stale(self) -> str:
         """Why the picture may be old; empty when it is fresh."""
-        return next((f"{r.kind}: {r.failure}" for r in self._reflectors if r.failure), "")
+        lost = self.lost()
+        return next((f"{r.kind}: {r.failure}" for r in self._reflectors if r.failure and r.namespace not in lost), "")
+
+    def lost(self) -> list[str]:
+        """Listed namespaces that are not there, or that the gateway may not read. They hold up no other."""
+        return [name for name in self.listed if self._lost.is_set(name) and name not in self._namespaces]
 
     # Namespaces
 
@@ -157,6 +162,9 @@ class State:
         """Raises `NamespaceNotFound`, and `BackendUnavailable` while the cluster has not been read."""
         found = self.tenant(name)
         if found is None:
+            raw = self._namespaces.get(name)
+            if raw is not None and raw.metadata.deletion_timestamp is not None and not self.is_reserved(name):
+                raise being_deleted(name)
             if not self.is_synced:
                 raise BackendUnavailable("the gateway is still reading the cluster", detail=self.stale())
             raise NamespaceNotFound(
@@ -405,26 +413,21 @@ class State:
 
     async def _poll_namespaces(self) -> None:
         """Without cluster-wide rights namespaces cannot be watched; a Role lets each be read by its name."""
-        forbidden_since: dict[str, float] = {}
         while True:
             again = _NAMESPACE_POLL
             for name in self.listed:
                 try:
                     found = await self._api.find(kinds.NAMESPACES, name)
-                except Refused as exc:
-                    since = forbidden_since.setdefault(name, self._clock.now())
-                    if exc.code == 403 and self._clock.now() - since >= _FORBIDDEN_FOR:
-                        found = None
-                    else:
+                except (Refused, Unreachable) as exc:
+                    others = any(r.synced.is_set() and not r.failure for r in self._reflectors if r.namespace != name)
+                    refused = isinstance(exc, Refused) and exc.code == 403
+                    if not (refused and self._lost.refused(name, self._clock.now(), others_answer=others)):
                         again = _NAMESPACE_POLL_SOON
                         _log.warning("namespace not readable", namespace=name, reason=str(exc))
                         continue
-                except Unreachable as exc:
-                    again = _NAMESPACE_POLL_SOON
-                    _log.warning("namespace not readable", namespace=name, reason=str(exc))
-                    continue
+                    found = None
                 else:
-                    forbidden_since.pop(name, None)
+                    self._lost.answered(name, is_there=found is not None)
                 if found is not None or name in self._namespaces:
                     self._namespace_changed(("", name), None, found)
             self._polled.set()
