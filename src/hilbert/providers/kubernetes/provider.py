@@ -292,6 +292,8 @@ class KubernetesProvider:
             )
         elif stale := self._state.stale():
             found["warning.stale"] = f"what the gateway knows of the cluster may be out of date: {stale}"
+        if self.leadership.foreign:
+            found["warning.lease"] = self.leadership.foreign
         if failure := self._secret_watch.failure():
             found["warning.secrets"] = (
                 f"Pods are not told of secrets that others change, and see them within two minutes: {failure}; where "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import socket
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import msgspec
 import structlog
 
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
-from hilbert.providers.kubernetes.cluster import kinds
+from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused, Unreachable
 from hilbert.providers.kubernetes.cluster.objects import Lease, Manifest
@@ -26,6 +27,9 @@ from hilbert.providers.kubernetes.cluster.objects import Lease, Manifest
 _log = structlog.get_logger("hilbert.kubernetes.lease")
 
 LEASE_NAME: Final = "hilbert"
+_LABELS: Final = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
+_IDENTITY: Final = re.compile(r".+_[0-9]+_[0-9a-f]{8}")
+"""Of a gateway; by it a Lease of a version is known that did not label it yet."""
 
 
 class Leadership:
@@ -42,6 +46,8 @@ class Leadership:
         clock: Clock | None = None,
     ) -> None:
         """`duration` is in seconds; a third of it passes between two renewals."""
+        self.foreign = ""
+        """Why nobody can lead: the Lease is somebody else's. Empty when it is ours."""
         self.identity = identity or f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}"
         self.on_change: list[Callable[[bool], None]] = []
         """Called when leading begins and ends. Must not fail."""
@@ -98,6 +104,15 @@ class Leadership:
         if lease is None:
             return await self._write(None, began)
         spec = lease.spec
+        if not _is_ours(lease):
+            if not self.foreign:
+                _log.warning("the lease is not ours", lease=self._name, holder=spec.holder_identity)
+            self.foreign = (
+                f"the Lease {self._name} in namespace {self._namespace} is not Hilbert's, so no gateway can lead; remove it: "
+                f"kubectl --namespace {self._namespace} delete lease {self._name}"
+            )
+            return False
+        self.foreign = ""
         mine = spec.holder_identity == self.identity
         if not mine and spec.holder_identity:
             seen = (lease.metadata.uid, lease.metadata.resource_version)
@@ -114,7 +129,7 @@ class Leadership:
         manifest: Manifest = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": self._name, "namespace": self._namespace},
+            "metadata": {"name": self._name, "namespace": self._namespace, "labels": _LABELS},
             "spec": {
                 "holderIdentity": self.identity,
                 "leaseDurationSeconds": max(1, round(self._duration)),
@@ -147,6 +162,7 @@ class Leadership:
                 "name": self._name,
                 "namespace": self._namespace,
                 "resourceVersion": lease.metadata.resource_version,
+                "labels": _LABELS,
             },
             "spec": {"leaseDurationSeconds": 1, "leaseTransitions": lease.spec.lease_transitions or 0},
         }
@@ -160,3 +176,10 @@ class Leadership:
         _log.info("leadership", leads=leads, identity=self.identity)
         for told in self.on_change:
             told(leads)
+
+
+def _is_ours(lease: Lease) -> bool:
+    holder = lease.spec.holder_identity
+    return lease.labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY or (
+        not lease.labels and (not holder or _IDENTITY.fullmatch(holder) is not None)
+    )

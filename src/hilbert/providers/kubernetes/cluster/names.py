@@ -18,6 +18,10 @@ MANAGED_BY: Final = "hilbert"
 SECRET_MANAGED_BY: Final = "openfaas"  # noqa: S105 - a label's value, as clients of OpenFaaS expect it
 """Value of `app.kubernetes.io/managed-by` on secrets made through the API."""
 
+LABEL_NAME: Final = "app.kubernetes.io/name"
+NAME: Final = "hilbert"
+"""Value of `app.kubernetes.io/name` on all that the installation makes."""
+
 LABEL_NETWORK: Final = "com.hilbert.network"
 """On Pods that are cut off: `none`."""
 

@@ -15,7 +15,8 @@ Manifest = dict[str, Any]
 """An object to be written, as JSON."""
 
 
-class OwnerReference(msgspec.Struct, frozen=True):
+class OwnerReference(msgspec.Struct, frozen=True, rename="camel"):
+    api_version: str = ""
     kind: str = ""
     uid: str = ""
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from hilbert.core.settings import GatewaySettings
-from hilbert.providers.kubernetes.cluster.names import GATEWAY_APP, SHELVES
+from hilbert.providers.kubernetes.cluster.names import GATEWAY_APP, LABEL_NAME, NAME, SHELVES
 
 ACCOUNT: Final = "hilbert"
 CREDENTIALS: Final = "basic-auth"
@@ -62,7 +62,7 @@ def _metadata(gateway: Gateway, name: str = GATEWAY_APP) -> dict[str, Any]:
     return {
         "name": name,
         "namespace": gateway.namespace,
-        "labels": {**_SELECTOR, "app.kubernetes.io/name": "hilbert", "app.kubernetes.io/component": "gateway"},
+        "labels": {**_SELECTOR, LABEL_NAME: NAME, "app.kubernetes.io/component": "gateway"},
     }
 
 

@@ -106,6 +106,7 @@ def rules(*wheres: Where) -> list[dict[str, Any]]:
     ]
 
 
+_LABELS: Final = {names.LABEL_NAME: names.NAME}
 _FUNCTIONS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 _READ: Final = ("get", "list", "watch")
 
@@ -134,7 +135,7 @@ def _added(role: str, granted: Mapping[tuple[str, str], Collection[str]]) -> dic
         "kind": "ClusterRole",
         "metadata": {
             "name": f"openfaas-functions-{role}",
-            "labels": {f"rbac.authorization.k8s.io/aggregate-to-{role}": "true"},
+            "labels": {**_LABELS, f"rbac.authorization.k8s.io/aggregate-to-{role}": "true"},
         },
         "rules": [
             {"apiGroups": [group], "resources": [resource], "verbs": sorted(verbs)}
@@ -149,7 +150,7 @@ def cluster_wide(account: str, platform: str) -> list[dict[str, Any]]:
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRole",
-            "metadata": {"name": f"{platform}-hilbert"},
+            "metadata": {"name": f"{platform}-hilbert", "labels": _LABELS},
             "rules": rules("cluster", "functions"),
         },
         _binding("ClusterRoleBinding", f"{platform}-hilbert", "", "ClusterRole", account, platform),
@@ -176,7 +177,7 @@ def _role(
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "Role",
-            "metadata": {"name": name, "namespace": namespace},
+            "metadata": {"name": name, "namespace": namespace, "labels": _LABELS},
             "rules": list(granted),
         },
         _binding("RoleBinding", name, namespace, "Role", account, platform),
@@ -187,7 +188,7 @@ def _binding(kind: str, name: str, namespace: str, role: str, account: str, plat
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": kind,
-        "metadata": {"name": name, **({"namespace": namespace} if namespace else {})},
+        "metadata": {"name": name, **({"namespace": namespace} if namespace else {}), "labels": _LABELS},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": platform}],
     }

@@ -9,25 +9,16 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from hilbert.core.errors import BackendError, BackendUnavailable, Conflict, StartFailed
+from hilbert.core.errors import BackendError, BackendUnavailable, StartFailed
 from hilbert.core.settings import KubernetesSettings
 from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.connect import connect
 from hilbert.providers.kubernetes.cluster.errors import Refused, translated
-from hilbert.providers.kubernetes.cluster.objects import Object
-from hilbert.providers.kubernetes.install import gateway, plan
+from hilbert.providers.kubernetes.install import gateway, in_the_way, plan
+from hilbert.providers.kubernetes.install.manifests import kind_of, shown
 from hilbert.providers.kubernetes.view import status
 
-_GROUPS: Final = {
-    "CustomResourceDefinition": ("apiextensions.k8s.io", "v1", "customresourcedefinitions", False),
-    "ClusterRole": ("rbac.authorization.k8s.io", "v1", "clusterroles", False),
-    "ClusterRoleBinding": ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", False),
-    "Role": ("rbac.authorization.k8s.io", "v1", "roles", True),
-    "RoleBinding": ("rbac.authorization.k8s.io", "v1", "rolebindings", True),
-    "ServiceAccount": ("", "v1", "serviceaccounts", True),
-    "PodDisruptionBudget": ("policy", "v1", "poddisruptionbudgets", True),
-}
 _POLL: Final = 0.5
 
 
@@ -58,9 +49,9 @@ async def install(
     done = Installed()
     try:
         with translated():
-            await _require_room(api, options.namespace)
+            await in_the_way.require_none(api, options.namespace, manifests)
             for manifest in manifests:
-                tell(f"applying {_shown(manifest)}")
+                tell(f"applying {shown(manifest)}")
                 await _apply(api, manifest, done, options)
             done.password_made = await _credentials(api, options.namespace)
             if wait:
@@ -70,30 +61,17 @@ async def install(
     return done
 
 
-async def _require_room(api: Api, namespace: str) -> None:
-    """Raise `Conflict` where another platform's gateway stands: applying ours over it would take it down."""
-    try:
-        found = await api.find(kinds.DEPLOYMENTS, names.GATEWAY_APP, namespace)
-    except Refused:  # It may not be looked at; then it may not be changed either.
-        return
-    if found is not None and found.labels.get("app.kubernetes.io/name") != "hilbert":
-        raise Conflict(
-            f"namespace {namespace} has a Deployment {names.GATEWAY_APP} that is not Hilbert's, probably OpenFaaS's",
-            hint="uninstall OpenFaaS first (functions and their namespaces can stay), or choose another --namespace",
-        )
-
-
 async def _apply(api: Api, manifest: Mapping[str, Any], done: Installed, options: plan.Options) -> None:
     try:
-        await api.apply(_kind(manifest), dict(manifest), manager=names.INSTALL_MANAGER)
+        await api.apply(kind_of(manifest), dict(manifest), manager=names.INSTALL_MANAGER)
     except Refused as exc:
         kind, labels = manifest["kind"], manifest["metadata"].get("labels", {})
         is_definition = kind == "CustomResourceDefinition" or any("/aggregate-to-" in label for label in labels)
         if exc.code == 403 and (kind == "Namespace" or is_definition):
-            done.skipped.append(f"{_shown(manifest)}: {exc.message}")
+            done.skipped.append(f"{shown(manifest)}: {exc.message}")
             return
-        raise BackendError(f"{_shown(manifest)}: {exc.message}", hint=_hint(exc, options)) from exc
-    done.applied.append(_shown(manifest))
+        raise BackendError(f"{shown(manifest)}: {exc.message}", hint=_hint(exc, options)) from exc
+    done.applied.append(shown(manifest))
 
 
 def _hint(refused: Refused, options: plan.Options) -> str:
@@ -153,17 +131,3 @@ async def _wait(api: Api, options: plan.Options, seconds: float, tell: Callable[
         f"the gateway was not ready within {seconds:g} s: {reason}",
         hint=f"kubectl --namespace {options.namespace} describe deployment {names.GATEWAY_APP}",
     )
-
-
-def _kind(manifest: Mapping[str, Any]) -> kinds.Kind[Any]:
-    known = _GROUPS.get(manifest["kind"])
-    if known is None:
-        return kinds.of(dict(manifest))
-    group, version, plural, namespaced = known
-    return kinds.Kind(group, version, plural, Object, namespaced=namespaced)
-
-
-def _shown(manifest: Mapping[str, Any]) -> str:
-    metadata = manifest["metadata"]
-    where = f" in {metadata['namespace']}" if "namespace" in metadata else ""
-    return f"{manifest['kind']} {metadata['name']}{where}"

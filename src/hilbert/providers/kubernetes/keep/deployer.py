@@ -283,7 +283,9 @@ def _kept(spec: FunctionSpec, owner: workload.Owner, applied: str, live: int) ->
 
 
 def _require_ours(live: Object, spec: FunctionSpec) -> None:
-    owned = any(owner.kind == "Function" for owner in live.metadata.owner_references or ())
+    owners = live.metadata.owner_references or ()
+    # Other platforms have Functions, too.
+    owned = any(owner.kind == "Function" and owner.api_version.startswith("openfaas.com/") for owner in owners)
     if live.labels.get(LABEL_FUNCTION) != spec.ref.name and not owned:
         kind = "Service" if isinstance(live, Service) else "Deployment"
         raise Conflict(

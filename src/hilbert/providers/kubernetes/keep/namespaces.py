@@ -24,10 +24,11 @@ from hilbert.core.values import NamespaceName
 from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused, being_deleted, translated
-from hilbert.providers.kubernetes.cluster.objects import Manifest, NamespaceObject, Object, SecretObject
+from hilbert.providers.kubernetes.cluster.objects import Manifest, NamespaceObject, Object, Piece, SecretObject
 from hilbert.providers.kubernetes.keep.upkeep_queue import UpkeepQueue
 from hilbert.providers.kubernetes.render import tenant
 from hilbert.providers.kubernetes.view.state import State
+from hilbert.providers.kubernetes.view.tenant_pieces import is_ours
 from hilbert.providers.rules import check_namespace, check_no_host_annotations
 
 _log = structlog.get_logger("hilbert.kubernetes.namespaces")
@@ -49,6 +50,8 @@ _HELD: Final[tuple[kinds.Kind[Any], ...]] = (
 _MOST_NAMED: Final = 20
 _GONE_WITHIN: Final = 30.0
 _POLL: Final = 0.2
+_LOOK_AGAIN: Final = 60.0
+"""Seconds until a tenant is looked at again in which something that is not ours was in the way."""
 _MOST_TEXT: Final = 1000
 _CLUSTER_CONFIG: Final = frozenset({"kube-root-ca.crt", "openshift-service-ca.crt", "istio-ca-root-cert"})
 """ConfigMaps that clusters put into every namespace."""
@@ -77,6 +80,8 @@ class NamespaceKeeper:
         self._default = default
         self._patience = patience
         self._queue: UpkeepQueue[str] = UpkeepQueue(self._upkeep, name="tenants", workers=4)
+        self._in_the_way: dict[str, list[str]] = {}
+        """By tenant: what has the name of a piece and is not ours."""
         self._completing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         state.on_namespace.append(self._queue.add)
 
@@ -96,15 +101,19 @@ class NamespaceKeeper:
     async def _upkeep(self, name: str) -> float | None:
         found = self._state.tenant(name)
         if found is None:
+            self._in_the_way.pop(name, None)
             return None
         try:
             await self._complete(found)
         except Invalid as exc:
             _log.warning("tenant not complete", namespace=name, reason=exc.message)
+        except Conflict as exc:
+            _log.warning("tenant not complete", namespace=name, reason=exc.message)
+            return _LOOK_AGAIN  # Nothing tells when it is out of the way.
         return None
 
     async def _complete(self, found: NamespaceObject) -> None:
-        """Apply the pieces, and remove those that are no longer wanted. Never touches what others made.
+        """Apply the pieces, and remove those that are no longer wanted. Never touches what others made: raises `Conflict`.
 
         For an installation with cluster-wide rights; others watch no pieces.
         """
@@ -133,11 +142,32 @@ class NamespaceKeeper:
         pieces = self._state.pieces
         if pieces is None:
             return
+        in_the_way = []
         for manifest in pieces.missing(name, wanted):
-            kind = kinds.of(manifest)
+            kind, metadata = kinds.of(manifest), manifest["metadata"]
+            live = await self._find_piece(kind, metadata["name"], name)
+            if live is not None and not is_ours(live):
+                in_the_way.append(f"{manifest['kind']} {metadata['name']}")
+                continue
+            if live is not None:
+                metadata["resourceVersion"] = live.metadata.resource_version
             pieces.observe(kind.plural, await self._api.apply(kind, manifest))
         for kind, piece in pieces.spare(name, wanted):
             await self._api.delete(kind, piece.metadata.name, name, uid=piece.metadata.uid)
+        if not in_the_way:
+            self._in_the_way.pop(name, None)
+            return
+        self._in_the_way[name] = in_the_way
+        raise Conflict(
+            f"namespace {name} has the {', '.join(in_the_way)} that Hilbert did not make, but needs",
+            hint="an administrator can remove it, or give it to Hilbert, which will overwrite it: kubectl label "
+            f"--namespace {name} KIND NAME app.kubernetes.io/managed-by=hilbert",
+        )
+
+    async def _find_piece(self, kind: kinds.Kind[Piece], name: str, namespace: str) -> Piece | None:
+        """By a list, since that is the right that there is."""
+        page = await self._api.page(kind, namespace, fields=f"metadata.name={name}")
+        return next(map(kind.decode, page.items), None)
 
     def scope(self, found: NamespaceObject) -> tenant.Scope:
         """What in the namespace is ours to bind."""
@@ -146,7 +176,8 @@ class NamespaceKeeper:
     async def ensure_complete(self, name: str) -> None:
         """Make a tenant complete before a function comes into it, if it is not yet. Asks nothing when it is.
 
-        Raises `InvalidSpec` for annotations of the namespace that cannot be honoured, and `BackendUnavailable`.
+        Raises `InvalidSpec` for annotations of the namespace that cannot be honoured, `Conflict` where what somebody
+        else made is in the way, and `BackendUnavailable`.
         """
         found, pieces = self._state.tenant(name), self._state.pieces
         if found is None or pieces is None:
@@ -182,6 +213,11 @@ class NamespaceKeeper:
         adopted = [name for name, of in scopes.items() if of is tenant.Scope.FUNCTIONS]
         alone = [name for name, of in scopes.items() if of is tenant.Scope.NOTHING]
         facts = {}
+        if blocked := [f"{name} ({', '.join(found)})" for name, found in sorted(self._in_the_way.items())]:
+            facts["warning.not-ours"] = (
+                f"{_some(blocked)}: not made by Hilbert, which leaves it alone and deploys nothing new there; remove it, or "
+                "label it app.kubernetes.io/managed-by=hilbert to have it overwritten"
+            )
         if adopted:
             facts["functions-only-namespaces"] = (
                 f"{_some(adopted)}: annotated with kubectl, so policies cover the Pods of functions and no others; "

@@ -67,6 +67,12 @@ class SecretShelf:
 
     async def change(self, put: Mapping[str, bytes], remove: frozenset[str] = frozenset()) -> None:
         there = self.reflector.get((self._namespace, self._name))
+        if there is not None and there.labels.get(names.LABEL_NAME) != names.NAME:
+            raise BackendError(
+                f"the Secret {self._name} in namespace {self._namespace} is not Hilbert's, and is left alone",
+                hint=f"it is, if you label it: kubectl --namespace {self._namespace} label secret {self._name} "
+                f"{names.LABEL_NAME}={names.NAME}",
+            )
         size = sum(map(len, ((there.data or {}) if there else {}).values())) + sum(map(len, put.values())) * 4 // 3
         if put and size > _MOST_BYTES:
             raise QuotaExceeded(

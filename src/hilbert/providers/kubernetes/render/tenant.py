@@ -48,6 +48,18 @@ METRICS: Final = "com.hilbert.network.metrics-from"
 """Name of a namespace whose Pods may read metrics from functions (port 8081)."""
 
 PIECES: Final = ("quota", "limits", "network", "pod-security")
+NAMES: Final = frozenset(
+    {
+        "hilbert",
+        "hilbert-deny",
+        "hilbert-from-gateway",
+        "hilbert-metrics",
+        "hilbert-to-dns",
+        "hilbert-to-gateway",
+        "hilbert-to-internet",
+    }
+)
+"""Of all objects that a tenant may have. Others are never ours, whatever their labels say."""
 
 _PRIVATE_V4: Final = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
 _PRIVATE_V6: Final = ("fc00::/7", "fe80::/10", "fec0::/10")

@@ -15,6 +15,7 @@ from hilbert.providers.kubernetes.cluster.objects import Manifest, Piece
 from hilbert.providers.kubernetes.cluster.reflector import Key, Reflector
 from hilbert.providers.kubernetes.render import workload
 from hilbert.providers.kubernetes.render.drift import contains
+from hilbert.providers.kubernetes.render.tenant import NAMES
 
 KINDS: Final[tuple[kinds.Kind[Piece], ...]] = (kinds.QUOTAS, kinds.LIMITS, kinds.POLICIES)
 SELECTOR: Final = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
@@ -52,7 +53,7 @@ class Pieces:
             (kind, piece)
             for kind in KINDS
             for name, piece in there.items()
-            if name[0] == kind.plural and name not in kept
+            if name[0] == kind.plural and name not in kept and name[1] in NAMES
         ]
 
     def _follow(self, plural: str) -> Callable[[Key, Piece | None, Piece | None], None]:
@@ -70,6 +71,11 @@ class Pieces:
                 self._on_change(namespace)
 
         return changed
+
+
+def is_ours(piece: Piece) -> bool:
+    """Whether we have made it: by its label, or, where somebody took that away, by the digest that we stamp."""
+    return piece.labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY or names.ANNOTATION_DIGEST in piece.annotations
 
 
 def _stamped(manifest: Manifest) -> Manifest:
