@@ -6,6 +6,7 @@ documentation shows for updates and deletes, works too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from hilbert.api import targets
@@ -105,7 +106,20 @@ def _warnings(call: Call, namespace: Namespace) -> list[str]:
         *wrong_for_all(annotations),
         *check_key_name(annotations),
         *disregarded,
+        *_ignored(annotations),
     ]
+
+
+def _ignored(annotations: Mapping[str, str]) -> list[str]:
+    """What would be refused here, and can come from elsewhere, such as `kubectl`: it sets nothing."""
+    found = []
+    for pair in annotations.items():
+        for check in (check_namespace_policy, check_namespace_room):
+            try:
+                check(dict([pair]))
+            except Invalid as exc:
+                found.append(f"{exc.message}; it is not followed")
+    return found
 
 
 async def delete_namespace(call: Call) -> Answer:

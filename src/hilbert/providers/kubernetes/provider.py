@@ -45,7 +45,7 @@ from hilbert.providers.kubernetes.keep.secrets import SecretStore
 from hilbert.providers.kubernetes.keep.shelves import Shelves
 from hilbert.providers.kubernetes.keep.turns import Turns
 from hilbert.providers.kubernetes.keep.usage_parts import UsageParts
-from hilbert.providers.kubernetes.render import pod, tenant
+from hilbert.providers.kubernetes.render import namespace_annotations, pod, tenant
 from hilbert.providers.kubernetes.view.first_answers import FirstAnswers
 from hilbert.providers.kubernetes.view.logs import LogReader
 from hilbert.providers.kubernetes.view.missing_secrets import MissingSecrets
@@ -240,7 +240,11 @@ class KubernetesProvider:
     # Capabilities
 
     def disregarded(self, of: FunctionSpec | Namespace) -> Sequence[str]:
-        return disregarded.on_kubernetes(of)
+        found = disregarded.on_kubernetes(of)
+        if isinstance(of, Namespace):
+            wrong = namespace_annotations.problems(of.annotations)
+            found += [f"annotation {key}: it is not followed: {why}" for key, why in wrong.items()]
+        return found
 
     async def list_namespaces(self) -> Sequence[Namespace]:
         if not self._state.is_synced:

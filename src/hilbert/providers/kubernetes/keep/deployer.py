@@ -27,7 +27,7 @@ from hilbert.providers.kubernetes.cluster.errors import Refused, translated
 from hilbert.providers.kubernetes.cluster.objects import Deployment, FunctionObject, Manifest, Object, Service
 from hilbert.providers.kubernetes.cluster.reflector import Key
 from hilbert.providers.kubernetes.keep.turns import Turns
-from hilbert.providers.kubernetes.render import demand, drift, pod, profiles, workload
+from hilbert.providers.kubernetes.render import demand, drift, namespace_annotations, pod, profiles, workload
 from hilbert.providers.kubernetes.view.state import State
 
 _TRIES: Final = 8
@@ -237,7 +237,7 @@ class Deployer:
 
     def _annotations(self, namespace: str) -> Mapping[str, str]:
         found = self._state.tenant(namespace)
-        return found.annotations if found is not None else {}
+        return namespace_annotations.usable(found.annotations) if found is not None else {}
 
     def _render(
         self, spec: FunctionSpec, owner: workload.Owner, replicas: int, pull_secrets: frozenset[str]

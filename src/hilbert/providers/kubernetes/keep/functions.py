@@ -139,7 +139,7 @@ class FunctionWriter:
         self._state.require(ref.namespace)
         found = self._state.require_function(ref)
         spec, problem = self._state.spec(found)
-        if spec is None:
+        if spec is None or problem:
             raise Invalid(f"function {ref} cannot be deployed: {problem}")
         change = [{"op": "test", "path": "/metadata/uid", "value": found.metadata.uid}, _once_more(found)]
         with translated(f"function {ref}", missing=FunctionNotFound(f"function {ref} not found")):
@@ -180,7 +180,7 @@ class FunctionWriter:
             done = await self._api.adjust(kinds.DEPLOYMENTS, ref.name, {"spec": {"replicas": replicas}}, ref.namespace)
         if done is not None:
             self._state.observe(done)
-        elif spec is None:
+        elif spec is None or problem:
             raise Invalid(f"function {ref} cannot be deployed: {problem}")
         else:
             await self._deployer.write(function, spec, replicas, others)

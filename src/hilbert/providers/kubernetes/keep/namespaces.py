@@ -26,7 +26,7 @@ from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused, being_deleted, translated
 from hilbert.providers.kubernetes.cluster.objects import Manifest, NamespaceObject, Object, Piece, SecretObject
 from hilbert.providers.kubernetes.keep.upkeep_queue import UpkeepQueue
-from hilbert.providers.kubernetes.render import tenant
+from hilbert.providers.kubernetes.render import namespace_annotations, tenant
 from hilbert.providers.kubernetes.view.state import State
 from hilbert.providers.kubernetes.view.tenant_pieces import is_ours
 from hilbert.providers.rules import check_namespace, check_no_host_annotations
@@ -125,7 +125,8 @@ class NamespaceKeeper:
 
     async def _complete_alone(self, found: NamespaceObject) -> None:
         name, of = found.metadata.name, self.scope(found)
-        wanted = tenant.pieces(name, found.annotations, self._around, of)
+        annotations = namespace_annotations.usable(found.annotations)
+        wanted = tenant.pieces(name, annotations, self._around, of)
         labelled = {
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -133,10 +134,10 @@ class NamespaceKeeper:
             "metadata": {
                 "name": name,
                 "uid": found.metadata.uid,
-                "labels": tenant.pod_security_labels(found.annotations, of),
+                "labels": tenant.pod_security_labels(annotations, of),
             },
         }
-        if not tenant.has_pod_security(found.labels, found.annotations, of):
+        if not tenant.has_pod_security(found.labels, annotations, of):
             done = await self._api.apply(kinds.NAMESPACES, labelled, manager=names.TENANT_MANAGER)
             self._state.observe_namespace(done)
         pieces = self._state.pieces
@@ -176,13 +177,13 @@ class NamespaceKeeper:
     async def ensure_complete(self, name: str) -> None:
         """Make a tenant complete before a function comes into it, if it is not yet. Asks nothing when it is.
 
-        Raises `InvalidSpec` for annotations of the namespace that cannot be honoured, `Conflict` where what somebody
-        else made is in the way, and `BackendUnavailable`.
+        Raises `Conflict` where what somebody else made is in the way, and `BackendUnavailable`.
         """
         found, pieces = self._state.tenant(name), self._state.pieces
         if found is None or pieces is None:
             return
-        wanted = tenant.pieces(name, found.annotations, self._around, self.scope(found))
+        annotations = namespace_annotations.usable(found.annotations)
+        wanted = tenant.pieces(name, annotations, self._around, self.scope(found))
         if pieces.missing(name, wanted):
             with translated(f"namespace {name}"):
                 await self._complete(found)
@@ -208,11 +209,11 @@ class NamespaceKeeper:
     def facts(self) -> dict[str, str]:
         """For an administrator: namespaces that are not tenants with all that is in them."""
         if self._state.listed:
-            return self._lost()
+            return {**self._lost(), **self._unreadable()}
         scopes = {found.metadata.name: self.scope(found) for found in self._state.tenants()}
         adopted = [name for name, of in scopes.items() if of is tenant.Scope.FUNCTIONS]
         alone = [name for name, of in scopes.items() if of is tenant.Scope.NOTHING]
-        facts = {}
+        facts = self._unreadable()
         if blocked := [f"{name} ({', '.join(found)})" for name, found in sorted(self._in_the_way.items())]:
             facts["warning.not-ours"] = (
                 f"{_some(blocked)}: not made by Hilbert, which leaves it alone and deploys nothing new there; remove it, or "
@@ -229,6 +230,14 @@ class NamespaceKeeper:
                 f"the annotation {names.NS_TENANT}=functions protects them"
             )
         return facts
+
+    def _unreadable(self) -> dict[str, str]:
+        found = [
+            f"{one.metadata.name}: annotation {key}: {why}"
+            for one in self._state.tenants()
+            for key, why in namespace_annotations.problems(one.annotations).items()
+        ]
+        return {"warning.annotations": f"not followed, since they cannot be read: {_some(found)}"} if found else {}
 
     def _lost(self) -> dict[str, str]:
         lost = self._state.lost()
@@ -256,7 +265,7 @@ class NamespaceKeeper:
             raise ReservedNamespace(f"namespace {name} is reserved")
         check_namespace(namespace)
         check_no_host_annotations(namespace.annotations)
-        tenant.check(namespace.annotations)
+        namespace_annotations.check(namespace.annotations)
         there = AlreadyExists(f"namespace {name} already exists", hint=_HOW_TO_ANNOTATE)
         gone = being_deleted(name)
         going = AlreadyExists(f"namespace {name} is still being deleted", hint=gone.hint)
@@ -274,7 +283,7 @@ class NamespaceKeeper:
         found = self._state.require(namespace.name)
         check_namespace(namespace)
         check_no_host_annotations(namespace.annotations)
-        tenant.check(namespace.annotations)
+        namespace_annotations.check(namespace.annotations)
         is_ours = found.labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
         manifest = _manifest(namespace, is_ours=is_ours)
         manifest["metadata"]["uid"] = found.metadata.uid

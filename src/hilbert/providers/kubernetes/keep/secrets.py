@@ -21,6 +21,7 @@ from hilbert.providers.kubernetes.cluster.objects import SecretObject
 from hilbert.providers.kubernetes.keep import within_quota
 from hilbert.providers.kubernetes.keep.secret_watch import tell_pods
 from hilbert.providers.kubernetes.keep.turns import Turns
+from hilbert.providers.kubernetes.render import namespace_annotations
 from hilbert.providers.kubernetes.view.state import State
 
 _SELECTOR: Final = f"{names.LABEL_MANAGED_BY}={names.SECRET_MANAGED_BY}"
@@ -43,7 +44,7 @@ class SecretStore:
         return sorted(SecretName(item.metadata.name) for item in found)
 
     async def create_secret(self, secret: Secret) -> None:
-        annotations = self._state.require(secret.namespace).annotations
+        annotations = namespace_annotations.usable(self._state.require(secret.namespace).annotations)
         if quota.SECRETS not in annotations:
             await self._create(secret)
             return

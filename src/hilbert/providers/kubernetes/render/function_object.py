@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from hilbert.core.errors import HilbertError, InvalidSpec
 from hilbert.core.model import FunctionSpec, Resources
 from hilbert.core.values import (
@@ -20,6 +22,16 @@ from hilbert.core.values import (
 from hilbert.providers.kubernetes.cluster.objects import FunctionObject, Manifest
 
 API_VERSION: Final = "openfaas.com/v1"
+_FIELDS: Final = (
+    "environment",
+    "labels",
+    "annotations",
+    "secrets",
+    "constraints",
+    "limits",
+    "requests",
+    "readOnlyRootFilesystem",
+)
 
 
 def to_object(spec: FunctionSpec) -> Manifest:
@@ -88,6 +100,26 @@ def to_spec_struct(function: FunctionObject) -> FunctionSpec:
         raise
     except HilbertError as exc:
         raise InvalidSpec(f"spec: {exc.message}") from exc
+
+
+def usable_spec(function: FunctionObject) -> FunctionSpec | None:
+    """As much as can be read: it may run, from a time when it was right, and must not be lost sight of. None: nothing."""
+    raw, kept = function.spec, {}
+    if raw.get("name", function.metadata.name) != function.metadata.name:
+        return None
+    for field in ("image", *_FIELDS):
+        if field in raw:
+            kept[field] = raw[field]
+            try:
+                to_spec_struct(msgspec.structs.replace(function, spec=kept))
+            except HilbertError:
+                del kept[field]
+                if field == "image":
+                    return None
+    try:
+        return to_spec_struct(msgspec.structs.replace(function, spec=kept))
+    except HilbertError:
+        return None
 
 
 def _amounts(resources: Resources | None) -> dict[str, str]:

@@ -89,7 +89,7 @@ def merge(names: Iterable[str], known: Mapping[str, ProfileObject], *, imposed: 
         profile = known.get(name)
         if profile is None:
             raise InvalidSpec(
-                f"profile {name} does not exist",
+                f"annotation {ANNOTATION_PROFILES if name in imposed else ANNOTATION_PROFILE}: profile {name} does not exist",
                 hint="profiles are Profile objects in the platform's namespace; list them: kubectl get profiles -A",
             )
         spec = profile.spec or {}

@@ -40,6 +40,7 @@ _OF_PODS: Final = frozenset({quota.REPLICAS, *quota.AMOUNTS})
 
 POD_SECURITY: Final = "com.hilbert.pod-security"
 """`restricted` (the default), `baseline` or `privileged`."""
+POD_SECURITY_LEVELS: Final = ("restricted", "baseline", "privileged")
 INTERNET: Final = "com.hilbert.network.internet"
 """`closed` keeps functions from the internet."""
 GATEWAY: Final = "com.hilbert.network.gateway"
@@ -110,12 +111,6 @@ def scope(labels: Mapping[str, str], annotations: Mapping[str, str], *, adopts: 
     return Scope.FUNCTIONS if adopts else Scope.NOTHING
 
 
-def check(annotations: Mapping[str, str]) -> None:
-    """Raise `InvalidSpec` for an annotation that cannot be honoured."""
-    pieces("check", annotations)
-    pod_security_labels(annotations)
-
-
 def pod_security_labels(annotations: Mapping[str, str], of: Scope = Scope.WHOLE) -> dict[str, str]:
     """Labels of the namespace that make the API server refuse Pods above the level. Raises `InvalidSpec`."""
     if quota.is_off(annotations, "pod-security") or of is Scope.NOTHING:
@@ -123,8 +118,8 @@ def pod_security_labels(annotations: Mapping[str, str], of: Scope = Scope.WHOLE)
     if of is Scope.FUNCTIONS and POD_SECURITY not in annotations:
         return {}
     level = annotations.get(POD_SECURITY, "restricted")
-    if level not in ("restricted", "baseline", "privileged"):
-        raise InvalidSpec(f"annotation {POD_SECURITY}: must be restricted, baseline or privileged")
+    if level not in POD_SECURITY_LEVELS:
+        raise InvalidSpec(f"annotation {POD_SECURITY}: must be one of {', '.join(POD_SECURITY_LEVELS)}")
     return {f"{names.POD_SECURITY_PREFIX}{mode}": level for mode in _MODES}
 
 

@@ -254,7 +254,7 @@ class State:
             reflector.forget(item)
 
     def spec(self, function: FunctionObject) -> tuple[FunctionSpec | None, str]:
-        """The spec, or the last one that was valid, and what is wrong with the present one."""
+        """The spec, or the last one that was valid or what of it can be read, and what is wrong with the present one."""
         key = (function.metadata.namespace, function.metadata.name)
         known = self._specs.get(key)
         uid, generation = function.metadata.uid, function.metadata.generation
@@ -267,6 +267,7 @@ class State:
             spec = found
         except HilbertError as exc:
             problem = exc.message
+            spec = spec or function_object.usable_spec(function)
         self._specs[key] = (uid, generation, spec, problem)
         return spec, problem
 

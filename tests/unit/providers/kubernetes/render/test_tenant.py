@@ -12,7 +12,7 @@ import yaml
 
 from hilbert.core.errors import InvalidSpec
 from hilbert.core.settings import KubernetesSettings
-from hilbert.providers.kubernetes.render import tenant
+from hilbert.providers.kubernetes.render import namespace_annotations, tenant
 from hilbert.providers.kubernetes.render.tenant import Scope
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -88,7 +88,7 @@ def test_egress_never_covers_private_or_metadata_addresses() -> None:
 )
 def test_annotations_that_contradict_are_refused_by_name(annotations: dict[str, str], said: str) -> None:
     with pytest.raises(InvalidSpec, match=said):
-        tenant.check(annotations)
+        namespace_annotations.check(annotations)
 
 
 @pytest.mark.parametrize(
