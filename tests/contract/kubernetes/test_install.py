@@ -156,6 +156,7 @@ async def test_without_cluster_rights_it_passes_over_what_an_administrator_does(
     code, _, error = await hilbert(cluster, *arguments, kubeconfig=team)
     assert code == 0
     assert "CustomResourceDefinition functions.openfaas.com" in error
+    assert "kubectl apply -k deploy/kubernetes/definitions" in error, "says what is still to be done"
     assert cluster.object("roles", "hilbert-functions", "dev-fn", group="rbac.authorization.k8s.io") is not None
     assert cluster.object("clusterroles", "openfaas-hilbert", group="rbac.authorization.k8s.io") is None
     code, _, error = await hilbert(cluster, kubeconfig=team)

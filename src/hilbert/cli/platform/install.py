@@ -76,6 +76,8 @@ def kubernetes(
         done = asyncio.run(run.install(options, settings, wait=within if wait else 0.0, tell=tell))
     for line in done.skipped:
         warn(f"skipped, not allowed: {line}")
+    for line in done.next_steps:
+        warn(line)
     out(f"Installed {count(len(done.applied), 'object')}; the gateway is in namespace {namespace}.")
     made = "A password was generated for the user admin." if done.password_made else "The password stays as it was."
     out(f"{made} Read it with:")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from hilbert.core.errors import BackendUnavailable, FunctionNotFound, HilbertError
+from hilbert.core.errors import FunctionNotFound, HilbertError
 from hilbert.core.model import (
     CpuTime,
     EndpointSet,
@@ -191,7 +191,7 @@ class KubernetesProvider:
     async def list(self, namespace: NamespaceName) -> Sequence[FunctionStatus]:
         self._state.require(namespace)
         if not self._state.is_synced:
-            raise BackendUnavailable("the gateway is still reading the cluster", detail=self._state.stale())
+            raise self._state.unread()
         usage = await self._usage.of(namespace)
         found = (self._state.function(key) for key in self._state.keys(namespace))
         return [
@@ -248,7 +248,7 @@ class KubernetesProvider:
 
     async def list_namespaces(self) -> Sequence[Namespace]:
         if not self._state.is_synced:
-            raise BackendUnavailable("the gateway is still reading the cluster", detail=self._state.stale())
+            raise self._state.unread()
         return await self._namespaces.list_namespaces()
 
     async def get_namespace(self, name: NamespaceName) -> Namespace:

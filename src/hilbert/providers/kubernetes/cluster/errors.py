@@ -13,6 +13,7 @@ from hilbert.core.errors import BackendUnavailable, Conflict, HilbertError, Inva
 from hilbert.providers import quota
 
 _MOST_TEXT: Final = 1000
+_GONE: Final = re.compile(r'^namespaces "([^"]+)" not found')
 _TERMINATING: Final = re.compile(r"in namespace (\S+) because it is being terminated")
 
 
@@ -46,8 +47,6 @@ class Refused(Exception):
         self.code = status.code
         self.reason = status.reason or ""
         self.message = status.message or f"the API server answered {status.code}"
-        self.name = status.details.name if status.details else ""
-        self.kind = status.details.kind if status.details else ""
         self.causes = (status.details.causes if status.details else None) or ()
         self.retry_after = retry_after
 
@@ -67,9 +66,9 @@ class Refused(Exception):
     @property
     def lost_namespace(self) -> str:
         """The namespace that is gone, or takes nothing new since it is being deleted; empty: it is not that."""
-        if self.code == 403 and (found := _TERMINATING.search(self.message)) is not None:
-            return found[1]
-        return self.name if self.code == 404 and self.kind == "namespaces" else ""
+        told = {403: _TERMINATING, 404: _GONE}.get(self.code)
+        found = told.search(self.message) if told is not None else None
+        return found[1] if found is not None else ""
 
 
 class Unreachable(Exception):
@@ -110,6 +109,29 @@ def being_deleted(namespace: str) -> NamespaceNotFound:
     )
 
 
+def advice(error: Refused | Unreachable) -> str:
+    """What an administrator can do when the cluster cannot be read so; empty: wait."""
+    if isinstance(error, Unreachable):
+        return "check that the API server runs, and that the gateway can reach it"
+    if is_starting(error):
+        return "the API server has just started and has not read its roles: it needs some seconds"
+    if error.code == 404:
+        return (
+            "the definitions of Function and Profile are missing: run hilbert install kubernetes, or "
+            "kubectl apply -k deploy/kubernetes/definitions"
+        )
+    if error.code == 401:
+        return "the gateway's credentials are not accepted: renew its kubeconfig, or restart its Pods"
+    if error.code == 403:
+        return "the gateway has too few rights: run hilbert install kubernetes again, which renews its roles"
+    return ""
+
+
+def is_starting(error: Refused) -> bool:
+    """A refusal of an API server that has not read its roles yet: it then misses those of the cluster's own."""
+    return error.code == 403 and "RBAC: " in error.message and "not found" in error.message
+
+
 def _refusal(error: Refused, what: str) -> HilbertError:
     said = error.message[:_MOST_TEXT]
     if error.lost_namespace:
@@ -124,7 +146,7 @@ def _refusal(error: Refused, what: str) -> HilbertError:
         return BackendUnavailable(
             "the gateway is not allowed to do this in the cluster",
             detail=str(error),
-            hint="compare the gateway's roles with those of: hilbert install kubernetes --dry-run",
+            hint=advice(error) + "; what it should have: hilbert install kubernetes --dry-run",
         )
     return BackendUnavailable("the Kubernetes API server could not do this now", detail=str(error))
 

@@ -65,8 +65,20 @@ class Kind(Generic[T]):
         return "/".join(parts)
 
     def decode(self, body: bytes | msgspec.Raw) -> T:
-        """Raises `msgspec.DecodeError` and `msgspec.ValidationError`."""
-        return self._decoder.decode(body)
+        """A null counts as what is not there, which is all that it means in Kubernetes.
+
+        Raises `msgspec.DecodeError` and `msgspec.ValidationError`.
+        """
+        try:
+            return self._decoder.decode(body)
+        except msgspec.ValidationError:
+            return self._decoder.decode(msgspec.json.encode(_without_nulls(msgspec.json.decode(body))))
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 NAMESPACES: Final = Kind("", "v1", "namespaces", NamespaceObject, namespaced=False)

@@ -27,7 +27,7 @@ from hilbert.kit.aio import Clock, RealClock
 from hilbert.kit.pace import Pace
 from hilbert.kit.retry import Backoff
 from hilbert.providers.kubernetes.cluster.api import Api
-from hilbert.providers.kubernetes.cluster.errors import Refused, Status, Unreachable
+from hilbert.providers.kubernetes.cluster.errors import Refused, Status, Unreachable, advice
 from hilbert.providers.kubernetes.cluster.kinds import Kind
 from hilbert.providers.kubernetes.cluster.objects import Object
 
@@ -86,6 +86,8 @@ class Reflector(Generic[T]):
         """Set after the first full list, for ever."""
         self.failure: str = ""
         """Why the copy may be old now; empty when it is fresh."""
+        self.advice: str = ""
+        """What can be done about that."""
         self._api = api
         self._on_change = on_change
         self._selector = selector
@@ -273,7 +275,7 @@ class Reflector(Generic[T]):
 
     async def _recover(self, error: Refused | Unreachable) -> None:
         """Decide where to go on from, and wait."""
-        self.failure = str(error)
+        self.failure, self.advice = str(error), advice(error)
         answered = isinstance(error, Refused)
         if isinstance(error, Refused):
             if error.code == _GONE:
@@ -298,7 +300,14 @@ class Reflector(Generic[T]):
         failures = self._backoff.failures
         is_power_of_two = failures & (failures - 1) == 0
         log = _log.info if failures <= 1 else _log.warning if is_power_of_two else _log.debug
-        log("watch interrupted", kind=str(self.kind), namespace=self.namespace, reason=str(error), retry_in=delay)
+        log(
+            "watch interrupted",
+            kind=str(self.kind),
+            namespace=self.namespace,
+            reason=str(error),
+            retry_in=delay,
+            hint=self.advice,
+        )
         await self._backoff.wait(delay)
 
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
+
+import msgspec
 
 from hilbert.core.errors import BackendError, BackendUnavailable, StartFailed
 from hilbert.core.settings import KubernetesSettings
 from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.connect import connect
-from hilbert.providers.kubernetes.cluster.errors import Refused, translated
+from hilbert.providers.kubernetes.cluster.errors import Refused, Unreachable, advice, is_starting, translated
 from hilbert.providers.kubernetes.install import gateway, in_the_way, plan
 from hilbert.providers.kubernetes.install.manifests import kind_of, shown
 from hilbert.providers.kubernetes.view import status
 
 _POLL: Final = 0.5
+_AGAIN: Final = "run the command again: what is installed stays, and it goes on from there"
+UNDEFINED: Final = "the cluster has no definitions of Function and Profile, so the gateway cannot become ready"
+_DEFINE: Final = "ask an administrator of the cluster to run kubectl apply -k deploy/kubernetes/definitions"
 
 
 class Installed:
@@ -30,6 +36,8 @@ class Installed:
         self.skipped: list[str] = []
         """What the caller's rights do not allow, with the reason; it may have been installed by another."""
         self.password_made = False
+        self.next_steps: list[str] = []
+        """What is still to be done by somebody, in sentences."""
 
 
 async def install(
@@ -48,12 +56,16 @@ async def install(
     api = connect(settings)
     done = Installed()
     try:
-        with translated():
+        with translated(), _to_be_continued():
             await in_the_way.require_none(api, options.namespace, manifests)
             for manifest in manifests:
                 tell(f"applying {shown(manifest)}")
                 await _apply(api, manifest, done, options)
             done.password_made = await _credentials(api, options.namespace)
+            if not await _is_defined(api, options, done):
+                done.next_steps.append(f"{UNDEFINED}: {_DEFINE}")
+                if wait:
+                    raise BackendError(UNDEFINED, hint=f"{_DEFINE}; the gateway goes on by itself then")
             if wait:
                 await _wait(api, options, wait, tell)
     finally:
@@ -74,16 +86,53 @@ async def _apply(api: Api, manifest: Mapping[str, Any], done: Installed, options
     done.applied.append(shown(manifest))
 
 
+async def _is_defined(api: Api, options: plan.Options, done: Installed) -> bool:
+    """Whether Functions are served, or will be at once. Whoever may not look is believed."""
+    if any(line.startswith("CustomResourceDefinition") for line in done.applied):
+        return True
+    try:
+        await api.page(kinds.FUNCTIONS, options.namespaces[0], limit=1)
+    except Refused as exc:
+        return not exc.is_missing
+    return True
+
+
+@contextmanager
+def _to_be_continued() -> Iterator[None]:
+    """An installation may be cut short at any point, and goes on when it is begun again."""
+    try:
+        yield
+    except Unreachable as exc:
+        raise BackendUnavailable(
+            "the Kubernetes API server cannot be reached right now", detail=str(exc), hint=_AGAIN
+        ) from exc
+    except Refused as exc:
+        if exc.code in (401, 403, 404, 409, 422):
+            raise
+        raise BackendUnavailable(
+            f"the Kubernetes API server could not do this now: {exc.message}", hint=_AGAIN
+        ) from exc
+
+
 def _hint(refused: Refused, options: plan.Options) -> str:
+    if is_starting(refused):
+        return f"{advice(refused)}; {_AGAIN}"
+    if refused.code == 401:
+        return (
+            "the cluster does not accept these credentials: renew those in the kubeconfig, for instance by logging in"
+        )
+    if refused.lost_namespace:
+        return f"create it first: kubectl create namespace {refused.lost_namespace}"
+    if refused.code == 404 or (refused.code == 400 and "no matches for kind" in refused.message):
+        return f"this cluster does not serve it; Hilbert needs Kubernetes 1.30 or newer, and its definitions: {_DEFINE}"
+    if refused.code >= 500 or refused.code in (409, 410, 429):
+        return _AGAIN
     if refused.code != 403:
         return ""
     if options.cluster_role:
         return "to install without cluster-wide rights, use --no-cluster-role --namespaces NAMES"
     if "not currently held" in refused.message:
-        return (
-            "ask an administrator of the cluster to run kubectl apply -k deploy/kubernetes/definitions: it lets whoever "
-            "holds the ClusterRole admin in a namespace grant these rights there"
-        )
+        return f"{_DEFINE}: it lets whoever holds the ClusterRole admin in a namespace grant these rights there"
     where = ", ".join((options.namespace, *options.namespaces))
     return f"you need the ClusterRole admin in each of these namespaces: {where}"
 
@@ -123,11 +172,14 @@ async def _wait(api: Api, options: plan.Options, seconds: float, tell: Callable[
             raise BackendUnavailable(f"cannot read the gateway's state: {exc.message}") from exc
         # The gateway's Pods are of no Function's generation.
         seen = status.condense(live, pods, generation=0, available=0, now=datetime.now(UTC))
+        if seen.reason == "ProbeFailing":
+            seen = msgspec.structs.replace(seen, message="it runs, and is not ready; its log says what it waits for")
         ready = f"{live.status.available_replicas} of {live.replicas} replicas are ready"
         reason = f"{ready}; {seen.message}" if seen.message else ready
         tell(f"waiting for the gateway: {reason}")
         await asyncio.sleep(_POLL)
     raise StartFailed(
         f"the gateway was not ready within {seconds:g} s: {reason}",
-        hint=f"kubectl --namespace {options.namespace} describe deployment {names.GATEWAY_APP}",
+        hint=f"kubectl --namespace {options.namespace} describe deployment {names.GATEWAY_APP}; "
+        f"its log: kubectl --namespace {options.namespace} logs deployment/{names.GATEWAY_APP}",
     )

@@ -127,7 +127,16 @@ class State:
     def stale(self) -> str:
         """Why the picture may be old; empty when it is fresh."""
         lost = self.lost()
-        return next((f"{r.kind}: {r.failure}" for r in self._reflectors if r.failure and r.namespace not in lost), "")
+        for one in self._reflectors:
+            if one.failure and one.namespace not in lost:
+                return f"{one.kind}: {one.failure}" + (f"; {one.advice}" if one.advice else "")
+        return ""
+
+    def unread(self) -> BackendUnavailable:
+        """What to raise while the cluster has not been read."""
+        lost = self.lost()
+        advice = next((one.advice for one in self._reflectors if one.failure and one.namespace not in lost), "")
+        return BackendUnavailable("the gateway is still reading the cluster", detail=self.stale(), hint=advice)
 
     def lost(self) -> list[str]:
         """Listed namespaces that are not there, or that the gateway may not read. They hold up no other."""
@@ -166,7 +175,7 @@ class State:
             if raw is not None and raw.metadata.deletion_timestamp is not None and not self.is_reserved(name):
                 raise being_deleted(name)
             if not self.is_synced:
-                raise BackendUnavailable("the gateway is still reading the cluster", detail=self.stale())
+                raise self.unread()
             raise NamespaceNotFound(
                 f"namespace {name} is not a function namespace",
                 hint='an administrator can make it one: kubectl annotate namespace NAME openfaas="1"',
@@ -202,7 +211,7 @@ class State:
         found = self.function(key_of(ref))
         if found is None or self.spec(found)[0] is None:
             if not self.is_synced:
-                raise BackendUnavailable("the gateway is still reading the cluster", detail=self.stale())
+                raise self.unread()
             raise FunctionNotFound(f"function {ref} not found")
         return found
 
