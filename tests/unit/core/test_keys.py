@@ -24,7 +24,7 @@ NAMED = re.compile(r"(?:ANNOTATION|LABEL|NS)_[A-Z_]+|MARKER")
 """How constants are called that hold a key."""
 FILES = {"com.openfaas.docker.config", "com.openfaas.secrets"}
 """Of a build's archive."""
-OTHERS = {"app.kubernetes.io/managed-by", "kubernetes.io/metadata.name"}
+OTHERS = {"app.kubernetes.io/managed-by", "app.kubernetes.io/name", "kubernetes.io/metadata.name"}
 """Kubernetes' own, which all software there uses in the same way."""
 PUT_TOGETHER = {
     limits.PREFIX + name

@@ -36,6 +36,8 @@ _LISTS: Final[Mapping[str, Callable[[str], object]]] = {
     names.NS_CONSTRAINTS: lambda text: parse_label(text, ""),
 }
 _OF_ONE_HOST: Final = (ANNOTATION_EGRESS, ANNOTATION_INGRESS, ANNOTATION_PULL_SECRET)
+_LIMITS: Final = "limits"
+"""Stands for all of them, where it is not said which one contradicts."""
 _COUNTED: Final = (quota.FUNCTIONS, quota.REPLICAS, quota.SECRETS, *quota.AMOUNTS)
 
 
@@ -68,7 +70,7 @@ def problems(annotations: Mapping[str, str]) -> dict[str, str]:
             quota.limit_range(readable)
         except HilbertError as exc:
             key, why = _told(exc.message)
-            found[key or "com.hilbert.limits"] = why
+            found[key or _LIMITS] = why
             if readable.pop(key, None) is None:
                 break
         else:
@@ -83,7 +85,7 @@ def usable(annotations: Mapping[str, str]) -> Mapping[str, str]:
         return annotations
     lists = _LISTS.keys()  # A profile that is imposed and cannot be one must go on refusing functions.
     kept = {key: value for key, value in annotations.items() if key not in wrong or key in lists}
-    if "com.hilbert.limits" in wrong:
+    if _LIMITS in wrong:
         kept = {key: value for key, value in kept.items() if key not in quota.LIMITS}
     return {**kept, **{key: value for key, value in _CLOSED.items() if key in wrong}}
 
