@@ -126,7 +126,7 @@ class FakeRuntime:
 
     async def update_secrets(self, handle: Handle, secrets: Mapping[str, bytes]) -> None:
         if handle.replica in self.world.bodies:
-            self.world.bodies[handle.replica].secrets = dict(secrets)
+            self.world.bodies[handle.replica].secrets.update(secrets)
 
 
 class AnnouncingRuntime(FakeRuntime):

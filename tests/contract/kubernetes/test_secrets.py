@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -123,6 +124,30 @@ async def test_no_value_is_read_and_no_pod_told_twice(cluster: AnyCluster, provi
     watches = [call for call in cluster.requests if "watch" in call.query and call.path.endswith("/v1/secrets")]
     assert [call.user for call in watches if call.user == ACCOUNT]
     assert all("as=PartialObjectMetadata" in call.headers["accept"] for call in watches)
+
+
+@pytest.mark.double("somebody is always quicker")
+async def test_a_secret_that_is_made_again_during_its_update(cluster: AnyCluster, provider: KubernetesProvider) -> None:
+    """The update means what is there, and so does a Pod that ends meanwhile: nobody hears of either."""
+    default = await reading(cluster, provider)
+    assert isinstance(cluster, Double)
+    for pod in pods(cluster, "reader"):
+        cluster.controllers.kubelet.remove(pod)
+    store, read = provider._secrets, provider._secrets._read
+    once = iter("a")
+
+    async def first(*given: Any) -> Any:
+        found = await read(*given)
+        for _ in once:
+            store._read = read  # type: ignore[method-assign]
+            await provider.delete_secret(default, SecretName("token"))
+            await provider.create_secret(Secret(default, SecretName("token"), b"other"))
+        return found
+
+    store._read = first  # type: ignore[method-assign]
+    await provider.update_secret(Secret(default, SecretName("token"), b"new"))
+    stored = cluster.object("secrets", "token", default) or {}
+    assert base64.b64decode(stored["data"]["token"]) == b"new"
 
 
 @pytest.mark.double("an installation of another kind")

@@ -87,5 +87,5 @@ class Runtime(Protocol):
         ...
 
     async def update_secrets(self, handle: Handle, secrets: Mapping[str, bytes]) -> None:
-        """Replace the replica's secret files in place. Absence is success."""
+        """Write these secret files of the replica anew, each in place; others stay. Absence of the replica is success."""
         ...

@@ -286,12 +286,20 @@ class HostProvider:
         return (await self._store.secret_values(self._tenant(namespace).number, (name,)))[name]
 
     async def create_secret(self, secret: Secret) -> None:
-        """As the port. Functions that could not start without it are started at once."""
+        """As the port. Functions that could not start without it are started at once.
+
+        Replicas that run have one of that name that was deleted: they are given this one.
+        """
         self._tenant(secret.namespace)
-        await self._store.put_secret(secret, create=True)
-        for cell in self._readers_of(secret):
-            cell.retry_at = 0.0
-            self._reconciler.wake(cell.ref)
+
+        async def commit() -> None:
+            await self._store.put_secret(secret, create=True)
+            for cell in self._readers_of(secret):
+                cell.retry_at = 0.0
+                self._reconciler.wake(cell.ref)
+                await self._rewrite_secrets(cell.ref)
+
+        await self._whole(commit)
 
     async def update_secret(self, secret: Secret) -> None:
         self._tenant(secret.namespace)

@@ -13,7 +13,6 @@ import itertools
 import os
 import resource
 import secrets
-import shutil
 import socket
 import threading
 from collections import deque
@@ -27,7 +26,9 @@ import structlog
 from hilbert.core.errors import BackendUnavailable
 from hilbert.core.model import LogLine, LogQuery
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
-from hilbert.kit.aio import spawn
+from hilbert.kit.aio import cancel, spawn
+from hilbert.kit.pace import Pace
+from hilbert.kit.trees import NotFinished, remove_tree
 from hilbert.runtimes.logs.keeper import Keeper
 from hilbert.runtimes.logs.layout import replica_of
 from hilbert.runtimes.logs.link import Link
@@ -47,6 +48,9 @@ _FLUSH_MOST: Final = 1.0
 _PIPE_BYTES: Final = 256 << 10
 """What a replica may write while the keeper is away, as far as the kernel allows."""
 _TRASH: Final = ".trash-"
+_PACE: Final = Pace(first=0.1, most=60.0)
+_CLOSE_MOST: Final = 5.0
+"""Seconds that the removal of logs may hold up an end."""
 T = TypeVar("T")
 
 
@@ -140,7 +144,9 @@ class LogFolder:
             keeper.stop()
             await asyncio.to_thread(thread.join)
             keeper.close()
-        await asyncio.gather(*self._removals, return_exceptions=True)
+        if self._removals:  # What is left is removed at the next start.
+            await asyncio.wait(self._removals, timeout=_CLOSE_MOST)
+        await cancel(*self._removals)
         self._threads.shutdown()
 
     # Reading
@@ -250,9 +256,33 @@ class LogFolder:
         self._remove(trash)
 
     def _remove(self, folder: Path) -> None:
-        task = spawn(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True), name="remove logs")
+        task = spawn(self._until_gone(folder), name="remove logs")
         self._removals.add(task)
         task.add_done_callback(self._removals.discard)
+
+    async def _until_gone(self, folder: Path) -> None:
+        """The keeper may write to it until it has heard of the removal, which then has to begin again."""
+        failures = 0
+        while True:
+            try:
+                await asyncio.to_thread(_remove_now, folder)
+            except NotFinished:
+                continue
+            except OSError as exc:
+                failures += 1
+                if failures & (failures - 1) == 0:
+                    _log.warning("logs not removed yet", folder=str(folder), error=exc.strerror)
+                await asyncio.sleep(_PACE.delay(failures))
+            else:
+                return
+
+
+def _remove_now(folder: Path) -> None:
+    top = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        remove_tree(folder.name, dir_fd=top)
+    finally:
+        os.close(top)
 
 
 def _merge(query: LogQuery, readers: dict[str, LogReader], since: int, *, final: bool) -> Iterator[LogLine]:

@@ -52,9 +52,14 @@ def rewrite_folder(
 
 
 def put_secrets(
-    folder: Path, secrets: Mapping[str, bytes], *, user: tuple[int, int] | None, everyone: bool = False
+    folder: Path,
+    secrets: Mapping[str, bytes],
+    *,
+    user: tuple[int, int] | None,
+    everyone: bool = False,
+    keep: bool = False,
 ) -> None:
-    """Make the files in `folder/secrets` exactly these; each changes at once, whole.
+    """Make the files in `folder/secrets` exactly these, or with `keep` these beside others; each changes at once, whole.
 
     `everyone` may read them who gets there: the folder above is closed, and is not what the replica sees. Raises `OSError`, among them `FileNotFoundError` when the replica is gone.
     """
@@ -72,7 +77,7 @@ def put_secrets(
                 file.write(value)
             os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)
         for name in os.listdir(place):  # noqa: PTH208 - a descriptor
-            if name not in secrets:
+            if name not in secrets and not (keep and not name.startswith(_TEMPORARY)):
                 os.unlink(name, dir_fd=place)
         if everyone:
             os.fchmod(place, 0o755)

@@ -228,7 +228,9 @@ class Replicas:
         if not data.folder or handle.replica in self._ending:
             return
         with contextlib.suppress(FileNotFoundError):
-            put_secrets(Path(data.folder), secrets, user=self._owner(data.tenant), everyone=data.everyone)
+            # One that was deleted stays with those who have it.
+            user = self._owner(data.tenant)
+            put_secrets(Path(data.folder), secrets, user=user, everyone=data.everyone, keep=True)
 
     async def freeze(self, handle: Handle) -> None:
         """As `providers.host.extra.Freezing`."""

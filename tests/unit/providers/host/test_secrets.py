@@ -45,6 +45,24 @@ async def test_an_updated_secret_reaches_running_replicas() -> None:
         assert harness.world.bodies[without.replica].secrets == {}
 
 
+async def test_a_secret_that_is_made_again_reaches_running_replicas_and_others_stay() -> None:
+    """Those that have a deleted one keep it, whatever happens to their other secrets."""
+    async with host() as harness:
+        provider, name, other = harness.provider, SecretName("token"), SecretName("other")
+        spec = spec_of(harness, secrets=(name, other))
+        for one in (name, other):
+            await provider.create_secret(Secret(DEFAULT_NAMESPACE, one, b"1"))
+        await provider.apply(spec)
+        async with watching(provider) as table:
+            (endpoint,) = await table.ready(spec.ref)
+        body = harness.world.bodies[endpoint.replica]
+        await provider.delete_secret(DEFAULT_NAMESPACE, name)
+        await provider.update_secret(Secret(DEFAULT_NAMESPACE, other, b"2"))
+        assert body.secrets == {"token": b"1", "other": b"2"}
+        await provider.create_secret(Secret(DEFAULT_NAMESPACE, name, b"3"))
+        assert body.secrets == {"token": b"3", "other": b"2"}
+
+
 async def test_a_deployment_after_a_change_of_a_secret_starts_new_replicas() -> None:
     """Also after it was made anew; not after the same value came again, nor for a secret of others."""
     async with host() as harness:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 import time
 from collections.abc import AsyncIterator
@@ -48,6 +49,28 @@ async def logs(tmp_path: Path) -> AsyncIterator[LogFolder]:
     logs = LogFolder(tmp_path / "logs", pipes=tmp_path / "pipes", limit=1 << 20)
     yield logs
     await logs.close()
+
+
+async def test_logs_of_a_removed_function_go_while_the_keeper_still_writes(
+    logs: LogFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the folder open, and hears of the removal afterwards."""
+    write(logs, "f-a", (1, "one"))
+    assert await texts(logs) == ["one"]
+    place = os.open(tmp_path / "logs" / "dev" / "f", os.O_RDONLY | os.O_DIRECTORY)
+    late = iter(["f-a.log", "f-b.log"])
+    rmdir = os.rmdir
+
+    def remove(path: str, *, dir_fd: int | None = None) -> None:
+        """Somebody is always quicker, twice."""
+        for name in itertools.islice(late, 1):
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT, dir_fd=place))
+        rmdir(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", remove)
+    logs.drop(REF)
+    await eventually(lambda: not [name for name in os.listdir(tmp_path / "logs") if name.startswith(".trash-")])
+    os.close(place)
 
 
 async def test_replicas_are_merged_by_time(logs: LogFolder) -> None:

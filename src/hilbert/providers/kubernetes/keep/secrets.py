@@ -16,7 +16,7 @@ from hilbert.core.values import NamespaceName, SecretName
 from hilbert.providers import quota
 from hilbert.providers.kubernetes.cluster import kinds, names
 from hilbert.providers.kubernetes.cluster.api import Api
-from hilbert.providers.kubernetes.cluster.errors import translated
+from hilbert.providers.kubernetes.cluster.errors import Refused, translated
 from hilbert.providers.kubernetes.cluster.objects import SecretObject
 from hilbert.providers.kubernetes.keep import within_quota
 from hilbert.providers.kubernetes.keep.secret_watch import tell_pods
@@ -25,6 +25,7 @@ from hilbert.providers.kubernetes.render import namespace_annotations
 from hilbert.providers.kubernetes.view.state import State
 
 _SELECTOR: Final = f"{names.LABEL_MANAGED_BY}={names.SECRET_MANAGED_BY}"
+_TRIES: Final = 4
 _MOST_BYTES: Final = 1024 * 1024
 """Kubernetes' own limit."""
 
@@ -84,11 +85,18 @@ class SecretStore:
         the secret gets an annotation.
         """
         self._state.require(secret.namespace)
-        found = await self._read(secret.namespace, secret.name)
-        change = {"metadata": {"uid": found.metadata.uid}, "data": {secret.name: _encoded(secret)}}
-        with _translated(secret.namespace, secret.name):
-            done = await self._api.patch(kinds.SECRETS, secret.name, change, secret.namespace)
-        await self._tell_pods(done)
+        for tries in range(1, _TRIES + 1):
+            found = await self._read(secret.namespace, secret.name)
+            change = {"metadata": {"uid": found.metadata.uid}, "data": {secret.name: _encoded(secret)}}
+            with _translated(secret.namespace, secret.name):
+                try:
+                    done = await self._api.patch(kinds.SECRETS, secret.name, change, secret.namespace)
+                except Refused as exc:
+                    if not (exc.code == 409 or "metadata.uid" in exc.message) or tries == _TRIES:
+                        raise
+                    continue  # It was deleted and made again meanwhile: what is there now is meant.
+            await self._tell_pods(done)
+            return
 
     async def delete_secret(self, namespace: NamespaceName, name: SecretName) -> None:
         self._state.require(namespace)
