@@ -7,6 +7,7 @@ one. `UPDATE_SESSIONS=1` writes both anew; read the difference before committing
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shlex
@@ -50,7 +51,10 @@ class Player:
         if os.environ.get("UPDATE_SESSIONS"):
             expected.write_text(replayed)
             return
-        assert replayed == expected.read_text()
+        differences = difflib.unified_diff(
+            expected.read_text().splitlines(), replayed.splitlines(), "as written", "as played", lineterm="", n=1
+        )
+        assert replayed == expected.read_text(), "\n".join(differences)
 
     def _play(self, command: str) -> str:
         """What the command gives now. `# gateway: ...` scripts the gateway."""

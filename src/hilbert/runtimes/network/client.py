@@ -244,11 +244,15 @@ class Network:
 
     async def _send(self, known: _Known) -> None:
         """Waits while the keeper has no room for more. Raises `OSError`, when the replica or the keeper has gone."""
-        network = _network_of(known.pid, known.process)
+        process = os.dup(known.process)  # The replica may be forgotten while this waits.
         try:
-            await self._deliver(known.order, [known.process, network])
+            network = _network_of(known.pid, process)
+            try:
+                await self._deliver(known.order, [process, network])
+            finally:
+                os.close(network)
         finally:
-            os.close(network)
+            os.close(process)
 
     async def _deliver(self, message: Attach | MoveIn, descriptors: Sequence[int]) -> None:
         while True:

@@ -223,9 +223,10 @@ class OciStarter:
                 if descriptor is None:
                     raise ProcessLookupError(started.pid)
                 handle = msgspec.structs.replace(data, pid=started.pid, started=since).put_into(handle)
+                ours.callback(os.close, process := os.dup(descriptor))  # The other one is closed as soon as it ends.
                 monitor = self._replicas.watch(handle, descriptor, ending=started.ending, held=True)
                 attaching = asyncio.get_running_loop().create_task(
-                    self._replicas.attach(handle, descriptor, spare=spare.name if spare is not None else ""),
+                    self._replicas.attach(handle, process, spare=spare.name if spare is not None else ""),
                     name=f"network {plan.replica}",
                 )
                 try:

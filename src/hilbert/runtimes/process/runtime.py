@@ -167,9 +167,10 @@ class ProcessStarter:
                 os.close(launched.block)
             handle = prepared.running(launched.pid, started)
             ending = EndOfChild(launched.child, through_parent=launched.child != launched.pid)
+            ours.callback(os.close, process := os.dup(descriptor))  # The other one is closed as soon as it ends.
             monitor = self._replicas.watch(handle, descriptor, ending=ending)
             yield handle
-            await self._replicas.attach(handle, descriptor)
+            await self._replicas.attach(handle, process)
             if monitor.state != "exited":
                 with contextlib.suppress(BrokenPipeError):
                     os.write(launched.gate, b"+")
