@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,7 +24,7 @@ def namespace(platform: Platform, name: str, **annotations: str) -> None:
     document = {
         "name": name,
         "labels": {"openfaas": "1"},
-        "annotations": {f"com.hilbert.limits.{key}": value for key, value in annotations.items()},
+        "annotations": {f"com.hilbert.limits.{key.replace('_', '-')}": value for key, value in annotations.items()},
     }
     answer = platform.api("POST", "/system/namespace/", document)
     assert answer.status == 201, answer.text
@@ -119,3 +120,28 @@ def test_functions_start_from_zero_by_turns(platform: Platform) -> None:
     assert found["value"] == 1
     assert found["refused"] >= 1, "somebody had to wait"
     until(lambda: limits(platform, "turns")["starts"]["used"] == 0, what="the places back", log=lambda: platform.log)
+
+
+def test_what_is_written_to_logs_is_told_with_its_limit(platform: Platform) -> None:
+    """In `limits` and in the metrics; a namespace that writes too fast is seen to wait."""
+    namespace(platform, "talks", log_bytes="4Ki")
+    assert limits(platform, "talks")["log-bytes"]["value"] == 4096.0
+    spec = {
+        "service": "loud",
+        "image": "functions/alpine:latest",
+        "envProcess": "sh -c 'seq 5000 >&2'",
+        "envVars": {"mode": "streaming"},
+    }
+    assert platform.api("POST", "/system/functions", {**spec, "namespace": "talks"}).status == 202
+    until(
+        lambda: platform.call("/function/loud.talks", b"").status == 200, what="the function", log=lambda: platform.log
+    )
+    until(lambda: limits(platform, "talks")["log-bytes"]["refused"] > 0, what="a wait", log=lambda: platform.log)
+    assert limits(platform, "talks")["log-bytes"]["used"] > 0
+    told = platform.hilbert("limits", "-n", "talks").stdout.decode()
+    assert "4.0 KiB a second" in told or "4 KiB a second" in told, told
+    with urllib.request.urlopen(f"{platform.facts['metrics_url']}/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    labels = '{function="",limit="log-bytes",namespace="talks"}'
+    assert f"hilbert_limit{labels} 4096.0" in page
+    assert f"hilbert_limit_used{labels} " in page

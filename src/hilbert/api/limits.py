@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+import msgspec
+
 from hilbert.api import targets
 from hilbert.api.asgi import Answer, json
 from hilbert.api.endpoint import NAMESPACE, Call, Endpoint
@@ -14,8 +16,19 @@ from hilbert.control.call_policy import usable_limits
 from hilbert.control.limits.keeper import LimitUse
 from hilbert.core import errors
 from hilbert.core.identity import Action, Resource
-from hilbert.core.limits import API_WRITES, LOG_BYTES, RATE, STARTS, WRITES_BURST, CallLimits, Scope, TenantLimits
+from hilbert.core.limits import (
+    API_WRITES,
+    LOG_BYTES,
+    RATE,
+    STARTS,
+    WRITES_BURST,
+    CallLimits,
+    LogUse,
+    Scope,
+    TenantLimits,
+)
 from hilbert.core.model import Namespace
+from hilbert.core.ports import CountsLogs, Provider
 from hilbert.iam.rights import may
 from hilbert.wire.limits import LimitStatus
 
@@ -24,10 +37,12 @@ _UNUSED: Final = LimitUse(CallLimits(), 0.0)
 
 async def list_limits(call: Call) -> Answer:
     services, namespace = call.services, call.namespace
+    logs = await log_uses(services.provider)
     uses = services.limits.uses() if services.limits is not None else {}
     lines = [
         *_of_calls((str(namespace.name), ""), namespace.annotations, uses),
-        *_of_tenant(services, namespace),
+        *of_tenant(services, namespace),
+        *of_logs((str(namespace.name), ""), namespace.annotations, logs),
         *await _of_queue(services, namespace),
     ]
     for status in await services.provider.list(namespace.name):
@@ -35,7 +50,7 @@ async def list_limits(call: Call) -> Answer:
         if may(call.caller, Action.FUNCTION_LIST, Resource(namespace.name, spec.ref)):
             scope = (str(namespace.name), str(spec.ref.name))
             lines += _of_calls(scope, spec.annotations, uses)
-            lines += _of_logs(scope, spec.annotations)
+            lines += of_logs(scope, spec.annotations, logs)
     return json(lines)
 
 
@@ -50,8 +65,8 @@ def _of_calls(scope: Scope, annotations: Mapping[str, str], uses: Mapping[Scope,
         yield _line(scope, name, most, use.used.get(name, 0), use.refused.get(name, 0))
 
 
-def _of_tenant(services: Services, namespace: Namespace) -> Iterable[LimitStatus]:
-    """What a namespace alone can have."""
+def of_tenant(services: Services, namespace: Namespace) -> Iterable[LimitStatus]:
+    """What a namespace alone can have, and this gateway counts."""
     limits = TenantLimits.usable(namespace.annotations)
     scope = (str(namespace.name), "")
     if limits.starts:
@@ -60,13 +75,31 @@ def _of_tenant(services: Services, namespace: Namespace) -> Iterable[LimitStatus
         used, refused = services.writes.used(namespace.name, limits.api_writes)
         burst = max(1, round(limits.api_writes * WRITES_BURST))
         yield _line(scope, API_WRITES, limits.api_writes, round(used, 3), refused, burst=burst)
-    yield from _of_logs(scope, namespace.annotations)
 
 
-def _of_logs(scope: Scope, annotations: Mapping[str, str]) -> Iterable[LimitStatus]:
-    limits = TenantLimits.usable(annotations)
-    if limits.log_bytes:
-        yield _line(scope, LOG_BYTES, limits.log_bytes, None, 0)
+class LogUses(msgspec.Struct, frozen=True):
+    """What is known of limits on logs."""
+
+    held: bool
+    """The provider holds replicas to them."""
+    known: Mapping[Scope, LogUse] | None = None
+    """None: nobody can tell now."""
+
+
+async def log_uses(provider: Provider) -> LogUses:
+    return LogUses(True, await provider.log_uses()) if isinstance(provider, CountsLogs) else LogUses(False)
+
+
+def of_logs(scope: Scope, annotations: Mapping[str, str], uses: LogUses) -> Iterable[LimitStatus]:
+    """Where nobody holds replicas to it, there is no such limit."""
+    most = TenantLimits.usable(annotations).log_bytes if uses.held else 0
+    if not most:
+        return
+    if uses.known is None:
+        yield _line(scope, LOG_BYTES, most, None, 0)
+        return
+    use = uses.known.get(scope, LogUse(0.0, 0))
+    yield _line(scope, LOG_BYTES, most, use.rate, use.waited)
 
 
 async def _of_queue(services: Services, namespace: Namespace) -> Iterable[LimitStatus]:

@@ -6,7 +6,7 @@ Nothing is kept here: each scrape asks the provider for its functions and reads 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -14,12 +14,14 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from hilbert.api.asgi import App, Receive, Scope, Send
+from hilbert.api.limits import LogUses, log_uses, of_logs, of_tenant
 from hilbert.api.queue_metrics import queue_families
 from hilbert.api.services import Services
 from hilbert.control.call_counts import CallTotals
 from hilbert.core.errors import HilbertError
-from hilbert.core.limits import RATE
-from hilbert.core.model import FunctionStatus, Phase, ScalingPolicy
+from hilbert.core.limits import PREFIX, RATE
+from hilbert.core.model import FunctionStatus, Namespace, Phase, ScalingPolicy
+from hilbert.wire.limits import LimitStatus
 
 _log = structlog.get_logger("hilbert.metrics")
 
@@ -49,13 +51,14 @@ def create_metrics_app(services: Services) -> App:
 
 async def exposition(services: Services) -> bytes:
     """The whole page. When the provider does not answer, what it would have told is missing and `hilbert_up` is 0."""
-    statuses, up = await _statuses(services)
+    namespaces, statuses, up = await _statuses(services)
+    logs = await log_uses(services.provider)
     snapshot = _Snapshot(
         [
             *_calls(services.totals),
             *_functions(statuses),
             *_scaling(services),
-            *_limits(services),
+            *_limits(services, _standing_limits(services, namespaces, statuses, logs)),
             *_data_plane(services.totals),
             *await queue_families(services),
             *_platform(services, statuses, up=up),
@@ -67,16 +70,18 @@ async def exposition(services: Services) -> bytes:
     return await asyncio.to_thread(generate_latest, registry) + generate_latest(services.traffic.registry)
 
 
-async def _statuses(services: Services) -> tuple[list[FunctionStatus], bool]:
+async def _statuses(services: Services) -> tuple[Sequence[Namespace], list[FunctionStatus], bool]:
+    namespaces: Sequence[Namespace] = ()
     found: list[FunctionStatus] = []
     try:
-        for namespace in await services.tenancy.list_all():
+        namespaces = await services.tenancy.list_all()
+        for namespace in namespaces:
             found += await services.provider.list(namespace.name)
             await asyncio.sleep(0)  # Others' requests have their turn between two namespaces.
     except HilbertError as exc:
         _log.warning("functions not counted", reason=exc.message, detail=exc.detail)
-        return found, False
-    return found, True
+        return namespaces, found, False
+    return namespaces, found, True
 
 
 def _calls(totals: CallTotals) -> Iterable[Metric]:
@@ -139,12 +144,32 @@ def _scaling(services: Services) -> Iterable[Metric]:
     return target, load, wanted, changes
 
 
-def _limits(services: Services) -> Iterable[Metric]:
-    """Of scopes that were called within the last minute."""
+def _standing_limits(
+    services: Services, namespaces: Sequence[Namespace], statuses: Sequence[FunctionStatus], logs: LogUses
+) -> Iterable[LimitStatus]:
+    """Limits of what is not counted by the workers: they are told as long as they are set."""
+    for namespace in namespaces:
+        if _has_limits(namespace.annotations):
+            yield from of_tenant(services, namespace)
+            yield from of_logs((str(namespace.name), ""), namespace.annotations, logs)
+    for status in statuses:
+        spec = status.spec
+        if _has_limits(spec.annotations):
+            yield from of_logs((str(spec.ref.namespace), str(spec.ref.name)), spec.annotations, logs)
+
+
+def _has_limits(annotations: Mapping[str, str]) -> bool:
+    return any(key.startswith(PREFIX) for key in annotations)
+
+
+def _limits(services: Services, standing: Iterable[LimitStatus]) -> Iterable[Metric]:
+    """Of scopes that were called within the last minute, and of `standing`."""
     labels = ("namespace", "function", "limit")
     most = GaugeMetricFamily("hilbert_limit", "A limit that is set, in its unit.", labels=labels)
     used = GaugeMetricFamily("hilbert_limit_used", "How much there is now of what is limited.", labels=labels)
-    refused = CounterMetricFamily("hilbert_limit_refused", "Calls refused by a limit.", labels=labels)
+    refused = CounterMetricFamily(
+        "hilbert_limit_refused", "Calls and changes refused by a limit, and waits for it.", labels=labels
+    )
     for (namespace, name), use in services.limits.uses().items() if services.limits is not None else ():
         if use.limits.rate:
             most.add_metric([namespace, name, RATE], use.limits.rate)
@@ -154,6 +179,12 @@ def _limits(services: Services) -> Iterable[Metric]:
             most.add_metric([namespace, name, kind], value)
             used.add_metric([namespace, name, kind], use.used.get(kind, 0))
             refused.add_metric([namespace, name, kind], use.refused.get(kind, 0))
+    for limit in standing:
+        scope = [limit.namespace, limit.function, limit.limit]
+        most.add_metric(scope, limit.value)
+        if limit.used is not None:
+            used.add_metric(scope, limit.used)
+            refused.add_metric(scope, limit.refused)
     return most, used, refused
 
 

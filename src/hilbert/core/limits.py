@@ -135,6 +135,15 @@ def told(name: str, value: float) -> str:
     return f"{value:g} {units[name]}" if value != int(value) else f"{int(value)} {units[name]}"
 
 
+class LogUse(msgspec.Struct, frozen=True, array_like=True):
+    """How a limit on what is written to logs is used."""
+
+    rate: float
+    """Bytes a second, over the last ten seconds."""
+    waited: int
+    """How often a replica had to wait."""
+
+
 class ScopeUse(msgspec.Struct, frozen=True, array_like=True):
     """How one worker has used a limit. Counts are since its start."""
 

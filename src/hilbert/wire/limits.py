@@ -18,10 +18,10 @@ class LimitStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     burst: int = 0
     """Of what is counted a second: how much may come together after a pause."""
     used: float | None = None
-    """How much there is now; of a `rate`, the calls of the last second, refused ones included. None: it is not measured."""
+    """How much there is now; of a `rate`, the calls of the last second, refused ones included; of `log-bytes`, the bytes a second over the last ten. None: it is not known now."""
     refused: int = 0
     """How often it refused since the gateway's workers started, or since it was last idle for a minute.
 
-    For `starts`, how often a function had to wait for its turn."""
+    For `starts`, how often a function had to wait for its turn; for `log-bytes`, how often a replica had to."""
     raised_by: str
     """Who can raise it: `administrator` or `owner`."""

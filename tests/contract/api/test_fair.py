@@ -13,6 +13,7 @@ from hilbert.api import fair
 from hilbert.api.door import Door
 from hilbert.api.services import TENANT_TURNS, TURNS
 from hilbert.core.identity import Caller, Grant
+from hilbert.core.limits import LogUse, Scope
 from hilbert.core.model import FunctionStatus
 from hilbert.core.values import NamespaceName
 from hilbert.kit.turns import Turns
@@ -82,6 +83,42 @@ async def test_changes_of_a_namespace_have_a_rate_and_reads_and_administrators_n
     (line,) = [one for one in found.json if one["limit"] == "api-writes"]
     assert (line["value"], line["burst"], line["refused"], line["raisedBy"]) == (0.5, 5, 5, "administrator")
     assert 4 <= line["used"] <= 5
+
+
+class Logged(MemoryProvider):
+    """Holds logs to a limit, as a host does."""
+
+    uses: Mapping[Scope, LogUse] | None = None
+
+    async def log_uses(self) -> Mapping[Scope, LogUse] | None:
+        return self.uses
+
+
+async def test_limits_on_logs_are_told_with_their_use_where_there_are_any() -> None:
+    """`/metrics` has its own test."""
+
+    async def lines(api: Api) -> dict[str, tuple[float | None, int]]:
+        found = (await api.call("GET", "/system/limits?namespace=talks")).json
+        return {one["function"]: (one["used"], one["refused"]) for one in found if one["limit"] == "log-bytes"}
+
+    async def prepare(api: Api) -> None:
+        await tenant_of(api, "talks", log_bytes="64Ki")
+        annotations = {"com.hilbert.limits.log-bytes": "1Ki"}
+        body = {"service": "f", "image": "i", "namespace": "talks", "annotations": annotations}
+        assert (await api.call("POST", "/system/functions", body)).status == 202
+
+    provider = Logged(default_namespace="openfaas-fn")
+    try:
+        async with running(provider) as api:
+            await prepare(api)
+            assert await lines(api) == {"": (None, 0), "f": (None, 0)}
+            provider.uses = {("talks", "f"): LogUse(512.5, 3), ("other", ""): LogUse(1.0, 1)}
+            assert await lines(api) == {"": (0.0, 0), "f": (512.5, 3)}
+    finally:
+        await provider.close()
+    async with running() as api:
+        await prepare(api)
+        assert await lines(api) == {}
 
 
 async def test_a_limit_is_not_its_tenants_to_set(api: Api) -> None:

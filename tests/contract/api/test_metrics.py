@@ -16,7 +16,8 @@ from hilbert.api.metrics import create_metrics_app
 from hilbert.api.services import Services
 from hilbert.control.activation import Activation
 from hilbert.control.call_counts import FunctionTotals, WorkerTotals
-from hilbert.core.errors import BackendUnavailable
+from hilbert.core.errors import BackendUnavailable, RateLimited
+from hilbert.core.limits import LogUse, Scope
 from hilbert.core.model import FunctionStatus
 from hilbert.core.settings import Settings
 from hilbert.core.values import FunctionRef, NamespaceName
@@ -107,6 +108,46 @@ async def test_calls_by_function_and_code() -> None:
     assert found['hilbert_route_table_size{worker="1"}'] == 1
     assert found['hilbert_client_connections{worker="0"}'] == 40
     assert found["hilbert_workers{}"] == 2
+
+
+class Logged(MemoryProvider):
+    async def log_uses(self) -> Mapping[Scope, LogUse] | None:
+        return {("dev", ""): LogUse(2048.0, 4), ("dev", "env"): LogUse(7.5, 0)}
+
+
+async def test_limits_that_no_worker_counts() -> None:
+    """Starts from zero, changes and logs: as long as they are set, whoever asks for them or not."""
+    provider = Logged(default_namespace="openfaas-fn")
+    try:
+        async with running(provider) as api:
+            limits = {"starts": "2", "api-writes": "0.5", "log-bytes": "64Ki"}
+            annotations = {"openfaas": "1", **{f"com.hilbert.limits.{key}": text for key, text in limits.items()}}
+            await api.call("POST", "/system/namespace/", {"name": "dev", "annotations": annotations})
+            own = {"com.hilbert.limits.log-bytes": "1Ki"}
+            body = {"service": "env", "image": "i", "namespace": "dev", "annotations": own}
+            assert (await api.call("POST", "/system/functions", body)).status == 202
+            dev = NamespaceName("dev")
+            api.services.starts.limit(dev, 2)
+            for name in ("env", "b", "c"):
+                api.services.starts.may_begin(FunctionRef.parse(f"{name}.dev"))
+            for _ in range(5):
+                api.services.writes.take(dev, 0.5)
+            with contextlib.suppress(RateLimited):
+                api.services.writes.take(dev, 0.5)
+            found = await scrape(api.services)
+    finally:
+        await provider.close()
+
+    def told(limit: str, function: str = "") -> tuple[float, float, float]:
+        labels = f'{{function="{function}",limit="{limit}",namespace="dev"}}'
+        value, used, refused = (found[f"hilbert_limit{end}{labels}"] for end in ("", "_used", "_refused_total"))
+        return value, used, refused
+
+    assert told("starts") == (2, 2, 1)
+    assert told("api-writes") == (0.5, pytest.approx(5, abs=1), 1)
+    assert told("log-bytes") == (65536, 2048, 4)
+    assert told("log-bytes", "env") == (1024, 7.5, 0)
+    assert len([name for name in found if name.startswith("hilbert_limit{")]) == 4
 
 
 async def test_finished_calls_are_the_lists_invocation_count() -> None:

@@ -9,6 +9,7 @@ Features that not every provider has are capability Protocols. `capability(provi
 
 from hilbert.core.ports.capabilities import (
     Counted,
+    CountsLogs,
     CpuTimes,
     Diagnostics,
     Disregards,
@@ -36,6 +37,7 @@ from hilbert.core.ports.shelf import SharedShelves, Shelf, Topic
 
 __all__ = [
     "Counted",
+    "CountsLogs",
     "CpuTimes",
     "Diagnostics",
     "Disregards",

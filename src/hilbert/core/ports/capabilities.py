@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import msgspec
 
 from hilbert.core.errors import Unsupported
+from hilbert.core.limits import LogUse, Scope
 from hilbert.core.model import CpuTime, FunctionSpec, LogLine, LogQuery, Namespace, Secret
 from hilbert.core.ports.provider import Provider
 from hilbert.core.values import FunctionRef, NamespaceName, SecretName
@@ -98,6 +99,15 @@ class Disregards(Protocol):
 
     def disregarded(self, of: FunctionSpec | Namespace) -> Sequence[str]:
         """A sentence for each such setting. No I/O."""
+        ...
+
+
+@runtime_checkable
+class CountsLogs(Protocol):
+    """Capability: holds what replicas write to their logs to a limit, and knows how that is used."""
+
+    async def log_uses(self) -> Mapping[Scope, LogUse] | None:
+        """By namespace and function; those that have written nothing lately may be missing. None: nobody can tell now."""
         ...
 
 

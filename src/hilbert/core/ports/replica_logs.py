@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from hilbert.core.limits import LogUse, Scope
 from hilbert.core.model import LogLine, LogQuery
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 
@@ -57,6 +58,10 @@ class ReplicaLogs(Protocol):
 
         Whoever writes faster waits. Told anew after each start.
         """
+        ...
+
+    async def uses(self) -> Mapping[Scope, LogUse] | None:
+        """How the bounds of `slow` are used; those that are not, are missing. None: nobody can tell now."""
         ...
 
     def keep_only(self, known: Iterable[FunctionRef]) -> None:

@@ -18,7 +18,7 @@ from hilbert.core.errors import (
 )
 from hilbert.core.isolation import STRICT, Promise
 from hilbert.core.last_words import LINES, telling_line
-from hilbert.core.limits import TenantLimits
+from hilbert.core.limits import LogUse, Scope, TenantLimits
 from hilbert.core.model import (
     CpuTime,
     EndpointSet,
@@ -224,6 +224,9 @@ class HostProvider:
             with contextlib.suppress(ImageUnavailable):
                 found += self._runtime.disregarded(of)
         return found
+
+    async def log_uses(self) -> Mapping[Scope, LogUse] | None:
+        return await self._logs.uses()
 
     # Namespaces
 

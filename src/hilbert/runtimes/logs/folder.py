@@ -16,14 +16,16 @@ import secrets
 import socket
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+import msgspec
 import structlog
 
 from hilbert.core.errors import BackendUnavailable
+from hilbert.core.limits import LogUse, Scope
 from hilbert.core.model import LogLine, LogQuery
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.kit.aio import cancel, spawn
@@ -32,7 +34,7 @@ from hilbert.kit.trees import NotFinished, remove_tree
 from hilbert.runtimes.logs.keeper import Keeper
 from hilbert.runtimes.logs.layout import replica_of
 from hilbert.runtimes.logs.link import Link
-from hilbert.runtimes.logs.protocol import Drop, Flush, Keep, Request, Retire, Slow
+from hilbert.runtimes.logs.protocol import USES_MOST, Drop, Flush, Keep, Request, Retire, Slow, Uses, decode_uses
 from hilbert.runtimes.logs.reader import LogReader, last_lines
 
 _log = structlog.get_logger("hilbert.logs")
@@ -45,6 +47,8 @@ TAIL_MOST: Final = 16 << 20
 """Most bytes of text that a tail holds at once."""
 _FLUSH_MOST: Final = 1.0
 """Seconds to wait for the last words of a replica that has ended."""
+_USES_MOST: Final = 1.0
+"""Seconds to wait for what the keeper says of itself."""
 _PIPE_BYTES: Final = 256 << 10
 """What a replica may write while the keeper is away, as far as the kernel allows."""
 _TRASH: Final = ".trash-"
@@ -71,6 +75,7 @@ class LogFolder:
         self._link = Link(self._connect, standing=self._standing)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="logs")
         self._removals: set[asyncio.Task[None]] = set()
+        self._asking: asyncio.Task[Mapping[Scope, LogUse] | None] | None = None
         self._keeper: tuple[Keeper, threading.Thread] | None = None
 
     def open(self, ref: FunctionRef, replica: str, *, bare: bool = False) -> int:
@@ -126,6 +131,32 @@ class LogFolder:
             del self._rates[scope]
         self._link.ask(Slow(self._link.number(), *scope, rate))
 
+    async def uses(self) -> Mapping[Scope, LogUse] | None:
+        """As the port. The keeper is asked once at a time, however many want to know."""
+        if not self._rates:
+            return {}
+        if self._asking is None or self._asking.done():
+            self._asking = spawn(self._ask_uses(), name="uses of logs")
+        try:
+            async with asyncio.timeout(_USES_MOST):
+                return await asyncio.shield(self._asking)
+        except TimeoutError:
+            return None
+
+    async def _ask_uses(self) -> Mapping[Scope, LogUse] | None:
+        found: dict[Scope, LogUse] = {}
+        after: Scope = ("", "")
+        while True:
+            try:
+                part = decode_uses(await self._link.ask(Uses(self._link.number(), *after)))
+            except msgspec.MsgspecError as exc:
+                _log.warning("log keeper: answer not understood", reason=str(exc))
+                return None
+            found.update(((namespace, function), use) for namespace, function, use in part)
+            if len(part) < USES_MOST:
+                return found
+            after = part[-1][:2]
+
     def keep_only(self, known: Iterable[FunctionRef]) -> None:
         wanted = {(str(ref.namespace), str(ref.name)) for ref in known}
         for namespace in list(self._path.iterdir()):
@@ -137,6 +168,7 @@ class LogFolder:
                     self._discard(function)
 
     async def close(self) -> None:
+        await cancel(self._asking)
         await self._link.close()
         if self._keeper is not None:
             keeper, thread = self._keeper

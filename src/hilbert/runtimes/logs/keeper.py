@@ -11,19 +11,36 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import heapq
 import os
 import select
 import socket
 import stat
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
 
+from hilbert.core.limits import LogUse
+from hilbert.runtimes.logs.byte_rate import ByteRate
 from hilbert.runtimes.logs.layout import EARLIER, LIVE, OLD, replica_of
-from hilbert.runtimes.logs.protocol import REQUEST_MOST, Drop, Flush, Keep, Request, Retire, Slow, decode
+from hilbert.runtimes.logs.protocol import (
+    REQUEST_MOST,
+    USES_MOST,
+    Drop,
+    Flush,
+    Keep,
+    Request,
+    Retire,
+    Slow,
+    Use,
+    Uses,
+    decode,
+    encode_uses,
+)
 
 _log = structlog.get_logger("hilbert.logs")
 
@@ -37,6 +54,8 @@ _PIECE: Final = 65536
 _PIPE_MOST: Final = 2 << 20
 """More than a pipe can hold: a flush ends there, also while the replica goes on writing."""
 _CLIENTS_MOST: Final = 8
+_UNSENT_MOST: Final = 1 << 20
+"""Bytes of answers that nobody has read, for each of those that ask."""
 _PAUSED_EVERY: Final = 0.05
 """Seconds between looks at whether a pipe that is left alone may be read again."""
 _GATHERED: Final = 0.005
@@ -61,7 +80,7 @@ class _Output:
         self.failing = False
         self.bare = request.bare
         self._inside_line = False
-        self.paces: tuple[_Pace, ...] = ()
+        self.paces: tuple[ByteRate, ...] = ()
         """Bounds that it shares."""
         self.paused = False
         """It has written more than those allow: its pipe is left alone."""
@@ -111,29 +130,14 @@ class _Output:
                 os.rename(name, f"{name}{EARLIER}", src_dir_fd=self.folder, dst_dir_fd=self.folder)
 
 
-class _Pace:
-    """So many bytes a second of one function or namespace, of which a second's worth may come together."""
-
-    def __init__(self, rate: int) -> None:
-        self.rate = rate
-        self._left = float(rate)
-        self._at = time.monotonic()
-
-    def take(self, count: int) -> None:
-        self._left -= count
-
-    def wait(self) -> float:
-        """Seconds until there is something left; 0 if there is."""
-        now = time.monotonic()
-        self._left = min(self.rate, self._left + (now - self._at) * self.rate)
-        self._at = now
-        return 0.0 if self._left > 0 else -self._left / self.rate
-
-
 class _Client:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.received = b""
+        self.unsent = b""
+        """Answers that the socket had no room for."""
+        self.waits = False
+        """For room."""
 
 
 class Keeper:
@@ -155,7 +159,7 @@ class Keeper:
         self._requests = select.epoll()
         self._sources = select.epoll()
         self._everything = select.epoll()
-        self._paces: dict[tuple[str, str], _Pace] = {}
+        self._paces: dict[tuple[str, str], ByteRate] = {}
         self._paused: dict[str, _Output] = {}
         self._reading = True
         self._allowance = float(_BURST)
@@ -193,11 +197,14 @@ class Keeper:
             else:
                 self._everything.poll(_PAUSED_EVERY if self._paused else -1)
                 requests = self._requests.poll(0)
-            for descriptor, _ in requests:
+            for descriptor, events in requests:
                 if self._listener is not None and descriptor == self._listener.fileno():
                     self._accept(self._listener)
                 elif descriptor in self._clients:
-                    self._serve(self._clients[descriptor])
+                    if events & select.EPOLLOUT:
+                        self._answer(self._clients[descriptor])
+                    if events & ~select.EPOLLOUT and descriptor in self._clients:
+                        self._serve(self._clients[descriptor])
             if self._reading:
                 copied = [
                     self._copy(self._by_pipe[pipe])
@@ -254,13 +261,33 @@ class Keeper:
             except msgspec.MsgspecError as exc:
                 _log.error("log keeper: request not understood", reason=str(exc))
                 continue
+            said = b""
             try:
-                self._do(request)
+                said = self._do(request)
             except OSError as exc:
                 _log.warning("log keeper: request failed", request=type(request).__name__, reason=str(exc))
-            with contextlib.suppress(OSError):
-                # Answers are a few bytes each, and whoever asks reads them: a socket that is full is one that is left.
-                client.connection.send(b"%d\n" % request.number)
+            client.unsent += b"%d %b\n" % (request.number, said) if said else b"%d\n" % request.number
+        self._answer(client)
+
+    def _answer(self, client: _Client) -> None:
+        """Send what there is room for, and the rest when there is."""
+        if client.connection.fileno() < 0:
+            return
+        waited = client.waits
+        try:
+            while client.unsent:
+                client.unsent = client.unsent[client.connection.send(client.unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._leave(client)
+            return
+        if len(client.unsent) > _UNSENT_MOST:  # Nobody reads them: whoever asks again gets them again.
+            self._leave(client)
+            return
+        client.waits = bool(client.unsent)
+        if client.waits != waited:
+            self._requests.modify(client.connection.fileno(), select.EPOLLIN | (select.EPOLLOUT if client.waits else 0))
 
     def _leave(self, client: _Client) -> None:
         descriptor = client.connection.fileno()
@@ -268,7 +295,8 @@ class Keeper:
             self._requests.unregister(descriptor)
             client.connection.close()
 
-    def _do(self, request: Request) -> None:
+    def _do(self, request: Request) -> bytes:
+        """What there is to say besides that it is done. Raises `OSError`."""
         match request:
             case Keep():
                 self._keep(request)
@@ -283,23 +311,39 @@ class Keeper:
                         output.discard()
             case Slow():
                 self._slow(request)
+            case Uses():
+                return encode_uses(self._uses(request))
+        return b""
+
+    def _uses(self, request: Uses) -> Sequence[Use]:
+        after = (request.namespace, request.function)
+        used = (
+            (scope, LogUse(round(pace.used(), 1), pace.waited)) for scope, pace in self._paces.items() if scope > after
+        )
+        named = ((*scope, use) for scope, use in used if use.rate or use.waited)
+        return heapq.nsmallest(USES_MOST, named, key=lambda one: one[:2])
 
     def _slow(self, request: Slow) -> None:
         scope = (request.namespace, request.function)
+        known = self._paces.get(scope)
+        if known is not None and known.rate == request.rate:
+            return  # Told anew, by a control process that has just started: nobody gets a second's worth for that.
         if request.rate:
-            self._paces[scope] = _Pace(request.rate)
+            self._paces[scope] = ByteRate(request.rate)
         else:
             self._paces.pop(scope, None)
         for output in self._outputs.values():
             if output.namespace == request.namespace:
                 output.paces = self._paces_of(output)
 
-    def _paces_of(self, output: _Output) -> tuple[_Pace, ...]:
+    def _paces_of(self, output: _Output) -> tuple[ByteRate, ...]:
         scopes = ((output.namespace, ""), (output.namespace, output.function))
         return tuple(self._paces[scope] for scope in scopes if scope in self._paces)
 
     def _pause(self, output: _Output) -> None:
         output.paused = True
+        for pace in output.paces:
+            pace.waited += pace.wait() > 0
         self._paused[output.replica] = output
         self._sources.unregister(output.pipe)
 

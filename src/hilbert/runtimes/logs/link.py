@@ -24,7 +24,7 @@ class Link:
         """`standing` gives what a keeper that has just started has to be told first."""
         self._connect = connect
         self._standing = standing
-        self._open: dict[int, tuple[Request, asyncio.Future[None]]] = {}
+        self._open: dict[int, tuple[Request, asyncio.Future[bytes]]] = {}
         self._number = 0
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
@@ -34,11 +34,11 @@ class Link:
         self._number += 1
         return self._number
 
-    def ask(self, request: Request) -> asyncio.Future[None]:
-        """Done when the keeper has answered; cancelled when the link is closed before."""
+    def ask(self, request: Request) -> asyncio.Future[bytes]:
+        """Done when the keeper has answered, with what it said; cancelled when the link is closed before."""
         if self._task is None:
             self._task = spawn(self._run(), name="log keeper")
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._open[request.number] = (request, done)
         if self._writer is not None:
             self._writer.write(encode(request))
@@ -67,9 +67,10 @@ class Link:
                 writer.writelines(encode(request) for request, _ in self._open.values())
                 self._writer = writer
                 while line := await reader.readline():
-                    _, done = self._open.pop(int(line), (None, None))
+                    number, _, said = line.rstrip().partition(b" ")
+                    _, done = self._open.pop(int(number), (None, None))
                     if done is not None and not done.done():
-                        done.set_result(None)
+                        done.set_result(said)
             except (OSError, ValueError):
                 pass
             finally:

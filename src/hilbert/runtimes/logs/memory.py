@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
+from hilbert.core.limits import LogUse, Scope
 from hilbert.core.model import LogLine, LogQuery
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.runtimes.logs.reader import LineParser
@@ -70,6 +71,9 @@ class MemoryLogs:
 
     def slow(self, namespace: NamespaceName, name: FunctionName | None, rate: int) -> None:
         """Memory is as fast as whoever writes."""
+
+    async def uses(self) -> Mapping[Scope, LogUse] | None:
+        return {}
 
     def keep_only(self, known: Iterable[FunctionRef]) -> None:
         for ref in {ref for ref, _ in self._files} - set(known):

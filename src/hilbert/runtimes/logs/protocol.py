@@ -1,11 +1,17 @@
-"""What the control process asks of the log keeper: JSON, a request a line; each is answered by its number, a line each.
+"""What the control process asks of the log keeper: JSON, a request a line; each is answered by a line with its number.
+
+Behind the number, the answer to `Uses` has a blank and JSON.
 
 Replicas and functions are named by strings that are safe as file names: they come from parsed values.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
+
+from hilbert.core.limits import LogUse
 
 
 class Keep(msgspec.Struct, frozen=True, tag="keep"):
@@ -53,7 +59,21 @@ class Slow(msgspec.Struct, frozen=True, tag="slow"):
     """Bytes; 0 takes the bound away."""
 
 
-Request = Keep | Flush | Retire | Drop | Slow
+class Uses(msgspec.Struct, frozen=True, tag="uses"):
+    """Answer with how bounds are used, of at most `USES_MOST` functions and namespaces that come after this one."""
+
+    number: int
+    namespace: str = ""
+    function: str = ""
+
+
+Request = Keep | Flush | Retire | Drop | Slow | Uses
+
+Use = tuple[str, str, LogUse]
+"""Of a namespace, and of one of its functions or, where that is empty, of all."""
+
+USES_MOST = 128
+"""In one answer: their names alone take up to 16 KiB."""
 
 REQUEST_MOST = 4096
 """Most bytes of a request's line."""
@@ -61,6 +81,15 @@ REQUEST_MOST = 4096
 
 def encode(request: Request) -> bytes:
     return msgspec.json.encode(request) + b"\n"
+
+
+def encode_uses(uses: Sequence[Use]) -> bytes:
+    return msgspec.json.encode(uses)
+
+
+def decode_uses(answer: bytes) -> Sequence[Use]:
+    """Raises `msgspec.MsgspecError`."""
+    return msgspec.json.decode(answer, type=list[Use])
 
 
 def decode(line: bytes) -> Request:

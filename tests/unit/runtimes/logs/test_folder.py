@@ -188,3 +188,34 @@ async def test_what_a_crash_left_is_removed_at_the_next_start(logs: LogFolder) -
     await eventually(lambda: not list(logs._path.glob(".trash*")))
     await eventually(lambda: [path.name for path in logs._path.rglob("*.log")] == ["g-a.log"])
     await eventually(lambda: os.listdir(logs._path) == ["dev"])
+
+
+async def test_how_bounds_are_used_is_asked_once_however_many_want_to_know(logs: LogFolder) -> None:
+    assert await logs.uses() == {}
+    for number in range(300):
+        logs.slow(REF.namespace, FunctionName(f"g{number}"), 1024)
+    logs.slow(REF.namespace, REF.name, 1 << 20)
+    write(logs, "f-a", (1, "x" * 5000))
+    await logs.last_lines(REF, "f-a", 1)
+    first, second = await asyncio.gather(logs.uses(), logs.uses())
+    assert first == second
+    assert first is not None
+    assert first.keys() == {("dev", "f")}
+    assert first["dev", "f"].rate > 0
+
+
+async def test_every_request_is_answered_however_many_there_are_at_once(logs: LogFolder) -> None:
+    """More answers than the socket holds: whoever waits for one that is lost waits for ever, with what it holds open."""
+    for number in range(2000):
+        logs.slow(REF.namespace, FunctionName(f"g{number}"), 1024)
+    await eventually(lambda: not logs._link._open)
+
+
+async def test_nobody_waits_for_a_keeper_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_USES_MOST", 0.01)
+    logs = LogFolder(tmp_path / "logs", pipes=tmp_path / "pipes", limit=1 << 20, socket_path=tmp_path / "none")
+    logs.slow(REF.namespace, REF.name, 1024)
+    for _ in range(20):
+        assert await logs.uses() is None
+    assert len(logs._link._open) == 2, "the bound, and one question"
+    await logs.close()

@@ -8,14 +8,28 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hilbert.runtimes.logs import byte_rate
 from hilbert.runtimes.logs import keeper as module
 from hilbert.runtimes.logs.keeper import Keeper
-from hilbert.runtimes.logs.protocol import Drop, Flush, Keep, Request, Retire, Slow, encode
+from hilbert.runtimes.logs.protocol import (
+    USES_MOST,
+    Drop,
+    Flush,
+    Keep,
+    Request,
+    Retire,
+    Slow,
+    Use,
+    Uses,
+    decode_uses,
+    encode,
+)
 from support.dataplane import until
 
 LIMIT = 40_000
@@ -67,7 +81,12 @@ class Bench:
         return found
 
     def taken(self) -> int:
-        return sum(path.stat().st_size for path in self.logs.rglob("*") if path.is_file())
+        """Bytes of all logs; a file may get another name while it is looked at."""
+        found = 0
+        for path in self.logs.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                found += path.stat().st_size if path.is_file() else 0
+        return found
 
 
 @pytest.fixture
@@ -277,3 +296,68 @@ def test_a_paused_replica_can_end(bench: Bench) -> None:
     bench.ask(Retire(4, "dev", "f", "a"))
     assert not bench.keeper._paused
     assert bench.content("a", ".old").endswith(b"y\n")
+
+
+def used(bench: Bench, namespace: str = "", function: str = "") -> list[Use]:
+    bench.ours.sendall(encode(Uses(6, namespace, function)))
+    answer = b""
+    while not answer.endswith(b"\n"):
+        answer += bench.ours.recv(1 << 20)
+    number, _, said = answer.partition(b" ")
+    assert number == b"6"
+    return list(decode_uses(said))
+
+
+def test_how_a_bound_is_used_is_told(bench: Bench) -> None:
+    """Of its function and of its namespace; what has no bound, or writes nothing, is not among them."""
+    for function, rate in (("", 1 << 20), ("f", 4096), ("silent", 4096)):
+        bench.ask(Slow(3, "dev", function, rate))
+    os.write(bench.begin("f-a"), b"x" * 4999 + b"\n")
+    until(lambda: bench.keeper._paused.keys() == {"f-a"}, what="the pause")
+    assert [use[:2] for use in used(bench)] == [("dev", ""), ("dev", "f")]
+    assert [use.waited for _, _, use in used(bench)] == [0, 1]
+    assert all(0 < use.rate <= 1000 for _, _, use in used(bench))
+    assert [use[:2] for use in used(bench, "dev", "")] == [("dev", "f")]
+
+
+def test_use_is_told_over_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(byte_rate, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    pace = byte_rate.ByteRate(4096)
+    assert pace.used() == 0
+    pace.take(5000)
+    assert pace.used() == 500
+    now[0] = 1009.0
+    assert pace.used() == 500
+    now[0] = 1015.0
+    assert pace.used() == 250
+    pace.take(1000)
+    assert pace.used() == 350
+    now[0] = 1025.0
+    assert pace.used() == 50
+    now[0] = 1060.0
+    assert pace.used() == 0
+
+
+def test_a_bound_that_is_told_anew_is_the_same_one(bench: Bench) -> None:
+    """Each control process tells all of them when it starts: that must not be a way to a second's worth more."""
+    bench.ask(Slow(3, "dev", "f", 1024))
+    os.write(bench.begin("f-a"), b"x" * 9000 + b"\n")
+    until(lambda: bench.keeper._paused.keys() == {"f-a"}, what="the pause")
+    bench.ask(Slow(3, "dev", "f", 1024))
+    bench.ask(Slow(3, "dev", "f", 1024))
+    assert bench.keeper._paused.keys() == {"f-a"}
+    assert [use.waited for _, _, use in used(bench)] == [1]
+
+
+def test_more_uses_than_fit_into_an_answer_come_in_several(bench: Bench) -> None:
+    bench.ask(Slow(3, "dev", "", 1 << 20))
+    functions = [f"f{number:04d}{'x' * 58}" for number in range(2 * USES_MOST)]
+    for function in functions:
+        bench.ask(Slow(3, "dev", function, 1024))
+        bench.keeper._paces["dev", function].waited = 1
+    found: list[Use] = []
+    while part := used(bench, *(found[-1][:2] if found else ("", ""))):
+        assert len(part) <= USES_MOST
+        found += part
+    assert [function for _, function, _ in found] == functions
