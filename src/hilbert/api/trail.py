@@ -36,7 +36,8 @@ class Trail:
         """Made for the first record: most requests have none."""
         self._began = time.time()
         self._started = time.monotonic()
-        self._begun = False
+        self._begun: Record | None = None
+        """What was written before the change."""
         self._failure: Exception | None = None
         self.caller: Caller = NOBODY
         self.admitted = False
@@ -52,8 +53,9 @@ class Trail:
             return
         if self.call.endpoint.access is Access.PUBLIC:
             return  # A token is given out: nothing is changed but by whoever uses it.
-        await self._auditor.begin(self._record(Stage.BEGUN, 0))
-        self._begun = True
+        begun = self._record(Stage.BEGUN, 0)
+        await self._auditor.begin(begun)
+        self._begun = begun
 
     def failed(self, failure: Exception) -> None:
         self._failure = failure
@@ -62,10 +64,12 @@ class Trail:
         """Write down what has come of it, if it was a change, an attempt at one, or a refusal."""
         if self._auditor is None or not self._is_told(answer):
             return
-        await self._auditor.end(self._record(Stage.DONE, answer.status))
+        await self._auditor.end(
+            self._ended(answer.status) if self._begun is not None else self._record(Stage.DONE, answer.status)
+        )
 
     def _is_told(self, answer: Answer) -> bool:
-        if self._begun or self._decision(answer.status) in (Decision.REFUSED, Decision.UNAUTHENTICATED):
+        if self._begun is not None or self._decision(answer.status) in (Decision.REFUSED, Decision.UNAUTHENTICATED):
             return True
         return self.call is not None and (self.call.endpoint.is_change or bool(self.call.acts_for))
 
@@ -85,6 +89,25 @@ class Trail:
                 return Decision.REFUSED if status == 403 else Decision.UNAUTHENTICATED
             return Decision.UNAUTHENTICATED if self.call.endpoint.is_change and status >= 400 else Decision.NONE
         return Decision.ALLOWED
+
+    def _ended(self, status: int) -> Record:
+        """The end of a change that was begun: who asks for what has been said, and stays so."""
+        call, begun, failure = self.call, self._begun, self._failure
+        if call is None or begun is None or call.asked or call.acts_for:
+            return self._record(Stage.DONE, status)
+        return msgspec.structs.replace(
+            begun,
+            stage=Stage.DONE,
+            name=_about(call),
+            decision=self._decision(status),
+            response_code=status,
+            error=_code(failure),
+            custom_message=clean(_message(failure) or call.remark, 512),
+            duration_ms=self._taken(),
+        )
+
+    def _taken(self) -> float:
+        return round((time.monotonic() - self._started) * 1000, 3)
 
     def _record(self, stage: Stage, status: int) -> Record:
         request, call, caller = self._request, self.call, self.caller
@@ -118,7 +141,7 @@ class Trail:
             response_code=status,
             error=_code(failure),
             custom_message=clean(_message(failure) or (call.remark if call is not None else ""), 512),
-            duration_ms=round((time.monotonic() - self._started) * 1000, 3) if stage is Stage.DONE else 0.0,
+            duration_ms=self._taken() if stage is Stage.DONE else 0.0,
         )
 
 

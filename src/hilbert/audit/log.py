@@ -23,14 +23,16 @@ from hilbert.audit.ports import Page, Wanted
 from hilbert.audit.record import Decision, Record, Stage, moment
 from hilbert.audit.segments import FULL, Segment, load_or_make_key, parse, path_of, raw_lines, segments
 from hilbert.core.errors import BackendError, StorageFull
-from hilbert.kit.aio import spawn
 from hilbert.kit.files import sync
+from hilbert.kit.lane import Lane
 
 _log = structlog.get_logger("hilbert.audit")
 
 CHECKPOINT_RECORDS: Final = 1000
 CHECKPOINT_SECONDS: Final = 60.0
 """A checkpoint follows at most so long after a record."""
+_IDLE_SECONDS: Final = 3600.0
+"""Between two looks for what has become too old, while nothing is written."""
 MOST_CUTS: Final = 10_000
 """Deleted namespaces that are remembered; of more, the oldest are forgotten with all that is older than them."""
 
@@ -47,9 +49,11 @@ class AuditLog:
         self._full = full
         self._now = now
         self._waiting: list[tuple[Record, asyncio.Future[None]]] = []
-        self._awake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._lane: Lane | None = None
+        """Where files are touched, once it is open."""
+        self._writing = self._stopping = False
+        self._tidier: asyncio.TimerHandle | None = None
+        self._tidies_soon = False
         self._file = -1
         self._size = 0
         self._chain = Chain(b"")
@@ -84,15 +88,19 @@ class AuditLog:
                 detail=str(exc),
                 hint=f"see {self._folder}: restore it from a backup, or move it away and keep it",
             ) from exc
-        self._task = spawn(self._run(), name="audit log")
+        self._lane = Lane("audit log")
+        self._tidy_within(_IDLE_SECONDS)
 
     async def stop(self) -> None:
         """Write what waits, and a last checkpoint."""
-        if self._task is not None:
+        if self._lane is not None:
             self._stopping = True
-            self._awake.set()
-            await self._task
-            self._task = None
+            while self._writing:
+                await self._lane.done(lambda: None)
+            if self._tidier is not None:
+                self._tidier.cancel()
+            self._lane.close()
+            self._lane = None
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 self._checkpoint("end")
@@ -101,13 +109,14 @@ class AuditLog:
 
     async def append(self, record: Record) -> None:
         """Return once it is on the disk. Raises `StorageFull`."""
-        if self._task is None or self._stopping:
+        if self._lane is None or self._stopping:
             raise StorageFull("the audit log is closed")
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((record, written))
-        self._awake.set()
+        if not self._writing:
+            self._write_waiting(self._lane)
         # Whoever is cancelled meanwhile has the record in the log all the same.
-        await asyncio.shield(written)
+        await written
 
     async def read(self, wanted: Wanted) -> Page:
         """Raises `BackendError`."""
@@ -116,45 +125,51 @@ class AuditLog:
         except OSError as exc:
             raise BackendError("the audit log cannot be read", detail=str(exc)) from exc
 
-    async def _run(self) -> None:
-        while not (self._stopping and not self._waiting):
-            late = self._unsigned > 0
-            try:
-                async with asyncio.timeout(CHECKPOINT_SECONDS if late else 3600):
-                    await self._awake.wait()
-            except TimeoutError:
-                with contextlib.suppress(OSError):
-                    await asyncio.to_thread(self._tidy, late)
-                continue
-            self._awake.clear()
-            group = self._taken()
-            try:
-                await asyncio.to_thread(self._write, group)
-            except OSError as exc:
-                _log.error("the audit log cannot be written", reason=exc.strerror or str(exc))
-                failure = StorageFull(
-                    "the audit log cannot be written, so nothing can be changed",
-                    detail=str(exc),
-                    hint="free some space",
-                )
-                for _, written in group:
-                    if not written.done():
-                        written.set_exception(failure)
-            else:
-                for _, written in group:
-                    if not written.done():
-                        written.set_result(None)
-                for tell in self.on_grown:
-                    tell()
-
-    def _taken(self) -> list[tuple[Record, asyncio.Future[None]]]:
+    def _write_waiting(self, lane: Lane) -> None:
+        """Write all that waits as one group. What comes meanwhile is the next."""
         group, self._waiting = self._waiting, []
-        return group
+        self._writing = True
+        lane.do(lambda: self._write(group), lambda error: self._written(lane, group, error))
+
+    def _written(self, lane: Lane, group: list[tuple[Record, asyncio.Future[None]]], error: Exception | None) -> None:
+        self._writing = False
+        if self._waiting:
+            self._write_waiting(lane)
+        if error is None:
+            for _, written in group:
+                if not written.done():
+                    written.set_result(None)
+            if not self._tidies_soon:
+                self._tidy_within(CHECKPOINT_SECONDS)
+            for tell in self.on_grown:
+                tell()
+            return
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        _log.error("the audit log cannot be written", reason=reason)
+        failure = StorageFull(
+            "the audit log cannot be written, so nothing can be changed", detail=str(error), hint="free some space"
+        )
+        for _, written in group:
+            if not written.done():
+                written.set_exception(failure)
+
+    def _tidy_within(self, seconds: float) -> None:
+        """Look after so long for what needs a checkpoint, or has become too old."""
+        if self._tidier is not None:
+            self._tidier.cancel()
+        self._tidies_soon = seconds <= CHECKPOINT_SECONDS
+        self._tidier = asyncio.get_running_loop().call_later(seconds, self._begin_tidying)
+
+    def _begin_tidying(self) -> None:
+        if self._lane is not None and not self._stopping:
+            self._lane.do(self._tidy, lambda _error: self._tidied())
+
+    def _tidied(self) -> None:
+        if not self._stopping:
+            self._tidy_within(CHECKPOINT_SECONDS if self._unsigned else _IDLE_SECONDS)
 
     def _write(self, group: list[tuple[Record, asyncio.Future[None]]]) -> None:
-        """In a thread, one at a time. Raises `OSError`, and then none of the group is in the file."""
-        if not group:
-            return
+        """In the lane. Raises `OSError`, and then none of the group is in the file."""
         if self._size >= self._full:
             self._next_segment("segment")
         chain, lines, cuts = self._chain.copy(), [], dict(self._cuts)
@@ -191,8 +206,8 @@ class AuditLog:
         cuts = {name: seq for name, seq in self._cuts.items() if seq >= first}
         return Checkpoint(time=moment(self._now()), why=why, key="", kept_from=first, cuts=cuts, note=note)
 
-    def _tidy(self, late: bool) -> None:
-        if late:
+    def _tidy(self) -> None:
+        if self._unsigned:
             self._checkpoint("time")
         self._remove_old()
 

@@ -58,6 +58,7 @@ from hilbert.runtimes.logs.folder import TAIL_MOST
 from hilbert.runtimes.logs.reader import LINE_MOST
 from hilbert.runtimes.network import names
 from hilbert.runtimes.network.rules import CONNECTIONS_MOST
+from hilbert.runtimes.process.images import ABSENT_MOST
 from hilbert.server.front import HEAD_BYTES, HEAD_TIME, METRICS
 from hilbert.watchdog import callers
 from hilbert.wire.headers import MAX_CALL_ID
@@ -233,6 +234,7 @@ IMAGES: Final = (
     Bound("image-namespace-fetches", "images that are fetched at once", "waits", fixed=str(NAMESPACE_JOBS), scope="namespace"),
     Bound("image-time", "time of one fetch", "given up; what has come is kept", fixed=f"{LONGEST_FETCH:g} s", scope="image"),
     Bound("image-name", "characters of an image's name", "400", fixed=str(LONGEST_IMAGE), scope="image"),
+    Bound("image-absent", "names that are known to name no bundle", "all are forgotten, and looked for again", fixed=str(ABSENT_MOST), scope="platform"),
     Bound("image-logins", "bytes of a pull secret's logins", "refused", fixed=_size(MOST_LOGINS), scope="secret"),
     Bound("archive-images", "images in a file that is loaded", "refused", fixed=str(MOST_IMAGES), scope="file"),
     Bound("archive-files", "files in a file that is loaded", "refused", fixed=str(MOST_MEMBERS), scope="file"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hilbert.audit import log as module
 from hilbert.audit.chain import Chain
 from hilbert.audit.log import AuditLog
 from hilbert.audit.ports import Page, Wanted
@@ -20,6 +22,7 @@ from hilbert.audit.record import Actor, Decision, Record, Stage, clean, encode, 
 from hilbert.audit.segments import parse, segments
 from hilbert.audit.verify import verify
 from hilbert.core.errors import StorageFull
+from hilbert.testing.harness import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -54,9 +57,10 @@ async def all_of(log: AuditLog) -> list[Record]:
 
 async def crash(log: AuditLog) -> None:
     """End it as a kill does: no last checkpoint."""
-    assert log._task is not None
-    log._task.cancel()
-    await asyncio.wait([log._task])
+    assert log._lane is not None
+    assert log._tidier is not None
+    log._lane.close()
+    log._tidier.cancel()
     os.close(log._file)
 
 
@@ -96,6 +100,39 @@ async def test_a_torn_last_line_is_cut_off_and_told(tmp_path: Path, torn: bytes)
     found = verify(tmp_path)
     assert (found.problems, found.torn) == ((), 0)
     assert f"an incomplete last line of {len(torn)} bytes".encode() in last_file(tmp_path).read_bytes()
+
+
+async def test_records_that_come_while_one_is_written_are_the_next_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is told when its own group is on the disk; whoever gives up waiting has the record all the same."""
+    synced: list[int] = []
+    goes_on = threading.Event()
+
+    def sync(descriptor: int) -> None:
+        synced.append(descriptor)
+        goes_on.wait()
+
+    async with opened(tmp_path) as log:
+        monkeypatch.setattr(os, "fdatasync", sync)
+        first = asyncio.ensure_future(log.append(record(0)))
+        await asyncio.sleep(0)
+        rest = [asyncio.ensure_future(log.append(record(number))) for number in range(1, 30)]
+        await asyncio.sleep(0)
+        rest[3].cancel()
+        goes_on.set()
+        await asyncio.gather(first, *rest, return_exceptions=True)
+        assert len(synced) == 2
+        assert len(await all_of(log)) == 30
+
+
+async def test_a_checkpoint_follows_without_further_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soon after the first record of all, and again after the next."""
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.05)
+    async with opened(tmp_path, now=lambda: 0.0) as log:
+        for _ in range(2):
+            await log.append(record(1))
+            await eventually(lambda: verify(tmp_path).unsigned == 0, within=20)
 
 
 async def test_a_crash_at_every_byte_leaves_a_log_that_goes_on(tmp_path: Path) -> None:

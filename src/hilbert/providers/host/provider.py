@@ -80,7 +80,10 @@ class HostProvider:
         self._clock = clock or RealClock()
         self._store = Store(database)
         self._runtime = runtime
+        # Asking a Protocol takes its time, and every deployment would.
         self._fetches = runtime if isinstance(runtime, Fetching) else None
+        self._pins = runtime if isinstance(runtime, Pinning) else None
+        self._disregards = runtime if isinstance(runtime, Disregarding) else None
         self._logs = logs
         self._required = required
         self._tenants: dict[NamespaceName, TenantRecord] = {}
@@ -138,7 +141,7 @@ class HostProvider:
         check_network(spec, imposed)
         required = self._required | required_of(spec, imposed)
         self._runtime.check_spec(spec, network=network_of(spec, imposed), required=required)
-        pin = self._runtime.pin(spec) if isinstance(self._runtime, Pinning) else ""
+        pin = self._pins.pin(spec) if self._pins is not None else ""
 
         async def commit() -> None:
             record = await self._store.apply(spec, create=create, pin=pin, max_replicas=self._settings.max_replicas)
@@ -220,9 +223,9 @@ class HostProvider:
 
     def disregarded(self, of: FunctionSpec | Namespace) -> Sequence[str]:
         found = disregarded.on_host(of)
-        if isinstance(of, FunctionSpec) and isinstance(self._runtime, Disregarding):
+        if isinstance(of, FunctionSpec) and self._disregards is not None:
             with contextlib.suppress(ImageUnavailable):
-                found += self._runtime.disregarded(of)
+                found += self._disregards.disregarded(of)
         return found
 
     async def log_uses(self) -> Mapping[Scope, LogUse] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,10 @@ from hilbert.core.errors import ImageUnavailable
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _MANIFEST_MOST: Final = 1 << 20
+_SETTLED: Final = 2 * 10**9
+"""Nanoseconds after which a folder's time of change tells of every later one: the kernel's clock for it has coarse steps."""
+ABSENT_MOST: Final = 4096
+"""Names that are known not to be in the index."""
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +47,10 @@ class ImageStore:
         self.path = path
         self.shipped = shipped or Path(hilbert.__file__).parent / "functions"
         self._by_name: Mapping[str, Bundle] | None = None
+        self._index = str(path / "index")
+        self._absent: dict[str, int] = {}
+        """Names that the index does not have, with the folder's time of change when it did not: a deployment asks for the same few
+        again and again."""
 
     def find(self, image: str, namespace: str) -> Bundle:
         """What the name means in this namespace. Raises `ImageUnavailable`, for one of another namespace's as for none."""
@@ -57,9 +66,12 @@ class ImageStore:
 
     def get(self, image: str, namespace: str) -> Bundle | None:
         """The same, or None. Raises `ImageUnavailable` for one that is damaged."""
-        return (
-            self._built(image, namespace) or self._built(image, "") or self._shipped_bundles().get(_repository(image))
-        )
+        changed = self._changed()
+        if changed:
+            found = self._built(image, namespace, changed) or self._built(image, "", changed)
+            if found is not None:
+                return found
+        return self._shipped_bundles().get(_repository(image))
 
     def forget(self, namespace: str) -> None:
         """Remove the names that belong to this namespace, for good: a namesake made later finds none. Raises `OSError`."""
@@ -71,12 +83,25 @@ class ImageStore:
             if namespace and record.namespace == namespace:
                 index.unlink(missing_ok=True)
 
-    def _built(self, image: str, namespace: str) -> Bundle | None:
-        for name in _spellings(image):
-            index = self.path / "index" / f"{index_name(name, namespace)}.json"
+    def _changed(self) -> int:
+        """When a name was last put into the index, replaced or removed, in nanoseconds; 0: there is no index."""
+        try:
+            return os.stat(self._index).st_mtime_ns  # noqa: PTH116 - a Path costs as much again
+        except OSError:
+            return 0
+
+    def _built(self, image: str, namespace: str, changed: int) -> Bundle | None:
+        for spelling in _spellings(image):
+            name = index_name(spelling, namespace)
+            if self._absent.get(name) == changed:
+                continue
             try:
-                record = msgspec.json.decode(index.read_bytes(), type=ImageRecord)
+                record = msgspec.json.decode(Path(self._index, f"{name}.json").read_bytes(), type=ImageRecord)
             except FileNotFoundError:
+                if time.time_ns() - changed > _SETTLED:
+                    if len(self._absent) >= ABSENT_MOST:
+                        self._absent.clear()
+                    self._absent[name] = changed
                 continue
             except (OSError, msgspec.DecodeError) as exc:
                 raise _broken(image, str(exc)) from exc

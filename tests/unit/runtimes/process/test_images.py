@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from hilbert.core.bundle import ImageRecord, Manifest, Mode, index_name
 from hilbert.core.errors import ImageUnavailable
-from hilbert.runtimes.process.images import ImageStore, open_to_others, open_way
+from hilbert.runtimes.process.images import ABSENT_MOST, ImageStore, open_to_others, open_way
 
 DIGEST = "sha256:" + "ab" * 32
 LAYER = "sha256:" + "cd" * 32
@@ -70,6 +72,30 @@ def test_a_built_bundle_comes_before_a_shipped_one(store: ImageStore) -> None:
     assert found.path == store.path / "bundles" / DIGEST[7:]
     assert found.pin == DIGEST
     assert store.find("functions/figlet:0.9", "dev").path == store.shipped / "figlet", "another tag is another image"
+
+
+def test_a_name_that_was_not_there_is_found_once_it_is_built(store: ImageStore) -> None:
+    """Whether the folder of names had been quiet for long, or was just changed."""
+    build(store.path, "me/other")
+    index = store.path / "index"
+    for quiet in (3600, 0):
+        then = time.time() - quiet
+        os.utime(index, (then, then))
+        for _ in range(2):
+            with pytest.raises(ImageUnavailable):
+                store.find(f"me/f{quiet}", "dev")
+        build(store.path, f"me/f{quiet}")
+        assert store.find(f"me/f{quiet}", "dev").pin == DIGEST
+
+
+@pytest.mark.bound("image-absent")
+def test_names_that_are_not_there_are_remembered_within_a_bound(store: ImageStore) -> None:
+    build(store.path, "me/other")
+    os.utime(store.path / "index", (1, 1))
+    for number in range(5000):
+        with pytest.raises(ImageUnavailable):
+            store.find(f"me/f{number}", "dev")
+    assert len(store._absent) <= ABSENT_MOST
 
 
 def test_no_tag_is_latest_both_ways(store: ImageStore) -> None:
