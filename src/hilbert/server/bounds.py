@@ -61,6 +61,7 @@ from hilbert.runtimes.network.rules import CONNECTIONS_MOST
 from hilbert.runtimes.process.images import ABSENT_MOST
 from hilbert.server.front import HEAD_BYTES, HEAD_TIME, METRICS
 from hilbert.watchdog import callers
+from hilbert.watchdog.front import HELD_MOST
 from hilbert.wire.headers import MAX_CALL_ID
 
 _LIMITS: Final = Limits()
@@ -168,6 +169,7 @@ TOKENS: Final = (
     Bound("checked-tokens", "tokens that are remembered as checked", "the oldest is forgotten", fixed=f"{federation.MOST_REMEMBERED}, for {federation.REMEMBERED:g} s", scope="platform"),
     Bound("call-tokens", "function tokens whose signature was checked and that were refused", "401, unchecked", fixed=f"{guard.MOST_FAILURES} a second", scope="source and worker"),
     Bound("remembered-tokens", "callers of functions that a worker remembers as checked", "forgotten, and checked again", fixed=str(guard.MOST_REMEMBERED), scope="worker"),
+    Bound("readiness-held", "questions whether a replica is ready that its watchdog holds until it is", "answered at once", fixed=f"{HELD_MOST}, for 1 s", scope="replica"),
     Bound("watchdog-tokens", "function tokens that a function's own watchdog has checked and refused", "401, unchecked", fixed=f"{callers.MOST_FAILURES} a second", scope="address and replica"),
     Bound("unknown-key-ids", "looks for a key that is not known", "400", fixed=f"one every {issuer_keys.ASKED_EVERY:g} s", scope="issuer"),
     Bound("issuer-keys", "keys", "refused", fixed=str(jose.MAX_KEYS), scope="issuer"),

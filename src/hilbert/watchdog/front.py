@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 _LIMITED: Final = ((b"Content-Type", b"text/plain"), (b"X-OpenFaaS-Internal", b"faas-middleware"))
 
 
+_HELD_SECONDS: Final = 1.0
+"""Most time for which the runtime's question whether the replica is ready is held until it is."""
+HELD_MOST: Final = 16
+"""Such questions at once; others are answered at once."""
+
+
 class Mode(Protocol):
     """How calls are answered: one class for each of `hilbert.core.bundle.Mode`."""
 
@@ -59,6 +65,7 @@ class Front:
         self._connections: set[ServerConnection] = set()
         self._accepting = True
         self._calls = 0
+        self._asking: set[_Asking] = set()
         self._idle: Callable[[], None] | None = None
         self._idle_delay = 0.0
         self._idle_timer: Timer | None = None
@@ -81,8 +88,14 @@ class Front:
     def unready(self) -> None:
         """Say on the health paths that no calls are taken, and close each connection after its next answer."""
         self._accepting = False
+        self.tell_ready()
         for connection in list(self._connections):
             connection.retire()
+
+    def tell_ready(self) -> None:
+        """The mode has become ready, or nobody needs to know any more: answer whoever has asked."""
+        for one in list(self._asking):
+            one.answer()
 
     def when_idle(self, delay: float, then: Callable[[], None]) -> None:
         """Call `then` once no call has been under way for `delay` seconds."""
@@ -131,6 +144,14 @@ class Front:
     def _ready(self, request: Request, responder: Responder) -> Handler:
         if request.method != b"GET":
             return _reply(responder, 405, [], b"")
+        config = self._config
+        # The runtime asks again and again, each time a little late: it is told when there is something to tell.
+        may_wait = config.listen_fd >= 0 and not config.ready_path and len(self._asking) < HELD_MOST
+        if may_wait and self._accepting and not self._mode.ready:
+            return _Asking(self._asking, self._loop, lambda: self._readiness(request, responder))
+        return self._readiness(request, responder)
+
+    def _readiness(self, request: Request, responder: Responder) -> Handler:
         if not (self._up() and self._mode.ready):
             return _reply(responder, 503, [], b"")
         if self._over_limit():
@@ -173,6 +194,24 @@ class _Answered:
     def on_abort(self) -> None: ...
 
     def on_drain(self) -> None: ...
+
+
+class _Asking(_Answered):
+    """The handler of a readiness request that waits for its answer."""
+
+    def __init__(self, others: set[_Asking], loop: Loop, answer: Callable[[], object]) -> None:
+        self._others = others
+        self._answer = answer
+        self._timer = loop.call_later(_HELD_SECONDS, self.answer)
+        others.add(self)
+
+    def answer(self) -> None:
+        self.on_abort()
+        self._answer()
+
+    def on_abort(self) -> None:
+        self._timer.cancel()
+        self._others.discard(self)
 
 
 _ANSWERED: Final = _Answered()

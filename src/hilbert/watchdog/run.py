@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hilbert.watchdog.callers import Callers
     from hilbert.watchdog.child import Child
     from hilbert.watchdog.front import Front, Mode
+    from hilbert.watchdog.modes.http import Http
     from hilbert.watchdog.modes.python import Python
     from hilbert.watchdog.printed import Printed
 
@@ -217,6 +218,8 @@ class _Watchdog:
         self._mode = mode = self._make_mode(handle, loop)
         self._pump.start()  # After a mode that starts its process, which is best done before there are threads.
         self._front = front = Front(config, mode, loop, lock=self._lock, callers=self._callers)
+        if self._child is not None:
+            cast("Http", mode).on_ready = front.tell_ready
         if config.mode in ("http", "streaming", "serializing"):
             front.on_finished = self._log_access
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -26,7 +26,9 @@ _IDLE_SECONDS: Final = 4.0
 """Below the 5 s after which Node closes idle connections, so that it seldom closes one that is about to be used."""
 
 _PROBE_SECONDS: Final = (0.002, 0.05)
-"""First and longest pause between two looks whether the process listens."""
+"""Shortest and longest pause between two looks whether the process listens."""
+_PROBE_SHARE: Final = 1 / 16
+"""Of the time since the start: so much of it a look may come late."""
 
 _SAY_AFTER: Final = (2.0, 64.0)
 """Seconds without a listener after which the log says so, first and at most: doubling."""
@@ -58,10 +60,11 @@ class Http:
         self._pool = Pool(self._address.name, self._wheel, idle_time=_IDLE_SECONDS)
         self._early: list[Callable[[], None]] = []
         self.ready = False
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called once calls are taken."""
         self._child = child
         self._loop.add_reader(self._child.pidfd, self._ended)
         self._began = self._loop.time()
-        self._pause, self._longest_pause = _PROBE_SECONDS
         self._said, self._most_said = _SAY_AFTER
         self._probe()
 
@@ -119,20 +122,22 @@ class Http:
 
     def _probed(self, connection: ClientConnection | None, reason: str) -> None:
         if connection is None:
-            if (waited := self._loop.time() - self._began) >= self._said:
+            waited = self._loop.time() - self._began
+            if waited >= self._said:
                 self._log.line(
                     f"The function's process does not take connections at {self._config.upstream} (upstream_url) "
                     f"after {waited:.0f} s: {reason}"
                 )
                 self._said += min(self._said, self._most_said)
-            self._loop.call_later(self._pause, self._probe)
-            self._pause = min(self._pause * 1.5, self._longest_pause)
+            least, most = _PROBE_SECONDS
+            self._loop.call_later(min(max(waited * _PROBE_SHARE, least), most), self._probe)
             return
         self._pool.release(connection)
         self.ready = True
         early, self._early = self._early, []
         for begin in early:
             begin()
+        self.on_ready()
 
     def _ended(self) -> None:
         pidfd = self._child.pidfd
