@@ -7,7 +7,7 @@ import structlog
 from hilbert.control.limits.starts import Starts
 from hilbert.core.errors import HilbertError
 from hilbert.core.model import ScalingPolicy
-from hilbert.core.ports import Provider
+from hilbert.core.ports import Noticing, Provider
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import KeyedQueue
 from hilbert.kit.pace import Pace
@@ -56,4 +56,6 @@ class Activation:
             _log.info("not woken", function=str(ref), reason=exc.message)
             return
         self.woken += 1
+        if isinstance(self._provider, Noticing):
+            self._provider.notice(ref, "Woken", f"0 => {replicas} replicas (a call came)")
         _log.info("woken", function=str(ref), replicas=replicas)

@@ -44,6 +44,7 @@ from hilbert.core.model import EndpointSet
 from hilbert.core.ports import (
     CpuTimes,
     Namespaces,
+    Noticing,
     Provider,
     Restarts,
     Retiring,
@@ -255,6 +256,7 @@ class Control:
             leader=leader_of(provider),
             shared=provider if isinstance(provider, SharedCounts) else None,
             queued=functools.partial(_due, queue) if queue is not None else None,
+            notices=provider if isinstance(provider, Noticing) else None,
             query=Prometheus(settings.prometheus_url).load if settings.prometheus_url else None,
         )
 

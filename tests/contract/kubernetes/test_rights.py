@@ -72,6 +72,9 @@ async def use_functions(cluster: Double, provider: KubernetesProvider, namespace
     await provider.scale(spec.ref, 2)
     await provider.get(spec.ref)
     await provider.list(where)
+    for _ in range(2):  # The second time it is counted.
+        provider.notice(spec.ref, "ScaledUp", "1 => 2 replicas")
+    await until(lambda: any(call.method == "PATCH" and "/events/" in call.path for call in cluster.requests))
     labels = {"faas_function": "echo"}
     strict = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     containers = [{"name": "echo", "image": "echo:2", "securityContext": strict}]

@@ -32,6 +32,11 @@ class Sleepy(MemoryProvider):
         self.gate.set()
         self.failures: list[HilbertError] = []
         self.asked = 0
+        self.noticed: list[tuple[str, str, str]] = []
+
+    def notice(self, ref: FunctionRef, reason: str, message: str, *, warning: bool = False) -> None:
+        assert not warning
+        self.noticed.append((str(ref), reason, message))
 
     async def get(self, ref: FunctionRef) -> FunctionStatus:
         self.asked += 1
@@ -89,6 +94,7 @@ async def test_a_thousand_calls_wake_once_to_the_least_scale(provider: Sleepy) -
         await all_is_done(activation)
         assert provider.scaled == [("f.openfaas-fn", 2)]
         assert activation.woken == 1
+        assert provider.noticed == [("f.openfaas-fn", "Woken", "0 => 2 replicas (a call came)")]
 
 
 async def test_what_is_awake_is_left_alone(provider: Sleepy) -> None:

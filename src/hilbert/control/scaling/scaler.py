@@ -22,7 +22,7 @@ from hilbert.control.scaling.observed import Figure, History, Observed
 from hilbert.control.scaling.policy import CPU, KNOWN, QUEUE, LoadPolicy, read_policy
 from hilbert.core.errors import FunctionNotFound, HilbertError
 from hilbert.core.model import EndpointSet, FunctionSpec, FunctionStatus
-from hilbert.core.ports import Counted, Leader, Provider, SharedCounts
+from hilbert.core.ports import Counted, Leader, Noticing, Provider, SharedCounts
 from hilbert.core.settings import ScalingSettings
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.kit.aio import Clock, RealClock, cancel, spawn
@@ -103,9 +103,10 @@ class Scaler:
         shared: SharedCounts | None = None,
         queued: Callable[[], Awaitable[Figures]] | None = None,
         query: Callable[[str], Awaitable[Figures]] | None = None,
+        notices: Noticing | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`shared`: other gateways have calls of the same functions, too. `queued` tells the queued calls that are due; `query` answers an administrator's query by its name."""
+        """`shared`: other gateways have calls of the same functions, too. `queued` tells the queued calls that are due; `query` answers an administrator's query by its name; `notices` hears of each change."""
         self._provider = provider
         self._totals = totals
         self._settings = settings
@@ -113,6 +114,7 @@ class Scaler:
         self._shared = shared
         self._queued = queued
         self._query = query
+        self._notices = notices
         self._clock = clock or RealClock()
         self._functions: dict[FunctionRef, _Function] = {}
         self._due: list[tuple[float, FunctionRef]] = []
@@ -264,10 +266,21 @@ class Scaler:
             function.failures += 1
             function.refused = exc.message
             wait = _REFUSED.delay(function.failures)
+            if self._notices is not None:
+                self._notices.notice(
+                    ref, "NotScaled", f"{before} => {decision.desired} replicas: {exc.message}", warning=True
+                )
             _log.warning("not scaled", function=str(ref), to=decision.desired, reason=exc.message, retry_in=wait)
             return wait
         function.failures, function.refused = 0, ""
         self.changes += 1
+        if self._notices is not None:
+            direction = (
+                "ScaledToZero" if decision.desired == 0 else "ScaledUp" if decision.desired > before else "ScaledDown"
+            )
+            self._notices.notice(
+                ref, direction, f"{before} => {decision.desired} replicas ({decision.reason.value}: {decision.message})"
+            )
         function.events.append(
             ScalingEvent(
                 at=time(),

@@ -103,6 +103,15 @@ class Disregards(Protocol):
 
 
 @runtime_checkable
+class Noticing(Protocol):
+    """Capability: what happens to functions can be told where people look who work with its own tools."""
+
+    def notice(self, ref: FunctionRef, reason: str, message: str, *, warning: bool = False) -> None:
+        """`reason` is a word in CamelCase, `message` a sentence. Told soon, if at all. No I/O here, and it never fails."""
+        ...
+
+
+@runtime_checkable
 class CountsLogs(Protocol):
     """Capability: holds what replicas write to their logs to a limit, and knows how that is used."""
 

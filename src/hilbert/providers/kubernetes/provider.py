@@ -37,6 +37,7 @@ from hilbert.providers.kubernetes.cluster.objects import FunctionObject
 from hilbert.providers.kubernetes.cluster.reflector import Key
 from hilbert.providers.kubernetes.keep.call_counts import CallCounts
 from hilbert.providers.kubernetes.keep.deployer import Deployer, first_replicas
+from hilbert.providers.kubernetes.keep.event_recorder import EventRecorder
 from hilbert.providers.kubernetes.keep.functions import FunctionWriter
 from hilbert.providers.kubernetes.keep.namespaces import NamespaceKeeper
 from hilbert.providers.kubernetes.keep.operator import Operator
@@ -100,6 +101,7 @@ class KubernetesProvider:
         self._parts = UsageParts(self._api, platform)
         self._cpu = CpuClock(self._usage, self._clock, who=self.leadership.identity)
         self._shelves = Shelves(self._api, platform, clock=clock)
+        self._events = EventRecorder(self._api, self._state, identity=self.leadership.identity, clock=self._clock)
         self._leading: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -132,6 +134,7 @@ class KubernetesProvider:
         await self._secret_watch.stop()
         await self.leadership.stop()
         await self._counts.stop()
+        await self._events.stop()
         await self._first.stop()
         await self._missing.stop()
         await self._shelves.stop()
@@ -312,6 +315,9 @@ class KubernetesProvider:
 
     def tell_busy(self, read: Callable[[FunctionRef], Mapping[str, int]]) -> None:
         self._functions.busy = read
+
+    def notice(self, ref: FunctionRef, reason: str, message: str, *, warning: bool = False) -> None:
+        self._events.record(ref, reason, message, warning=warning)
 
     async def keep_usage(self, day: str, part: bytes) -> None:
         await self._parts.keep(day, part)

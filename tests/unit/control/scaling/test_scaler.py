@@ -36,6 +36,7 @@ class Recording(MemoryProvider):
         super().__init__()
         self.scaled: list[tuple[str, int]] = []
         self.asked: list[str] = []
+        self.noticed: list[tuple[str, str, str, bool]] = []
         self.refusals: dict[str, HilbertError] = {}
 
     async def get(self, ref: FunctionRef) -> FunctionStatus:
@@ -47,6 +48,9 @@ class Recording(MemoryProvider):
             raise self.refusals[str(ref.name)]
         await super().scale(ref, replicas)
         self.scaled.append((str(ref.name), replicas))
+
+    def notice(self, ref: FunctionRef, reason: str, message: str, *, warning: bool = False) -> None:
+        self.noticed.append((str(ref.name), reason, message, warning))
 
 
 class Elsewhere:
@@ -86,6 +90,7 @@ class World:
             leader=self.leader,
             shared=self.elsewhere,
             query=self._query,
+            notices=self.provider,
             clock=self.clock,
         )
 
@@ -272,6 +277,26 @@ async def test_an_alert_holds_what_load_would_take_away(world: World) -> None:
     await world.step()
     await world.step()
     assert (await world.provider.get(ref)).replicas == 1
+
+
+async def test_each_change_is_noticed_with_its_reason(world: World) -> None:
+    ref = await world.function(
+        "f", **{**BUSY, "com.openfaas.scale.zero": "true", "com.openfaas.scale.zero-duration": "60s"}
+    )
+    world.count("f", inflight=3)
+    await world.step()
+    world.provider.refusals["f"] = QuotaExceeded("the quota is used up")
+    world.count("f", inflight=5)
+    await world.step()
+    del world.provider.refusals["f"]
+    world.count("f", inflight=0)
+    while (await world.provider.get(ref)).replicas:
+        await world.step(10.0)
+    told = [(reason, warning) for _, reason, _, warning in world.provider.noticed]
+    assert told[:2] == [("ScaledUp", False), ("NotScaled", True)]
+    assert told[-1] == ("ScaledToZero", False)
+    assert world.provider.noticed[0][2] == "1 => 3 replicas (Load: capacity 3, for 1 a replica)"
+    assert world.provider.noticed[1][2] == "3 => 5 replicas: the quota is used up"
 
 
 async def test_without_scaling_by_load_alerts_alone_scale(world: World) -> None:

@@ -106,6 +106,7 @@ SHELVES: Final = Kind("", "v1", "secrets", ShelfObject)
 JWT_ISSUERS: Final = Kind("iam.openfaas.com", "v1", "jwtissuers", AccessObject)
 ACCESS_POLICIES: Final = Kind("iam.openfaas.com", "v1", "policies", AccessObject)
 ACCESS_ROLES: Final = Kind("iam.openfaas.com", "v1", "roles", AccessObject)
+EVENTS: Final = Kind("", "v1", "events", Object)
 METRICS: Final = Kind("metrics.k8s.io", "v1beta1", "pods", Object)
 
 _BY_KIND: Final[dict[str, Kind[Any]]] = {

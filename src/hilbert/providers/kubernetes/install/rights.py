@@ -55,6 +55,7 @@ RIGHTS: Final[tuple[Right, ...]] = (
         "functions",
         "manage secrets; see their types; hear of changes",
     ),
+    Right("", "events", ("create", "patch"), "functions", "tell why functions are scaled"),
     Right("metrics.k8s.io", "pods", ("list",), "functions", "show what functions use"),
     Right("", "resourcequotas", ("create", "delete", "list", "patch", "watch"), "cluster", "keep tenants complete"),
     Right("", "limitranges", ("create", "delete", "list", "patch", "watch"), "cluster", "keep tenants complete"),
