@@ -16,6 +16,15 @@ _JSON = b"application/json"
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
+_LOCATION_LENGTH = len(b"location")
+_TYPE_LENGTH = len(b"content-type")
+
+_names: dict[str, bytes] = {}
+"""Header names that were looked at: a handler gives the same few with every answer."""
+_MOST_NAMES = 1000
+_LONGEST_NAME = 64
+
+
 class AnswerError(Exception):
     """The handler's value is no response; the message says why."""
 
@@ -45,9 +54,16 @@ def to_answer(value: object) -> Answer:
     given = _to_headers(headers)
     content, kind = _to_body(body)
     number = _to_status(status)
-    if number != 304 and not any(name.lower() == b"content-type" for name, _ in given):
+    if number != 304 and not _has_type(given):
         given.append((b"Content-Type", kind))
     return Answer(number, given, content)
+
+
+def _has_type(headers: list[tuple[bytes, bytes]]) -> bool:
+    for name, _ in headers:  # noqa: SIM110 - a generator takes longer than all the looks
+        if len(name) == _TYPE_LENGTH and name.lower() == b"content-type":
+            return True
+    return False
 
 
 def to_chunk(item: object) -> bytes:
@@ -95,8 +111,13 @@ def _to_headers(headers: object) -> list[tuple[bytes, bytes]]:
             name, value = item
         except (TypeError, ValueError) as exc:
             raise AnswerError("headers must be pairs of name and value") from exc
+        key = _names.get(name) if type(name) is str else None
+        if key is None:
+            key = _name(name)
+        if type(value) is str and len(key) != _LOCATION_LENGTH:
+            found.append((key, _line(value)))
+            continue
         values = value if isinstance(value, (list, tuple)) else (value,)
-        key = _name(name)
         lines = [_line(one) for one in values]
         if key.lower() == b"location":
             lines = [_location(one) if isinstance(one, str) else line for one, line in zip(values, lines, strict=True)]
@@ -109,6 +130,8 @@ def _name(name: object) -> bytes:
     text = _line(name)
     if not text or text.translate(None, _TOKEN):
         raise AnswerError(f"{name!r} is not a header name")
+    if type(name) is str and len(name) <= _LONGEST_NAME and len(_names) < _MOST_NAMES:
+        _names[name] = text
     return text
 
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hilbert.kit.http1.status import STATUS_LINES
+from hilbert.watchdog.clock import Clock
 from hilbert.watchdog.config import parse_seconds
 from hilbert.watchdog.logs import checked_call_id
 
 if TYPE_CHECKING:
     import asyncio
 
-    from hilbert.kit.epoll.interface import Loop, Timer
+    from hilbert.kit.epoll.interface import Loop
     from hilbert.kit.http1 import Headers, Request, Responder
 
 INTERNAL: Final = (b"X-OpenFaaS-Internal", b"of-watchdog")
@@ -52,7 +53,15 @@ class Work(Protocol):
 class Call:
     """A request and the way to answer it. Made by `Front`; `finished` tells it that the call is over."""
 
-    def __init__(self, request: Request, responder: Responder, loop: Loop, finished: Callable[[Call], None]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        responder: Responder,
+        loop: Loop,
+        finished: Callable[[Call], None],
+        clock: Clock | None,
+    ) -> None:
+        """`clock` has the time limit of a call that asks for no other."""
         self.request = request
         self.method = request.method.decode("latin-1")
         self.target = request.target
@@ -68,8 +77,7 @@ class Call:
         self._work: Work | None = None
         self._over = False
         self._paused = False
-        self._timer: Timer | None = None
-        self._limit = self._deadline = 0.0
+        self._clock = clock
         self._id: bytes | None = None
         self._fields: dict[bytes, bytes] | None = None
         """First values by name in lower case, once one was asked for."""
@@ -103,21 +111,19 @@ class Call:
     def set_limit(self, seconds: float) -> None:
         """The most time for the call, from now on; 0 is none."""
         self.stop_clock()
-        self._limit = seconds
+        self._clock = Clock(self._loop, seconds) if seconds else None
         self.restart_clock()
 
     def restart_clock(self) -> None:
         """Count the call's time limit from now on."""
-        if self._limit:
-            self._deadline = self._loop.time() + self._limit
-            if self._timer is None:  # Else that one finds the new deadline.
-                self._timer = self._loop.call_later(self._limit, self._expire)
+        if self._clock is not None:
+            self._clock.start(self)
 
     def stop_clock(self) -> None:
         """No time limit from here on."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._clock is not None:
+            self._clock.stop(self)
+            self._clock = None
 
     def start(self, status: int, headers: Headers, *, length: int | None = None) -> None:
         """Begin the response. Framing headers among `headers` are left out: the connection has its own."""
@@ -260,12 +266,8 @@ class Call:
             if work is not None:
                 work.on_stop(timeout=False)
 
-    def _expire(self) -> None:
-        left = self._deadline - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._expire)
-            return
-        self._timer = None
+    def expire(self) -> None:
+        """Its time is over."""
         if self._work is not None:
             self._work.on_stop(timeout=True)
         if not self._over:

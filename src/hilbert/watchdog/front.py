@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from hilbert.kit.http1 import Limits, ServerConnection, TimerWheel
 from hilbert.watchdog.call import TEXT, Call, Work, limit_of
+from hilbert.watchdog.clock import Clock
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _LIMITED: Final = ((b"Content-Type", b"text/plain"), (b"X-OpenFaaS-Internal", b"faas-middleware"))
 
+
+_X_TIMEOUT: Final = len(b"x-timeout")
 
 _HELD_SECONDS: Final = 1.0
 """Most time for which the runtime's question whether the replica is ready is held until it is."""
@@ -62,6 +65,7 @@ class Front:
         )
         self._longest = limit_of(b"", (config.exec_timeout, config.write_timeout))
         """Seconds for a call that asks for no less."""
+        self._clock = Clock(loop, self._longest) if self._longest else None
         self._connections: set[ServerConnection] = set()
         self._accepting = True
         self._calls = 0
@@ -121,9 +125,12 @@ class Front:
         return self._call(request, responder)
 
     def _call(self, request: Request, responder: Responder) -> Call:
-        call = Call(request, responder, self._loop, self._finished)
-        asked = call.header(b"x-timeout")
-        call.set_limit(limit_of(asked, (self._longest,)) if asked else self._longest)
+        call = Call(request, responder, self._loop, self._finished, self._clock)
+        asked = _asked_time(request.headers)
+        if asked:
+            call.set_limit(limit_of(asked, (self._longest,)))
+        else:
+            call.restart_clock()
         self._calls += 1
         call.begin(self._mode.accept)
         return call
@@ -220,6 +227,14 @@ _ANSWERED: Final = _Answered()
 def lock_file() -> str:
     """OpenFaaS's sign that calls are taken, in the folder for temporary files; exec probes look for it."""
     return os.path.join(os.environ.get("TMPDIR") or "/tmp", ".lock")  # noqa: S108 - so it is named there
+
+
+def _asked_time(headers: Headers) -> bytes:
+    """`X-Timeout`; empty without one. Names are told apart by their lengths first: most calls have none of that length."""
+    for name, value in headers:
+        if len(name) == _X_TIMEOUT and name.lower() == b"x-timeout":
+            return value
+    return b""
 
 
 def _reply(responder: Responder, status: int, headers: Headers, body: bytes) -> Handler:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hilbert.watchdog import answer
 from hilbert.watchdog.answer import AnswerError, to_answer, to_chunk
 
 
@@ -52,3 +53,11 @@ def test_header_values_of_other_types() -> None:
     """Numbers are written out, bytes are taken as they are, text is Latin-1 where that holds it, else UTF-8."""
     answer = to_answer({"headers": {"A": 1, b"B": b"2", "C": "ä", "D": "✓", "Content-Type": "t"}})
     assert answer.headers[:4] == [(b"A", b"1"), (b"B", b"2"), (b"C", b"\xe4"), (b"D", "✓".encode())]
+
+
+def test_names_of_headers_are_remembered_within_a_bound() -> None:
+    """And what stands for one is the same the second time."""
+    for _ in range(2):
+        made = [to_answer({"statusCode": 200, "headers": {f"X-{number}": "1"}}).headers[0] for number in range(3000)]
+        assert made == [(f"X-{number}".encode(), b"1") for number in range(3000)]
+    assert len(answer._names) <= 1000

@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 import threading
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 from hilbert.watchdog.answer import Answer, AnswerError, to_answer, to_chunk
@@ -95,27 +96,34 @@ class Python(_Handler):
 class PythonAsync(_Handler):
     """Calls of one loaded `async` handler, on the running loop of asyncio."""
 
-    def _begin(self, call: Call, body: bytes) -> Work:
-        event = _event(call, body)
-        task = _Task(call)
-        task.start(self._answer_async(event, call.raw_query))
-        return task
+    def __init__(self, config: Config, handle: Callable[[Any, Any], Any], *, hostname: str) -> None:
+        import asyncio
 
-    async def _answer_async(self, event: Event, raw_query: bytes) -> Answer:
+        super().__init__(config, handle, hostname=hostname)
+        self.cancelled = asyncio.CancelledError
+        self._create_task = asyncio.get_running_loop().create_task
+
+    def _begin(self, call: Call, body: bytes) -> Work:
+        work = _Task(call, self)
+        work.task = self._create_task(work.run(_event(call, body)))
+        return work
+
+    async def answer(self, event: Event, raw_query: bytes) -> Answer:
+        """In the call's task."""
         if self._flask is None:
-            return to_answer(await self._awaited(event))
+            result = self._handle(event, self._context)
+            if type(result) is not CoroutineType and isinstance(result, AsyncIterator):
+                return to_answer(result)
+            return to_answer(await result)
         with self._flask.request(event, raw_query):
             try:
-                return self._flask.to_answer(await self._awaited(event))
+                result = self._handle(event, self._context)
+                return self._flask.to_answer(result if isinstance(result, AsyncIterator) else await result)
             except Exception as exc:
                 refusal = self._flask.refusal(exc)
                 if refusal is None:
                     raise
                 return refusal
-
-    async def _awaited(self, event: Event) -> object:
-        result = self._handle(event, self._context)
-        return result if isinstance(result, AsyncIterator) else await result
 
 
 def _event(call: Call, body: bytes) -> Event:
@@ -231,24 +239,18 @@ class _Plain:
 class _Task:
     """One call as a task of asyncio's."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, of: PythonAsync) -> None:
         self._call = call
+        self._of = of
         self._room: asyncio.Event | None = None
         """Set once there is room again; None while there is."""
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
-    def start(self, answer: Coroutine[Any, Any, Answer]) -> None:
-        import asyncio
-
-        self._task = asyncio.get_running_loop().create_task(self._run(answer))
-
-    async def _run(self, coming: Coroutine[Any, Any, Answer]) -> None:
-        import asyncio
-
+    async def run(self, event: Event) -> None:
         speaker = Speaker(self._call.request.headers)
         SPEAKER.set(speaker)  # In the task's own context.
         try:
-            answer = await coming
+            answer = await self._of.answer(event, self._call.raw_query)
             if isinstance(answer.body, bytes):
                 self._call.answer(answer.status, answer.headers, answer.body)
                 return
@@ -260,7 +262,7 @@ class _Task:
                 async for item in answer.body:
                     await self._send(to_chunk(item))
             self._call.end()
-        except asyncio.CancelledError:
+        except self._of.cancelled:
             if not self._call.over:  # The handler's own doing, not ours.
                 self._call.fail(500, _FAILED)
             raise
@@ -286,8 +288,8 @@ class _Task:
             self._room.set()
 
     def on_stop(self, *, timeout: bool) -> None:  # noqa: ARG002 - part of `Work`
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
 
 def report_failure() -> None:
