@@ -172,6 +172,7 @@ def tree_of(
     folder: Path, *layers: bytes, most: int = 1 << 30, entries: int = MOST_ENTRIES, owners: bool = True
 ) -> Path:
     """The tree that layers unpack to, without a store. Raises what unpacking raises."""
+    folder.mkdir(exist_ok=True)
     budget = Budget(size=most, entries=entries)
     unpacked = []
     for number, data in enumerate(layers):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,8 @@ def why_not(root: int, argv: tuple[str, ...], folder: str, search: str) -> str:
                 return ""
             continue
         try:
-            if not os.fstat(descriptor).st_mode & 0o111:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode) or not mode & 0o111:
                 denied = True
                 continue
             return _why_not(root, descriptor)

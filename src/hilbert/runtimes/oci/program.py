@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ SECRETS: Final = "/var/openfaas/secrets"
 """Where a function finds its secrets."""
 _FILE_MOST: Final = 1 << 20
 _HIGHEST: Final = (1 << 31) - 1
+_DIGITS_MOST: Final = 20
+"""Of a number that is worth reading."""
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +41,7 @@ def program_of(image: LocalImage, plan: ReplicaPlan) -> Program:
     """Raises `StartFailed` for an image that does not say enough. Blocks for some small reads."""
     config = image.config
     argv = (*config.entrypoint, *config.cmd)
-    if not argv:
+    if not argv or not argv[0]:
         raise StartFailed(
             f"image {image.name} does not say which program to start",
             hint="give it an ENTRYPOINT or a CMD and build it again",
@@ -56,7 +59,7 @@ def program_of(image: LocalImage, plan: ReplicaPlan) -> Program:
         "OPENFAAS_NAME": plan.spec.ref.name,
         "OPENFAAS_NAMESPACE": plan.spec.ref.namespace,
     }
-    folder = config.working_dir if config.working_dir.startswith("/") else f"/{config.working_dir}"
+    folder = "/" + posixpath.normpath(f"/{config.working_dir}").lstrip("/")  # As other engines do.
     for text in (*argv, folder, *environment, *environment.values()):
         if "\0" in text:
             raise StartFailed(f"image {image.name}: its program or environment has a NUL character in it")
@@ -76,7 +79,7 @@ def accounts_of(root: Path) -> list[tuple[str, int]]:
         rows = _table(top, "/etc/passwd", 3)
     finally:
         os.close(top)
-    return [(row[0], int(row[2])) for row in rows if row[2].isascii() and row[2].isdecimal()]
+    return [(row[0], number) for row in rows if (number := _number(row[2])) is not None]
 
 
 def _pairs(lines: tuple[str, ...]) -> dict[str, str]:
@@ -98,10 +101,18 @@ def _user(root: int, text: str, image: str) -> tuple[int, int, str]:
         group = next((row[2] for row in _table(root, "/etc/group", 3) if row[0] == group_name), group_name)
     numbers = []
     for what, value in (("user", user), ("group", group)):
-        if not (value.isascii() and value.isdecimal() and int(value) <= _HIGHEST):
-            raise StartFailed(f"image {image} runs as {text}, but has no {what} {value[:64]!r} in its own /etc")
-        numbers.append(int(value))
-    return numbers[0], numbers[1], home if home.startswith("/") else "/"
+        number = _number(value)
+        if number is None:
+            raise StartFailed(f"image {image} runs as {shown(text)}, but has no {what} {shown(value)} in its own /etc")
+        numbers.append(number)
+    return numbers[0], numbers[1], home if home.startswith("/") and "\0" not in home else "/"
+
+
+def _number(text: str) -> int | None:
+    """Of a user or a group; None for what is none."""
+    if len(text) > _DIGITS_MOST or not (text.isascii() and text.isdecimal()):
+        return None
+    return number if (number := int(text)) <= _HIGHEST else None
 
 
 def _table(root: int, path: str, columns: int) -> list[list[str]]:
@@ -109,6 +120,10 @@ def _table(root: int, path: str, columns: int) -> list[list[str]]:
         descriptor = open_in(root, path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return []
-    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
-        text = file.read(_FILE_MOST).decode(errors="replace")
+    try:
+        text = os.pread(descriptor, _FILE_MOST, 0).decode(errors="replace")
+    except OSError:  # A folder, for one.
+        return []
+    finally:
+        os.close(descriptor)
     return [row for line in text.splitlines() if len(row := line.split(":")) >= columns]

@@ -169,7 +169,7 @@ class OciStarter:
             port=_port(plan.spec.annotations),
             main="child" if way.sandbox.name == "bubblewrap" else "",
             everyone=way.many,
-            end=_end(image),
+            end=end_signal(image.config.stop_signal),
             tenant=plan.tenant,
             placement=self._placement(plan, image, allowance, way, writable=writable),
         )
@@ -309,10 +309,10 @@ def _port(annotations: Mapping[str, str]) -> int:
     return port
 
 
-def _end(image: LocalImage) -> int:
+def end_signal(text: str) -> int:
     """The image's own signal to end, or SIGTERM."""
-    text = image.config.stop_signal.strip().upper()
-    if text.isdecimal() and 0 < int(text) <= 64:
+    text = text.strip().upper()
+    if len(text) <= 2 and text.isascii() and text.isdecimal() and 0 < int(text) <= 64:
         return int(text)
     with contextlib.suppress(KeyError):
         return signal.Signals[text if text.startswith("SIG") else f"SIG{text}"]
