@@ -91,6 +91,43 @@ async def test_new_versions_scaling_and_ends_of_pods_fail_no_call(user: Session)
     assert (load.failures, slow.failures) == ([], [])
 
 
+async def test_what_scaling_does_is_seen_with_kubectl(user: Session) -> None:
+    """Up by load, to zero when nobody calls, and back with the next call: each is an event of the Function."""
+    labels = {
+        "type": "capacity",
+        "target": "1",
+        "target-proportion": "1",
+        "max": "3",
+        "zero": "true",
+        "zero-duration": "4s",
+    }
+    flags = [word for key, text in labels.items() for word in ("--label", f"com.openfaas.scale.{key}={text}")]
+    await user.hilbert("deploy", "--image", ECHO, "--name", "echo", *flags)
+
+    def told() -> dict[str, str]:
+        found = user.cluster.objects("events", "openfaas-fn")
+        return {one["reason"]: one["message"] for one in found if one["involvedObject"]["kind"] == "Function"}
+
+    load = Load(user, "echo", seconds=0.3)
+    async with load.on():
+        await until(lambda: "ScaledUp" in told())
+    await until(lambda: "ScaledToZero" in told())
+
+    async def woken() -> bool:
+        """The first calls may still find a Pod that is about to end."""
+        answer = await user.http.post(f"{user.gateways[0]}/function/echo", content=b"x")
+        assert answer.status_code == 200
+        return "Woken" in told()
+
+    await until(woken)
+    assert load.failures == []
+    assert "(Load: capacity" in told()["ScaledUp"]
+    shown = await user.kubectl("describe", "function", "echo", "-n", "openfaas-fn")
+    for reason, message in told().items():
+        assert reason in shown
+        assert message[:60] in shown
+
+
 async def available(user: Session, name: str, count: int) -> bool:
     answer = await user.api("GET", f"/system/function/{name}")
     return answer.status_code == 200 and answer.json()["availableReplicas"] == count
