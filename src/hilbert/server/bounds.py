@@ -262,6 +262,8 @@ KEPT: Final = (
     Bound("log-bytes", "bytes of a log that are kept", "the oldest lines are removed", "process.log_bytes", scope="replica"),
     Bound("log-line", "bytes of a line of a log", "comes in pieces", fixed=_size(LINE_MOST), scope="line"),
     Bound("log-tail", "bytes that a request for the last lines gets", "only the newest lines", fixed=_size(TAIL_MOST)),
+    # `providers.kubernetes.keep.event_recorder`, which is there only with the extra `kubernetes`.
+    Bound("scaling-events", "events on a Function in a cluster", "left out", fixed="20, then one every 30 s; of all together 100, then 5 a second", scope="function"),
     Bound("usage-days", "days of usage", "the oldest are removed", fixed=str(DAYS_KEPT), scope="namespace"),
 )  # fmt: skip
 

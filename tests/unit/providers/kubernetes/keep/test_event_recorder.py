@@ -82,6 +82,7 @@ async def test_many_that_differ_in_their_words_become_one(bench: Bench) -> None:
     assert len(counts) <= 21, "ten each ten minutes, and one"
 
 
+@pytest.mark.bound("scaling-events")
 async def test_a_function_that_is_scaled_to_and_fro_is_told_of_now_and_then(bench: Bench) -> None:
     for number in range(1000):
         await bench.tell(f"{1 + number % 2} => {2 - number % 2} replicas", after=2.0)
@@ -91,6 +92,7 @@ async def test_a_function_that_is_scaled_to_and_fro_is_told_of_now_and_then(benc
     assert len(bench.cluster.events) == 3
 
 
+@pytest.mark.bound("scaling-events")
 async def test_all_functions_together_cost_the_cluster_little(bench: Bench) -> None:
     for number in range(1000):
         await bench.tell("1 => 2 replicas", ref=FunctionRef.parse(f"f{number}.dev"))
@@ -108,6 +110,7 @@ async def test_an_hour_later_it_is_another_event(bench: Bench) -> None:
     assert [event["count"] for event in bench.cluster.events.values()] == [2, 1]
 
 
+@pytest.mark.bound("scaling-events")
 async def test_what_is_held_has_a_bound(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BURST_OF_ALL", 1e9)
     bench.recorder = EventRecorder(cast(Any, bench.cluster), cast(Any, bench.cluster), identity="", clock=bench.clock)
