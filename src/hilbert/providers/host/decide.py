@@ -123,8 +123,8 @@ def decide(replicas: int, wanted: Revision | None, views: Sequence[View], *, fro
     kept = asleep[: frozen if replicas == 0 else max(0, replicas - len(current))]
     drain += [view.replica for view in asleep if view not in kept]
     thaw = _names(kept) if replicas else ()
+    ready = sum(view.stage is Stage.READY for view in current)  # What is thawed serves when it is back in the routes.
     current = [*(view._replace(stage=Stage.READY) for view in kept if replicas), *current]
-    ready = sum(view.stage is Stage.READY for view in current)
     drain += [view.replica for view in old[max(0, replicas - ready) :]]
     old = old[: max(0, replicas - ready)]
     excess = len(current) - replicas

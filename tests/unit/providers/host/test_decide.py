@@ -79,6 +79,12 @@ def test_what_is_frozen_and_out_of_date_goes() -> None:
     assert decide(0, None, kept, frozen=2) == Decision(drain=("a", "b"))
 
 
+def test_an_old_version_serves_until_what_is_thawed_does() -> None:
+    kept = views(("a", Stage.READY, V1), ("b", Stage.COOLING, V2))
+    assert decide(1, V2, kept) == Decision(thaw=("b",))
+    assert decide(1, V2, views(("a", Stage.READY, V1), ("b", Stage.READY, V2))) == Decision(drain=("a",))
+
+
 def test_the_least_busy_goes_first() -> None:
     """Not the replica with the long call, however young it is."""
     given = [View("a", Stage.READY, V1, 3), View("b", Stage.READY, V1), View("c", Stage.READY, V1, 1)]
