@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from hilbert.client import queued_calls as calls
 from hilbert.client.answers import Invocation
+from hilbert.client.arguments import checked
 from hilbert.client.calls import Call
 from hilbert.client.faults import GatewayTimeout
 from hilbert.client.queued_calls import has_ended
@@ -18,6 +19,7 @@ from hilbert.wire.schedule import Schedules
 T = TypeVar("T")
 
 
+@checked
 class AsyncQueued:
     """The part of `AsyncClient` that is about them."""
 

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 from hilbert import __version__
 from hilbert.client import access, calls, running
 from hilbert.client.answers import Accepted, Invocation
+from hilbert.client.arguments import check, checked
 from hilbert.client.async_queued import AsyncQueued
 from hilbert.client.async_transport import AsyncStream, AsyncTransport
 from hilbert.client.auth import Auth, TokenAuth
@@ -39,6 +40,7 @@ from hilbert.wire.usage import UsageDay
 T = TypeVar("T")
 
 
+@checked
 class AsyncClient(AsyncQueued):
     """One gateway, for any number of tasks of one event loop.
 
@@ -79,12 +81,23 @@ class AsyncClient(AsyncQueued):
             trace=trace,
         )
 
+    @property
+    def timeout(self) -> float:
+        """Seconds that a call may take, unless its method says otherwise."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        check("timeout", seconds, "float")
+        self._timeout = seconds
+
     @classmethod
     def local(cls, *, timeout: float = 60.0) -> Self:
         """A client of the gateway that `hilbert up` runs on this machine, with the credentials that it made.
 
         Raises `GatewayUnreachable` when none runs.
         """
+        check("timeout", timeout, "float")
         url, auth = running.find_with_auth(environment())
         return cls(url, auth=auth, timeout=timeout)
 

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from hilbert.client.arguments import check
+
 
 class Auth(Protocol):
     """Anything that knows the value of an `Authorization` header."""
@@ -20,6 +22,10 @@ class BasicAuth(msgspec.Struct, frozen=True):
     user: str
     password: str
 
+    def __post_init__(self) -> None:
+        check("user", self.user, "str")
+        check("password", self.password, "str")
+
     def header(self) -> str:
         return "Basic " + binascii.b2a_base64(f"{self.user}:{self.password}".encode(), newline=False).decode()
 
@@ -31,6 +37,9 @@ class TokenAuth(msgspec.Struct, frozen=True):
     """A bearer token (RFC 6750)."""
 
     token: str
+
+    def __post_init__(self) -> None:
+        check("token", self.token, "str")
 
     def header(self) -> str:
         return f"Bearer {self.token}"

@@ -141,13 +141,22 @@ def get_function(name: str, namespace: str, *, usage: bool) -> Call[Function]:
 
 
 def create_function(deployment: Deployment) -> Call[Accepted]:
-    sent = request("POST", "/system/functions", document=deployment)
+    sent = request("POST", "/system/functions", document=_valid(deployment))
     return Call(sent, _accepted(created=True), subject="function", name=deployment.service)
 
 
 def update_function(deployment: Deployment) -> Call[Accepted]:
-    sent = request("PUT", "/system/functions", document=deployment)
+    sent = request("PUT", "/system/functions", document=_valid(deployment))
     return Call(sent, _accepted(created=False), subject="function", name=deployment.service)
+
+
+def _valid(deployment: Deployment) -> Deployment:
+    """Raises `Invalid` for one with a field of a wrong type."""
+    try:
+        parse(msgspec.json.encode(deployment), Deployment)
+    except (msgspec.MsgspecError, TypeError) as exc:
+        raise Invalid(f"deployment: {exc}") from exc
+    return deployment
 
 
 def delete_function(name: str, namespace: str) -> Call[None]:

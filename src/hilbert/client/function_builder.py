@@ -9,6 +9,7 @@ from typing import IO, Final
 import msgspec
 
 from hilbert import __version__
+from hilbert.client.arguments import checked
 from hilbert.client.channel import PIECE
 from hilbert.client.codec import BrokenAnswer, Head, Request
 from hilbert.client.faults import error_of
@@ -42,6 +43,7 @@ class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in ("success", "failure", "failed")
 
 
+@checked
 class FunctionBuilder:
     """One builder. For one build at a time; `abort` may be called from another thread."""
 

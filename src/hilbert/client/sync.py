@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from hilbert import __version__
 from hilbert.client import calls, running
 from hilbert.client.answers import Accepted, Invocation
+from hilbert.client.arguments import check, checked
 from hilbert.client.auth import Auth, TokenAuth
 from hilbert.client.calls import MAX_ANSWER, Body, Call, Pairs
 from hilbert.client.readiness import POLL, is_ready, not_ready_in_time
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # Few commands need them, and each would pay for their import
 T = TypeVar("T")
 
 
+@checked
 class Client(Queued):
     """One gateway. Not for use by several threads at once; make one each.
 
@@ -79,12 +81,23 @@ class Client(Queued):
             trace=trace,
         )
 
+    @property
+    def timeout(self) -> float:
+        """Seconds that a call may take, unless its method says otherwise."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        check("timeout", seconds, "float")
+        self._timeout = seconds
+
     @classmethod
     def local(cls, *, timeout: float = 60.0) -> Self:
         """A client of the gateway that `hilbert up` runs on this machine, with the credentials that it made.
 
         Raises `GatewayUnreachable` when none runs.
         """
+        check("timeout", timeout, "float")
         url, auth = running.find_with_auth(environment())
         return cls(url, auth=auth, timeout=timeout)
 

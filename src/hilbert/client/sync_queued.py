@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from hilbert.client import queued_calls as calls
 from hilbert.client.answers import Invocation
+from hilbert.client.arguments import checked
 from hilbert.client.calls import Call
 from hilbert.client.faults import GatewayTimeout
 from hilbert.client.queued_calls import has_ended
@@ -17,6 +18,7 @@ from hilbert.wire.schedule import Schedules
 T = TypeVar("T")
 
 
+@checked
 class Queued:
     """The part of `Client` that is about them."""
 
