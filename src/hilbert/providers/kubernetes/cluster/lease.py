@@ -27,6 +27,8 @@ from hilbert.providers.kubernetes.cluster.objects import Lease, Manifest
 _log = structlog.get_logger("hilbert.kubernetes.lease")
 
 LEASE_NAME: Final = "hilbert"
+_MOST_LASTING: Final = 60.0
+"""Seconds for which a claim of others is believed at most."""
 _LABELS: Final = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
 _IDENTITY: Final = re.compile(r".+_[0-9]+_[0-9a-f]{8}")
 """Of a gateway; by it a Lease of a version is known that did not label it yet."""
@@ -118,7 +120,9 @@ class Leadership:
             seen = (lease.metadata.uid, lease.metadata.resource_version)
             if seen != self._seen:
                 self._seen, self._seen_at = seen, began
-            if began - self._seen_at < (spec.lease_duration_seconds or self._duration):
+            # Who holds it may have another setting; what somebody wrote by hand must not keep everybody out for ever.
+            lasts = min(max(spec.lease_duration_seconds or self._duration, 1.0), max(_MOST_LASTING, self._duration))
+            if began - self._seen_at < lasts:
                 return False
         return await self._write(lease, began)
 

@@ -156,3 +156,28 @@ async def test_waiting_for_leadership(pair: Pair) -> None:
     pair.first.start()
     await asyncio.wait_for(pair.first.wait(), 5)
     assert pair.first.leads
+
+
+@pytest.mark.parametrize("lasts", [86_400, 0, -5, None, 1])
+async def test_what_the_lease_of_one_that_vanished_says_keeps_nobody_out_for_ever(
+    pair: Pair, lasts: int | None
+) -> None:
+    """Written by hand, or by a gateway with another setting."""
+    pair.first.start()
+    await asyncio.wait_for(pair.first.wait(), 5)
+    pair.store.away.add("first")
+    await pair.pass_time(16)
+    assert pair.store.lease is not None
+    pair.store.put({**pair.store.lease, "spec": {**pair.store.lease["spec"], "leaseDurationSeconds": lasts}})
+    pair.second.start()
+    await pair.pass_time(80)
+    assert pair.leader() == "second"
+
+
+async def test_a_lease_that_is_deleted_is_made_again(pair: Pair) -> None:
+    pair.first.start()
+    await asyncio.wait_for(pair.first.wait(), 5)
+    pair.store.lease = None
+    await pair.pass_time(20)
+    assert pair.leader() == "first"
+    assert pair.store.lease is not None
