@@ -165,6 +165,27 @@ def test_a_missing_secret_is_named_and_calls_flow_once_it_is_there(platform: Pla
     )  # fmt: skip
 
 
+def test_a_full_quota_is_told_to_who_waits_for_a_sleeping_function(platform: Platform) -> None:
+    """Others have taken its room; once there is some, the next call wakes it."""
+    marks = {"openfaas": "1", "com.hilbert.quota.replicas": "1"}
+    full = {"name": "full", "labels": {"openfaas": "1"}, "annotations": marks}
+    assert platform.api("POST", "/system/namespace/", full).status == 201
+    body = {"image": "functions/alpine:latest", "envProcess": "cat", "namespace": "full"}
+    for name in ("sleeper", "taker"):
+        assert platform.api("POST", "/system/functions", {**body, "service": name}).status == 202
+        until(lambda name=name: platform.call(f"/function/{name}.full", b"x").body == b"x", what=name)  # type: ignore[misc]
+        if name == "sleeper":
+            path = "/system/scale-function/sleeper?namespace=full"
+            assert platform.api("POST", path, {"replicas": 0}).status == 202
+    answer = platform.call("/function/sleeper.full", b"x", timeout=30)
+    assert (answer.status, answer.headers.get("x-hilbert-error")) == (503, "not-starting")
+    assert "sleeper.full does not start: QuotaExceeded: the namespace's quota is used up" in answer.text
+    assert "com.hilbert.quota" not in answer.text, "who may only call it reads no more"
+    removed = platform.api("DELETE", "/system/functions", {"functionName": "taker", "namespace": "full"})
+    assert removed.status == 202
+    until(lambda: platform.call("/function/sleeper.full", b"x").body == b"x", what="it to wake", within=60)
+
+
 def test_a_version_that_cannot_start_refuses_no_call_of_the_one_before(platform: Platform) -> None:
     body = {"service": "kept", "image": "functions/alpine:latest", "envProcess": "cat"}
     assert platform.api("POST", "/system/functions", body).status == 202

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from hilbert.control.limits.starts import Starts
-from hilbert.core.errors import HilbertError
-from hilbert.core.model import ScalingPolicy
+from hilbert.core.errors import FunctionNotFound, HilbertError, NamespaceNotFound, QuotaExceeded, SecretNotFound
+from hilbert.core.model import ScalingPolicy, StartFault
 from hilbert.core.ports import Noticing, Provider
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import KeyedQueue
@@ -26,6 +28,8 @@ class Activation:
         self._queue: KeyedQueue[FunctionRef] = KeyedQueue(
             self._wake, name="activation", workers=workers, pace=Pace(first=0.1, most=5.0)
         )
+        self.on_refused: Callable[[FunctionRef, StartFault], None] = lambda _ref, _fault: None
+        """Told why a function cannot be started now: whoever waits for it need not wait longer. Must not fail."""
         self.woken = 0
         """How often a function was started from zero."""
 
@@ -52,10 +56,20 @@ class Activation:
         except HilbertError as exc:
             if exc.retryable:
                 raise
-            # Nothing here can succeed later; whoever waits is answered when the wait's limit strikes.
             _log.info("not woken", function=str(ref), reason=exc.message)
+            if not isinstance(exc, FunctionNotFound | NamespaceNotFound):
+                self.on_refused(ref, _told(exc))
             return
         self.woken += 1
         if isinstance(self._provider, Noticing):
             self._provider.notice(ref, "Woken", f"0 => {replicas} replicas (a call came)")
         _log.info("woken", function=str(ref), replicas=replicas)
+
+
+def _told(error: HilbertError) -> StartFault:
+    """Without what only those may know who govern the function: whoever may call it reads this."""
+    if isinstance(error, QuotaExceeded):
+        return StartFault("QuotaExceeded", "the namespace's quota is used up")
+    if isinstance(error, SecretNotFound):
+        return StartFault("SecretNotFound", "a secret that it needs does not exist")
+    return StartFault(type(error).__name__, "it cannot be started now; hilbert describe says why")

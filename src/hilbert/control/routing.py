@@ -7,12 +7,13 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Final
 
+import msgspec
 import structlog
 
 from hilbert.control.call_policy import is_guarded, usable_limits, usable_policy
 from hilbert.control.schedules.rules import is_fired
 from hilbert.core.limits import TenantLimits
-from hilbert.core.model import ANNOTATION_INGRESS, EndpointSet, Route, Synced
+from hilbert.core.model import ANNOTATION_INGRESS, EndpointSet, Route, StartFault, Synced
 from hilbert.core.ports import Provider, RouteSink
 from hilbert.core.settings import GatewaySettings
 from hilbert.core.values import FunctionRef
@@ -20,6 +21,8 @@ from hilbert.kit.aio import Clock, RealClock, cancel, spawn
 from hilbert.kit.pace import Pace
 
 PACE: Final = Pace(first=0.1, most=10.0)
+REFUSED_FOR: Final = 2.0
+"""Seconds for which calls are refused of a function that could not be woken: then the next one may try again."""
 
 _log = structlog.get_logger("hilbert.routing")
 
@@ -49,6 +52,8 @@ class Routing:
         self._task: asyncio.Task[None] | None = None
         self._table: dict[FunctionRef, Route] = {}
         self._synced = asyncio.Event()
+        self._refusals: set[asyncio.Task[None]] = set()
+        """One for each function that is refused now: no more than there are routes."""
         self.on_change: list[Callable[[EndpointSet], None]] = []
         """Called with each set that the provider gives, before the sink has it. Must not fail."""
         self.restarts = 0
@@ -59,7 +64,7 @@ class Routing:
 
     async def stop(self) -> None:
         """The sink keeps its table."""
-        await cancel(self._task)
+        await cancel(self._task, *self._refusals)
         self._task = None
 
     async def wait_synced(self) -> None:
@@ -75,6 +80,29 @@ class Routing:
     def table(self) -> Mapping[FunctionRef, Route]:
         """What the sink was last given."""
         return self._table
+
+    def refuse(self, ref: FunctionRef, fault: StartFault) -> None:
+        """Have calls of a function without endpoints refused for a moment, also those that wait; then it is tried again.
+
+        Any news of it from the provider ends that.
+        """
+        route = self._table.get(ref)
+        if route is None or route.endpoints or route.fault is not None:
+            return
+        refused = msgspec.structs.replace(route, fault=fault)
+        self._put(ref, refused)
+        task = spawn(self._allow(ref, refused, route), name="allow again")
+        self._refusals.add(task)
+        task.add_done_callback(self._refusals.discard)
+
+    async def _allow(self, ref: FunctionRef, refused: Route, route: Route) -> None:
+        await self._clock.sleep(REFUSED_FOR)
+        if self._table.get(ref) is refused:
+            self._put(ref, route)
+
+    def _put(self, ref: FunctionRef, route: Route) -> None:
+        self._table[ref] = route
+        self._sink.put(route)
 
     async def run(self) -> None:
         """For ever."""
@@ -118,8 +146,7 @@ class Routing:
             if self._table.pop(change.ref, None) is not None:
                 self._sink.drop(change.ref)
         elif self._table.get(change.ref) != route:
-            self._table[change.ref] = route
-            self._sink.put(route)
+            self._put(change.ref, route)
 
     def _route(self, change: EndpointSet) -> Route | None:
         for tell in self.on_change:

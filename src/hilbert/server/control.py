@@ -156,6 +156,7 @@ class Control:
             routing = Routing(
                 provider, feed, settings.gateway, fires=queueing is not None and queueing.firing is not None
             )
+            activation.on_refused = routing.refuse
             scaler = self._scaler(provider, totals, queue)
             routing.on_change.append(scaler.seen)
             routing.on_change.append(functools.partial(_bound_starts, starts))

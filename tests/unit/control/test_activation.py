@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hilbert.control.activation import Activation
-from hilbert.core.errors import BackendUnavailable, FunctionNotFound, HilbertError, QuotaExceeded
+from hilbert.core.errors import BackendUnavailable, FunctionNotFound, HilbertError, QuotaExceeded, SecretNotFound
 from hilbert.core.model import FunctionSpec, FunctionStatus
 from hilbert.core.ports import Provider
 from hilbert.core.values import FunctionRef
@@ -146,3 +146,28 @@ async def test_what_does_not_exist_wakes_nobody(provider: Sleepy) -> None:
             activation.wake(REF)
             await until(lambda: activation.woken == 1)
     assert provider.scaled == [("f.openfaas-fn", 2)]
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (QuotaExceeded("com.hilbert.quota.replicas is 2"), "QuotaExceeded: the namespace's quota is used up"),
+        (SecretNotFound("unable to find secret: key"), "SecretNotFound: a secret that it needs does not exist"),
+        (FunctionNotFound("f"), ""),
+        (BackendUnavailable("away"), ""),
+    ],
+)
+async def test_who_waits_for_what_cannot_be_woken_is_told_at_once(
+    provider: Sleepy, failure: HilbertError, told: str
+) -> None:
+    """But not what only those may know who govern it; what passes is tried again in silence."""
+    heard: list[str] = []
+    provider.failures.append(failure)
+    async with activation_of(provider) as activation:
+        activation.on_refused = lambda ref, fault: heard.append(f"{fault.reason}: {fault.message}")
+        activation.wake(REF)
+        async with asyncio.timeout(30):
+            while provider.failures:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
+    assert heard == ([told] if told else [])

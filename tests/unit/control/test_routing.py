@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hilbert.control.routing import Routing
-from hilbert.core.model import Endpoint, EndpointSet, FunctionSpec, Route, Synced
+from hilbert.core.model import Endpoint, EndpointSet, FunctionSpec, Route, StartFault, Synced
 from hilbert.core.ports import Provider
 from hilbert.core.settings import GatewaySettings
 from hilbert.core.values import FunctionRef
@@ -203,3 +203,35 @@ async def test_a_route_says_whether_the_gateway_calls_the_function_at_set_times(
         watch.put_nowait(Synced())
         await at.routing.wait_synced()
         assert [at.sink.routes[name].scheduled for name in "abc"] == [fires, False, False]
+
+
+async def test_what_cannot_be_woken_is_refused_for_a_moment_and_news_end_that() -> None:
+    clock, sink, provider = ManualClock(), Sink(), Scripted()
+    routing = Routing(cast(Provider, provider), sink, GatewaySettings(), clock=clock)
+    routing.start()
+    await _settle(lambda: provider.watches)
+    for change in (seen(A), seen(B, "b-1"), seen(C), Synced()):
+        provider.watches[0].put_nowait(change)
+    await routing.wait_synced()
+    fault = StartFault("QuotaExceeded", "the namespace's quota is used up")
+    for ref in (A, A, B, C, FunctionRef.parse("unknown.dev")):
+        routing.refuse(ref, fault)
+    assert {name for name, route in sink.routes.items() if route.fault} == {"a", "c"}, "b has somebody who answers"
+    assert sink.calls.count("put a") == 1
+    provider.watches[0].put_nowait(seen(C, "c-1"))
+    await _settle(lambda: sink.routes["c"].endpoints)
+    assert sink.routes["c"].fault is None
+    await _settle(lambda: clock._sleepers)
+    await clock.advance(3)
+    assert sink.routes["a"].fault is None, "the next call may try again"
+    assert sink.routes["c"].endpoints
+    routing.refuse(A, fault)
+    await routing.stop()
+
+
+async def _settle(met: Callable[[], object]) -> None:
+    for _ in range(1000):
+        if met():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("did not come true")
