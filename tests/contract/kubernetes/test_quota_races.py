@@ -11,10 +11,13 @@ import pytest
 
 from hilbert.core.errors import QuotaExceeded
 from hilbert.core.model import FunctionSpec, FunctionStatus, Namespace, Phase, Resources, Secret
+from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import NamespaceName, Quantity, SecretName
+from hilbert.providers.kubernetes.cluster import kinds
+from hilbert.providers.kubernetes.cluster.connect import connect
 from hilbert.providers.kubernetes.provider import KubernetesProvider
 from hilbert.providers.kubernetes.render import function_object
-from support.cluster import AnyCluster, Double, gateway, until
+from support.cluster import AnyCluster, Double, gateway, installed, until
 
 pytestmark = pytest.mark.anyio
 
@@ -258,3 +261,55 @@ async def test_deployments_that_arrive_together_at_two_gateways(
         taken = await together(*((provider, second)[at % 2].apply(spec) for at, spec in enumerate(specs)))
         cluster.chaos.latency = 0.0
         assert sum(taken) == 2
+
+
+@pytest.mark.double("requests are counted")
+async def test_only_what_grows_takes_its_turn(cluster: AnyCluster, provider: KubernetesProvider) -> None:
+    assert isinstance(cluster, Double)
+    await tenant(cluster, provider, memory="256Mi", replicas="3")
+    spec = spec_of(cluster, "a", "64Mi")
+
+    def turns() -> int:
+        return sum(call.method == "POST" and call.path.endswith("/leases") for call in cluster.requests)
+
+    async def taken(change: Coroutine[Any, Any, None]) -> int:
+        before = turns()
+        await change
+        return turns() - before
+
+    assert await taken(provider.apply(spec)) == 1
+    assert await taken(provider.apply(spec)) == 0
+    assert await taken(provider.apply(msgspec.structs.replace(spec, env={"a": "1"}))) == 0
+    assert await taken(provider.apply(spec_of(cluster, "a", "128Mi"))) == 1
+    assert await taken(provider.apply(spec)) == 0, "less is always taken"
+    assert await taken(provider.scale(spec.ref, 3)) == 1
+    assert await taken(provider.scale(spec.ref, 1)) == 0
+    too_much = spec_of(cluster, "a", "512Mi")
+    before = turns()
+    with pytest.raises(QuotaExceeded):
+        await provider.apply(too_much)
+    assert turns() == before, "what does not fit is refused without one"
+
+
+@pytest.mark.double("nothing is collected")
+async def test_what_the_cluster_has_not_collected_yet_takes_no_room(cluster: AnyCluster) -> None:
+    """Of a function that kubectl has removed; its Deployment goes when the cluster gets to it."""
+    async with installed(controllers=False) as slow, gateway(slow) as provider:
+        await tenant(slow, provider, replicas="1")
+        await provider.apply(spec_of(slow, "a"))
+        admin = connect(KubernetesSettings(kubeconfig=str(slow.kubeconfig)))
+        await admin.delete(kinds.FUNCTIONS, "a", "dev")
+        await admin.close()
+        await until(lambda: provider._state.function(("dev", "a")) is None)
+        assert slow.object("deployments", "a", "dev", group="apps") is not None
+        await provider.apply(spec_of(slow, "b"))
+        assert [status.spec.ref.name for status in await provider.list(NamespaceName("dev"))] == ["b"]
+
+
+async def test_very_many_that_arrive_together_all_have_their_turn(
+    cluster: AnyCluster, provider: KubernetesProvider
+) -> None:
+    dev = await tenant(cluster, provider, replicas="1000")
+    count = 60
+    await asyncio.gather(*(provider.apply(spec_of(cluster, f"f{number}")) for number in range(count)))
+    assert len(await provider.list(dev)) == count

@@ -7,8 +7,9 @@ part of what is applied, with the version of the Deployment it was read from, so
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -52,19 +53,28 @@ class Deployer:
         self._locks: weakref.WeakValueDictionary[Key, asyncio.Lock] = weakref.WeakValueDictionary()
 
     @asynccontextmanager
-    async def turn(self, namespace: str) -> AsyncIterator[Others]:
+    async def turn(self, namespace: str, needed: Callable[[], bool] = lambda: True) -> AsyncIterator[Others]:
         """What is written inside the block is counted with the Deployments that it gives, and by nobody else meanwhile.
 
-        Costs nothing where nothing is counted. Raises `BackendUnavailable`.
+        Costs nothing where nothing is counted, or what is to be done is not `needed` any more. Raises `BackendUnavailable`.
         """
         if not quota.is_limited(self._annotations(namespace)):
             yield None
             return
-        async with self._turns.taken(namespace):
+        async with self._turns.taken(namespace, needed) as is_ours:
             with translated():
-                # Read anew: another gateway's watch may have seen what ours has not.
-                found = await self._api.every(kinds.DEPLOYMENTS, namespace, selector=LABEL_FUNCTION)
-            yield {(namespace, one.metadata.name): one for one in found}
+                others = await self._others(namespace) if is_ours else None
+            yield others
+
+    async def _others(self, namespace: str) -> dict[Key, Deployment]:
+        """Read anew: another gateway may have written what our watches have not told. Without those of removed functions."""
+        every = await self._api.every(kinds.DEPLOYMENTS, namespace, selector=LABEL_FUNCTION)
+        found = {(namespace, one.metadata.name): one for one in every if one.metadata.deletion_timestamp is None}
+        if found.keys() - set(self._state.keys(namespace)):
+            # New ones, or of functions that are gone, which the cluster collects when it gets to it.
+            there = {one.metadata.name for one in await self._api.every(kinds.FUNCTIONS, namespace)}
+            found = {key: one for key, one in found.items() if key[1] in there}
+        return found
 
     async def rehearse(self, spec: FunctionSpec) -> None:
         """Find out, before anything is stored, whether the cluster takes it. Raises as `reconcile`."""
@@ -111,13 +121,20 @@ class Deployer:
 
         Raises `InvalidSpec`, `SecretNotFound`, `Conflict`, `QuotaExceeded` and `BackendUnavailable`.
         """
-        key = (function.metadata.namespace, function.metadata.name)
-        live = self._state.deployment(key)
-        stamp = f"{function.metadata.uid}/{function.metadata.generation}"
-        if live is not None and live.annotations.get(names.ANNOTATION_APPLIED, "") == stamp and replicas is None:
-            return await self.write(function, spec, None)
-        async with self.turn(key[0]) as others:
+        if not self._may_grow(function, spec, replicas):
+            return await self.write(function, spec, replicas)
+        self.require_room_for(spec, None)
+        needed = functools.partial(self._may_grow, function, spec, replicas)
+        async with self.turn(function.metadata.namespace, needed) as others:
             return await self.write(function, spec, replicas, others)
+
+    def _may_grow(self, function: FunctionObject, spec: FunctionSpec, replicas: int | None) -> bool:
+        live = self._state.deployment((function.metadata.namespace, function.metadata.name))
+        applied = live.annotations.get(names.ANNOTATION_APPLIED, "") if live is not None else ""
+        uid, _, generation = applied.partition("/")
+        if uid != function.metadata.uid or replicas is not None:
+            return True
+        return generation != str(function.metadata.generation) and self.grows(spec)
 
     async def write(
         self, function: FunctionObject, spec: FunctionSpec, replicas: int | None, others: Others = None
@@ -214,9 +231,27 @@ class Deployer:
         if live is not None:
             self._require_room(spec, live.spec, replicas, others)
 
+    def grows(self, spec: FunctionSpec) -> bool:
+        """Whether the function would take more of its namespace's quota than it does."""
+        key = (str(spec.ref.namespace), str(spec.ref.name))
+        annotations, live = self._annotations(key[0]), self._state.deployment(key)
+        if not quota.is_limited(annotations):
+            return False
+        if live is None:
+            return True
+        manifest = self._render(spec, workload.Owner(_NOBODY, 1), 1, frozenset())
+        count = first_replicas(spec) if has_minimum(spec) else live.replicas
+        now = demand.of_spec(live.spec, live.replicas, annotations)
+        then = demand.of_spec(manifest["spec"], count, annotations)
+        return then.replicas > now.replicas or any(
+            then.replicas * amount > now.replicas * now.each.get(of, 0) for of, amount in then.each.items()
+        )
+
     def require_room_for(self, spec: FunctionSpec, others: Others) -> None:
         """As `require_room`, for a spec that is about to be stored."""
         key = (str(spec.ref.namespace), str(spec.ref.name))
+        if not quota.is_limited(self._annotations(key[0])):
+            return
         live = (others or {}).get(key) or self._state.deployment(key)
         count = first_replicas(spec) if live is None or has_minimum(spec) else live.replicas
         manifest = self._render(spec, workload.Owner(_NOBODY, 1), 1, frozenset())

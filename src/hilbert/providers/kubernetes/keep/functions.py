@@ -44,9 +44,11 @@ class FunctionWriter:
         check_spec(spec)
         await self._namespaces.ensure_complete(spec.ref.namespace)
         await self._deployer.rehearse(spec)
+        if not self._deployer.grows(spec):
+            await self._apply(spec, create, None)
+            return
         async with self._deployer.turn(spec.ref.namespace) as others:
-            if others is not None:
-                self._deployer.require_room_for(spec, others)
+            self._deployer.require_room_for(spec, others)
             await self._apply(spec, create, others)
 
     async def _apply(self, spec: FunctionSpec, create: bool | None, others: Others) -> None:

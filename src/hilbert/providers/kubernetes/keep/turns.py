@@ -7,7 +7,7 @@ keeps them apart; between gateways a Lease in the platform's namespace, which is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 from weakref import WeakValueDictionary
@@ -29,7 +29,9 @@ LABEL: Final = "com.hilbert.turn"
 _LASTS: Final = 15.0
 """Seconds after which a turn that nobody has given back is taken away: its gateway has died."""
 _PATIENCE: Final = 20.0
-"""Seconds that a change waits for its turn."""
+"""Seconds that a change waits for its turn among gateways."""
+_PATIENCE_HERE: Final = 60.0
+"""Seconds that it waits for others of this gateway, of which there may be many."""
 _PACE: Final = Pace(first=0.02, most=0.5, jitter=0.5)
 
 
@@ -44,19 +46,25 @@ class Turns:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def taken(self, namespace: str) -> AsyncIterator[None]:
-        """Nobody else takes more of the namespace's quota inside the block. Raises `BackendUnavailable`."""
+    async def taken(self, namespace: str, needed: Callable[[], bool] = lambda: True) -> AsyncIterator[bool]:
+        """Nobody else takes more of the namespace's quota inside the block. Raises `BackendUnavailable`.
+
+        False: it is not `needed` any more, once others of this gateway have had theirs.
+        """
         lock = self._locks.setdefault(namespace, asyncio.Lock())
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_PATIENCE_HERE):
                 await lock.acquire()
         except TimeoutError as exc:
             raise _busy(namespace) from exc
         try:
+            if not needed():
+                yield False
+                return
             with translated():
                 lease = await self._take(namespace)
             try:
-                yield
+                yield True
             finally:
                 await self._give_back(lease)
         finally:
