@@ -20,6 +20,7 @@ from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from hilbert.core.errors import BackendUnavailable, StorageFull
+from hilbert.queues.jetstream.connection import OneConnection
 
 _OLDEST: Final = (2, 10)
 """The first version that knows `sync_interval: always`."""
@@ -62,6 +63,8 @@ class Log:
         Raises `BackendUnavailable`.
         """
         client = Client()
+        if not url.startswith("ws"):
+            client._transport = OneConnection()  # noqa: SLF001 - it cannot be given one otherwise
         log = cls(client, name)
         with _told():
             try:
