@@ -53,9 +53,17 @@ _THEIRS = {
 
 
 def kept(cluster: AnyCluster, manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """What is there, but for what the cluster itself keeps writing."""
     kind = kinds.of(manifest)
     metadata = manifest["metadata"]
-    return copy.deepcopy(cluster.object(kind.plural, metadata["name"], metadata["namespace"], group=kind.group))
+    found = copy.deepcopy(cluster.object(kind.plural, metadata["name"], metadata["namespace"], group=kind.group))
+    if found is not None:
+        found.pop("status", None)
+        theirs = found["metadata"].get("managedFields") or ()
+        found["metadata"]["managedFields"] = [one for one in theirs if "controller" not in one["manager"]]
+        found["metadata"].pop("resourceVersion")
+        found["metadata"].get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
+    return found
 
 
 def theirs_of(cluster: AnyCluster, kind: str, name: str, namespace: str, **labels: str) -> dict[str, Any]:
