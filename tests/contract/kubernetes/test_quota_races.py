@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hilbert.core.errors import QuotaExceeded
+from hilbert.core.errors import InvalidSpec, QuotaExceeded, SecretNotFound
 from hilbert.core.model import FunctionSpec, FunctionStatus, Namespace, Phase, Resources, Secret
 from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import NamespaceName, Quantity, SecretName
@@ -313,3 +313,26 @@ async def test_very_many_that_arrive_together_all_have_their_turn(
     count = 60
     await asyncio.gather(*(provider.apply(spec_of(cluster, f"f{number}")) for number in range(count)))
     assert len(await provider.list(dev)) == count
+
+
+@pytest.mark.parametrize("why", ["limits", "secret"])
+async def test_a_restart_that_is_refused_begins_nothing(
+    cluster: AnyCluster, provider: KubernetesProvider, why: str
+) -> None:
+    """The namespace allows less by now, or a secret is gone: what runs goes on, and its status stays well."""
+    dev = await tenant(cluster, provider)
+    token = SecretName("token")
+    await provider.create_secret(Secret(dev, token, b"1"))
+    spec = spec_of(cluster, "a", "128Mi", secrets=(token,))
+    await provider.apply(spec)
+    await until(lambda: _is_ready(provider, spec))
+    before = cluster.object("functions", "a", dev, group="openfaas.com") or {}
+    if why == "limits":
+        await provider.update_namespace(Namespace(name=dev, annotations={"com.hilbert.limits.max-memory": "64Mi"}))
+    else:
+        await provider.delete_secret(dev, token)
+    with pytest.raises(InvalidSpec if why == "limits" else SecretNotFound):
+        await provider.restart(spec.ref)
+    after = cluster.object("functions", "a", dev, group="openfaas.com") or {}
+    assert after["metadata"].get("annotations") == before["metadata"].get("annotations")
+    assert (await provider.get(spec.ref)).phase is Phase.READY

@@ -143,6 +143,7 @@ class FunctionWriter:
         spec, problem = self._state.spec(found)
         if spec is None or problem:
             raise Invalid(f"function {ref} cannot be deployed: {problem}")
+        await self._deployer.rehearse(spec)  # What is refused must not be begun.
         change = [{"op": "test", "path": "/metadata/uid", "value": found.metadata.uid}, _once_more(found)]
         with translated(f"function {ref}", missing=FunctionNotFound(f"function {ref} not found")):
             done = await self._api.adjust(kinds.FUNCTIONS, ref.name, change, ref.namespace, form=JSON_PATCH)
