@@ -336,3 +336,25 @@ async def test_a_restart_that_is_refused_begins_nothing(
     after = cluster.object("functions", "a", dev, group="openfaas.com") or {}
     assert after["metadata"].get("annotations") == before["metadata"].get("annotations")
     assert (await provider.get(spec.ref)).phase is Phase.READY
+
+
+@pytest.mark.parametrize("counted", ["count/services", "count/deployments.apps", "count/functions.openfaas.com"])
+async def test_deployments_that_arrive_together_under_a_quota_of_others(
+    cluster: AnyCluster, provider: KubernetesProvider, counted: str
+) -> None:
+    """Whatever it counts: who has no room is told, and nothing of it is left."""
+    dev = await tenant(cluster, provider)
+    bind(cluster, "ResourceQuota", {"hard": {counted: "2"}})
+    await until(lambda: (cluster.object("resourcequotas", "team", dev) or {}).get("status", {}).get("hard"))
+    specs = [spec_of(cluster, f"f{number}") for number in range(5)]
+    taken = await together(*(provider.apply(spec) for spec in specs))
+    assert sum(taken) == 2
+    wanted = {spec.ref.name for spec, there in zip(specs, taken, strict=True) if there}
+
+    def left() -> set[str]:
+        kinds = (("functions", "openfaas.com"), ("deployments", "apps"), ("services", ""))
+        return {
+            item["metadata"]["name"] for plural, group in kinds for item in cluster.objects(plural, dev, group=group)
+        }
+
+    await until(lambda: left() == wanted, what="nothing is left of those that were refused")

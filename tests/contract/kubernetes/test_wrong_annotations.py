@@ -178,3 +178,26 @@ async def test_other_mistakes_of_kubectl_hide_nothing_either(
         assert status.phase is not Phase.READY
         after = cluster.object("deployments", "f", cluster.default, group="apps") or {}
         assert after["spec"]["template"] == before["spec"]["template"], "what ran stays as it was"
+
+
+async def test_what_we_write_ourselves_may_be_overwritten_by_anybody(
+    cluster: AnyCluster, provider: KubernetesProvider, admin: Api
+) -> None:
+    """It is written anew, and nothing that was scaled is lost."""
+    await provider.leadership.wait()
+    spec = FunctionSpec(ref=cluster.ref("f"), image="i:1")
+    await provider.apply(spec)
+    await provider.scale(spec.ref, 3)
+
+    def stored() -> dict[str, Any]:
+        return cluster.object("deployments", "f", cluster.default, group="apps") or {}
+
+    notes = dict(stored()["metadata"]["annotations"])
+    for key in ("com.hilbert.applied", "com.hilbert.digest", "com.hilbert.pull-secrets"):
+        change = {"metadata": {"annotations": {key: WRONG}}}
+        await admin.patch(kinds.DEPLOYMENTS, "f", change, cluster.default)
+        await until(lambda key=key: stored()["metadata"]["annotations"].get(key) in (notes.get(key), WRONG))
+        await until(lambda: stored()["metadata"]["annotations"]["com.hilbert.applied"] == notes["com.hilbert.applied"])
+        assert stored()["spec"]["replicas"] == 3, key
+    await provider.apply(FunctionSpec(ref=spec.ref, image="i:2"))
+    assert stored()["spec"]["replicas"] == 3

@@ -307,9 +307,9 @@ def has_minimum(spec: FunctionSpec) -> bool:
 
 def _kept(spec: FunctionSpec, owner: workload.Owner, applied: str, live: int) -> int:
     """The count to go on with: a new spec that states a minimum sets it, a new function starts anew."""
-    if not applied:
-        return live  # A Deployment that another OpenFaaS provider made: take it over as it is.
-    uid, _, generation = applied.partition("/")
+    uid, slash, generation = applied.partition("/")
+    if not slash:
+        return live  # Another OpenFaaS provider made it, or somebody overwrote the note: take it over as it is.
     if uid != owner.uid:
         return first_replicas(spec)
     if generation != str(owner.generation) and has_minimum(spec):
