@@ -169,5 +169,7 @@ async def test_who_waits_for_what_cannot_be_woken_is_told_at_once(
         async with asyncio.timeout(30):
             while provider.failures:
                 await asyncio.sleep(0.001)
-            await asyncio.sleep(0.01)
+            activation.wake(REF)  # What comes after it has come.
+            while not provider.scaled:
+                await asyncio.sleep(0.001)
     assert heard == ([told] if told else [])
