@@ -21,14 +21,18 @@ from hilbert.core.bundle import Manifest, Mode
 from hilbert.core.errors import InvalidSettings
 from hilbert.core.isolation import Promise
 from hilbert.core.model import Endpoint
-from hilbert.core.ports import Runtime
+from hilbert.core.ports import ReplicaPlan, Runtime
 from hilbert.core.settings import DefaultLimitSettings, ProcessSettings, ProviderSettings
 from hilbert.core.values import Duration, Quantity
+from hilbert.images.model import LocalImage
 from hilbert.images.store import OciStore
 from hilbert.providers.host import HostProvider, open_database
 from hilbert.runtimes.host import HostRuntime
 from hilbert.runtimes.logs.folder import LogFolder
 from hilbert.runtimes.network.client import Network
+from hilbert.runtimes.oci import engines, user_ids
+from hilbert.runtimes.oci.program import Program
+from hilbert.runtimes.oci.way import Way, Ways
 from hilbert.runtimes.process.images import ImageStore
 from hilbert.runtimes.process.machine import Machine
 from hilbert.testing.harness import Alone, eventually
@@ -37,6 +41,8 @@ from support.container_images import missing_for_images, store_of_tests
 LEVELS = ("bubblewrap", "landlock", "process")
 RUNTIMES = (*LEVELS, "image")
 """Bundles at each level, and container images."""
+ENGINES = ("crun", "runc", "runsc")
+"""Container images under other programs than bubblewrap."""
 
 ECHO = """
 def handle(event, context):
@@ -100,6 +106,17 @@ def missing_here(level: str) -> str:
     return ""
 
 
+class _Many(Ways):
+    """Takes every image for one that needs several ids."""
+
+    @classmethod
+    def of(cls, ways: Ways) -> _Many:
+        return cls(ways._machine, ways._bubblewrap, ways._abilities, ways._engines)
+
+    async def choose(self, plan: ReplicaPlan, image: LocalImage, program: Program) -> Way:
+        return await self._many(plan, image, program, "the test says so")
+
+
 class ProcessHarness(Alone):
     """For the contract, and for tests that look behind it."""
 
@@ -118,8 +135,11 @@ class ProcessHarness(Alone):
         required: frozenset[Promise] = frozenset(),
         spares: int = 0,
     ) -> None:
+        self.engine = level if level in ENGINES else ""
+        if level == engines.GVISOR:
+            required |= {Promise.KERNEL}
         self.required = required
-        self.images = level == "image"
+        self.images = level == "image" or bool(self.engine)
         self.level = "bubblewrap" if self.images else level
         self.default_limits = default_limits
         self.spares = spares
@@ -152,9 +172,11 @@ class ProcessHarness(Alone):
             store=OciStore(store_of_tests()) if self.images else None,
         )
         (self.folder / "run" / "r").mkdir(parents=True, exist_ok=True)
+        many = engines.MANY_IDS
+        engines.MANY_IDS = (self.engine, "none") if self.engine in many else many  # type: ignore[misc]
         try:
             await self.runtime.open(self._machines.get(self.level) if self.default_limits is None else None)
-            if self.images and (missing := missing_for_images()):
+            if self.images and (missing := missing_for_images() or await self._missing_engine()):
                 await self.runtime.close()
                 self.database.close()
                 shutil.rmtree(self.folder)
@@ -165,6 +187,8 @@ class ProcessHarness(Alone):
             if missing := missing_here(self.level):
                 pytest.skip(missing)
             raise
+        finally:
+            engines.MANY_IDS = many  # type: ignore[misc]
         if self.default_limits is None:
             self._machines[self.level] = self.runtime.machine
         if self.runtime.machine.user(1) is not None:
@@ -175,6 +199,25 @@ class ProcessHarness(Alone):
         )
         await self.provider.start()
         return self.provider
+
+    async def _missing_engine(self) -> str:
+        """See to it that the engine is used for every image; why it cannot be."""
+        if not self.engine:
+            return ""
+        if shutil.which(self.engine, path="/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin") is None:
+            return f"{self.engine} is not installed (package {self.engine})"
+        if self.engine != engines.GVISOR and os.geteuid() != 0 and not user_ids.mappers():
+            return "this user has no ids to give"
+        oci = self.runtime._oci
+        assert oci is not None
+        found = await oci._ways._engines  # type: ignore[union-attr]  # images work here
+        if self.engine == engines.GVISOR:
+            assert found.gvisor is not None, found.why
+        else:
+            assert found.many_ids is not None, found.why
+            assert found.many_ids.name == self.engine, found.why
+            oci._ways = _Many.of(oci._ways)  # type: ignore[arg-type]  # as above
+        return ""
 
     def processes(self) -> list[psutil.Process]:
         """All that belong to replicas of this harness, however they came to be."""
