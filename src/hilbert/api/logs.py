@@ -39,6 +39,8 @@ CALL_ID: Final = Query(
 CALLS: Final = Query("calls", "`1` or `true` adds `call_id` to each line; this is not part of OpenFaaS's API.")
 
 _MAX_INSTANCE: Final = 253
+_PIECE: Final = 65536
+"""Bytes after which the pace is looked at."""
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")
 _RFC3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]{1,9})?([Zz]|[-+][0-9]{2}:[0-9]{2})"
@@ -63,9 +65,11 @@ async def read_logs(call: Call) -> Answer:
         now=datetime.now(UTC),
     )
     await call.services.provider.get(call.ref)
-    call.services.log_streams.check(wanted.ref.namespace)
+    call.services.log_streams.check(wanted.ref.namespace, call.caller.identity)
     calls = call.flag(CALLS) or bool(wanted.call_id)
-    return Answer(200, _lines(logs, wanted, call.services.log_streams, calls=calls), "application/x-ndjson")
+    return Answer(
+        200, _lines(logs, wanted, call.services.log_streams, call.caller.identity, calls=calls), "application/x-ndjson"
+    )
 
 
 def parse_query(
@@ -94,12 +98,20 @@ def parse_query(
     return LogQuery(ref=ref, instance=instance, since=start, tail=count, follow=follow, call_id=call_id)
 
 
-async def _lines(logs: Logs, wanted: LogQuery, streams: LogStreams, *, calls: bool) -> AsyncGenerator[bytes, None]:
+async def _lines(
+    logs: Logs, wanted: LogQuery, streams: LogStreams, caller: str, *, calls: bool
+) -> AsyncGenerator[bytes, None]:
     """The status line is gone by now: a failure can only end the stream, and be logged."""
     try:
-        with streams.counted(wanted.ref.namespace):
+        with streams.counted(wanted.ref.namespace, caller):
+            unpaced = 0
             async for line in logs.read_logs(wanted):
-                yield encode_line(line, calls=calls)
+                text = encode_line(line, calls=calls)
+                yield text
+                unpaced += len(text)
+                if unpaced >= _PIECE:
+                    await streams.sent(wanted.ref.namespace, unpaced)
+                    unpaced = 0
     except errors.NotFound:
         return
     except HilbertError as exc:

@@ -12,6 +12,10 @@ from hilbert.api.audit import MOST as MOST_RECORDS
 from hilbert.api.dead_letters import MOST_LISTED as MOST_DEAD
 from hilbert.api.held import LONGEST_ONES, ROOM
 from hilbert.api.held import SHARE as BODIES_SHARE
+from hilbert.api.log_streams import BURST as LOG_BURST
+from hilbert.api.log_streams import MOST as MOST_LOG_READERS
+from hilbert.api.log_streams import PART as LOG_PART
+from hilbert.api.log_streams import RATE as LOG_READ_RATE
 from hilbert.api.log_streams import SHARE as LOG_SHARE
 from hilbert.api.oauth import MAX_FORM
 from hilbert.api.queues import MOST_AT_ONCE, MOST_LISTED
@@ -54,7 +58,7 @@ from hilbert.kit.http1.limits import FRAMING, FRAMING_SHARE, LINGER, LINGER_BYTE
 from hilbert.kit.http1.malformed import LIMITS as ANSWERS
 from hilbert.kit.http1.pool import IDLE_TIME, MOST_IDLE
 from hilbert.queues.sqlite.queue import MOST_PUTTING
-from hilbert.runtimes.logs.folder import TAIL_MOST
+from hilbert.runtimes.logs.folder import BATCH_MOST
 from hilbert.runtimes.logs.reader import LINE_MOST
 from hilbert.runtimes.network import names
 from hilbert.runtimes.network.rules import CONNECTIONS_MOST
@@ -122,7 +126,7 @@ CLIENTS: Final = (
     Bound("linger", "what a refused client may still send", "cut", fixed=f"{LINGER:g} s, {_size(LINGER_BYTES)}", scope="connection"),
     Bound("tunnel", "time without a byte in a tunnel of which one side has ended", "cut", fixed=f"{HALF_CLOSED:g} s", scope="connection"),
     Bound("connections", "connections", "503, closed", "gateway.max_connections", scope="worker"),
-    Bound("log-streams", "logs that are read at once", "503", fixed=f"1/{LOG_SHARE} of the control process's limit of descriptors", scope="platform"),
+    Bound("log-streams", "logs that are read at once", "503", fixed=f"{MOST_LOG_READERS}, or 1/{LOG_SHARE} of the control process's limit of descriptors if that is less; 1/{LOG_PART} of it of one namespace or caller", scope="platform"),
     Bound("descriptors", "descriptors open when a connection comes", "503, closed", fixed="5/8 of the process's limit, 6/8 with what is called; 7/8 for a source that has less than its part", scope="worker"),
     Bound(
         "source-connections", "connections from one address (IPv6: one /64); behind a trusted proxy, calls of one address",
@@ -260,10 +264,11 @@ NETWORKS: Final = (
 KEPT: Final = (
     Bound("tokens", "tokens", "403", fixed=str(MOST_PER_NAMESPACE), scope="namespace"),
     Bound("log-bytes", "bytes of a log that are kept", "the oldest lines are removed", "process.log_bytes", scope="replica"),
+    Bound("log-read-rate", "bytes a second of logs that are read", "waits", fixed=f"{_size(LOG_READ_RATE)}, and {_size(LOG_BURST)} at once after a pause", scope="namespace"),
     Bound("log-line", "bytes of a line of a log", "comes in pieces", fixed=_size(LINE_MOST), scope="line"),
-    Bound("log-tail", "bytes that a request for the last lines gets", "only the newest lines", fixed=_size(TAIL_MOST)),
     # `providers.kubernetes.keep.event_recorder`, which is there only with the extra `kubernetes`.
     Bound("scaling-events", "events on a Function in a cluster", "left out", fixed="20, then one every 30 s; of all together 100, then 5 a second", scope="function"),
+    Bound("log-batch", "bytes of lines that are held for one that reads a log, or follows it", "reading stops; what is removed meanwhile is not seen", fixed=_size(BATCH_MOST), scope="reader"),
     Bound("usage-days", "days of usage", "the oldest are removed", fixed=str(DAYS_KEPT), scope="namespace"),
 )  # fmt: skip
 

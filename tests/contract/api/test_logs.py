@@ -12,7 +12,8 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from hilbert.core.errors import BackendUnavailable
+from hilbert.api.log_streams import LogStreams
+from hilbert.core.errors import BackendUnavailable, Overloaded
 from hilbert.core.model import FunctionSpec, LogLine, LogQuery
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
 from hilbert.providers.memory import MemoryProvider
@@ -202,7 +203,7 @@ async def test_logs_that_are_read_at_once_have_a_bound(provider: Scripted) -> No
 
 async def test_one_namespace_cannot_have_all_readers(provider: Scripted) -> None:
     async with running(provider) as api:
-        api.services.log_streams.most = 2
+        api.services.log_streams.most = 4
         provider.lines.put_nowait(line(1))
         async with api.open("GET", "/system/logs?name=f&follow=1", HEADERS, b"") as exchange:
             await anext(aiter(exchange.body()))
@@ -210,3 +211,15 @@ async def test_one_namespace_cannot_have_all_readers(provider: Scripted) -> None
             assert refused.status == 503
             assert "the most for one namespace" in refused.text
         await provider.closed.wait()
+
+
+def test_one_caller_cannot_have_all_readers() -> None:
+    """In however many namespaces it may read."""
+    streams = LogStreams()
+    streams.most = 8
+    one, two, three = (NamespaceName(name) for name in ("one", "two", "three"))
+    with streams.counted(one, "her"), streams.counted(two, "her"):
+        with pytest.raises(Overloaded, match="the most for one caller"), streams.counted(three, "her"):
+            pass
+        streams.check(three, "his")
+    streams.check(three, "her")

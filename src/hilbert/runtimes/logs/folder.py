@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import heapq
 import itertools
 import os
@@ -15,7 +16,6 @@ import resource
 import secrets
 import socket
 import threading
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,8 +43,8 @@ _FOLLOW_EVERY: Final = 0.1
 """Seconds between looks at the files while somebody follows."""
 _BATCH: Final = 256
 """Lines that are read in one go in a thread."""
-TAIL_MOST: Final = 16 << 20
-"""Most bytes of text that a tail holds at once."""
+BATCH_MOST: Final = 256 << 10
+"""Bytes of their text, less the last line: what is held for one that reads, however slowly, and however fast a function writes."""
 _FLUSH_MOST: Final = 1.0
 """Seconds to wait for the last words of a replica that has ended."""
 _USES_MOST: Final = 1.0
@@ -184,13 +184,13 @@ class LogFolder:
     # Reading
 
     async def read(self, query: LogQuery, *, alive: Callable[[], bool] = lambda: True) -> AsyncIterator[LogLine]:
-        """As the port. A tail holds at most `TAIL_MOST` bytes of text: the newest."""
+        """As the port. Holds a batch of lines at a time: who does not take them finds what is still there later, or its end."""
         readers: dict[str, LogReader] = {}
         since = 0 if query.since is None else int(query.since.timestamp() * 1_000_000) * 1000
         try:
             await self._flush(query)
             stored = await self._in_thread(lambda: self._stored(query, readers, since))
-            while batch := await self._in_thread(lambda: list(itertools.islice(stored, _BATCH))):
+            while batch := await self._in_thread(lambda: _batch(stored)):
                 for line in batch:
                     yield line
             goes_on = query.follow
@@ -198,8 +198,10 @@ class LogFolder:
                 goes_on = alive()
                 if goes_on:
                     await asyncio.sleep(_FOLLOW_EVERY)
-                for line in await self._in_thread(lambda: self._news(query, readers, since)):
-                    yield line
+                news = await self._in_thread(lambda: self._news(query, readers, since))
+                while batch := await self._in_thread(functools.partial(_batch, news)):
+                    for line in batch:
+                        yield line
         except OSError as exc:  # A disk that fails, or no descriptor left.
             raise BackendUnavailable(f"the log cannot be read: {exc.strerror}") from exc
         finally:
@@ -218,13 +220,13 @@ class LogFolder:
 
     def _stored(self, query: LogQuery, readers: dict[str, LogReader], since: int) -> Iterator[LogLine]:
         self._find(query, readers, tail=0 if query.call_id else query.tail)
-        lines = _merge(query, readers, since, final=not query.follow)
-        return iter(_last(lines, query.tail)) if query.tail > 0 else lines
+        final = not query.follow
+        before = _count(query, readers, since, final=final) - query.tail if query.tail > 0 else 0
+        return itertools.islice(_merge(query, readers, since, final=final), max(0, before), None)
 
-    def _news(self, query: LogQuery, readers: dict[str, LogReader], since: int) -> Sequence[LogLine]:
-        """At most so many lines that a function which writes without end is followed without holding them all."""
+    def _news(self, query: LogQuery, readers: dict[str, LogReader], since: int) -> Iterator[LogLine]:
         self._find(query, readers, tail=0)
-        return _last(_merge(query, readers, since, final=False), 0)
+        return _merge(query, readers, since, final=False)
 
     def _find(self, query: LogQuery, readers: dict[str, LogReader], *, tail: int) -> None:
         """A reader for each replica that has none yet."""
@@ -326,13 +328,23 @@ def _merge(query: LogQuery, readers: dict[str, LogReader], since: int, *, final:
     return heapq.merge(*itertools.starmap(lines, readers.items()), key=lambda line: line.timestamp_ns)
 
 
-def _last(lines: Iterator[LogLine], count: int) -> Sequence[LogLine]:
-    """The last `count` lines, 0 for all, of at most `TAIL_MOST` bytes together."""
-    kept: deque[LogLine] = deque()
+def _count(query: LogQuery, readers: dict[str, LogReader], since: int, *, final: bool) -> int:
+    """How many lines there are now, without holding any. The readers stay where they are."""
+    copies = {replica: reader.copy() for replica, reader in readers.items()}
+    try:
+        return sum(1 for _ in _merge(query, copies, since, final=final))
+    finally:
+        for reader in copies.values():
+            reader.close()
+
+
+def _batch(lines: Iterator[LogLine]) -> Sequence[LogLine]:
+    """The next ones; none at the end."""
+    taken: list[LogLine] = []
     size = 0
     for line in lines:
-        kept.append(line)
+        taken.append(line)
         size += len(line.text)
-        while (count and len(kept) > count) or (size > TAIL_MOST and len(kept) > 1):
-            size -= len(kept.popleft().text)
-    return kept
+        if len(taken) >= _BATCH or size >= BATCH_MOST:
+            break
+    return taken

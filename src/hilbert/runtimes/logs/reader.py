@@ -89,6 +89,14 @@ class LogReader:
             os.close(self._descriptor)
         self._descriptor = None
 
+    def copy(self) -> LogReader:
+        """Another one at the same place, which goes on by itself. Before the first `lines` only."""
+        other = LogReader(self._folder, self._replica)
+        if self._descriptor is not None:
+            other._descriptor = os.dup(self._descriptor)
+            other._position = self._position
+        return other
+
     def seek_tail(self, lines: int) -> None:
         """Move to about `lines` lines before the end, never fewer. Before the first `lines` only."""
         for end in ("", EARLIER):

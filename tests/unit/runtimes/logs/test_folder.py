@@ -7,16 +7,17 @@ import gc
 import itertools
 import os
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hilbert.core.model import LogLine, LogQuery
 from hilbert.core.values import FunctionName, FunctionRef, NamespaceName
-from hilbert.runtimes.logs import folder as module
-from hilbert.runtimes.logs.folder import LogFolder
+from hilbert.runtimes.logs.folder import BATCH_MOST, LogFolder
 from hilbert.runtimes.logs.keeper import OLD_KEPT
 from hilbert.testing.harness import eventually
 
@@ -47,6 +48,13 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def logs(tmp_path: Path) -> AsyncIterator[LogFolder]:
     logs = LogFolder(tmp_path / "logs", pipes=tmp_path / "pipes", limit=1 << 20)
+    yield logs
+    await logs.close()
+
+
+@pytest.fixture
+async def roomy(tmp_path: Path) -> AsyncIterator[LogFolder]:
+    logs = LogFolder(tmp_path / "logs", pipes=tmp_path / "pipes", limit=32 << 20)
     yield logs
     await logs.close()
 
@@ -135,13 +143,60 @@ async def test_a_follower_that_leaves_leaves_no_file_open(logs: LogFolder) -> No
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.bound("log-tail")
-async def test_a_tail_holds_a_bounded_number_of_bytes(logs: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TAIL_MOST", 100)
-    write(logs, "f-a", *((number, "x" * 30) for number in range(20)), (21, "newest"))
-    seen = await texts(logs, tail=1000)
-    assert seen[-1] == "newest"
-    assert sum(map(len, seen)) <= 100
+async def flood(logs: LogFolder) -> None:
+    """Sixty thousand lines and a last one, more than a pipe holds."""
+    descriptor = logs.open(REF, "f-a")
+    line = b"2023-11-14T22:15:00Z " + b"x" * 100 + b"\n"
+
+    def fill() -> None:
+        for _ in range(60):
+            left = line * 1000
+            while left:
+                left = left[os.write(descriptor, left) :]
+        os.write(descriptor, b"2023-11-14T22:15:00Z newest\n")
+        os.close(descriptor)
+
+    await asyncio.to_thread(fill)
+
+
+@pytest.mark.bound("log-batch")
+@pytest.mark.parametrize("query", [{"tail": 50_000}, {"tail": 50_000, "follow": True}, {"follow": True}], ids=repr)
+async def test_whoever_does_not_take_the_lines_holds_little(roomy: LogFolder, query: dict[str, Any]) -> None:
+    """However many there are, and whatever it asks for; and takes them all in the end, the last ones if it asked for so many."""
+    await flood(roomy)
+    tracemalloc.start()
+    try:
+        lines = roomy.read(LogQuery(ref=REF, **query))
+        first = await anext(lines)
+        assert tracemalloc.get_traced_memory()[1] < 4 * BATCH_MOST, "of six million bytes"
+    finally:
+        tracemalloc.stop()
+    count = 1
+    async for line in lines:
+        count += 1
+        if line.text == "newest":
+            break
+    await lines.aclose()  # type: ignore[attr-defined]  # it is a generator
+    assert count == query.get("tail", 60_001)
+    assert first.text == "x" * 100
+
+
+async def test_a_follower_that_takes_nothing_while_a_function_writes_holds_little(roomy: LogFolder) -> None:
+    """It has seen the end of the log once. What came since is read as it takes it."""
+    write(roomy, "f-b", (1, "stored"))
+    lines = roomy.read(LogQuery(ref=REF, follow=True))
+    assert (await anext(lines)).text == "stored"
+    await flood(roomy)
+    tracemalloc.start()
+    try:
+        await anext(lines)
+        assert tracemalloc.get_traced_memory()[1] < 4 * BATCH_MOST, "of six million bytes"
+    finally:
+        tracemalloc.stop()
+    async for line in lines:
+        if line.text == "newest":
+            break
+    await lines.aclose()  # type: ignore[attr-defined]  # it is a generator
 
 
 async def test_what_a_replica_that_is_gone_wrote_last_is_not_lost(logs: LogFolder) -> None:
