@@ -135,7 +135,8 @@ class RegistrySource:
                 if answer.status == 405 and method == "HEAD":
                     yield answer
                     return
-                challenge = parse_challenge(answer.headers.get("www-authenticate", ""))
+                asks = answer.headers.get("www-authenticate", "") if answer.is_of_asked else ""
+                challenge = parse_challenge(asks)
                 if answer.status == 401 and challenge is not None and not challenged:
                     challenged = True
                     self._authorization[place.host] = await self._answer(challenge, place, step)

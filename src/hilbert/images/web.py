@@ -40,8 +40,10 @@ class Unreachable(Exception):
 class Answer:
     """An HTTP answer whose body is still to be read."""
 
-    def __init__(self, response: httpx2.Response) -> None:
+    def __init__(self, response: httpx2.Response, *, is_of_asked: bool) -> None:
         self._response = response
+        self.is_of_asked = is_of_asked
+        """It is of the host that was asked, and not of one that it has sent us on to: what that one wants to know is not its business."""
         self.status = response.status_code
         self.headers = response.headers
 
@@ -92,19 +94,21 @@ class Web:
         `insecure`: an administrator said that it speaks plain HTTP. Raises `Unreachable` and `Failed`.
         """
         target = _parse(url)
-        left = dict(headers)
+        left, asked = dict(headers), _origin(target)
         for _ in range(MOST_REDIRECTS + 1):
             if target.scheme != "https" and not (insecure and target.scheme == "http"):
                 raise Unreachable("it leads to an address without TLS", lasting=True)
             response = await self._send(method, target, left, body, listed=listed)
             try:
                 if response.status_code not in (301, 302, 303, 307, 308) or "location" not in response.headers:
-                    yield Answer(response)
+                    yield Answer(response, is_of_asked=_origin(target) == asked)
                     return
                 onward = _parse(response.headers["location"], base=target)
             finally:
                 await response.aclose()
-            if (onward.scheme, onward.host, onward.port) != (target.scheme, target.host, target.port):
+            if _origin(onward) != _origin(target):
+                if body:
+                    raise Unreachable("it sends on to another host what is meant for itself", lasting=True)
                 left = {name: value for name, value in left.items() if name.lower() not in _ACROSS}
             target = onward
         raise Unreachable(f"it redirects more than {MOST_REDIRECTS} times")
@@ -137,6 +141,10 @@ class Web:
         raise Unreachable("the name has no address", lasting=True)
 
 
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
 def _parse(text: str, *, base: httpx2.URL | None = None) -> httpx2.URL:
     try:
         return base.join(text) if base is not None else httpx2.URL(text)
@@ -151,10 +159,13 @@ async def _allowed(host: str, port: int, *, listed: bool) -> Sequence[str]:
     except (OSError, UnicodeError) as exc:
         raise Unreachable("there is no such host", lasting=True) from exc
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    if listed:
-        return addresses
     parsed = [(text, ip_address(text.partition("%")[0])) for text in addresses]
-    allowed = [text for text, address in parsed if is_callable(address, allow_private=False) and not is_here(address)]
+    if listed:  # Wherever it is, and whatever it sends us on to, that is no service of the cloud's which gives away credentials.
+        allowed = [text for text, address in parsed if is_callable(address, allow_private=True) or is_here(address)]
+    else:
+        allowed = [
+            text for text, address in parsed if is_callable(address, allow_private=False) and not is_here(address)
+        ]
     if not allowed:
         raise Failed(
             f"connecting to {host}",

@@ -23,6 +23,7 @@ from hilbert.images import jobs
 from hilbert.images.model import Credentials, Login, PullPolicy
 from hilbert.images.source import Failed
 from hilbert.images.store import JOBS, NAMESPACE_JOBS, OciStore
+from hilbert.images.web import _allowed
 from support.images import Image, file, layer, load
 from support.registries import PASSWORD, USER, Answer, Registry, Served, Stub, have_registry, registry
 
@@ -171,6 +172,63 @@ async def test_a_login_goes_nowhere_else(tmp_path: Path) -> None:
             assert (found.root / "app").read_bytes() == b"elsewhere"
     assert storage.asked
     assert not any("authorization" in headers for _, _, headers in storage.asked)
+
+
+async def test_a_login_does_not_go_where_a_layer_s_host_wants_it(tmp_path: Path) -> None:
+    """CVE-2020-15157: whoever a registry sends us on to asks for a login in its turn, and says where to bring it."""
+    image = served(b"elsewhere")
+
+    def want(method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        if path.startswith("/token"):
+            return 200, {}, b'{"token": "t"}'
+        return 401, {"WWW-Authenticate": f'Bearer realm="http://{thief.host}/token",service="x"'}, b""
+
+    with Stub(want) as thief:
+
+        def send_on(method: str, path: str, headers: Mapping[str, str]) -> Answer | None:
+            return (307, {"Location": f"http://{thief.host}{path}"}, b"") if "/blobs/" in path else None
+
+        with Served(image, change=send_on) as stub:
+            store = OciStore(tmp_path, settings(stub.host, thief.host))
+            credentials = Credentials(logins={stub.host: Login(username=USER, password=PASSWORD)})
+            with pytest.raises(ImageUnavailable):
+                await store.ensure(stub.name, "dev", policy=AUTO, credentials=credentials)
+    assert thief.asked
+    assert not any("authorization" in headers or "/token" in path for _, path, headers in thief.asked)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_login_does_not_follow_a_token_server_s_redirect(status: int, tmp_path: Path) -> None:
+    """An identity token stands in a body."""
+    with Stub(lambda *_: (200, {}, b'{"token": "t"}')) as thief:
+
+        def answer(method: str, path: str, headers: Mapping[str, str]) -> Answer:
+            if path.startswith("/token"):
+                return status, {"Location": f"http://{thief.host}/token"}, b""
+            return 401, {"WWW-Authenticate": f'Bearer realm="http://{stub.host}/token",service="x"'}, b""
+
+        with Stub(answer) as stub:
+            credentials = Credentials(logins={stub.host: Login(username=USER, password="", identity_token=PASSWORD)})
+            with pytest.raises(ImageUnavailable, match="to another host"):
+                await OciStore(tmp_path, settings(stub.host)).ensure(
+                    f"{stub.host}/repo:1", "dev", policy=AUTO, credentials=credentials
+                )
+    assert not thief.asked
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "100.100.100.200", "fd00:ec2::254", "168.63.129.16"],
+)
+async def test_a_registry_that_is_listed_leads_to_no_metadata_service(host: str) -> None:
+    """An administrator lets it be on a private network; it may not send the platform where a cloud keeps credentials.
+
+    Nobody is asked in this test: what may be connected to is worked out before.
+    """
+    with pytest.raises(Failed, match="connecting to"):
+        await _allowed(host, 443, listed=True)
+    assert await _allowed("127.0.0.1", 443, listed=True) == ["127.0.0.1"]
+    assert await _allowed("10.1.2.3", 443, listed=True) == ["10.1.2.3"]
 
 
 @pytest.mark.bound("image-redirects")
