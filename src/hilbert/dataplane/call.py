@@ -194,7 +194,7 @@ class FunctionCall(Passage):
         return replica.host
 
     def informing_lines(self, response: Response) -> bytes:
-        return headers.from_function(response)[0]
+        return headers.informing(response)
 
     def head_lines(self, response: Response) -> bytes:
         if self.incoming.browser:

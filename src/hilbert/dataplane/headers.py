@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from hilbert.dataplane import origin as origins
 from hilbert.dataplane.forwarded import Origin
 from hilbert.kit.http1 import Headers, Request, Response
-from hilbert.kit.http1.forward import HOP_FIELDS, named_by, passing
+from hilbert.kit.http1.forward import HOP_FIELDS, NOT_TRAILING, named_by, passing
 from hilbert.kit.http1.heads import FIRST_OWN, HOST, PLAIN, Kind
 from hilbert.wire.headers import is_call_id
 
@@ -37,6 +37,13 @@ _REPLACED: Final = HOP_FIELDS | {
 _RESPONSE_REPLACED: Final = HOP_FIELDS | {b"content-length", b"x-call-id", b"x-start-time", b"x-hilbert-error"}
 
 _FROM_FUNCTION: Final = _RESPONSE_REPLACED | origins.ACTS_ON_ORIGIN
+
+NOT_TRAILING_IN: Final = NOT_TRAILING | _REPLACED
+NOT_TRAILING_OUT: Final = NOT_TRAILING | _FROM_FUNCTION
+"""What does not pass in trailers either."""
+
+_INFORMING: Final = _FROM_FUNCTION | {b"set-cookie", b"www-authenticate", b"content-type", b"content-encoding"}
+"""What an interim answer of a function does not tell: there, a browser's cookies would not be confined to the function."""
 
 _FROM_CONTROL: Final = HOP_FIELDS | {b"content-length"}
 
@@ -316,6 +323,11 @@ def from_function(response: Response) -> tuple[bytes, bool, bool]:
     if known is None:
         known = response.derived = _render(_of_function(response.headers))
     return known
+
+
+def informing(response: Response) -> bytes:
+    """The header lines of a function's interim answer."""
+    return _render(passing(response.headers, _INFORMING))[0]
 
 
 def to_browser(response: Response, incoming: Incoming) -> tuple[bytes, bool, bool]:

@@ -40,6 +40,7 @@ ACTS_ON_ORIGIN: Final = frozenset(
         b"service-worker-allowed",
         b"set-cookie2",
         b"set-login",
+        b"shared-storage-write",
         b"strict-transport-security",
         b"use-as-dictionary",
         b"x-permitted-cross-domain-policies",

@@ -23,6 +23,9 @@ class Passage(Hop):
     client: Responder
     patience: CallPolicy
 
+    untrailed = headers.NOT_TRAILING_IN
+    unanswered = headers.NOT_TRAILING_OUT
+
     def __init__(
         self, request: Request, responder: Responder, incoming: headers.Incoming, policy: CallPolicy = _NO_POLICY
     ) -> None:

@@ -241,6 +241,22 @@ def test_connection_cannot_name_the_gateways_own_headers(plane: Plane, named: st
     assert {b"x-forwarded-for", b"x-forwarded-host", b"x-call-id", b"x-start-time", b"host", b"content-length"} <= lines
 
 
+def test_trailers_say_nothing_that_is_checked_in_a_head(plane: Plane) -> None:
+    """A server that merges them into the head would believe that the gateway has said it (RFC 9110, section 6.5.1)."""
+    name, (replica,) = plane.function()
+    forged = (
+        "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Prefix", "Forwarded", "X-Call-Id", "X-Start-Time", "Host",
+        "X-Hilbert-Delivery", "Authorization", "Cookie", "Content-Type", "Content-Encoding", "Range", "Expect", "TE",
+        "Connection", "Trailer", "If-None-Match", "Cache-Control", "Proxy-Authorization",
+    )  # fmt: skip
+    lines = "".join(f"{field}: forged\r\n" for field in forged)
+    head = f"POST /function/{name} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with plane.connect() as wire:
+        wire.send(f"{head}3\r\nabc\r\n0\r\nX-Sum: 7\r\n{lines}\r\n".encode())
+        assert wire.response().status == 200
+    assert replica.calls[0].head.trailers == [(b"X-Sum", b"7")]
+
+
 @pytest.mark.parametrize(
     "value", [b"a\r\nX-Injected: 1", b"a\nX-Injected: 1", b"a\rX-Injected: 1", b"a\x00X-Injected: 1"]
 )

@@ -207,3 +207,33 @@ def test_answers_without_a_body_have_none(plane: Plane, status: int) -> None:
         assert wire.response().status == status
         victim.call(wire)
     assert not victim.wrong, victim.wrong
+
+
+OF_THE_GATEWAY = (
+    b'X-Call-Id: forged\r\nX-Hilbert-Error: rate-limited\r\nClear-Site-Data: "*"\r\nService-Worker-Allowed: /\r\n'
+    b'Set-Cookie: a=b; Path=/\r\nWWW-Authenticate: Basic realm="Restricted"\r\nContent-Type: text/html\r\nAlt-Svc: h2="evil:1"\r\n'
+)
+"""What a function says of the whole origin, of the gateway, or of how its answer is read."""
+
+
+@pytest.mark.parametrize("browser", [True, False])
+def test_trailers_say_nothing_that_a_head_may_not(plane: Plane, browser: bool) -> None:
+    """Whoever merges them into the head would believe them."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 7\r\n"
+    name = hostile(plane, head + OF_THE_GATEWAY + b"Location: /ui/\r\n\r\n")
+    agent = "User-Agent: Mozilla/5.0\r\n" if browser else ""
+    with plane.connect() as wire:
+        wire.send(f"GET /function/{name} HTTP/1.1\r\nHost: x\r\n{agent}\r\n".encode())
+        answer = wire.response()
+    assert (answer.status, answer.body, answer.trailers) == (200, b"abc", [(b"X-Sum", b"7")])
+
+
+@pytest.mark.parametrize("browser", [True, False])
+def test_interim_answers_say_nothing_that_a_head_may_not(plane: Plane, browser: bool) -> None:
+    head = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n" + OF_THE_GATEWAY + b"\r\n"
+    name = hostile(plane, head)
+    agent = "User-Agent: Mozilla/5.0\r\n" if browser else ""
+    with plane.connect() as wire:
+        wire.send(f"GET /function/{name} HTTP/1.1\r\nHost: x\r\n{agent}\r\n".encode())
+        interim = wire.head()
+    assert (interim.status, interim.headers) == (103, [(b"Link", b"</a>; rel=preload")])

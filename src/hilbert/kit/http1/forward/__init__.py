@@ -4,7 +4,7 @@
 belong to one connection alone. Not imported by `kit.http1`, so that a watchdog which passes nothing on does not pay for it.
 """
 
-from hilbert.kit.http1.forward.fields import HOP_FIELDS, IDEMPOTENT, first_value, named_by, passing
+from hilbert.kit.http1.forward.fields import HOP_FIELDS, IDEMPOTENT, NOT_TRAILING, first_value, named_by, passing
 from hilbert.kit.http1.forward.hop import Client, Hop, Patience
 from hilbert.kit.http1.forward.relay import HALF_CLOSED, Relay
 
@@ -12,6 +12,7 @@ __all__ = [
     "HALF_CLOSED",
     "HOP_FIELDS",
     "IDEMPOTENT",
+    "NOT_TRAILING",
     "Client",
     "Hop",
     "Patience",

@@ -22,6 +22,35 @@ HOP_FIELDS: Final = frozenset(
 )
 """Fields that are about one connection, in lower case."""
 
+NOT_TRAILING: Final = HOP_FIELDS | {
+    b"age",
+    b"authorization",
+    b"cache-control",
+    b"content-encoding",
+    b"content-length",
+    b"content-range",
+    b"content-type",
+    b"cookie",
+    b"expect",
+    b"expires",
+    b"host",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+    b"location",
+    b"max-forwards",
+    b"pragma",
+    b"range",
+    b"retry-after",
+    b"set-cookie",
+    b"vary",
+    b"www-authenticate",
+}
+"""Fields that are no trailers, in lower case: they say how a message is read, to whom it goes, or who sends it (RFC 9110, section 6.5.1).
+Whoever merges trailers into the head would take them for what has been checked there."""
+
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """Methods that may be sent again although an upstream may have acted on them."""
 

@@ -6,10 +6,10 @@ callbacks and nothing else. Both bodies stream; each side is paused while the ot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Sequence, Set
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
-from hilbert.kit.http1.forward.fields import IDEMPOTENT
+from hilbert.kit.http1.forward.fields import IDEMPOTENT, NOT_TRAILING, passing
 from hilbert.kit.http1.forward.relay import Relay
 
 if TYPE_CHECKING:
@@ -83,6 +83,11 @@ class Hop:
         "status",
         "upstream",
     )
+
+    untrailed: ClassVar[Set[bytes]] = NOT_TRAILING
+    """Fields that a request's trailers do not carry on, in lower case."""
+    unanswered: ClassVar[Set[bytes]] = NOT_TRAILING
+    """The same of an answer's."""
 
     def __init__(self, request: Request, client: Client, patience: Patience, body: bytes | None) -> None:
         """`body` is given when it is whole already."""
@@ -210,6 +215,8 @@ class Hop:
         if self._whole or self.ended:
             return
         self._whole = True
+        if trailers:
+            trailers = passing(trailers, self.untrailed)
         self._trailers = trailers
         upstream = self.upstream
         if upstream is not None:
@@ -241,7 +248,7 @@ class Hop:
         upstream, self.upstream = self.upstream, None
         if upstream is not None and not self._whole:
             upstream.cut()  # It has answered without reading the request to its end.
-        self.client.end(trailers)
+        self.client.end(passing(trailers, self.unanswered) if trailers else trailers)
         self.finish(self.status)
 
     def on_upstream_drain(self) -> None:
