@@ -112,7 +112,7 @@ async def put(queue: JetStreamQueue, name: str) -> None:
         with contextlib.suppress(BackendUnavailable):
             await queue.put([call(name)], now=1)
             return
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
 
 
 @pytest.mark.anyio
