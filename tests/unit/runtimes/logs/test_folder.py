@@ -267,7 +267,7 @@ async def test_every_request_is_answered_however_many_there_are_at_once(logs: Lo
 
 
 async def test_nobody_waits_for_a_keeper_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_USES_MOST", 0.01)
+    monkeypatch.setattr("hilbert.runtimes.logs.folder._USES_MOST", 0.01)
     logs = LogFolder(tmp_path / "logs", pipes=tmp_path / "pipes", limit=1 << 20, socket_path=tmp_path / "none")
     logs.slow(REF.namespace, REF.name, 1024)
     for _ in range(20):
