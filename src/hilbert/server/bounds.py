@@ -57,6 +57,7 @@ from hilbert.kit.http1.forward.hop import HELD
 from hilbert.kit.http1.limits import FRAMING, FRAMING_SHARE, LINGER, LINGER_BYTES
 from hilbert.kit.http1.malformed import LIMITS as ANSWERS
 from hilbert.kit.http1.pool import IDLE_TIME, MOST_IDLE
+from hilbert.providers import room
 from hilbert.queues.sqlite.queue import MOST_PUTTING
 from hilbert.runtimes.logs.folder import BATCH_MOST
 from hilbert.runtimes.logs.reader import LINE_MOST
@@ -262,6 +263,8 @@ NETWORKS: Final = (
 )  # fmt: skip
 
 KEPT: Final = (
+    Bound("kept-functions", "functions, and bytes of what was said of them (on one machine)", "403", fixed=f"{room.FUNCTIONS.most}, or annotation `{room.FUNCTIONS.annotation}`; {_size(room.FUNCTIONS.size)}", scope="namespace"),
+    Bound("kept-secrets", "secrets, and their bytes (on one machine)", "403", fixed=f"{room.SECRETS.most}, or annotation `{room.SECRETS.annotation}`; {_size(room.SECRETS.size)}", scope="namespace"),
     Bound("tokens", "tokens", "403", fixed=str(MOST_PER_NAMESPACE), scope="namespace"),
     Bound("log-bytes", "bytes of a log that are kept", "the oldest lines are removed", "process.log_bytes", scope="replica"),
     Bound("log-read-rate", "bytes a second of logs that are read", "waits", fixed=f"{_size(LOG_READ_RATE)}, and {_size(LOG_BURST)} at once after a pause", scope="namespace"),

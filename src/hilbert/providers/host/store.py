@@ -27,7 +27,7 @@ from hilbert.core.model import LABEL_SCALE_MIN, FunctionSpec, Namespace, Secret
 from hilbert.core.ports import Handle
 from hilbert.core.values import Duration, FunctionRef, NamespaceName, SecretName
 from hilbert.kit.sqlite import Damaged, Database, open_whole
-from hilbert.providers import quota
+from hilbert.providers import quota, room
 from hilbert.providers.host.record import FunctionRecord, Loaded, ReplicaRecord, TenantRecord
 from hilbert.providers.rules import initial_replicas, updated_replicas
 
@@ -93,6 +93,10 @@ _FULL_SQLITE: Final = frozenset(
 _FULL_OS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
 
+_OTHER_FUNCTIONS: Final = (
+    "SELECT count(*), coalesce(sum(length(spec)), 0) FROM functions WHERE tenant = ? AND name != ?"
+)
+_OTHER_SECRETS: Final = "SELECT count(*), coalesce(sum(length(value)), 0) FROM secrets WHERE tenant = ? AND name != ?"
 _DAMAGED_SQLITE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -243,6 +247,9 @@ class Store:
             text = msgspec.json.encode(spec).decode()
             replicas = initial if old is None else updated_replicas(spec.labels, old.replicas)
             _check_quota(db, tenant, spec, replicas)
+            others = db.execute(_OTHER_FUNCTIONS, (tenant, ref.name)).fetchone()
+            before = None if old is None else len(msgspec.json.encode(old.spec))
+            room.FUNCTIONS.check(_annotations(db, tenant), others, before, len(text), f"function {ref}")
             if old is None:
                 db.execute(
                     "INSERT INTO functions (tenant, namespace, name, spec, replicas, generation, pin, created_at,"
@@ -348,6 +355,10 @@ class Store:
             if create:
                 (count,) = db.execute("SELECT count(*) FROM secrets WHERE tenant = ?", (tenant,)).fetchone()
                 quota.check_secrets(_annotations(db, tenant), count, f"secret {secret.name}")
+            before = db.execute("SELECT length(value) FROM secrets WHERE tenant = ? AND name = ?", key).fetchone()
+            others = db.execute(_OTHER_SECRETS, key).fetchone()
+            what = f"secret {secret.name}"
+            room.SECRETS.check(_annotations(db, tenant), others, before and before[0], len(secret.value), what)
             same = "SELECT 1 FROM secrets WHERE tenant = ? AND name = ? AND value = ?"
             if exists and db.execute(same, (*key, secret.value)).fetchone():
                 return

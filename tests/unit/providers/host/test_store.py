@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from hilbert.core.errors import BackendUnavailable
+from hilbert.core.errors import BackendUnavailable, QuotaExceeded
 from hilbert.core.isolation import Promise
+from hilbert.core.model import FunctionSpec, Namespace, Secret
 from hilbert.core.network import NetworkKind, NetworkUse
 from hilbert.core.ports import Handle
-from hilbert.core.values import DEFAULT_NAMESPACE, Duration, FunctionName, FunctionRef, NamespaceName
+from hilbert.core.values import DEFAULT_NAMESPACE, Duration, FunctionName, FunctionRef, NamespaceName, SecretName
 from hilbert.kit.sqlite import Database
+from hilbert.providers import room
 from hilbert.providers.host.decide import Revision
 from hilbert.providers.host.record import ReplicaRecord
 from hilbert.providers.host.store import MIGRATIONS, Store, open_database
@@ -119,3 +122,64 @@ def test_a_newer_version_s_file_is_told(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(BackendUnavailable, match="newer version"):
         open_database(path)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    database = open_database(tmp_path / "hilbert.db")
+    made = Store(database)
+    for name, stated in {"dev": {}, "other": {}, "stated": {"com.hilbert.quota.functions": "5"}}.items():
+        await made.create_namespace(Namespace(name=NamespaceName(name), annotations=stated))
+    yield made
+    database.close()
+
+
+def _spec(name: str, size: int = 0, namespace: str = "dev") -> FunctionSpec:
+    ref = FunctionRef(NamespaceName(namespace), FunctionName(name))
+    return FunctionSpec(ref=ref, image="i", env={"X": "x" * size} if size else {})
+
+
+async def _apply(store: Store, spec: FunctionSpec) -> None:
+    await store.apply(spec, create=None, pin="", max_replicas=1)
+
+
+@pytest.mark.bound("kept-functions")
+async def test_functions_of_a_namespace_without_a_quota_have_a_bound(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In number and in bytes: they are all in memory. Others go on, and what takes less than before is always taken."""
+    monkeypatch.setattr(room, "FUNCTIONS", room.FUNCTIONS._replace(most=3, size=10_000))
+    for name in ("a", "b", "c"):
+        await _apply(store, _spec(name, 1000))
+    with pytest.raises(QuotaExceeded, match="has 3 functions"):
+        await _apply(store, _spec("d"))
+    with pytest.raises(QuotaExceeded, match="would take more than"):
+        await _apply(store, _spec("a", 9000))
+    await _apply(store, _spec("a", 6000))
+    monkeypatch.setattr(room, "FUNCTIONS", room.FUNCTIONS._replace(size=100))
+    await _apply(store, _spec("a", 5000))
+    monkeypatch.setattr(room, "FUNCTIONS", room.FUNCTIONS._replace(size=10_000))
+    await _apply(store, _spec("a", namespace="other"))
+    for name in ("a", "b", "c", "d", "e"):
+        await _apply(store, _spec(name, namespace="stated"))
+    with pytest.raises(QuotaExceeded, match="quota has no room"):
+        await _apply(store, _spec("f", namespace="stated"))
+
+
+@pytest.mark.bound("kept-secrets")
+async def test_secrets_of_a_namespace_without_a_quota_have_a_bound(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "SECRETS", room.SECRETS._replace(most=2, size=10_000))
+
+    async def put(name: str, size: int, *, create: bool = True, namespace: str = "dev") -> None:
+        await store.put_secret(Secret(NamespaceName(namespace), SecretName(name), b"x" * size), create=create)
+
+    await put("a", 4000)
+    await put("b", 4000)
+    with pytest.raises(QuotaExceeded, match="has 2 secrets"):
+        await put("c", 1)
+    with pytest.raises(QuotaExceeded, match="would take more than"):
+        await put("a", 7000, create=False)
+    await put("a", 5000, create=False)
+    await put("c", 5000, namespace="other")
