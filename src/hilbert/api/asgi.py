@@ -24,7 +24,7 @@ Take = Callable[[int], None]
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
 
-_MAX_PARAMETERS: Final = 256
+MAX_PARAMETERS: Final = 256
 _ONCE: Final = (b"authorization", b"content-type", b"host", b"origin", b"sec-fetch-mode", b"sec-fetch-site")
 """Who asks, from where, and for what: a proxy in front might look at the first where we look at the last."""
 
@@ -66,9 +66,9 @@ class Request:
     def parameters(self) -> dict[str, str]:
         """The query; the last of repeated parameters. Raises `Refusal` for absurdly many."""
         try:
-            pairs = parse_qsl(self._query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+            pairs = parse_qsl(self._query.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
         except ValueError as exc:
-            raise Refusal(400, "bad-request", f"the query has more than {_MAX_PARAMETERS} parameters") from exc
+            raise Refusal(400, "bad-request", f"the query has more than {MAX_PARAMETERS} parameters") from exc
         return dict(pairs)
 
     async def raw(self, limit: int, take: Take) -> RawRequest:

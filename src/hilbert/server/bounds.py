@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from hilbert.api.alert import MAX_ALERTS
+from hilbert.api.asgi import MAX_PARAMETERS
 from hilbert.api.audit import MOST as MOST_RECORDS
 from hilbert.api.dead_letters import MOST_LISTED as MOST_DEAD
 from hilbert.api.held import LONGEST_ONES, ROOM
@@ -22,6 +24,8 @@ from hilbert.api.queues import MOST_AT_ONCE, MOST_LISTED
 from hilbert.api.schedules import MOST_TIMES
 from hilbert.api.services import PLATFORM_TURNS, TENANT_TURNS, TURNS
 from hilbert.audit import reading, record, thinning, webhook
+from hilbert.builder.tree import MOST_BYTES as MOST_HANDLER_BYTES
+from hilbert.builder.tree import MOST_FILES as MOST_HANDLER_FILES
 from hilbert.control.delivery.callbacks import LONGEST, TRIES, WITHIN
 from hilbert.control.delivery.calling import MOST_KEPT
 from hilbert.control.delivery.intake import LONGEST_KEY, MOST_DELAY
@@ -39,6 +43,7 @@ from hilbert.dataplane.inside import SHARE as INSIDE_SHARE
 from hilbert.dataplane.places import SHARE
 from hilbert.iam import federation, fetch, issuer_keys, jose
 from hilbert.iam.guesses import BURST, INTERVAL, MOST_SOURCES
+from hilbert.iam.token_store import MOST as MOST_TOKENS
 from hilbert.iam.token_store import MOST_PER_NAMESPACE
 from hilbert.images.archive import MOST_IMAGES, MOST_MEMBERS
 from hilbert.images.documents import MOST_DOCUMENT, MOST_LAYERS
@@ -67,7 +72,9 @@ from hilbert.runtimes.process.images import ABSENT_MOST
 from hilbert.server.front import HEAD_BYTES, HEAD_TIME, METRICS
 from hilbert.watchdog import callers
 from hilbert.watchdog.front import HELD_MOST
+from hilbert.wire import specification
 from hilbert.wire.headers import MAX_CALL_ID
+from hilbert.wire.secret import MAX_VALUE_BYTES
 
 _LIMITS: Final = Limits()
 
@@ -177,6 +184,7 @@ TOKENS: Final = (
     Bound("readiness-held", "questions whether a replica is ready that its watchdog holds until it is", "answered at once", fixed=f"{HELD_MOST}, for 1 s", scope="replica"),
     Bound("watchdog-tokens", "function tokens that a function's own watchdog has checked and refused", "401, unchecked", fixed=f"{callers.MOST_FAILURES} a second", scope="address and replica"),
     Bound("unknown-key-ids", "looks for a key that is not known", "400", fixed=f"one every {issuer_keys.ASKED_EVERY:g} s", scope="issuer"),
+    Bound("token-key-id", "characters of the name of a token's key", "400", fixed=str(jose.MAX_KID), scope="token"),
     Bound("issuer-keys", "keys", "refused", fixed=str(jose.MAX_KEYS), scope="issuer"),
     Bound("issuer-document", "bytes of an issuer's document", "refused", fixed=_size(fetch.MAX_BYTES), scope="document"),
     Bound("issuer-time", "time for an issuer's document, from its name to its last byte", "refused", fixed=f"{fetch.WITHIN:g} s", scope="document"),
@@ -262,10 +270,24 @@ NETWORKS: Final = (
     Bound("egress-items", "items of the annotation `com.hilbert.egress`", "400", fixed=str(ITEMS_MOST), scope="namespace"),
 )  # fmt: skip
 
+STATED: Final = (
+    Bound("labels", "labels", "400", fixed=f"{specification.MAX_LABELS}, of {_size(specification.MAX_LABELS_BYTES)} together", scope="function or namespace"),
+    Bound("annotations", "annotations", "400", fixed=f"{specification.MAX_ANNOTATIONS}, of {_size(specification.MAX_ANNOTATIONS_BYTES)} together", scope="function or namespace"),
+    Bound("environment", "environment variables", "400", fixed=f"{specification.MAX_ENV}, of {_size(specification.MAX_ENV_BYTES)} together", scope="function"),
+    Bound("process", "bytes of the command", "400", fixed=_size(specification.MAX_PROCESS_BYTES), scope="function"),
+    Bound("function-secrets", "secrets", "400", fixed=str(specification.MAX_SECRETS), scope="function"),
+    Bound("constraints", "constraints", "400", fixed=f"{specification.MAX_CONSTRAINTS}, of {specification.MAX_CONSTRAINT} characters each", scope="function"),
+    Bound("secret-value", "bytes of a value", "400", fixed=_size(MAX_VALUE_BYTES), scope="secret"),
+    Bound("query-parameters", "parameters in a query of the REST API", "400", fixed=str(MAX_PARAMETERS)),
+    Bound("alerts", "alerts in a report to `/system/alert`", "400", fixed=str(MAX_ALERTS)),
+    Bound("handler-files", "files of a handler that is built, and their bytes", "refused", fixed=f"{MOST_HANDLER_FILES}, {_size(MOST_HANDLER_BYTES)}", scope="build"),
+)  # fmt: skip
+
 KEPT: Final = (
     Bound("kept-functions", "functions, and bytes of what was said of them (on one machine)", "403", fixed=f"{room.FUNCTIONS.most}, or annotation `{room.FUNCTIONS.annotation}`; {_size(room.FUNCTIONS.size)}", scope="namespace"),
     Bound("kept-secrets", "secrets, and their bytes (on one machine)", "403", fixed=f"{room.SECRETS.most}, or annotation `{room.SECRETS.annotation}`; {_size(room.SECRETS.size)}", scope="namespace"),
     Bound("tokens", "tokens", "403", fixed=str(MOST_PER_NAMESPACE), scope="namespace"),
+    Bound("all-tokens", "tokens", "403", fixed=str(MOST_TOKENS), scope="platform"),
     Bound("log-bytes", "bytes of a log that are kept", "the oldest lines are removed", "process.log_bytes", scope="replica"),
     Bound("log-read-rate", "bytes a second of logs that are read", "waits", fixed=f"{_size(LOG_READ_RATE)}, and {_size(LOG_BURST)} at once after a pause", scope="namespace"),
     Bound("log-line", "bytes of a line of a log", "comes in pieces", fixed=_size(LINE_MOST), scope="line"),
@@ -283,6 +305,7 @@ TABLES: Final = (
     ("Tokens of identity providers", TOKENS),
     ("Container images and registries", IMAGES),
     ("Networks of functions", NETWORKS),
+    ("What a tenant may say of its functions", STATED),
     ("What is kept of a tenant", KEPT),
     ("The audit log", AUDIT),
 )

@@ -98,6 +98,7 @@ async def test_key_ids_that_are_paths_or_queries(gate: Gate, kid: str) -> None:
     await refused(gate, gate.issuer.token(header={"kid": kid}))
 
 
+@pytest.mark.bound("token-key-id")
 @pytest.mark.parametrize("kid", [1, None, ["one"], {"kid": "one"}, True, "x" * (MAX_KID + 1)])
 async def test_key_ids_that_are_none(gate: Gate, kid: Any) -> None:
     gate.issuer.keys.append(Key("two"))

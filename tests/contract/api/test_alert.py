@@ -75,6 +75,7 @@ async def test_what_fails_is_told_and_the_rest_is_done(api: Api) -> None:
     assert await replicas(api, "f", "openfaas-fn") == 5
 
 
+@pytest.mark.bound("alerts")
 @pytest.mark.parametrize(
     ("body", "text"),
     [

@@ -182,6 +182,8 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"envVars": {"A": "x" * 131_072}}, "environment variable A: longer than 131071 bytes"),
     ({"envVars": {f"A{number}": "x" * 110_000 for number in range(10)}}, "envVars: 1100020 bytes; the most is 1048576"),
     ({"envProcess": "a\0b"}, "envProcess: must be at most"),
+    ({"envProcess": "x" * 65_537}, "envProcess: must be at most 65536 bytes"),
+    ({"envVars": {f"A{number}": "" for number in range(2049)}}, "envVars: 2049 entries; the most is 2048"),
     ({"secrets": ["../x"]}, "secret name (../x) is invalid"),
     ({"secrets": [f"s{number}" for number in range(257)]}, "secrets: 257 entries; the most is 256"),
     ({"constraints": [""]}, "constraints: each must be from 1 to 512"),
@@ -197,6 +199,7 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.bound("labels", "annotations", "environment", "process", "function-secrets", "constraints")
 @pytest.mark.parametrize(("wrong", "text"), WRONG_VALUES, ids=[text[:50] for _, text in WRONG_VALUES])
 async def test_wrong_values(api: Api, wrong: dict[str, Any], text: str) -> None:
     for method in ("POST", "PUT"):
@@ -257,6 +260,14 @@ async def test_bodies_that_are_too_large(method: str, path: str) -> None:
 AUTH = {"Authorization": "Basic YWRtaW46Y29ycmVjdC1ob3JzZQ=="}
 
 
+@pytest.mark.bound("query-parameters")
+async def test_a_query_with_absurdly_many_parameters(api: Api) -> None:
+    assert (await api.call("GET", "/system/functions?" + "&".join(["a=b"] * 256))).status == 200
+    answer = await api.call("GET", "/system/functions?" + "&".join(["a=b"] * 257))
+    assert (answer.status, "more than 256 parameters" in answer.text) == (400, True)
+
+
+@pytest.mark.bound("secret-value")
 async def test_a_secret_that_is_too_large_or_no_base64(api: Api) -> None:
     large = await api.call("POST", "/system/secrets", {"name": "s", "value": "x" * (1024 * 1024 + 1)})
     assert (large.status, large.text) == (400, "secret s: 1048577 bytes; the most is 1048576 per secret\n")

@@ -352,6 +352,15 @@ async def test_there_is_a_most(store: TokenStore) -> None:
     await store.add(mint("x", Role.VIEWER, (OTHER,), by="admin", now=datetime.now(UTC)))
 
 
+@pytest.mark.bound("all-tokens")
+async def test_there_is_a_most_of_all_namespaces(store: TokenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hilbert.iam.token_store.MOST", 2)
+    for namespace in (MINE, OTHER):
+        await store.add(mint("x", Role.VIEWER, (namespace,), by="admin", now=datetime.now(UTC)))
+    with pytest.raises(QuotaExceeded, match="the gateway has 2 tokens"):
+        await store.add(mint("x", Role.VIEWER, (OTHER,), by="admin", now=datetime.now(UTC)))
+
+
 async def test_what_was_deleted_just_before_a_crash_leaves_no_tokens(store: TokenStore) -> None:
     one = mint("x", Role.VIEWER, (MINE,), by="admin", now=datetime.now(UTC))
     two = mint("x", Role.VIEWER, (MINE, OTHER), by="admin", now=datetime.now(UTC))

@@ -71,6 +71,7 @@ def test_what_is_no_file_is_refused() -> None:
             copy_tree(source, Path(folder) / "t")
 
 
+@pytest.mark.bound("handler-files")
 def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody gave the home folder as the handler."""
     source = write(tmp_path / "s", {f"f{n}": "" for n in range(5)})

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import os
+import threading
 import time
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -141,6 +142,29 @@ async def test_a_follower_that_leaves_leaves_no_file_open(logs: LogFolder) -> No
     assert (await anext(lines)).text == "stored"
     await lines.aclose()  # type: ignore[attr-defined]  # it is a generator
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_one_namespace_reads_in_one_thread_at_a_time(logs: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many readers it has: another one's are read meanwhile."""
+    write(logs, "f-a", (1, "one"))
+    theirs = FunctionRef(NamespaceName("other"), FunctionName("f"))
+    write(logs, "f-b", (1, "two"), ref=theirs)
+    go, most = threading.Event(), []
+    stored = LogFolder._stored
+
+    def slow(self: LogFolder, query: LogQuery, *given: Any) -> Any:
+        if query.ref == REF:
+            most.append(1)
+            go.wait(20)
+        return stored(self, query, *given)
+
+    monkeypatch.setattr(LogFolder, "_stored", slow)
+    many = [asyncio.ensure_future(texts(logs)) for _ in range(10)]
+    await eventually(lambda: most)
+    assert [line.text async for line in logs.read(LogQuery(ref=theirs))] == ["two"]
+    assert len(most) == 1
+    go.set()
+    assert await asyncio.gather(*many) == [["one"]] * 10
 
 
 async def flood(logs: LogFolder) -> None:
