@@ -76,6 +76,8 @@ class LogStreams:
         finally:
             _leave(self._namespaces, namespace)
             _leave(self._callers, caller)
+            if namespace not in self._namespaces and self._due.get(namespace, 0.0) <= time.monotonic():
+                self._due.pop(namespace, None)  # Else names that are gone would be kept for ever.
 
 
 def _leave(counts: Counter[K], key: K) -> None:

@@ -93,10 +93,8 @@ _FULL_SQLITE: Final = frozenset(
 _FULL_OS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
 
-_OTHER_FUNCTIONS: Final = (
-    "SELECT count(*), coalesce(sum(length(spec)), 0) FROM functions WHERE tenant = ? AND name != ?"
-)
-_OTHER_SECRETS: Final = "SELECT count(*), coalesce(sum(length(value)), 0) FROM secrets WHERE tenant = ? AND name != ?"
+_COUNT: Final = "SELECT count(*) FROM {0} WHERE tenant = ?"
+_SIZE: Final = "SELECT coalesce(sum(length({1})), 0) FROM {0} WHERE tenant = ?"
 _DAMAGED_SQLITE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -247,9 +245,8 @@ class Store:
             text = msgspec.json.encode(spec).decode()
             replicas = initial if old is None else updated_replicas(spec.labels, old.replicas)
             _check_quota(db, tenant, spec, replicas)
-            others = db.execute(_OTHER_FUNCTIONS, (tenant, ref.name)).fetchone()
             before = None if old is None else len(msgspec.json.encode(old.spec))
-            room.FUNCTIONS.check(_annotations(db, tenant), others, before, len(text), f"function {ref}")
+            _check_room(db, tenant, room.FUNCTIONS, "spec", before=before, after=len(text), what=f"function {ref}")
             if old is None:
                 db.execute(
                     "INSERT INTO functions (tenant, namespace, name, spec, replicas, generation, pin, created_at,"
@@ -356,9 +353,8 @@ class Store:
                 (count,) = db.execute("SELECT count(*) FROM secrets WHERE tenant = ?", (tenant,)).fetchone()
                 quota.check_secrets(_annotations(db, tenant), count, f"secret {secret.name}")
             before = db.execute("SELECT length(value) FROM secrets WHERE tenant = ? AND name = ?", key).fetchone()
-            others = db.execute(_OTHER_SECRETS, key).fetchone()
-            what = f"secret {secret.name}"
-            room.SECRETS.check(_annotations(db, tenant), others, before and before[0], len(secret.value), what)
+            after, what = len(secret.value), f"secret {secret.name}"
+            _check_room(db, tenant, room.SECRETS, "value", before=before and before[0], after=after, what=what)
             same = "SELECT 1 FROM secrets WHERE tenant = ? AND name = ? AND value = ?"
             if exists and db.execute(same, (*key, secret.value)).fetchone():
                 return
@@ -476,3 +472,21 @@ def _found(db: sqlite3.Connection, ref: FunctionRef) -> FunctionRecord:
     if record is None:
         raise FunctionNotFound(f"function {ref} not found")
     return record
+
+
+def _check_room(
+    db: sqlite3.Connection, tenant: int, kept: room.Room, column: str, *, before: int | None, after: int, what: str
+) -> None:
+    """Raise `QuotaExceeded` if the namespace has no room for it. The table has the name of what is kept."""
+
+    def number(query: str) -> int:
+        return int(db.execute(query.format(kept.kind, column), (tenant,)).fetchone()[0])
+
+    kept.check(
+        _annotations(db, tenant),
+        before=before,
+        after=after,
+        count=lambda: number(_COUNT),
+        size=lambda: number(_SIZE),
+        what=what,
+    )
