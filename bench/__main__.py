@@ -134,7 +134,7 @@ def main() -> int:
         done("limits", gates.section(rounds=3 if options.quick else 10))
     if "neighbours" in options.only:
         with peers.folder() as where:
-            for section in neighbours.sections(where, seconds=3.0 if options.quick else 20.0):
+            for section in neighbours.sections(where, seconds=3.0 if options.quick else 10.0):
                 done("neighbours", section)
     if "rollouts" in options.only:
         done("rollouts", rollouts.section())
