@@ -98,9 +98,9 @@ def test_without_descriptors_the_platform_goes_on() -> None:
         family = {process.pid for process in platform.children("-m")}
         with contextlib.ExitStack() as stack:
             answers = Counter(read_log(platform, stack) for _ in range(100))
-            # An eighth of the control process's descriptors is for readers of logs, and half of that for those of one
+            # An eighth of the control process's descriptors is for readers of logs, and a quarter of that for those of one
             # namespace; the API has the rest.
-            assert answers == {200: LIMIT // 16, 503: 100 - LIMIT // 16}, answers
+            assert answers == {200: LIMIT // 32, 503: 100 - LIMIT // 32}, answers
             assert platform.api("GET", "/system/functions").status == 200
             assert platform.call("/function/echo", b"x").body == b"x"
             quiet = [connect(platform, stack) for _ in range(2 * LIMIT)]

@@ -126,11 +126,13 @@ class Session:
                 **environ,
             },
             cwd=self.home,
-            stdin=asyncio.subprocess.PIPE,
+            # Nothing is not written: a command that is quick has ended before a loop under load comes to that.
+            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, error = await asyncio.wait_for(process.communicate(stdin.encode()), 120)
+        async with asyncio.timeout(120):
+            out, error = await process.communicate(stdin.encode() or None)
         done = Done(process.returncode or 0, out.decode(), error.decode())
         assert expect is None or done.code == expect, f"{command}: {done}\n{self.logs()}"
         return done
