@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from hilbert.core.settings import KubernetesSettings
+from hilbert.providers.kubernetes.cluster.api import Api
+from hilbert.providers.kubernetes.cluster.connect import connect
 from hilbert.providers.kubernetes.provider import KubernetesProvider
 from support import cluster_report
 from support.cluster import AnyCluster, Double, gateway, install, installed
@@ -91,3 +94,11 @@ async def provider(cluster: AnyCluster) -> AsyncIterator[KubernetesProvider]:
     """A gateway's, with the rights that the installation gives it and no more."""
     async with gateway(cluster) as provider:
         yield provider
+
+
+@pytest.fixture
+async def admin(cluster: AnyCluster) -> AsyncIterator[Api]:
+    """With an administrator's rights, beside the gateway."""
+    api = connect(KubernetesSettings(kubeconfig=str(cluster.kubeconfig)))
+    yield api
+    await api.close()

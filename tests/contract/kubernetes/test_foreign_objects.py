@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -15,7 +14,6 @@ from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import Duration, NamespaceName, SecretName
 from hilbert.providers.kubernetes.cluster import kinds
 from hilbert.providers.kubernetes.cluster.api import Api
-from hilbert.providers.kubernetes.cluster.connect import connect
 from hilbert.providers.kubernetes.install import plan, run
 from hilbert.providers.kubernetes.provider import KubernetesProvider
 from hilbert.providers.kubernetes.render import tenant
@@ -27,13 +25,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def controllers() -> bool:
     return False
-
-
-@pytest.fixture
-async def admin(cluster: AnyCluster) -> AsyncIterator[Api]:
-    api = connect(KubernetesSettings(kubeconfig=str(cluster.kubeconfig)))
-    yield api
-    await api.close()
 
 
 ALL = {

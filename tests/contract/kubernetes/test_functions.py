@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -21,11 +20,9 @@ from hilbert.core.errors import (
     SecretNotFound,
 )
 from hilbert.core.model import FunctionSpec, Phase, Secret
-from hilbert.core.settings import KubernetesSettings
 from hilbert.core.values import Duration, FunctionRef, SecretName
 from hilbert.providers.kubernetes.cluster import kinds
 from hilbert.providers.kubernetes.cluster.api import Api
-from hilbert.providers.kubernetes.cluster.connect import connect
 from hilbert.providers.kubernetes.provider import KubernetesProvider
 from hilbert.providers.kubernetes.render import function_object
 from support.cluster import AnyCluster, Double, gateway, make_gateway, until
@@ -45,13 +42,6 @@ def controllers() -> bool:
 @pytest.fixture
 def echo(cluster: AnyCluster) -> FunctionSpec:
     return FunctionSpec(ref=cluster.ref("echo"), image=IMAGE, env={"A": "1"})
-
-
-@pytest.fixture
-async def admin(cluster: AnyCluster) -> AsyncIterator[Api]:
-    api = connect(KubernetesSettings(kubeconfig=str(cluster.kubeconfig)))
-    yield api
-    await api.close()
 
 
 def deployment(cluster: AnyCluster, name: str = "echo", namespace: str = "") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -10,10 +9,8 @@ import pytest
 
 from hilbert.core.errors import HilbertError
 from hilbert.core.model import FunctionSpec
-from hilbert.core.settings import KubernetesSettings
 from hilbert.providers.kubernetes.cluster import kinds
 from hilbert.providers.kubernetes.cluster.api import Api
-from hilbert.providers.kubernetes.cluster.connect import connect
 from hilbert.providers.kubernetes.provider import KubernetesProvider
 from hilbert.providers.kubernetes.render import function_object
 from support.cluster import AnyCluster, until
@@ -32,13 +29,6 @@ TAKEN: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def controllers() -> bool:
     return False
-
-
-@pytest.fixture
-async def admin(cluster: AnyCluster) -> AsyncIterator[Api]:
-    api = connect(KubernetesSettings(kubeconfig=str(cluster.kubeconfig)))
-    yield api
-    await api.close()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import structlog
 
 from hilbert.core.values import FunctionRef
 from hilbert.kit.aio import Clock, cancel, spawn
+from hilbert.kit.bucket import Bucket
 from hilbert.providers.kubernetes.cluster import kinds
 from hilbert.providers.kubernetes.cluster.api import Api
 from hilbert.providers.kubernetes.cluster.errors import Refused, Unreachable
@@ -47,24 +48,6 @@ _LEFT_ALONE: Final = 600.0
 """Seconds for which a namespace is left alone where the right is missing."""
 
 
-class _Bucket:
-    """So many at once, and so many a second."""
-
-    def __init__(self, most: float, rate: float, now: float) -> None:
-        self._most = most
-        self._rate = rate
-        self._left = most
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        self._left = min(self._most, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
 class _Known(msgspec.Struct):
     """An event that was written."""
 
@@ -77,7 +60,7 @@ class _Told:
     """What was told of one function."""
 
     def __init__(self, now: float) -> None:
-        self.bucket = _Bucket(_BURST, _EACH, now)
+        self.bucket = Bucket(_BURST, _EACH, now)
         self.events: dict[tuple[str, str], _Known] = {}
         """By reason and message; an empty message: those that became one."""
         self.similar: dict[str, deque[tuple[float, str]]] = {}
@@ -101,7 +84,7 @@ class EventRecorder:
         self._clock = clock
         self._told: OrderedDict[str, _Told] = OrderedDict()
         """By the function's UID, the least recent first."""
-        self._bucket = _Bucket(_BURST_OF_ALL, _ALL, clock.now())
+        self._bucket = Bucket(_BURST_OF_ALL, _ALL, clock.now())
         self._waiting: deque[_Event] = deque()
         self._refused: dict[str, float] = {}
         """Namespaces where the right is missing, and since when."""
