@@ -44,7 +44,7 @@ class Room:
                 raise Refusal(
                     503,
                     "overloaded",
-                    "too many request bodies are being read at this moment; try again",
+                    "the gateway is holding too many request bodies right now; try again",
                     headers={"Retry-After": "1", "Connection": "close"},
                 )
             taken += count

@@ -44,7 +44,9 @@ class LogStreams:
         part = max(1, self.most // PART)
         if self._namespaces.total() >= self.most:
             raise Overloaded(
-                f"the gateway reads {self.most} logs at once, the most it can", hint=_HINT, retry_after=_RETRY_AFTER
+                f"the gateway is already sending {self.most} logs, the most it can",
+                hint=_HINT,
+                retry_after=_RETRY_AFTER,
             )
         if self._namespaces[namespace] >= part:
             raise Overloaded(
@@ -54,7 +56,7 @@ class LogStreams:
             )
         if self._callers[caller] >= part:
             raise Overloaded(
-                f"you read {part} logs at once, the most for one caller", hint=_HINT, retry_after=_RETRY_AFTER
+                f"you are already reading {part} logs, the most for one caller", hint=_HINT, retry_after=_RETRY_AFTER
             )
 
     async def sent(self, namespace: NamespaceName, count: int) -> None:

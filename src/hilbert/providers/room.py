@@ -40,7 +40,7 @@ class Room(NamedTuple):
             if found >= self.most:
                 raise QuotaExceeded(
                     f"the namespace has {found} {self.kind}, which leaves no room for {what}",
-                    hint=f"remove some, or ask an administrator to state a number with the namespace's annotation {self.annotation}",
+                    hint=f"remove some, or ask an administrator to set a number in the namespace's annotation {self.annotation}",
                 )
         grows = after > (before or 0) and after > self.size // self.most
         if grows and size() - (before or 0) + after > self.size:

@@ -193,7 +193,7 @@ async def test_logs_that_are_read_at_once_have_a_bound(provider: Scripted) -> No
             await anext(aiter(exchange.body()))
             refused = await api.call("GET", "/system/logs?name=f")
             assert refused.status == 503
-            assert "reads 1 logs at once" in refused.text
+            assert "already sending 1 logs" in refused.text
         await provider.closed.wait()
         provider.lines.put_nowait(None)
         async with asyncio.timeout(20):

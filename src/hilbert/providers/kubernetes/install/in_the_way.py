@@ -66,7 +66,7 @@ async def require_none(api: Api, namespace: str, manifests: Iterable[Mapping[str
     if found:
         more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
         raise Conflict(
-            f"not Hilbert's, and would be overwritten: {', '.join(found[:_MOST_NAMED])}{more}",
+            f"these are not Hilbert's and would be overwritten: {', '.join(found[:_MOST_NAMED])}{more}",
             hint="remove them, choose another --namespace, or give them to Hilbert with the label "
             f"{names.LABEL_NAME}={names.NAME}",
         )

@@ -110,4 +110,4 @@ class Turns:
 
 
 def _busy(namespace: str) -> BackendUnavailable:
-    return BackendUnavailable(f"others are changing namespace {namespace} at this moment", hint="try again")
+    return BackendUnavailable(f"others are changing namespace {namespace} right now", hint="try again")
