@@ -44,19 +44,19 @@ class LogStreams:
         part = max(1, self.most // PART)
         if self._namespaces.total() >= self.most:
             raise Overloaded(
-                f"the gateway is already sending {self.most} logs, the most it can",
+                f"the gateway is already sending as many logs as it can ({self.most})",
                 hint=_HINT,
                 retry_after=_RETRY_AFTER,
             )
         if self._namespaces[namespace] >= part:
             raise Overloaded(
-                f"{part} logs of namespace {namespace} are being read, the most for one namespace",
+                f"as many logs of namespace {namespace} are being read as may be ({part})",
                 hint=_HINT,
                 retry_after=_RETRY_AFTER,
             )
         if self._callers[caller] >= part:
             raise Overloaded(
-                f"you are already reading {part} logs, the most for one caller", hint=_HINT, retry_after=_RETRY_AFTER
+                f"you are already reading as many logs as one caller may ({part})", hint=_HINT, retry_after=_RETRY_AFTER
             )
 
     async def sent(self, namespace: NamespaceName, count: int) -> None:
